@@ -1,0 +1,187 @@
+//! What came of one attempt, as a fact keeps it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+/// How an attempt ended. The names are stored and shown to auditors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A 2xx answer.
+    Succeeded,
+    /// Any other answer.
+    RefusedStatus,
+    /// No answer within the timeout.
+    Timeout,
+    /// No connection.
+    Connect,
+    /// A connection without a trusted, working TLS session.
+    Tls,
+    /// The name did not resolve.
+    Dns,
+    /// The name resolved to an address that must not be reached.
+    BlockedAddress,
+    /// The token endpoint gave no access token.
+    TokenEndpoint,
+    /// The answer was not HTTP, or beyond its bounds.
+    Protocol,
+    /// Nothing was sent: the destination's credentials could not be opened.
+    Credentials,
+    /// The worker vanished; whether the request arrived is not known.
+    Unknown,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 11] = [
+        Self::Succeeded,
+        Self::RefusedStatus,
+        Self::Timeout,
+        Self::Connect,
+        Self::Tls,
+        Self::Dns,
+        Self::BlockedAddress,
+        Self::TokenEndpoint,
+        Self::Protocol,
+        Self::Credentials,
+        Self::Unknown,
+    ];
+
+    /// The outcome's stored name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::RefusedStatus => "refused_status",
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Dns => "dns",
+            Self::BlockedAddress => "blocked_address",
+            Self::TokenEndpoint => "token_endpoint",
+            Self::Protocol => "protocol",
+            Self::Credentials => "credentials",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the destination took the webhook event.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        self == Self::Succeeded
+    }
+
+    /// Whether it uses up one of the tenant's `maxTrys` and counts for the breaker. A worker that
+    /// vanished says nothing about the destination.
+    #[must_use]
+    pub fn counts_as_failure(self) -> bool {
+        !matches!(self, Self::Succeeded | Self::Unknown)
+    }
+}
+
+/// When the receiver asks to be tried again (RFC 9110, section 10.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RetryAfter {
+    /// So many seconds after the answer.
+    Seconds(u64),
+    /// At a time.
+    At(DateTime<Utc>),
+}
+
+impl RetryAfter {
+    /// Reads the value of a `Retry-After` header: seconds, or any of the three forms of an HTTP date.
+    #[must_use]
+    pub fn parse(header: &str) -> Option<Self> {
+        let header = header.trim();
+        if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
+            // More digits than fit mean "for ever" as much as the largest number does.
+            return Some(Self::Seconds(header.parse().unwrap_or(u64::MAX)));
+        }
+        httpdate::parse_http_date(header).ok().map(|time| Self::At(time.into()))
+    }
+
+    /// The wished time, for an answer that arrived at `now`.
+    #[must_use]
+    pub fn time(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::At(time) => time,
+            Self::Seconds(seconds) => i64::try_from(seconds)
+                .ok()
+                .and_then(TimeDelta::try_seconds)
+                .and_then(|wait| now.checked_add_signed(wait))
+                .unwrap_or(DateTime::<Utc>::MAX_UTC),
+        }
+    }
+}
+
+/// What an attempt found out, in bounded size and without secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// HTTP status, when there was an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// From the first step of the attempt to its end, in milliseconds.
+    pub duration_ms: u64,
+    /// When the receiver asks to be tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<RetryAfter>,
+    /// Response headers that matter, each cut to a bounded length.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub response_headers: BTreeMap<String, String>,
+    /// The first 2 KiB of the response body, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_excerpt: Option<String>,
+    /// The address the request went to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// A short reason for a person, without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl AttemptReport {
+    /// A report of an attempt that got no answer.
+    #[must_use]
+    pub fn without_answer(outcome: Outcome, duration_ms: u64, detail: Option<String>) -> Self {
+        Self {
+            outcome,
+            status: None,
+            duration_ms,
+            retry_after: None,
+            response_headers: BTreeMap::new(),
+            response_excerpt: None,
+            address: None,
+            detail,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_date() {
+        let at = RetryAfter::At("1994-11-06T08:49:37Z".parse().unwrap());
+        for (header, expected) in [
+            ("120", Some(RetryAfter::Seconds(120))),
+            (" 0 ", Some(RetryAfter::Seconds(0))),
+            ("99999999999999999999999", Some(RetryAfter::Seconds(u64::MAX))),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(at)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(at)),
+            ("Sun Nov  6 08:49:37 1994", Some(at)),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(RetryAfter::parse(header), expected, "{header:?}");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The address a destination receives its webhooks at, as its owner wrote it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use url::{Host, Url};
+
+use crate::blocked_addresses::blocked;
+
+/// The longest URL that is accepted, in characters.
+pub const URL_LENGTH_MAX: usize = 2048;
+
+/// Whether plain http and private addresses may be used: never in production, always in `dev` and in
+/// tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insecure {
+    /// https to public addresses only.
+    Forbidden,
+    /// http as well, and any address.
+    Allowed,
+}
+
+/// An absolute http(s) URL without user information whose host is not a literal private address.
+///
+/// A host *name* says nothing yet: the addresses behind it are judged at each connection, by the
+/// worker. A value that is read back from a stored fact is not judged again for the same reason, so
+/// that a change of [`Insecure`] makes deliveries fail and never makes history unreadable.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DestinationUrl {
+    given: String,
+    url: Url,
+}
+
+/// Why a URL is refused, in words for the person who entered it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DestinationUrlProblem {
+    /// Longer than [`URL_LENGTH_MAX`].
+    #[error("must not be longer than {URL_LENGTH_MAX} characters")]
+    TooLong,
+    /// Whitespace or a control character anywhere in it.
+    #[error("must not contain spaces or control characters")]
+    SpaceOrControlCharacter,
+    /// Not `https://...`.
+    #[error("must be an absolute https URL, such as https://example.com/webhooks")]
+    NotHttps,
+    /// Neither `https://...` nor `http://...`, where both are allowed.
+    #[error("must be an absolute http or https URL, such as https://example.com/webhooks")]
+    NotHttp,
+    /// It does not parse.
+    #[error("is not a valid URL: {0}")]
+    Malformed(url::ParseError),
+    /// `https://user:password@host/`.
+    #[error("must not contain a user name or password: configure authentication instead")]
+    UserInformation,
+    /// The host is a literal address that no webhook may be sent to.
+    #[error("must not point at {address} ({range})")]
+    BlockedAddress {
+        /// The address as it is understood, whatever spelling was used.
+        address: IpAddr,
+        /// The range that blocks it.
+        range: &'static str,
+    },
+    /// The host is `localhost` or below it.
+    #[error("must not point at localhost")]
+    Localhost,
+}
+
+impl DestinationUrl {
+    /// Judges what a person entered.
+    pub fn parse(given: &str, insecure: Insecure) -> Result<Self, DestinationUrlProblem> {
+        use DestinationUrlProblem as Problem;
+
+        if given.chars().count() > URL_LENGTH_MAX {
+            return Err(Problem::TooLong);
+        }
+        // The URL parser silently drops some of these, and then the URL that is shown is not the one in
+        // use.
+        if given.chars().any(|character| character.is_whitespace() || character.is_control()) {
+            return Err(Problem::SpaceOrControlCharacter);
+        }
+        let absolute =
+            |scheme: &str| given.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        match insecure {
+            Insecure::Forbidden if !absolute("https://") => return Err(Problem::NotHttps),
+            Insecure::Allowed if !absolute("https://") && !absolute("http://") => {
+                return Err(Problem::NotHttp);
+            }
+            _ => {}
+        }
+        let url = Url::parse(given).map_err(Problem::Malformed)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Problem::UserInformation);
+        }
+        if insecure == Insecure::Forbidden {
+            refuse_private_host(&url)?;
+        }
+        Ok(Self { given: given.to_owned(), url })
+    }
+
+    /// The URL exactly as it was given, for people.
+    pub fn as_str(&self) -> &str {
+        &self.given
+    }
+
+    /// The URL as it is used.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+/// Oddly spelled IPv4 addresses (`0x7f.1`, `2130706433`, `017700000001`) need no care here: the parser
+/// has already turned them into addresses.
+fn refuse_private_host(url: &Url) -> Result<(), DestinationUrlProblem> {
+    let address = match url.host() {
+        Some(Host::Ipv4(address)) => IpAddr::V4(address),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address),
+        Some(Host::Domain(name)) => {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            return if name == "localhost" || name.ends_with(".localhost") {
+                Err(DestinationUrlProblem::Localhost)
+            } else {
+                Ok(())
+            };
+        }
+        None => return Err(DestinationUrlProblem::Malformed(url::ParseError::EmptyHost)),
+    };
+    match blocked(address) {
+        Some(range) => Err(DestinationUrlProblem::BlockedAddress { address, range }),
+        None => Ok(()),
+    }
+}
+
+impl TryFrom<String> for DestinationUrl {
+    type Error = DestinationUrlProblem;
+
+    /// Reads back what [`DestinationUrl::parse`] has accepted before.
+    fn try_from(stored: String) -> Result<Self, Self::Error> {
+        Self::parse(&stored, Insecure::Allowed)
+    }
+}
+
+impl From<DestinationUrl> for String {
+    fn from(url: DestinationUrl) -> Self {
+        url.given
+    }
+}
+
+impl fmt::Display for DestinationUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.given)
+    }
+}
+
+impl fmt::Debug for DestinationUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "DestinationUrl({:?})", self.given)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(given: &str) -> Option<DestinationUrlProblem> {
+        DestinationUrl::parse(given, Insecure::Forbidden).err()
+    }
+
+    #[test]
+    fn an_https_url_is_kept_as_given() {
+        for given in [
+            "https://example.com",
+            "HTTPS://Example.COM:8443/Hook?a=b#c",
+            "https://müller.example/straße",
+            "https://8.8.8.8/",
+            "https://[2606:4700:4700::1111]/",
+        ] {
+            let url = DestinationUrl::parse(given, Insecure::Forbidden).unwrap();
+            assert_eq!(url.as_str(), given);
+            assert_eq!(serde_json::to_value(&url).unwrap(), given);
+            assert_eq!(serde_json::from_value::<DestinationUrl>(given.into()).unwrap(), url);
+        }
+        let url = DestinationUrl::parse("https://Example.com:443", Insecure::Forbidden).unwrap();
+        assert_eq!(url.url().as_str(), "https://example.com/");
+    }
+
+    #[test]
+    fn anything_but_an_absolute_https_url_is_refused() {
+        use DestinationUrlProblem as Problem;
+        for given in [
+            "",
+            "http://example.com",
+            "ftp://example.com",
+            "/hook",
+            "example.com",
+            "https:example.com",
+            "https:/a.b",
+        ] {
+            assert_eq!(problem(given), Some(Problem::NotHttps), "{given:?}");
+        }
+        for given in
+            ["https://", "https://:80/", "https://exa mple.com", "https://a.b:99999/", "https://[::1"]
+        {
+            assert!(
+                matches!(problem(given), Some(Problem::Malformed(_) | Problem::SpaceOrControlCharacter)),
+                "{given:?}"
+            );
+        }
+        for given in
+            [" https://a.b", "https://a.b\n", "https://a.b/\t", "https://a.b/\0", "https://a.b/\u{a0}"]
+        {
+            assert_eq!(problem(given), Some(Problem::SpaceOrControlCharacter), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_of_the_greatest_length_is_accepted_and_one_more_is_not() {
+        let longest = format!("https://example.com/{}", "ä".repeat(URL_LENGTH_MAX - 20));
+        assert_eq!(problem(&longest), None);
+        assert_eq!(problem(&format!("{longest}a")), Some(DestinationUrlProblem::TooLong));
+    }
+
+    #[test]
+    fn user_information_is_refused() {
+        for given in
+            ["https://user@example.com", "https://user:pass@example.com", "https://:pass@example.com"]
+        {
+            assert_eq!(problem(given), Some(DestinationUrlProblem::UserInformation), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_literal_private_address_is_refused_in_every_spelling() {
+        for given in [
+            "https://127.0.0.1/",
+            "https://127.1/",
+            "https://0x7f.0.0.1/",
+            "https://0177.0.0.1/",
+            "https://2130706433/",
+            "https://017700000001/",
+            "https://0/",
+            "https://１２７.0.0.1/",
+            "https://127.0.0.1./",
+            "https://[::1]/",
+            "https://[::ffff:10.0.0.1]/",
+            "https://[64:ff9b::a9fe:a9fe]/",
+            "https://169.254.169.254/latest/meta-data/",
+            "https://192.168.1.1:8443/",
+        ] {
+            assert!(
+                matches!(problem(given), Some(DestinationUrlProblem::BlockedAddress { .. })),
+                "{given}: {:?}",
+                problem(given)
+            );
+        }
+        for given in ["https://localhost/", "https://LOCALHOST.:8080/", "https://api.localhost/"] {
+            assert_eq!(problem(given), Some(DestinationUrlProblem::Localhost), "{given}");
+        }
+        assert_eq!(problem("https://localhost.example.com/"), None);
+        assert_eq!(
+            problem("https://0x7f.1/").unwrap().to_string(),
+            "must not point at 127.0.0.1 (loopback, 127.0.0.0/8)"
+        );
+    }
+
+    #[test]
+    fn http_and_private_addresses_pass_when_they_are_allowed() {
+        for given in ["http://localhost:8080/hook", "https://127.0.0.1/", "http://[::1]:1/"] {
+            DestinationUrl::parse(given, Insecure::Allowed).unwrap();
+        }
+        for given in ["ftp://localhost/", "localhost:8080", "http:localhost"] {
+            let problem = DestinationUrl::parse(given, Insecure::Allowed).unwrap_err();
+            assert_eq!(problem, DestinationUrlProblem::NotHttp);
+        }
+    }
+}

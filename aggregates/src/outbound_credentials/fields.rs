@@ -1,0 +1,163 @@
+//! Reads the fields of a `credentials` object and collects what is wrong with them.
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use super::is_reserved_header;
+use crate::destination_url::{DestinationUrl, DestinationUrlProblem, Insecure};
+
+/// What is wrong with one field of the credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{field} {problem}")]
+pub struct CredentialsProblem {
+    /// The field, by its path in the request body.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: FieldProblem,
+}
+
+/// What can be wrong with a field, in words that follow its name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FieldProblem {
+    /// `credentials` is something else.
+    #[error("must be an object")]
+    NotAnObject,
+    /// Absent, null or blank.
+    #[error("is required")]
+    Missing,
+    /// A number, say.
+    #[error("must be a string")]
+    NotAString,
+    /// Too many characters.
+    #[error("must not be longer than {0} characters")]
+    TooLong(usize),
+    /// It could end the header or the field it is sent in.
+    #[error("must not contain control characters")]
+    ControlCharacter,
+    /// Not a header name that every server understands.
+    #[error("may only contain letters, digits, hyphens and underscores")]
+    NotAHeaderName,
+    /// The platform sets this header itself.
+    #[error("names a header that is set by the delivery itself")]
+    ReservedHeader,
+    /// It separates user name and password.
+    #[error("must not contain a colon")]
+    Colon,
+    /// Not an acceptable URL.
+    #[error("{0}")]
+    Url(DestinationUrlProblem),
+    /// Not one of the four.
+    #[error("must be ApiKey, BearerToken, JwtBearer or BasicAuth")]
+    UnknownAuthType,
+}
+
+/// The object being read, and the problems found so far.
+pub(super) struct Fields<'a> {
+    object: &'a Map<String, Value>,
+    pub(super) problems: Vec<CredentialsProblem>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn of(object: &'a Map<String, Value>) -> Self {
+        Self { object, problems: Vec::new() }
+    }
+
+    fn refuse(&mut self, field: &'static str, problem: FieldProblem) {
+        self.problems.push(CredentialsProblem { field, problem });
+    }
+
+    /// Input names are matched in any case, here as everywhere in the API.
+    fn text(&mut self, field: &'static str) -> Option<String> {
+        let name = field.rsplit('.').next().unwrap_or(field);
+        let value =
+            self.object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        match value {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) if text.trim().is_empty() => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(_) => {
+                self.refuse(field, FieldProblem::NotAString);
+                None
+            }
+        }
+    }
+
+    fn bounded(&mut self, field: &'static str, text: String, length_max: usize) -> String {
+        if text.chars().count() > length_max {
+            self.refuse(field, FieldProblem::TooLong(length_max));
+        }
+        if text.contains(['\r', '\n', '\0']) {
+            self.refuse(field, FieldProblem::ControlCharacter);
+        }
+        text
+    }
+
+    pub(super) fn optional(&mut self, field: &'static str, length_max: usize) -> Option<String> {
+        let text = self.text(field)?;
+        Some(self.bounded(field, text, length_max))
+    }
+
+    /// A field with a problem yields an empty text that nobody will see.
+    pub(super) fn required(&mut self, field: &'static str, length_max: usize) -> String {
+        let problems_before = self.problems.len();
+        match self.optional(field, length_max) {
+            Some(text) => text,
+            None => {
+                if self.problems.len() == problems_before {
+                    self.refuse(field, FieldProblem::Missing);
+                }
+                String::new()
+            }
+        }
+    }
+
+    /// Stricter than a form field: HTTP allows no control character in a header.
+    pub(super) fn header_value(&mut self, field: &'static str, length_max: usize) -> String {
+        let problems_before = self.problems.len();
+        let text = self.required(field, length_max);
+        if self.problems.len() == problems_before && text.chars().any(char::is_control) {
+            self.refuse(field, FieldProblem::ControlCharacter);
+        }
+        text
+    }
+
+    pub(super) fn header_name(&mut self) -> String {
+        let field = "credentials.headerName";
+        let problems_before = self.problems.len();
+        let name = self.required(field, 100);
+        if self.problems.len() == problems_before {
+            if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+                self.refuse(field, FieldProblem::NotAHeaderName);
+            } else if is_reserved_header(&name) {
+                self.refuse(field, FieldProblem::ReservedHeader);
+            }
+        }
+        name
+    }
+
+    pub(super) fn username(&mut self) -> String {
+        let field = "credentials.username";
+        let name = self.required(field, 512);
+        if name.contains(':') {
+            self.refuse(field, FieldProblem::Colon);
+        }
+        name
+    }
+
+    pub(super) fn url(&mut self, field: &'static str, insecure: Insecure) -> Option<DestinationUrl> {
+        let problems_before = self.problems.len();
+        let Some(text) = self.text(field) else {
+            if self.problems.len() == problems_before {
+                self.refuse(field, FieldProblem::Missing);
+            }
+            return None;
+        };
+        match DestinationUrl::parse(&text, insecure) {
+            Ok(url) => Some(url),
+            Err(problem) => {
+                self.refuse(field, FieldProblem::Url(problem));
+                None
+            }
+        }
+    }
+}

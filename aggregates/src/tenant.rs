@@ -1,0 +1,283 @@
+//! A tenant is one account: its name, its owners, how stubbornly it retries, and the secret that signs
+//! its webhooks. It is registered once and never deleted.
+//!
+//! The owners are kept here, and not only with the users, because "a tenant always has an owner" is a
+//! rule over several users: two owners who dismiss each other at the same moment meet in this stream.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use thiserror::Error;
+
+use crate::Decide;
+use crate::ids::UserId;
+use crate::sealed::{Fingerprint, Sealed};
+
+/// Attempts in all before a delivery is given up, unless the tenant says otherwise.
+pub const MAX_TRYS_DEFAULT: u32 = 10;
+/// Seconds a breaker stays open, unless the tenant says otherwise.
+pub const CIRCUIT_BREAKER_TIMER_SECONDS_DEFAULT: u32 = 300;
+
+/// The life of a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tenant {
+    /// Never registered.
+    #[default]
+    Unknown,
+    /// Registered.
+    Registered(Account),
+}
+
+/// What a registered tenant knows of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its name, unique on the platform.
+    pub name: String,
+    /// How it retries.
+    pub resilience: Resilience,
+    /// Its owners who may log in; never empty. An owner who is given another role, deactivated or
+    /// deleted is dismissed in the same append, and appointed anew with the role or the activation.
+    pub owners: BTreeSet<UserId>,
+    /// The secret that signs its webhooks.
+    pub webhook_secret: WebhookSecret,
+}
+
+/// How stubbornly deliveries are retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resilience {
+    /// Attempts in all; at least 1.
+    pub max_trys: u32,
+    /// Seconds a destination's breaker stays open; at least 1.
+    pub circuit_breaker_timer: u32,
+}
+
+impl Default for Resilience {
+    fn default() -> Self {
+        Self { max_trys: MAX_TRYS_DEFAULT, circuit_breaker_timer: CIRCUIT_BREAKER_TIMER_SECONDS_DEFAULT }
+    }
+}
+
+/// A signing secret as a fact carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookSecret {
+    /// The secret, sealed.
+    pub sealed: Sealed,
+    /// What tells it apart from others.
+    pub fingerprint: Fingerprint,
+}
+
+/// What can be asked of a tenant.
+#[derive(Clone, Debug)]
+pub enum TenantCommand {
+    /// Register it with its first owner. Repeated: refused.
+    Register {
+        /// Its name, checked and claimed.
+        name: String,
+        /// Its first owner.
+        owner: UserId,
+        /// How it retries.
+        resilience: Resilience,
+        /// The secret that signs its webhooks.
+        webhook_secret: WebhookSecret,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Change its name. To its own name: ignored.
+    Rename {
+        /// The new name, checked and claimed.
+        name: String,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Change how it retries. To what it is: ignored.
+    ChangeResilience {
+        /// The new values.
+        resilience: Resilience,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Replace the signing secret. Repeated: a newer secret.
+    RegenerateWebhookSecret {
+        /// The new secret.
+        webhook_secret: WebhookSecret,
+        /// Until when the old secret signs too; `None`: it is dead at once.
+        previous_signs_until: Option<DateTime<Utc>>,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Make a user an owner. Repeated: ignored.
+    AppointOwner {
+        /// Who.
+        user_id: UserId,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Let an owner be one no more. Not an owner: ignored. The last owner: refused.
+    DismissOwner {
+        /// Who.
+        user_id: UserId,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+}
+
+/// What happened to a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum TenantFact {
+    /// The account exists.
+    TenantRegistered {
+        /// Its name.
+        name: String,
+        /// Its first owner.
+        owner: UserId,
+        /// How it retries.
+        resilience: Resilience,
+        /// The secret that signs its webhooks.
+        webhook_secret: WebhookSecret,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// It has another name.
+    TenantRenamed {
+        /// The new name.
+        name: String,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// It retries differently.
+    ResilienceChanged {
+        /// The new values.
+        resilience: Resilience,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// Its webhooks are signed with another secret.
+    WebhookSecretRegenerated {
+        /// The new secret.
+        webhook_secret: WebhookSecret,
+        /// Until when the old secret signs too.
+        previous_signs_until: Option<DateTime<Utc>>,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// A user became an owner.
+    OwnerAppointed {
+        /// Who.
+        user_id: UserId,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// An owner is one no more.
+    OwnerDismissed {
+        /// Who.
+        user_id: UserId,
+        /// When.
+        at: DateTime<Utc>,
+    },
+}
+
+stored_facts!(TenantFact {
+    TenantRegistered,
+    TenantRenamed,
+    ResilienceChanged,
+    WebhookSecretRegenerated,
+    OwnerAppointed,
+    OwnerDismissed,
+});
+
+/// Why a tenant does not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TenantRefusal {
+    /// It exists already.
+    #[error("the tenant was registered before")]
+    AlreadyRegistered,
+    /// It does not exist.
+    #[error("there is no tenant of this id")]
+    NotRegistered,
+    /// It would be left without an owner.
+    #[error("a tenant must keep at least one active Owner")]
+    LastOwner,
+}
+
+aggregate!(Tenant, TenantCommand, TenantFact, TenantRefusal);
+
+impl Decide for Tenant {
+    fn decide(&self, command: TenantCommand) -> Result<Vec<TenantFact>, TenantRefusal> {
+        use TenantCommand as Command;
+        let account = match (self, command) {
+            (Self::Unknown, Command::Register { name, owner, resilience, webhook_secret, at }) => {
+                return Ok(vec![TenantFact::TenantRegistered {
+                    name,
+                    owner,
+                    resilience,
+                    webhook_secret,
+                    at,
+                }]);
+            }
+            (Self::Unknown, _) => return Err(TenantRefusal::NotRegistered),
+            (Self::Registered(account), command) => (account, command),
+        };
+        Ok(match account {
+            (_, Command::Register { .. }) => return Err(TenantRefusal::AlreadyRegistered),
+            (account, Command::Rename { name, .. }) if name == account.name => vec![],
+            (_, Command::Rename { name, at }) => vec![TenantFact::TenantRenamed { name, at }],
+            (account, Command::ChangeResilience { resilience, .. }) if resilience == account.resilience => {
+                vec![]
+            }
+            (_, Command::ChangeResilience { resilience, at }) => {
+                vec![TenantFact::ResilienceChanged { resilience, at }]
+            }
+            (_, Command::RegenerateWebhookSecret { webhook_secret, previous_signs_until, at }) => {
+                vec![TenantFact::WebhookSecretRegenerated { webhook_secret, previous_signs_until, at }]
+            }
+            (account, Command::AppointOwner { user_id, .. }) if account.owners.contains(&user_id) => vec![],
+            (_, Command::AppointOwner { user_id, at }) => vec![TenantFact::OwnerAppointed { user_id, at }],
+            (account, Command::DismissOwner { user_id, at }) => {
+                match (account.owners.contains(&user_id), account.owners.len()) {
+                    (false, _) => vec![],
+                    (true, 1) => return Err(TenantRefusal::LastOwner),
+                    (true, _) => vec![TenantFact::OwnerDismissed { user_id, at }],
+                }
+            }
+        })
+    }
+}
+
+impl Tenant {
+    fn fold(&mut self, fact: TenantFact) {
+        match (&mut *self, fact) {
+            (_, TenantFact::TenantRegistered { name, owner, resilience, webhook_secret, .. }) => {
+                *self = Self::Registered(Account {
+                    name,
+                    resilience,
+                    owners: BTreeSet::from([owner]),
+                    webhook_secret,
+                });
+            }
+            (Self::Unknown, _) => {}
+            (Self::Registered(account), fact) => account.fold(fact),
+        }
+    }
+}
+
+impl Account {
+    fn fold(&mut self, fact: TenantFact) {
+        match fact {
+            TenantFact::TenantRegistered { .. } => {}
+            TenantFact::TenantRenamed { name, .. } => self.name = name,
+            TenantFact::ResilienceChanged { resilience, .. } => self.resilience = resilience,
+            TenantFact::WebhookSecretRegenerated { webhook_secret, .. } => {
+                self.webhook_secret = webhook_secret;
+            }
+            TenantFact::OwnerAppointed { user_id, .. } => {
+                self.owners.insert(user_id);
+            }
+            TenantFact::OwnerDismissed { user_id, .. } => {
+                self.owners.remove(&user_id);
+            }
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! A webhook event is accepted once and then delivered: attempt after attempt, until one succeeds, the
+//! attempts are used up, or somebody cancels it. A failed delivery can be replayed.
+//!
+//! `DeliveryStarted` is the ticket of an attempt. It is appended at the stream version the job carries,
+//! so of two copies of a job one wins and the other finds the version taken. No request leaves that the
+//! log has not announced.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::Decide;
+use crate::attempt_outcome::{AttemptReport, RetryAfter};
+use crate::backoff::Backoff;
+use crate::ids::{DestinationId, SenderId, TenantId, UserId};
+
+/// The life of a webhook event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WebhookEvent {
+    /// Never accepted.
+    #[default]
+    Unknown,
+    /// Waits for its next attempt.
+    Waiting(Delivery),
+    /// An attempt is under way.
+    Delivering(Delivery),
+    /// Delivered.
+    Succeeded(Delivery),
+    /// Given up.
+    CriticalFailure(Delivery),
+    /// Cancelled.
+    Cancelled(Delivery),
+    /// Over in one of these ways, and its payload is forgotten: nothing can follow.
+    Erased(Delivery),
+}
+
+/// The work of getting one webhook event to its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    /// Where it goes.
+    pub destination_id: DestinationId,
+    /// Number of the last attempt that was started, over the event's whole life.
+    pub attempts: u32,
+    /// Failed attempts since it was accepted or replayed.
+    pub failed_attempts: u32,
+}
+
+/// The payload as the log knows it: its bytes live beside the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PayloadDigest {
+    /// SHA-256 of what is delivered, in lower-case hex.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What a sender's mapping did to the payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MappingResult {
+    /// What is delivered is the mapped object; this is the digest of what was received.
+    Applied(PayloadDigest),
+    /// The mapping failed for this reason; what was received is delivered as it is.
+    Failed(String),
+}
+
+/// What can be asked of a webhook event.
+#[derive(Clone, Debug)]
+pub enum WebhookEventCommand {
+    /// Accept it. Repeated: refused; the caller answers with the first.
+    Accept(Acceptance),
+    /// Start an attempt. Repeated: refused; the copy of the job is dropped.
+    Start {
+        /// The worker that makes the attempt.
+        worker: String,
+        /// Version of the destination's stream whose settings are used.
+        destination_version: u64,
+        /// Version of the tenant's stream whose secret signs.
+        tenant_version: u64,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Record what came of the attempt under way. Repeated: refused.
+    RecordAttempt {
+        /// What came of it.
+        report: AttemptReport,
+        /// The schedule of retries.
+        backoff: Backoff,
+        /// Attempts in all.
+        max_trys: u32,
+        /// A random number from 0 to 1 for the jitter.
+        chance: f64,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Cancel it while it waits. While an attempt is under way, or after the end: refused.
+    Cancel {
+        /// Why.
+        reason: String,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Deliver it once more with a full set of attempts. Unless given up, payload and all: refused.
+    Replay {
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Forget its payload. Its record stays. Without a payload there is nothing to deliver, so an event
+    /// that waits is cancelled too; while an attempt is under way: refused. Repeated: a newer reason.
+    ErasePayload {
+        /// Why.
+        reason: String,
+        /// Who, when a person asked.
+        requested_by: Option<UserId>,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+}
+
+/// How a webhook event came in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Acceptance {
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// Where it goes.
+    pub destination_id: DestinationId,
+    /// Which sender it came through, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_id: Option<SenderId>,
+    /// The caller's idempotency key, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// What is delivered.
+    pub payload: PayloadDigest,
+    /// What the sender's mapping did, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<MappingResult>,
+    /// When it was accepted.
+    pub at: DateTime<Utc>,
+}
+
+/// What happened to a webhook event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum WebhookEventFact {
+    /// It is stored, and will be delivered.
+    EventAccepted(Acceptance),
+    /// A worker is about to make an attempt.
+    DeliveryStarted {
+        /// Where it goes.
+        destination_id: DestinationId,
+        /// The attempt's number, from 1, over the event's whole life.
+        attempt: u32,
+        /// The worker.
+        worker: String,
+        /// Version of the destination's stream whose settings are used.
+        destination_version: u64,
+        /// Version of the tenant's stream whose secret signs.
+        tenant_version: u64,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// The attempt is over.
+    DeliveryAttempted {
+        /// Where it went.
+        destination_id: DestinationId,
+        /// The attempt's number.
+        attempt: u32,
+        /// Failed attempts since it was accepted or replayed, this one included.
+        failed_attempts: u32,
+        /// What came of it.
+        report: AttemptReport,
+        /// When it was over.
+        at: DateTime<Utc>,
+    },
+    /// Another attempt will be made.
+    RetryScheduled {
+        /// Where it goes.
+        destination_id: DestinationId,
+        /// Failed attempts so far.
+        failed_attempts: u32,
+        /// Not before this time.
+        retry_at: DateTime<Utc>,
+        /// When this was decided.
+        at: DateTime<Utc>,
+    },
+    /// The attempts are used up.
+    CriticalFailure {
+        /// Where it should have gone.
+        destination_id: DestinationId,
+        /// Failed attempts.
+        failed_attempts: u32,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// Somebody wants it delivered after all, with a full set of attempts.
+    Replayed {
+        /// Where it goes.
+        destination_id: DestinationId,
+        /// Number of the last attempt before; attempts go on counting from it.
+        attempts: u32,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// It will not be delivered.
+    Cancelled {
+        /// Where it should have gone.
+        destination_id: DestinationId,
+        /// Why.
+        reason: String,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// Its payload is gone.
+    PayloadErased {
+        /// Why.
+        reason: String,
+        /// Who asked, when a person did.
+        requested_by: Option<UserId>,
+        /// When.
+        at: DateTime<Utc>,
+    },
+}
+
+stored_facts!(WebhookEventFact {
+    EventAccepted,
+    DeliveryStarted,
+    DeliveryAttempted,
+    RetryScheduled,
+    CriticalFailure,
+    Replayed,
+    Cancelled,
+    PayloadErased,
+});
+
+/// Why a webhook event does not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WebhookEventRefusal {
+    /// It was accepted before.
+    #[error("the event was accepted before")]
+    AlreadyAccepted,
+    /// It does not exist.
+    #[error("there is no event of this id")]
+    NotAccepted,
+    /// It does not wait for an attempt.
+    #[error("the event is not waiting for an attempt")]
+    NotWaiting,
+    /// No attempt is under way.
+    #[error("no attempt of the event is under way")]
+    NoAttemptUnderWay,
+    /// An attempt is under way.
+    #[error("an attempt of the event is under way")]
+    AttemptUnderWay,
+    /// It was not given up.
+    #[error("only an event in CriticalFailure can be replayed")]
+    NotGivenUp,
+    /// There is nothing left to deliver.
+    #[error("the payload of the event was erased")]
+    PayloadIsErased,
+}
+
+aggregate!(WebhookEvent, WebhookEventCommand, WebhookEventFact, WebhookEventRefusal);
+
+impl Decide for WebhookEvent {
+    fn decide(&self, command: WebhookEventCommand) -> Result<Vec<WebhookEventFact>, WebhookEventRefusal> {
+        use WebhookEventCommand as Command;
+        use WebhookEventRefusal as Refusal;
+        match (self, command) {
+            (Self::Unknown, Command::Accept(acceptance)) => {
+                Ok(vec![WebhookEventFact::EventAccepted(acceptance)])
+            }
+            (_, Command::Accept(_)) => Err(Refusal::AlreadyAccepted),
+            (Self::Unknown, _) => Err(Refusal::NotAccepted),
+
+            (Self::Waiting(delivery), Command::Start { worker, destination_version, tenant_version, at }) => {
+                Ok(vec![WebhookEventFact::DeliveryStarted {
+                    destination_id: delivery.destination_id,
+                    attempt: delivery.attempts + 1,
+                    worker,
+                    destination_version,
+                    tenant_version,
+                    at,
+                }])
+            }
+            (_, Command::Start { .. }) => Err(Refusal::NotWaiting),
+
+            (
+                Self::Delivering(delivery),
+                Command::RecordAttempt { report, backoff, max_trys, chance, at },
+            ) => Ok(delivery.record(report, backoff, max_trys, chance, at)),
+            (_, Command::RecordAttempt { .. }) => Err(Refusal::NoAttemptUnderWay),
+
+            (Self::Waiting(delivery), Command::Cancel { reason, at }) => {
+                let destination_id = delivery.destination_id;
+                Ok(vec![WebhookEventFact::Cancelled { destination_id, reason, at }])
+            }
+            (Self::Delivering(_), Command::Cancel { .. }) => Err(Refusal::AttemptUnderWay),
+            (_, Command::Cancel { .. }) => Err(Refusal::NotWaiting),
+
+            (Self::CriticalFailure(delivery), Command::Replay { at }) => {
+                let Delivery { destination_id, attempts, .. } = *delivery;
+                Ok(vec![WebhookEventFact::Replayed { destination_id, attempts, at }])
+            }
+            (Self::Erased(_), Command::Replay { .. }) => Err(Refusal::PayloadIsErased),
+            (_, Command::Replay { .. }) => Err(Refusal::NotGivenUp),
+
+            (Self::Delivering(_), Command::ErasePayload { .. }) => Err(Refusal::AttemptUnderWay),
+            (Self::Waiting(delivery), Command::ErasePayload { reason, requested_by, at }) => {
+                let destination_id = delivery.destination_id;
+                let cancelled = WebhookEventFact::Cancelled { destination_id, reason: reason.clone(), at };
+                Ok(vec![cancelled, WebhookEventFact::PayloadErased { reason, requested_by, at }])
+            }
+            (_, Command::ErasePayload { reason, requested_by, at }) => {
+                Ok(vec![WebhookEventFact::PayloadErased { reason, requested_by, at }])
+            }
+        }
+    }
+}
+
+impl Delivery {
+    fn record(
+        &self,
+        report: AttemptReport,
+        backoff: Backoff,
+        max_trys: u32,
+        chance: f64,
+        at: DateTime<Utc>,
+    ) -> Vec<WebhookEventFact> {
+        let destination_id = self.destination_id;
+        let failed_attempts = self.failed_attempts + u32::from(report.outcome.counts_as_failure());
+        let succeeded = report.outcome.is_success();
+        let wished = report.retry_after.map(|wish| RetryAfter::time(wish, at));
+        let attempted = WebhookEventFact::DeliveryAttempted {
+            destination_id,
+            attempt: self.attempts,
+            failed_attempts,
+            report,
+            at,
+        };
+        let consequence = if succeeded {
+            None
+        } else if failed_attempts >= max_trys {
+            Some(WebhookEventFact::CriticalFailure { destination_id, failed_attempts, at })
+        } else {
+            let retry_at = backoff.retry_at(at, failed_attempts.max(1), chance, wished);
+            Some(WebhookEventFact::RetryScheduled { destination_id, failed_attempts, retry_at, at })
+        };
+        std::iter::once(attempted).chain(consequence).collect()
+    }
+}
+
+impl WebhookEvent {
+    fn fold(&mut self, fact: WebhookEventFact) {
+        use WebhookEventFact as Fact;
+        let known = self.delivery().copied();
+        *self = match (known, fact) {
+            (_, Fact::EventAccepted(acceptance)) => Self::Waiting(Delivery {
+                destination_id: acceptance.destination_id,
+                attempts: 0,
+                failed_attempts: 0,
+            }),
+            (None, _) => Self::Unknown,
+            (Some(delivery), Fact::DeliveryStarted { attempt, .. }) => {
+                Self::Delivering(Delivery { attempts: attempt, ..delivery })
+            }
+            (Some(delivery), Fact::DeliveryAttempted { failed_attempts, report, .. }) => {
+                let delivery = Delivery { failed_attempts, ..delivery };
+                if report.outcome.is_success() { Self::Succeeded(delivery) } else { Self::Waiting(delivery) }
+            }
+            (Some(delivery), Fact::RetryScheduled { .. }) => Self::Waiting(delivery),
+            (Some(delivery), Fact::CriticalFailure { .. }) => Self::CriticalFailure(delivery),
+            (Some(delivery), Fact::Replayed { .. }) => {
+                Self::Waiting(Delivery { failed_attempts: 0, ..delivery })
+            }
+            (Some(delivery), Fact::Cancelled { .. }) => Self::Cancelled(delivery),
+            (Some(delivery), Fact::PayloadErased { .. }) => Self::Erased(delivery),
+        };
+    }
+
+    /// Its delivery, once it was accepted.
+    #[must_use]
+    pub fn delivery(&self) -> Option<&Delivery> {
+        match self {
+            Self::Unknown => None,
+            Self::Waiting(delivery)
+            | Self::Delivering(delivery)
+            | Self::Succeeded(delivery)
+            | Self::CriticalFailure(delivery)
+            | Self::Cancelled(delivery)
+            | Self::Erased(delivery) => Some(delivery),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Which outcomes count, and when a receiver wants to be asked again.
+
+use aggregates::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
+use chrono::{DateTime, Utc};
+
+use crate::given::moment;
+
+#[test]
+fn only_an_answer_of_success_is_a_success() {
+    let successes: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| outcome.is_success()).collect();
+    assert_eq!(successes, [Outcome::Succeeded]);
+}
+
+/// What failed before anything was sent counts too. A worker that vanished says nothing about the
+/// destination.
+#[test]
+fn every_failure_counts_unless_nobody_knows_what_happened() {
+    let uncounted: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| !outcome.counts_as_failure()).collect();
+    assert_eq!(uncounted, [Outcome::Succeeded, Outcome::Unknown]);
+}
+
+#[test]
+fn an_outcome_is_stored_under_its_name() {
+    for outcome in Outcome::ALL {
+        assert_eq!(serde_json::to_value(outcome).expect("a name"), outcome.name());
+    }
+    let names: Vec<_> = Outcome::ALL.into_iter().map(Outcome::name).collect();
+    assert_eq!(
+        names,
+        [
+            "succeeded",
+            "refused_status",
+            "timeout",
+            "connect",
+            "tls",
+            "dns",
+            "blocked_address",
+            "token_endpoint",
+            "protocol",
+            "credentials",
+            "unknown"
+        ]
+    );
+}
+
+#[test]
+fn a_wish_in_seconds_counts_from_the_answer() {
+    assert_eq!(RetryAfter::Seconds(90).time(moment(5)), moment(95));
+    assert_eq!(RetryAfter::At(moment(7)).time(moment(5)), moment(7));
+}
+
+#[test]
+fn a_wish_beyond_the_end_of_time_is_no_panic() {
+    for seconds in [u64::MAX, i64::MAX as u64, 9_000_000_000_000] {
+        assert_eq!(RetryAfter::Seconds(seconds).time(moment(5)), DateTime::<Utc>::MAX_UTC, "{seconds}");
+    }
+}
+
+#[test]
+fn a_report_without_an_answer_holds_no_answer() {
+    let report = AttemptReport::without_answer(Outcome::Dns, 12, Some("no such name".to_owned()));
+    let stored = serde_json::to_value(&report).expect("a report");
+    assert_eq!(stored, serde_json::json!({ "outcome": "dns", "durationMs": 12, "detail": "no such name" }));
+}

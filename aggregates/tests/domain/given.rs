@@ -1,0 +1,123 @@
+//! The words in which the tests speak, and the people and things they speak of.
+
+use std::fmt::Debug;
+
+use aggregates::fact::Fact;
+use aggregates::ids::{DestinationId, SenderId, TenantId, UserId};
+use aggregates::sealed::{Sealed, TokenHash};
+use aggregates::{Decide, Facts};
+use chrono::{DateTime, TimeDelta, Utc};
+use cqrs_es::DomainEvent;
+use uuid::Uuid;
+
+pub(crate) const ACME: TenantId = TenantId(Uuid::from_u128(0xac3e));
+pub(crate) const ALICE: UserId = UserId(Uuid::from_u128(0xa11ce));
+pub(crate) const BOB: UserId = UserId(Uuid::from_u128(0xb0b));
+pub(crate) const SHOP: DestinationId = DestinationId(Uuid::from_u128(0x5809));
+pub(crate) const GITHUB: SenderId = SenderId(Uuid::from_u128(0x917));
+
+/// So many seconds after the tests' first moment.
+pub(crate) fn moment(seconds: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + TimeDelta::seconds(seconds)
+}
+
+pub(crate) fn token(name: &str) -> TokenHash {
+    TokenHash(name.to_owned())
+}
+
+pub(crate) fn sealed(name: &str) -> Sealed {
+    Sealed { data_key: Uuid::from_u128(0xda7a), ciphertext: name.to_owned() }
+}
+
+/// An aggregate of which some facts are known.
+#[derive(Debug)]
+pub(crate) struct Given<A>(A);
+
+/// What an aggregate answered to a command.
+#[derive(Debug)]
+pub(crate) struct Answer<A: Decide> {
+    aggregate: A,
+    answer: Result<Vec<A::Event>, A::Error>,
+}
+
+pub(crate) fn given<A: Decide>(facts: impl IntoIterator<Item = A::Event>) -> Given<A> {
+    let mut aggregate = A::default();
+    for fact in facts {
+        aggregate.apply(fact);
+    }
+    Given(aggregate)
+}
+
+impl<A> Given<A>
+where
+    A: Decide + Debug,
+    A::Command: Clone,
+    A::Event: Facts,
+    A::Error: PartialEq,
+{
+    /// What was decided must not depend on anything but the facts and the command, and must be stored
+    /// and read back as it is: that holds for every test.
+    pub(crate) fn when(self, command: A::Command) -> Answer<A> {
+        let answer = self.0.decide(command.clone());
+        assert_eq!(answer, self.0.decide(command), "the same question, another answer");
+        for fact in answer.iter().flatten() {
+            let name = fact.event_type();
+            assert!(A::Event::NAMES.contains(&name.as_str()), "{name} is missing in the list of facts");
+            let stored = serde_json::to_string(fact).expect("a fact that can be stored");
+            let read = Fact::read(A::TYPE, &stored).expect("a fact that can be read");
+            assert_eq!(
+                stored_form(&read),
+                serde_json::to_value(fact).expect("a fact"),
+                "{name} changed on disk"
+            );
+        }
+        Answer { aggregate: self.0, answer }
+    }
+
+    pub(crate) fn state(&self) -> &A {
+        &self.0
+    }
+}
+
+impl<A: Decide + Debug> Answer<A>
+where
+    A::Error: PartialEq,
+{
+    /// These facts follow, and nothing else. The story may go on from there.
+    #[track_caller]
+    pub(crate) fn then(mut self, facts: impl IntoIterator<Item = A::Event>) -> Given<A> {
+        let facts: Vec<_> = facts.into_iter().collect();
+        assert_eq!(self.answer, Ok(facts.clone()));
+        for fact in facts {
+            self.aggregate.apply(fact);
+        }
+        Given(self.aggregate)
+    }
+
+    /// The command was ignored: it asks for what is so already.
+    #[track_caller]
+    pub(crate) fn then_nothing(self) -> Given<A> {
+        self.then([])
+    }
+
+    #[track_caller]
+    pub(crate) fn then_refused(self, refusal: A::Error) {
+        assert_eq!(self.answer, Err(refusal));
+    }
+}
+
+/// A fact of any aggregate as JSON.
+pub(crate) fn stored_form(fact: &Fact) -> serde_json::Value {
+    match fact {
+        Fact::ApiKey(fact) => serde_json::to_value(fact),
+        Fact::Claim(fact) => serde_json::to_value(fact),
+        Fact::Destination(fact) => serde_json::to_value(fact),
+        Fact::Invite(fact) => serde_json::to_value(fact),
+        Fact::Sender(fact) => serde_json::to_value(fact),
+        Fact::Session(fact) => serde_json::to_value(fact),
+        Fact::Tenant(fact) => serde_json::to_value(fact),
+        Fact::User(fact) => serde_json::to_value(fact),
+        Fact::WebhookEvent(fact) => serde_json::to_value(fact),
+    }
+    .expect("a fact that can be stored")
+}

@@ -1,0 +1,96 @@
+//! An invite is good once, until it expires, and never leads to more than the host may give.
+
+use aggregates::ids::UserId;
+use aggregates::invite::{Invite, InviteCommand as Command, InviteFact as Fact, InviteRefusal as Refusal};
+use aggregates::role::Role;
+
+use crate::given::{ACME, ALICE, BOB, given, moment, sealed, token};
+
+const EXPIRY: i64 = 100;
+
+fn issue(invited_by: Role, target_role: Role) -> Command {
+    Command::Issue {
+        tenant_id: ACME,
+        target_role,
+        invited_by,
+        token_hash: token("invite"),
+        token: sealed("invite"),
+        expires_at: moment(EXPIRY),
+        at: moment(0),
+    }
+}
+
+fn issued(target_role: Role) -> Fact {
+    Fact::InviteIssued {
+        tenant_id: ACME,
+        target_role,
+        token_hash: token("invite"),
+        token: sealed("invite"),
+        expires_at: moment(EXPIRY),
+        at: moment(0),
+    }
+}
+
+fn accept(user_id: UserId, at: i64) -> Command {
+    Command::Accept { user_id, at: moment(at) }
+}
+
+fn accepted(at: i64) -> Fact {
+    Fact::InviteAccepted { user_id: BOB, at: moment(at) }
+}
+
+#[test]
+fn an_owner_invites_anybody_but_an_owner() {
+    for target_role in [Role::Viewer, Role::Developer, Role::Admin] {
+        given::<Invite>([]).when(issue(Role::Owner, target_role)).then([issued(target_role)]);
+    }
+    given::<Invite>([]).when(issue(Role::Owner, Role::Owner)).then_refused(Refusal::OwnerCannotBeInvited);
+}
+
+#[test]
+fn an_admin_invites_neither_admins_nor_owners() {
+    for target_role in [Role::Viewer, Role::Developer] {
+        given::<Invite>([]).when(issue(Role::Admin, target_role)).then([issued(target_role)]);
+    }
+    given::<Invite>([]).when(issue(Role::Admin, Role::Admin)).then_refused(Refusal::AdminNeedsOwner);
+    given::<Invite>([]).when(issue(Role::Admin, Role::Owner)).then_refused(Refusal::OwnerCannotBeInvited);
+}
+
+#[test]
+fn an_invite_is_not_issued_twice_even_after_it_was_used() {
+    given::<Invite>([issued(Role::Viewer)])
+        .when(issue(Role::Owner, Role::Viewer))
+        .then_refused(Refusal::AlreadyIssued);
+    given::<Invite>([issued(Role::Viewer), accepted(1)])
+        .when(issue(Role::Owner, Role::Viewer))
+        .then_refused(Refusal::AlreadyIssued);
+}
+
+#[test]
+fn an_invite_is_used_until_a_moment_before_it_expires() {
+    given::<Invite>([issued(Role::Viewer)]).when(accept(BOB, EXPIRY - 1)).then([accepted(EXPIRY - 1)]);
+    for at in [EXPIRY, EXPIRY + 1] {
+        given::<Invite>([issued(Role::Viewer)]).when(accept(BOB, at)).then_refused(Refusal::HasExpired);
+    }
+}
+
+#[test]
+fn an_invite_is_used_by_one_person_once() {
+    for user_id in [ALICE, BOB] {
+        given::<Invite>([issued(Role::Viewer), accepted(1)])
+            .when(accept(user_id, 2))
+            .then_refused(Refusal::IsUsed);
+    }
+}
+
+#[test]
+fn a_used_invite_is_used_even_after_its_time() {
+    given::<Invite>([issued(Role::Viewer), accepted(1)])
+        .when(accept(ALICE, EXPIRY + 1))
+        .then_refused(Refusal::IsUsed);
+}
+
+#[test]
+fn an_unknown_invite_cannot_be_used() {
+    given::<Invite>([]).when(accept(BOB, 1)).then_refused(Refusal::NotIssued);
+}

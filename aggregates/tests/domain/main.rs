@@ -1,0 +1,22 @@
+//! The domain as its specification reads: given facts, when a command, then facts or a refusal.
+
+mod api_key;
+mod attempt_outcome;
+mod backoff;
+mod claim;
+mod destination;
+mod email;
+mod framework;
+mod given;
+mod ids;
+mod invite;
+mod outbound_auth;
+mod role;
+mod sender;
+mod session;
+mod stored_facts;
+mod tenant;
+mod text;
+mod user;
+mod webhook_event;
+mod webhook_event_properties;

@@ -1,0 +1,192 @@
+//! A tenant, its settings, and the owners it must not lose.
+
+use aggregates::Decide;
+use aggregates::ids::UserId;
+use aggregates::sealed::Fingerprint;
+use aggregates::tenant::{
+    Resilience, Tenant, TenantCommand as Command, TenantFact as Fact, TenantRefusal as Refusal, WebhookSecret,
+};
+use cqrs_es::Aggregate;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::given::{ALICE, BOB, given, moment, sealed};
+
+fn secret(name: &str) -> WebhookSecret {
+    WebhookSecret { sealed: sealed(name), fingerprint: Fingerprint(name.to_owned()) }
+}
+
+fn register() -> Command {
+    Command::Register {
+        name: "Acme".to_owned(),
+        owner: ALICE,
+        resilience: Resilience::default(),
+        webhook_secret: secret("first"),
+        at: moment(0),
+    }
+}
+
+fn registered() -> Fact {
+    Fact::TenantRegistered {
+        name: "Acme".to_owned(),
+        owner: ALICE,
+        resilience: Resilience::default(),
+        webhook_secret: secret("first"),
+        at: moment(0),
+    }
+}
+
+fn rename(name: &str) -> Command {
+    Command::Rename { name: name.to_owned(), at: moment(1) }
+}
+
+fn change_resilience(max_trys: u32) -> Command {
+    let resilience = Resilience { max_trys, ..Resilience::default() };
+    Command::ChangeResilience { resilience, at: moment(1) }
+}
+
+fn regenerate() -> Command {
+    let previous_signs_until = Some(moment(60));
+    Command::RegenerateWebhookSecret { webhook_secret: secret("second"), previous_signs_until, at: moment(1) }
+}
+
+fn regenerated() -> Fact {
+    let previous_signs_until = Some(moment(60));
+    Fact::WebhookSecretRegenerated { webhook_secret: secret("second"), previous_signs_until, at: moment(1) }
+}
+
+fn appoint_bob() -> Command {
+    Command::AppointOwner { user_id: BOB, at: moment(2) }
+}
+
+fn bob_appointed() -> Fact {
+    Fact::OwnerAppointed { user_id: BOB, at: moment(2) }
+}
+
+fn dismiss(user_id: UserId) -> Command {
+    Command::DismissOwner { user_id, at: moment(3) }
+}
+
+fn dismissed(user_id: UserId) -> Fact {
+    Fact::OwnerDismissed { user_id, at: moment(3) }
+}
+
+#[test]
+fn a_tenant_is_registered_with_its_first_owner() {
+    let tenant = given::<Tenant>([]).when(register()).then([registered()]);
+    let Tenant::Registered(account) = tenant.state() else { panic!("it is registered") };
+    assert_eq!(account.owners.iter().copied().collect::<Vec<_>>(), [ALICE]);
+    assert_eq!(account.webhook_secret, secret("first"));
+}
+
+#[test]
+fn unless_it_says_otherwise_a_tenant_tries_ten_times_and_waits_five_minutes() {
+    assert_eq!(Resilience::default(), Resilience { max_trys: 10, circuit_breaker_timer: 300 });
+}
+
+#[test]
+fn a_tenant_is_not_registered_twice() {
+    given::<Tenant>([registered()]).when(register()).then_refused(Refusal::AlreadyRegistered);
+}
+
+#[test]
+fn nothing_can_be_asked_of_an_unknown_tenant() {
+    for command in [rename("Acme"), change_resilience(3), regenerate(), appoint_bob(), dismiss(ALICE)] {
+        given::<Tenant>([]).when(command).then_refused(Refusal::NotRegistered);
+    }
+}
+
+#[test]
+fn a_tenant_takes_another_name_but_not_its_own() {
+    let renamed = Fact::TenantRenamed { name: "Umbrella".to_owned(), at: moment(1) };
+    given::<Tenant>([registered()])
+        .when(rename("Acme"))
+        .then_nothing()
+        .when(rename("Umbrella"))
+        .then([renamed])
+        .when(rename("Umbrella"))
+        .then_nothing();
+}
+
+#[test]
+fn names_that_differ_in_case_alone_are_different_names() {
+    let renamed = Fact::TenantRenamed { name: "ACME".to_owned(), at: moment(1) };
+    given::<Tenant>([registered()]).when(rename("ACME")).then([renamed]);
+}
+
+#[test]
+fn resilience_changes_only_to_something_else() {
+    let resilience = Resilience { max_trys: 3, ..Resilience::default() };
+    let changed = Fact::ResilienceChanged { resilience, at: moment(1) };
+    given::<Tenant>([registered()])
+        .when(change_resilience(10))
+        .then_nothing()
+        .when(change_resilience(3))
+        .then([changed])
+        .when(change_resilience(3))
+        .then_nothing();
+}
+
+#[test]
+fn the_signing_secret_can_be_replaced_again_and_again() {
+    let tenant = given::<Tenant>([registered()])
+        .when(regenerate())
+        .then([regenerated()])
+        .when(regenerate())
+        .then([regenerated()]);
+    let Tenant::Registered(account) = tenant.state() else { panic!("it is registered") };
+    assert_eq!(account.webhook_secret, secret("second"));
+}
+
+#[test]
+fn an_owner_is_appointed_once() {
+    given::<Tenant>([registered()])
+        .when(appoint_bob())
+        .then([bob_appointed()])
+        .when(appoint_bob())
+        .then_nothing();
+}
+
+#[test]
+fn the_last_owner_cannot_be_dismissed() {
+    given::<Tenant>([registered()]).when(dismiss(ALICE)).then_refused(Refusal::LastOwner);
+}
+
+#[test]
+fn one_of_two_owners_can_be_dismissed_and_then_the_other_cannot() {
+    given::<Tenant>([registered(), bob_appointed()])
+        .when(dismiss(ALICE))
+        .then([dismissed(ALICE)])
+        .when(dismiss(BOB))
+        .then_refused(Refusal::LastOwner);
+}
+
+#[test]
+fn dismissing_who_is_no_owner_is_ignored_even_with_one_owner_left() {
+    given::<Tenant>([registered()]).when(dismiss(BOB)).then_nothing();
+    given::<Tenant>([registered(), bob_appointed(), dismissed(BOB)]).when(dismiss(BOB)).then_nothing();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn a_tenant_always_has_an_owner(steps in vec((0..4_u128, any::<bool>()), 0..30)) {
+        let mut tenant = Tenant::default();
+        tenant.apply(registered());
+        for (person, appoint) in steps {
+            let user_id = UserId(Uuid::from_u128(person));
+            let command = if appoint {
+                Command::AppointOwner { user_id, at: moment(2) }
+            } else {
+                Command::DismissOwner { user_id, at: moment(2) }
+            };
+            for fact in tenant.decide(command).unwrap_or_default() {
+                tenant.apply(fact);
+            }
+            let Tenant::Registered(account) = &tenant else { panic!("it is registered") };
+            prop_assert!(!account.owners.is_empty());
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A user, from registration to deletion.
+
+use aggregates::email::Email;
+use aggregates::role::{Role, UserStatus};
+use aggregates::user::{User, UserCommand as Command, UserFact as Fact, UserRefusal as Refusal};
+
+use crate::given::{ACME, given, moment};
+
+fn email(text: &str) -> Email {
+    Email::parse(text).expect("an email")
+}
+
+fn register() -> Command {
+    Command::Register {
+        tenant_id: ACME,
+        email: email("alice@example.com"),
+        password_hash: "first".to_owned(),
+        role: Role::Developer,
+        at: moment(0),
+    }
+}
+
+fn registered() -> Fact {
+    Fact::UserRegistered {
+        tenant_id: ACME,
+        email: email("alice@example.com"),
+        password_hash: "first".to_owned(),
+        role: Role::Developer,
+        at: moment(0),
+    }
+}
+
+fn change_email(text: &str) -> Command {
+    Command::ChangeEmail { email: email(text), at: moment(1) }
+}
+
+fn change_password() -> Command {
+    Command::ChangePassword { password_hash: "second".to_owned(), at: moment(1) }
+}
+
+fn change_role(role: Role) -> Command {
+    Command::ChangeRole { role, at: moment(1) }
+}
+
+fn change_status(status: UserStatus) -> Command {
+    Command::ChangeStatus { status, at: moment(1) }
+}
+
+fn delete() -> Command {
+    Command::Delete { at: moment(2) }
+}
+
+fn deleted() -> Fact {
+    Fact::UserDeleted { at: moment(2) }
+}
+
+fn refuse_login() -> Command {
+    Command::RefuseLogin { at: moment(3) }
+}
+
+fn login_refused() -> Fact {
+    Fact::LoginRefused { at: moment(3) }
+}
+
+#[test]
+fn a_user_is_registered_and_may_log_in() {
+    let user = given::<User>([]).when(register()).then([registered()]);
+    let User::Registered(person) = user.state() else { panic!("registered") };
+    assert_eq!((person.role, person.status), (Role::Developer, UserStatus::Active));
+}
+
+#[test]
+fn a_user_is_not_registered_twice_even_after_deletion() {
+    given::<User>([registered()]).when(register()).then_refused(Refusal::AlreadyRegistered);
+    given::<User>([registered(), deleted()]).when(register()).then_refused(Refusal::AlreadyRegistered);
+}
+
+#[test]
+fn an_email_changes_only_to_another() {
+    let changed = Fact::EmailChanged { email: email("al@example.com"), at: moment(1) };
+    given::<User>([registered()])
+        .when(change_email("Alice@example.com"))
+        .then_nothing()
+        .when(change_email("al@example.com"))
+        .then([changed])
+        .when(change_email("al@example.com"))
+        .then_nothing();
+}
+
+#[test]
+fn a_password_changes_each_time() {
+    let changed = Fact::PasswordChanged { password_hash: "second".to_owned(), at: moment(1) };
+    given::<User>([registered()])
+        .when(change_password())
+        .then([changed.clone()])
+        .when(change_password())
+        .then([changed]);
+}
+
+#[test]
+fn a_role_changes_only_to_another() {
+    let changed = Fact::RoleChanged { role: Role::Viewer, at: moment(1) };
+    given::<User>([registered()])
+        .when(change_role(Role::Developer))
+        .then_nothing()
+        .when(change_role(Role::Viewer))
+        .then([changed])
+        .when(change_role(Role::Viewer))
+        .then_nothing();
+}
+
+#[test]
+fn a_user_is_locked_out_and_let_in_again() {
+    given::<User>([registered()])
+        .when(change_status(UserStatus::Active))
+        .then_nothing()
+        .when(change_status(UserStatus::Inactive))
+        .then([Fact::UserDeactivated { at: moment(1) }])
+        .when(change_status(UserStatus::Inactive))
+        .then_nothing()
+        .when(change_status(UserStatus::Active))
+        .then([Fact::UserActivated { at: moment(1) }]);
+}
+
+#[test]
+fn a_user_who_is_locked_out_can_still_be_changed_and_deleted() {
+    given::<User>([registered(), Fact::UserDeactivated { at: moment(1) }])
+        .when(change_role(Role::Admin))
+        .then([Fact::RoleChanged { role: Role::Admin, at: moment(1) }])
+        .when(change_status(UserStatus::Inactive))
+        .then_nothing()
+        .when(delete())
+        .then([deleted()]);
+}
+
+#[test]
+fn every_refused_login_is_noted_and_changes_nothing_else() {
+    let before = given::<User>([registered()]);
+    let after = given::<User>([registered()])
+        .when(refuse_login())
+        .then([login_refused()])
+        .when(refuse_login())
+        .then([login_refused()]);
+    assert_eq!(after.state(), before.state());
+}
+
+#[test]
+fn nothing_can_be_asked_of_a_user_who_is_unknown_or_deleted() {
+    for command in [
+        change_email("al@example.com"),
+        change_password(),
+        change_role(Role::Admin),
+        change_status(UserStatus::Inactive),
+        delete(),
+        refuse_login(),
+    ] {
+        given::<User>([]).when(command.clone()).then_refused(Refusal::NotRegistered);
+        given::<User>([registered(), deleted()]).when(command).then_refused(Refusal::NotRegistered);
+    }
+}
