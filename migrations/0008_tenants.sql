@@ -1,0 +1,28 @@
+-- Tenants: how they retry, and what signs their webhooks.
+CREATE TABLE tenants (
+    id                           uuid        PRIMARY KEY,
+    name                         text        NOT NULL,
+    max_trys                     bigint      NOT NULL,
+    -- Seconds.
+    circuit_breaker_timer        bigint      NOT NULL,
+    -- The signing secret, sealed under a data key.
+    secret_data_key              uuid        NOT NULL,
+    secret_ciphertext            text        NOT NULL,
+    secret_fingerprint           text        NOT NULL,
+    -- The secret before it, which signs too until a time; NULL where there is none.
+    previous_secret_data_key     uuid,
+    previous_secret_ciphertext   text,
+    previous_secret_fingerprint  text,
+    previous_signs_until         timestamptz,
+    created_at                   timestamptz NOT NULL,
+    updated_at                   timestamptz NOT NULL,
+    -- Version of the tenant's stream that the row shows.
+    version                      bigint      NOT NULL,
+
+    CONSTRAINT tenants_previous_secret_is_whole CHECK (
+        num_nonnulls(
+            previous_secret_data_key, previous_secret_ciphertext,
+            previous_secret_fingerprint, previous_signs_until
+        ) IN (0, 4)
+    )
+);

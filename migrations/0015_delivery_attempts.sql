@@ -1,0 +1,28 @@
+-- Every attempt: announced when it starts, filled in when it is over.
+CREATE TABLE delivery_attempts (
+    event_id            uuid        NOT NULL,
+    -- From 1, over the event's whole life.
+    attempt             integer     NOT NULL,
+    tenant_id           uuid        NOT NULL,
+    destination_id      uuid        NOT NULL,
+    worker              text        NOT NULL,
+    -- Versions of the streams whose settings and secret were in force.
+    destination_version bigint      NOT NULL,
+    tenant_version      bigint      NOT NULL,
+    started_at          timestamptz NOT NULL,
+    -- NULL, and with it everything below: the attempt is under way.
+    finished_at         timestamptz,
+    outcome             text,
+    http_status         integer,
+    duration_ms         bigint,
+    response_headers    jsonb,
+    -- The first 2 KiB of the response body.
+    response_excerpt    text,
+    address             text,
+    detail              text,
+
+    PRIMARY KEY (event_id, attempt),
+    CONSTRAINT delivery_attempts_finish_whole CHECK (
+        num_nonnulls(finished_at, outcome, duration_ms, response_headers) IN (0, 4)
+    )
+);
