@@ -1,1 +1,33 @@
-//! x
+//! The read side: facts folded into rows, and the queries on those rows.
+//!
+//! Each read model is one file: which facts it folds, how its rows change, and what can be asked of
+//! them. The migration that makes its table bears its name. A read model can be thrown away at any
+//! time; the log is the truth.
+
+mod columns;
+mod fold;
+mod projection;
+mod tenant_scope;
+
+pub mod api_keys;
+pub mod delivery_attempts;
+pub mod delivery_statistics;
+pub mod destinations;
+pub mod ingest_routes;
+pub mod invites;
+pub mod senders;
+pub mod sessions;
+pub mod tenants;
+pub mod users;
+pub mod webhook_events;
+
+pub mod checkpoints;
+pub mod delivery_settings;
+pub mod logged_fact;
+pub mod paging;
+pub mod payloads;
+
+pub use fold::{ApplyFailure, Misfit};
+pub use logged_fact::{LogPosition, LogRow, LoggedFact};
+pub use projection::Projection;
+pub use tenant_scope::TenantScope;

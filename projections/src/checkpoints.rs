@@ -1,0 +1,268 @@
+//! How far each reader of the log has come, and who may say so.
+//!
+//! A reader moves its checkpoint in the transaction that writes what it read. Each new owner of a reader
+//! brings a higher epoch; a move carries the epoch its owner knows, and a stale one is refused. So an
+//! owner that was paused, and replaced meanwhile, cannot commit what it still had in hand.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use thiserror::Error;
+
+use crate::logged_fact::LogPosition;
+
+/// How far a reader has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The reader's name.
+    pub reader: String,
+    /// The last fact that is in its rows.
+    pub position: LogPosition,
+    /// Why it stopped there, if it did.
+    pub halted_because: Option<String>,
+}
+
+/// A checkpoint to move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The reader's name.
+    pub reader: &'static str,
+    /// The last fact that is in its rows now.
+    pub to: LogPosition,
+    /// Why it stops there, if it does.
+    pub halted_because: Option<String>,
+}
+
+/// How far a reader is behind the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lag {
+    /// The reader's name.
+    pub reader: String,
+    /// About how many facts it has not folded; 0 only when there is none. Numbers that the log skipped
+    /// are counted.
+    pub facts: u64,
+    /// How long ago the oldest of them was recorded.
+    pub age: Duration,
+    /// Why it stopped, if it did.
+    pub halted_because: Option<String>,
+}
+
+/// Why a checkpoint was not taken over or moved.
+#[derive(Debug, Error)]
+pub enum CheckpointFailure {
+    /// Somebody with a higher epoch owns the reader. The transaction is to be rolled back.
+    #[error("another process has taken over")]
+    Fenced,
+    /// The database did not do it.
+    #[error("the checkpoint cannot be read or written")]
+    Database(#[from] sqlx::Error),
+}
+
+struct Row {
+    reader: String,
+    transaction_id: String,
+    position: i64,
+    halted_because: Option<String>,
+}
+
+impl From<Row> for Checkpoint {
+    fn from(row: Row) -> Self {
+        Self {
+            reader: row.reader,
+            // The column is xid8: its text is always a number of 64 bits.
+            position: LogPosition {
+                transaction_id: row.transaction_id.parse().unwrap_or_default(),
+                position: row.position,
+            },
+            halted_because: row.halted_because,
+        }
+    }
+}
+
+/// Makes the leader of `epoch` the owner of `reader`, and answers where it goes on. A reader that is new
+/// begins before the log's first fact.
+pub async fn take_over(
+    connection: &mut PgConnection,
+    reader: &'static str,
+    epoch: u64,
+) -> Result<LogPosition, CheckpointFailure> {
+    let taken = take_over_all(connection, &[reader], epoch).await?;
+    taken.first().map(|checkpoint| checkpoint.position).ok_or(CheckpointFailure::Fenced)
+}
+
+/// Makes the leader of `epoch` the owner of several readers. What halted them is cleared: a new owner
+/// tries again.
+#[tracing::instrument(name = "db.checkpoints.take_over", level = "debug", skip_all, err(level = "debug"))]
+pub async fn take_over_all(
+    connection: &mut PgConnection,
+    readers: &[&'static str],
+    epoch: u64,
+) -> Result<Vec<Checkpoint>, CheckpointFailure> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        INSERT INTO checkpoints AS checkpoint (reader, epoch)
+        SELECT reader, $2
+        FROM unnest($1::text[]) AS incoming (reader)
+        -- In one order, so that two processes that take over at once wait for one another.
+        ORDER BY reader
+        ON CONFLICT (reader) DO UPDATE SET
+            epoch = excluded.epoch,
+            halted_because = NULL
+        WHERE checkpoint.epoch <= excluded.epoch
+        RETURNING reader, transaction_id::text AS "transaction_id!", position, halted_because
+        "#,
+        &names(readers.iter().copied()),
+        stored_epoch(epoch),
+    )
+    .fetch_all(connection)
+    .await?;
+    if rows.len() != readers.len() {
+        return Err(CheckpointFailure::Fenced);
+    }
+    Ok(rows.into_iter().map(Checkpoint::from).collect())
+}
+
+/// The checkpoints of those `readers` that have begun.
+#[tracing::instrument(name = "db.checkpoints.load", level = "trace", skip_all, err(level = "debug"))]
+pub async fn load(
+    connection: &mut PgConnection,
+    readers: &[&'static str],
+) -> Result<Vec<Checkpoint>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        SELECT reader, transaction_id::text AS "transaction_id!", position, halted_because
+        FROM checkpoints
+        WHERE reader = ANY($1)
+        "#,
+        &names(readers.iter().copied()),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(Checkpoint::from).collect())
+}
+
+/// Moves a checkpoint.
+pub async fn advance(
+    connection: &mut PgConnection,
+    reader: &'static str,
+    epoch: u64,
+    to: LogPosition,
+) -> Result<(), CheckpointFailure> {
+    advance_all(connection, epoch, &[Move { reader, to, halted_because: None }]).await
+}
+
+/// Moves several checkpoints: all or, when one of them has another owner and the transaction is rolled
+/// back, none.
+#[tracing::instrument(name = "db.checkpoints.advance", level = "trace", skip_all, err(level = "debug"))]
+pub async fn advance_all(
+    connection: &mut PgConnection,
+    epoch: u64,
+    moves: &[Move],
+) -> Result<(), CheckpointFailure> {
+    let moved = sqlx::query!(
+        r#"
+        UPDATE checkpoints
+        SET transaction_id = move.transaction_id::xid8,
+            position = move.position,
+            halted_because = move.halted_because,
+            moved_at = now()
+        FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[])
+            AS move (reader, transaction_id, position, halted_because)
+        WHERE checkpoints.reader = move.reader
+          AND checkpoints.epoch = $1
+        "#,
+        stored_epoch(epoch),
+        &names(moves.iter().map(|step| step.reader)),
+        &moves.iter().map(|step| step.to.transaction_id.to_string()).collect::<Vec<_>>(),
+        &moves.iter().map(|step| step.to.position).collect::<Vec<_>>(),
+        &moves.iter().map(|step| step.halted_because.clone()).collect::<Vec<_>>() as &[Option<String>],
+    )
+    .execute(connection)
+    .await?
+    .rows_affected();
+    if usize::try_from(moved) == Ok(moves.len()) { Ok(()) } else { Err(CheckpointFailure::Fenced) }
+}
+
+/// Whether all of `readers`, but those that have halted, have folded the fact at `position`.
+#[tracing::instrument(name = "db.checkpoints.have_reached", level = "trace", skip_all, err(level = "debug"))]
+pub async fn have_reached(
+    connection: &mut PgConnection,
+    readers: &[&'static str],
+    position: LogPosition,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT count(*) = cardinality($1::text[]) AS "reached!"
+        FROM checkpoints
+        WHERE reader = ANY($1)
+          AND (halted_because IS NOT NULL OR (transaction_id, position) >= ($2::text::xid8, $3))
+        "#,
+        &names(readers.iter().copied()),
+        position.transaction_id.to_string(),
+        position.position,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// How far each of `readers` is behind what is committed.
+#[tracing::instrument(name = "db.checkpoints.lag", level = "trace", skip_all, err(level = "debug"))]
+pub async fn lag(connection: &mut PgConnection, readers: &[&'static str]) -> Result<Vec<Lag>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        WITH last AS (
+            SELECT position
+            FROM events
+            ORDER BY transaction_id DESC, position DESC
+            LIMIT 1
+        ),
+        reader AS (
+            SELECT
+                incoming.name,
+                coalesce(checkpoint.transaction_id, '0') AS transaction_id,
+                coalesce(checkpoint.position, 0) AS position,
+                checkpoint.halted_because
+            FROM unnest($1::text[]) AS incoming (name)
+            LEFT JOIN checkpoints AS checkpoint ON checkpoint.reader = incoming.name
+        )
+        SELECT
+            reader.name AS "name!",
+            reader.halted_because,
+            next.recorded_at IS NOT NULL AS "behind!",
+            coalesce(last.position - reader.position, 0) AS "facts!",
+            coalesce(extract(epoch FROM clock_timestamp() - next.recorded_at), 0)::float8 AS "age!"
+        FROM reader
+        LEFT JOIN last ON true
+        LEFT JOIN LATERAL (
+            SELECT recorded_at
+            FROM events
+            WHERE (events.transaction_id, events.position) > (reader.transaction_id, reader.position)
+            ORDER BY events.transaction_id, events.position
+            LIMIT 1
+        ) AS next ON true
+        "#,
+        &names(readers.iter().copied()),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Lag {
+            reader: row.name,
+            // Positions of concurrent writers are not quite in the log's order.
+            facts: if row.behind { u64::try_from(row.facts).unwrap_or_default().max(1) } else { 0 },
+            age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
+            halted_because: row.halted_because,
+        })
+        .collect())
+}
+
+fn names(readers: impl Iterator<Item = &'static str>) -> Vec<String> {
+    readers.map(str::to_owned).collect()
+}
+
+fn stored_epoch(epoch: u64) -> i64 {
+    i64::try_from(epoch).unwrap_or(i64::MAX)
+}

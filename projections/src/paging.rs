@@ -1,0 +1,80 @@
+//! Pages of a list.
+
+/// Which part of a list is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Items at most.
+    pub limit: i64,
+    /// Items passed over before the first.
+    pub offset: i64,
+}
+
+/// Which way a list runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Smallest first.
+    Ascending,
+    /// Largest first.
+    #[default]
+    Descending,
+}
+
+impl Direction {
+    pub(crate) fn is_descending(self) -> bool {
+        self == Self::Descending
+    }
+}
+
+/// A page of a list, and how long the whole list is at the same moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// Items that match, on all pages.
+    pub total: i64,
+    /// Items of this page.
+    pub items: Vec<T>,
+}
+
+impl<T> Listed<T> {
+    /// Reads the rows of a page as what they stand for.
+    pub(crate) fn read<R>(total: i64, rows: Vec<R>) -> Result<Self, sqlx::Error>
+    where
+        T: TryFrom<R>,
+        sqlx::Error: From<T::Error>,
+    {
+        let items = rows.into_iter().map(T::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { total, items })
+    }
+}
+
+/// Names the fields a list can be sorted by, as the API spells them, and the columns behind them.
+macro_rules! sort_fields {
+    ($(#[$doc:meta])* $name:ident { $($(#[$note:meta])* $variant:ident => $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $(
+                $(#[$note])*
+                #[doc = concat!("By `", $text, "`.")]
+                $variant,
+            )+
+        }
+
+        impl $name {
+            /// Every field.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The field's name in the API.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The field of a name in any case.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|field| field.name().eq_ignore_ascii_case(name))
+            }
+        }
+    };
+}
+pub(crate) use sort_fields;

@@ -1,0 +1,71 @@
+//! The bytes of webhook events. They are no read model: the append that accepts an event stores them,
+//! and they go when they expire or are erased. Here they are read.
+
+use std::collections::HashMap;
+
+use aggregates::ids::WebhookEventId;
+use uuid::Uuid;
+
+use crate::tenant_scope::TenantScope;
+
+/// What is delivered, as text, for each of `ids` whose payload is still there.
+#[tracing::instrument(name = "db.payloads.delivered", level = "debug", skip_all, err(level = "debug"))]
+pub async fn delivered(
+    scope: &mut TenantScope,
+    ids: &[WebhookEventId],
+) -> Result<HashMap<WebhookEventId, String>, sqlx::Error> {
+    let tenant_id = scope.tenant_id().0;
+    let rows = sqlx::query!(
+        "SELECT event_id, delivered FROM payloads WHERE tenant_id = $1 AND event_id = ANY($2)",
+        tenant_id,
+        &ids.iter().map(|id| id.0).collect::<Vec<Uuid>>(),
+    )
+    .fetch_all(scope.connection())
+    .await?;
+    Ok(rows.into_iter().map(|row| (WebhookEventId(row.event_id), text(row.delivered))).collect())
+}
+
+/// How many bytes are delivered, for each of `ids` whose payload is still there.
+#[tracing::instrument(name = "db.payloads.sizes", level = "debug", skip_all, err(level = "debug"))]
+pub async fn sizes(
+    scope: &mut TenantScope,
+    ids: &[WebhookEventId],
+) -> Result<HashMap<WebhookEventId, u64>, sqlx::Error> {
+    let tenant_id = scope.tenant_id().0;
+    let rows = sqlx::query!(
+        r#"
+        SELECT event_id, octet_length(delivered) AS "bytes!"
+        FROM payloads
+        WHERE tenant_id = $1 AND event_id = ANY($2)
+        "#,
+        tenant_id,
+        &ids.iter().map(|id| id.0).collect::<Vec<Uuid>>(),
+    )
+    .fetch_all(scope.connection())
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.event_id.into(), u64::from(row.bytes.unsigned_abs()))).collect())
+}
+
+/// What was received, as text: the raw form of a payload that a mapping reshaped, and otherwise what is
+/// delivered. `None` when it is gone.
+#[tracing::instrument(name = "db.payloads.received", level = "debug", skip_all, err(level = "debug"))]
+pub async fn received(scope: &mut TenantScope, id: WebhookEventId) -> Result<Option<String>, sqlx::Error> {
+    let tenant_id = scope.tenant_id().0;
+    let bytes = sqlx::query_scalar!(
+        r#"
+        SELECT coalesce(received, delivered) AS "received!"
+        FROM payloads
+        WHERE tenant_id = $1 AND event_id = $2
+        "#,
+        tenant_id,
+        id.0,
+    )
+    .fetch_optional(scope.connection())
+    .await?;
+    Ok(bytes.map(text))
+}
+
+/// Payloads are JSON, and JSON is UTF-8: nothing is lost here.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}

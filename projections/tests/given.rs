@@ -1,0 +1,298 @@
+//! Facts for tests: a log that numbers what is added to it, and facts that say only what a test is about.
+
+use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
+
+use aggregates::attempt_outcome::{AttemptReport, Outcome};
+use aggregates::destination::{AuthType, DestinationFact, OutboundAuth};
+use aggregates::email::Email;
+use aggregates::fact::Fact;
+use aggregates::ids::{DestinationId, TenantId, UserId, WebhookEventId};
+use aggregates::role::Role;
+use aggregates::sealed::{Fingerprint, Sealed, TokenHash};
+use aggregates::sender::SenderFact;
+use aggregates::session::{IssuedTokens, SessionFact};
+use aggregates::tenant::{Resilience, TenantFact, WebhookSecret};
+use aggregates::user::UserFact;
+use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
+use chrono::{DateTime, TimeDelta, Utc};
+use projections::{LogPosition, LoggedFact, Projection};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// The tenant that most tests are about.
+pub(crate) const ACME: TenantId = TenantId(Uuid::from_u128(0xacae));
+/// Somebody else.
+pub(crate) const RIVAL: TenantId = TenantId(Uuid::from_u128(0xbad));
+
+/// The id of this number.
+pub(crate) fn id<T: From<Uuid>>(number: u128) -> T {
+    Uuid::from_u128(number).into()
+}
+
+/// So many seconds after the tests' beginning of time.
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::<Utc>::UNIX_EPOCH + TimeDelta::seconds(1_800_000_000 + seconds)
+}
+
+/// A log that is written fact by fact.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log {
+    pub(crate) facts: Vec<LoggedFact>,
+    versions: HashMap<(Discriminant<Fact>, Uuid), u64>,
+}
+
+impl Log {
+    /// Adds a fact to the stream of `stream_id`.
+    pub(crate) fn add(&mut self, tenant_id: TenantId, stream_id: impl IntoUuid, fact: impl IntoFact) {
+        let (stream_id, fact) = (stream_id.into_uuid(), fact.into_fact());
+        let version = self.versions.entry((discriminant(&fact), stream_id)).or_default();
+        *version += 1;
+        let number = i64::try_from(self.facts.len()).unwrap() + 1;
+        self.facts.push(LoggedFact {
+            position: LogPosition {
+                transaction_id: 1_000 + u64::try_from(number).unwrap(),
+                position: number,
+            },
+            tenant_id,
+            stream_id,
+            sequence: *version,
+            recorded_at: at(number),
+            fact,
+        });
+    }
+
+    /// The log with one more fact.
+    pub(crate) fn with(mut self, tenant_id: TenantId, stream_id: impl IntoUuid, fact: impl IntoFact) -> Self {
+        self.add(tenant_id, stream_id, fact);
+        self
+    }
+
+    /// Writes its webhook events where the service's log is, in place of what was there.
+    pub(crate) async fn record(&self, pool: &PgPool) {
+        let mut transaction = pool.begin().await.unwrap();
+        // A log that may be forgotten is for tests alone.
+        for statement in [
+            "ALTER TABLE events DISABLE TRIGGER events_are_append_only",
+            "TRUNCATE events",
+            "ALTER TABLE events ENABLE TRIGGER events_are_append_only",
+        ] {
+            sqlx::query(statement).execute(&mut *transaction).await.unwrap();
+        }
+        for logged in &self.facts {
+            let Fact::WebhookEvent(fact) = &logged.fact else { continue };
+            sqlx::query!(
+                r#"
+                INSERT INTO events (
+                    aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                    position, transaction_id
+                )
+                OVERRIDING SYSTEM VALUE
+                VALUES (
+                    'WebhookEvent', $1, $2, $3, '1.0', $4, json_build_object('tenantId', $5::text),
+                    $6, $7::text::xid8
+                )
+                "#,
+                logged.stream_id.to_string(),
+                i64::try_from(logged.sequence).unwrap(),
+                logged.fact.event_type(),
+                serde_json::to_value(fact).unwrap(),
+                logged.tenant_id.to_string(),
+                logged.position.position,
+                logged.position.transaction_id.to_string(),
+            )
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        }
+        transaction.commit().await.unwrap();
+    }
+
+    /// Has one projection fold all of it at once.
+    pub(crate) async fn fold_into(&self, pool: &PgPool, projection: Projection) {
+        apply(pool, projection, &self.facts).await;
+    }
+
+    /// Has every projection fold all of it at once.
+    pub(crate) async fn fold_into_all(&self, pool: &PgPool) {
+        for projection in Projection::ALL {
+            self.fold_into(pool, projection).await;
+        }
+    }
+}
+
+/// Has a projection fold facts at once.
+pub(crate) async fn apply(pool: &PgPool, projection: Projection, facts: &[LoggedFact]) {
+    let mut transaction = pool.begin().await.unwrap();
+    projection.apply(&mut transaction, facts).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
+pub(crate) trait IntoUuid {
+    fn into_uuid(self) -> Uuid;
+}
+
+pub(crate) trait IntoFact {
+    fn into_fact(self) -> Fact;
+}
+
+macro_rules! into_uuid {
+    ($($id:ident)+) => {
+        $(impl IntoUuid for aggregates::ids::$id {
+            fn into_uuid(self) -> Uuid {
+                self.0
+            }
+        })+
+    };
+}
+into_uuid!(TenantId UserId SessionId InviteId ApiKeyId DestinationId SenderId WebhookEventId);
+
+macro_rules! into_fact {
+    ($($fact:path => $aggregate:ident),+ $(,)?) => {
+        $(impl IntoFact for $fact {
+            fn into_fact(self) -> Fact {
+                Fact::$aggregate(self)
+            }
+        })+
+    };
+}
+into_fact!(
+    aggregates::api_key::ApiKeyFact => ApiKey,
+    aggregates::destination::DestinationFact => Destination,
+    aggregates::invite::InviteFact => Invite,
+    aggregates::sender::SenderFact => Sender,
+    aggregates::session::SessionFact => Session,
+    aggregates::tenant::TenantFact => Tenant,
+    aggregates::user::UserFact => User,
+    aggregates::webhook_event::WebhookEventFact => WebhookEvent,
+);
+
+pub(crate) fn hash(text: &str) -> TokenHash {
+    TokenHash(format!("hash of {text}"))
+}
+
+pub(crate) fn sealed(text: &str) -> Sealed {
+    Sealed { data_key: Uuid::from_u128(7), ciphertext: format!("sealed {text}") }
+}
+
+pub(crate) fn secret(text: &str) -> WebhookSecret {
+    WebhookSecret { sealed: sealed(text), fingerprint: Fingerprint(format!("print of {text}")) }
+}
+
+pub(crate) fn auth(auth_type: AuthType, text: &str) -> OutboundAuth {
+    OutboundAuth { auth_type, credentials: sealed(text) }
+}
+
+pub(crate) fn email(text: &str) -> Email {
+    Email::parse(text).unwrap()
+}
+
+pub(crate) fn tenant_registered(name: &str) -> TenantFact {
+    TenantFact::TenantRegistered {
+        name: name.to_owned(),
+        owner: id::<UserId>(1),
+        resilience: Resilience::default(),
+        webhook_secret: secret("first"),
+        at: at(0),
+    }
+}
+
+pub(crate) fn user_registered(address: &str, role: Role) -> UserFact {
+    UserFact::UserRegistered {
+        tenant_id: ACME,
+        email: email(address),
+        password_hash: format!("hash of {address}'s password"),
+        role,
+        at: at(0),
+    }
+}
+
+pub(crate) fn tokens(refresh: &str) -> IssuedTokens {
+    IssuedTokens {
+        refresh_token_hash: hash(refresh),
+        refresh_expires_at: at(7 * 86_400),
+        access_token_id: Uuid::from_u128(9),
+        access_expires_at: at(900),
+    }
+}
+
+pub(crate) fn logged_in(user_id: UserId, refresh: &str) -> SessionFact {
+    SessionFact::LoggedIn { tenant_id: ACME, user_id, tokens: tokens(refresh), at: at(0) }
+}
+
+pub(crate) fn destination_registered(tenant_id: TenantId, url: &str) -> DestinationFact {
+    DestinationFact::DestinationRegistered {
+        tenant_id,
+        url: url.to_owned(),
+        concurrency_limit: 5,
+        ingest_token_hash: hash(url),
+        at: at(0),
+    }
+}
+
+pub(crate) fn suspended(next_check_at: DateTime<Utc>) -> DestinationFact {
+    DestinationFact::DestinationSuspended { consecutive_failures: 5, next_check_at, at: at(1) }
+}
+
+pub(crate) fn sender_registered(destination_id: DestinationId, label: &str) -> SenderFact {
+    SenderFact::SenderRegistered {
+        tenant_id: ACME,
+        destination_id,
+        label: Some(label.to_owned()),
+        ingest_token_hash: hash(label),
+        at: at(0),
+    }
+}
+
+pub(crate) fn accepted(
+    tenant_id: TenantId,
+    destination_id: DestinationId,
+    when: DateTime<Utc>,
+) -> WebhookEventFact {
+    WebhookEventFact::EventAccepted(Acceptance {
+        tenant_id,
+        destination_id,
+        sender_id: None,
+        idempotency_key: None,
+        payload: PayloadDigest { sha256: "00".to_owned(), bytes: 2 },
+        mapping: None,
+        at: when,
+    })
+}
+
+pub(crate) fn started(destination_id: DestinationId, attempt: u32) -> WebhookEventFact {
+    WebhookEventFact::DeliveryStarted {
+        destination_id,
+        attempt,
+        worker: "worker-1".to_owned(),
+        destination_version: 3,
+        tenant_version: 4,
+        at: at(10),
+    }
+}
+
+pub(crate) fn report(outcome: Outcome) -> AttemptReport {
+    AttemptReport::without_answer(outcome, 12, None)
+}
+
+pub(crate) fn attempted(
+    destination_id: DestinationId,
+    attempt: u32,
+    failed_attempts: u32,
+    report: AttemptReport,
+) -> WebhookEventFact {
+    WebhookEventFact::DeliveryAttempted { destination_id, attempt, failed_attempts, report, at: at(11) }
+}
+
+pub(crate) fn retry(
+    destination_id: DestinationId,
+    failed_attempts: u32,
+    retry_at: DateTime<Utc>,
+) -> WebhookEventFact {
+    WebhookEventFact::RetryScheduled { destination_id, failed_attempts, retry_at, at: at(11) }
+}
+
+/// The events of these numbers.
+pub(crate) fn events(numbers: impl IntoIterator<Item = u128>) -> Vec<WebhookEventId> {
+    numbers.into_iter().map(id).collect()
+}

@@ -1,0 +1,449 @@
+//! However a log is cut into batches, and however often parts of it come again, the rows are those of the
+//! plain fold, fact by fact. The logs are what the aggregates themselves decide on random commands.
+
+use std::ops::Range;
+
+use aggregates::api_key::{ApiKey, ApiKeyCommand};
+use aggregates::attempt_outcome::Outcome;
+use aggregates::backoff::Backoff;
+use aggregates::destination::{AuthChange, AuthType, Destination, DestinationCommand};
+use aggregates::fact::Fact;
+use aggregates::ids::{ApiKeyId, DestinationId, InviteId, SenderId, SessionId, UserId, WebhookEventId};
+use aggregates::invite::{Invite, InviteCommand};
+use aggregates::role::{Role, UserStatus};
+use aggregates::sender::{Sender, SenderCommand};
+use aggregates::session::{Closing, Session, SessionCommand};
+use aggregates::tenant::{Resilience, Tenant, TenantCommand};
+use aggregates::user::{User, UserCommand};
+use aggregates::webhook_event::{
+    Acceptance, PayloadDigest, WebhookEvent, WebhookEventCommand, WebhookEventFact,
+};
+use aggregates::{Decide, Facts};
+use chrono::{DateTime, Utc};
+use projections::{LoggedFact, Projection};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+
+use crate::given::{
+    ACME, IntoFact, IntoUuid, Log, at, auth, email, hash, id, report, sealed, secret, tokens,
+};
+use crate::rows;
+
+/// Cases; each takes a good part of a second.
+const CASES: u32 = 32;
+/// Streams of each kind, so few that facts of one meet in a batch.
+const STREAMS: usize = 2;
+
+/// A command of any aggregate: which, to which of its streams, and what.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    aggregate: u8,
+    stream: usize,
+    command: u8,
+}
+
+/// A log, and how it is handed out.
+#[derive(Clone, Debug)]
+struct Case {
+    steps: Vec<Step>,
+    deliveries: Vec<Delivery>,
+}
+
+/// A batch that is handed out.
+#[derive(Clone, Copy, Debug)]
+enum Delivery {
+    /// What comes next, and some of what came before it.
+    Next { facts: usize, repeated: usize },
+    /// Nothing new: facts from somewhere behind.
+    Again { facts: usize, back: usize },
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let step = (0..12u8, 0..STREAMS, 0..10u8).prop_map(|(aggregate, stream, command)| Step {
+        aggregate,
+        stream,
+        command,
+    });
+    let delivery = prop_oneof![
+        (1..15usize, prop_oneof![2 => Just(0usize), 1 => 0..20usize])
+            .prop_map(|(facts, repeated)| Delivery::Next { facts, repeated }),
+        (1..8usize, 1..30usize).prop_map(|(facts, back)| Delivery::Again { facts, back }),
+    ];
+    (vec(step, 60..200), vec(delivery, 4..20)).prop_map(|(steps, deliveries)| Case { steps, deliveries })
+}
+
+/// What the aggregates are at the end of a log, beside that log.
+#[derive(Default)]
+struct World {
+    log: Log,
+    tenant: Tenant,
+    users: [User; STREAMS],
+    sessions: [Session; STREAMS],
+    invites: [Invite; STREAMS],
+    api_keys: [ApiKey; STREAMS],
+    destinations: [Destination; STREAMS],
+    senders: [Sender; STREAMS],
+    events: [WebhookEvent; STREAMS],
+    clock: i64,
+}
+
+/// Decides, and adds what follows to the log. Refusals add nothing, as in life.
+fn run<A: Decide>(log: &mut Log, aggregate: &mut A, stream: impl IntoUuid + Copy, command: A::Command)
+where
+    A::Event: Facts + IntoFact,
+{
+    for fact in aggregate.decide(command).unwrap_or_default() {
+        aggregate.apply(fact.clone());
+        log.add(ACME, stream, fact);
+    }
+}
+
+impl World {
+    /// What exists from the start: nothing is sent to a destination that is not there.
+    fn new() -> Self {
+        let mut world = Self::default();
+        let register = TenantCommand::Register {
+            name: "Acme".to_owned(),
+            owner: id(1),
+            resilience: Resilience::default(),
+            webhook_secret: secret("first"),
+            at: at(0),
+        };
+        run(&mut world.log, &mut world.tenant, ACME, register);
+        for stream in 0..STREAMS {
+            world.destination(stream, 0);
+        }
+        world
+    }
+
+    /// How many facts of webhook events are of a kind.
+    fn count(&self, of_kind: impl Fn(&WebhookEventFact) -> bool) -> i64 {
+        let facts = self.log.facts.iter();
+        let counted =
+            facts.filter(|logged| matches!(&logged.fact, Fact::WebhookEvent(fact) if of_kind(fact)));
+        counted.count().try_into().unwrap()
+    }
+
+    fn step(&mut self, step: Step) {
+        self.clock += 1;
+        let (stream, command) = (step.stream, step.command);
+        match step.aggregate {
+            0 => self.tenant(command),
+            1 | 2 => self.user(stream, command),
+            3 => self.session(stream, command),
+            4 => self.invite(stream, command),
+            5 => self.api_key(stream, command),
+            6 | 7 => self.destination(stream, command),
+            8 => self.sender(stream, command),
+            _ => self.event(stream, command),
+        }
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        at(self.clock)
+    }
+
+    /// A text that nothing else in the log has.
+    fn unique(&self, what: &str, stream: usize) -> String {
+        format!("{what} {stream} {}", self.clock)
+    }
+
+    fn tenant(&mut self, command: u8) {
+        let at = self.now();
+        let command = match command {
+            0..=2 => TenantCommand::Rename { name: self.unique("Acme", 0), at },
+            3..=5 => TenantCommand::ChangeResilience {
+                resilience: Resilience { max_trys: 1 + u32::from(command), circuit_breaker_timer: 60 },
+                at,
+            },
+            _ => TenantCommand::RegenerateWebhookSecret {
+                webhook_secret: secret(&self.unique("secret", 0)),
+                previous_signs_until: (command > 7).then_some(at),
+                at,
+            },
+        };
+        run(&mut self.log, &mut self.tenant, ACME, command);
+    }
+
+    fn user(&mut self, stream: usize, command: u8) {
+        let at = self.now();
+        let address = email(&format!("{}-{stream}@acme.example", self.clock));
+        let password_hash = self.unique("password", stream);
+        let command = match command {
+            0..=2 => UserCommand::Register {
+                tenant_id: ACME,
+                email: address,
+                password_hash,
+                role: Role::Developer,
+                at,
+            },
+            3 | 4 => UserCommand::ChangeEmail { email: address, at },
+            5 => UserCommand::ChangePassword { password_hash, at },
+            6 => UserCommand::ChangeRole { role: Role::Admin, at },
+            7 => UserCommand::ChangeStatus { status: UserStatus::Inactive, at },
+            8 => UserCommand::RefuseLogin { at },
+            _ => UserCommand::Delete { at },
+        };
+        run(&mut self.log, &mut self.users[stream], id::<UserId>(100 + stream as u128), command);
+    }
+
+    fn session(&mut self, stream: usize, command: u8) {
+        let at = self.now();
+        let tokens = tokens(&self.unique("refresh", stream));
+        let presented = match &self.sessions[stream] {
+            Session::Open { refresh_token_hash, .. } => refresh_token_hash.clone(),
+            Session::Unknown | Session::Closed => hash("none"),
+        };
+        let command = match command {
+            0..=4 => SessionCommand::Open { tenant_id: ACME, user_id: id(100), tokens, at },
+            5..=8 => SessionCommand::Refresh { presented, tokens, at },
+            _ => SessionCommand::Close { closing: Closing::Logout, at },
+        };
+        run(&mut self.log, &mut self.sessions[stream], id::<SessionId>(200 + stream as u128), command);
+    }
+
+    fn invite(&mut self, stream: usize, command: u8) {
+        let at = self.now();
+        let token = self.unique("invite", stream);
+        let command = match command {
+            0..=6 => InviteCommand::Issue {
+                tenant_id: ACME,
+                target_role: Role::Viewer,
+                invited_by: Role::Owner,
+                token_hash: hash(&token),
+                token: sealed(&token),
+                expires_at: at + chrono::TimeDelta::days(1),
+                at,
+            },
+            _ => InviteCommand::Accept { user_id: id(100), at },
+        };
+        run(&mut self.log, &mut self.invites[stream], id::<InviteId>(300 + stream as u128), command);
+    }
+
+    fn api_key(&mut self, stream: usize, command: u8) {
+        let at = self.now();
+        let command = match command {
+            0..=6 => ApiKeyCommand::Issue {
+                tenant_id: ACME,
+                name: self.unique("key", stream),
+                key_hash: hash(&self.unique("key", stream)),
+                at,
+            },
+            _ => ApiKeyCommand::Revoke { at },
+        };
+        run(&mut self.log, &mut self.api_keys[stream], id::<ApiKeyId>(400 + stream as u128), command);
+    }
+
+    fn destination(&mut self, stream: usize, command: u8) {
+        let at = self.now();
+        let change = |url, active, auth| DestinationCommand::Change {
+            url,
+            concurrency_limit: Some(u32::from(command) + 1),
+            active,
+            auth,
+            at,
+        };
+        let command = match command {
+            0 => DestinationCommand::Register {
+                tenant_id: ACME,
+                url: format!("https://{stream}.example/"),
+                concurrency_limit: 5,
+                auth: (stream == 0).then(|| auth(AuthType::ApiKey, "first")),
+                ingest_token_hash: hash(&self.unique("dst", stream)),
+                at,
+            },
+            1 => change(Some(self.unique("https://", stream)), None, AuthChange::Remove),
+            2 => change(None, Some(true), AuthChange::Keep),
+            3 => change(None, Some(false), AuthChange::Configure(auth(AuthType::BasicAuth, "next"))),
+            4 => DestinationCommand::RegenerateIngestToken {
+                ingest_token_hash: hash(&self.unique("dst", stream)),
+                at,
+            },
+            5..=7 => DestinationCommand::Suspend { consecutive_failures: 5, timer_seconds: 30, at },
+            8 => DestinationCommand::Probe { at },
+            _ => DestinationCommand::Resume { at },
+        };
+        let id = id::<DestinationId>(500 + stream as u128);
+        run(&mut self.log, &mut self.destinations[stream], id, command);
+    }
+
+    fn sender(&mut self, stream: usize, command: u8) {
+        let at = self.now();
+        let ingest_token_hash = hash(&self.unique("sndr", stream));
+        let command = match command {
+            0..=3 => SenderCommand::Register {
+                tenant_id: ACME,
+                destination_id: id(500),
+                label: None,
+                ingest_token_hash,
+                at,
+            },
+            4 => SenderCommand::RegenerateIngestToken { ingest_token_hash, at },
+            5 | 6 => SenderCommand::SetMapping { mapping: self.unique("{}", stream), at },
+            7 | 8 => SenderCommand::RemoveMapping { at },
+            _ => SenderCommand::Delete { at },
+        };
+        run(&mut self.log, &mut self.senders[stream], id::<SenderId>(600 + stream as u128), command);
+    }
+
+    fn event(&mut self, stream: usize, command: u8) {
+        let at = self.now();
+        let outcome = if command == 6 { Outcome::Succeeded } else { Outcome::RefusedStatus };
+        let command = match command {
+            0 => WebhookEventCommand::Accept(Acceptance {
+                tenant_id: ACME,
+                destination_id: id(500 + stream as u128),
+                sender_id: Some(id(600)),
+                idempotency_key: (stream == 0).then(|| "key".to_owned()),
+                payload: PayloadDigest { sha256: "00".to_owned(), bytes: 2 },
+                mapping: None,
+                at,
+            }),
+            1..=3 => WebhookEventCommand::Start {
+                worker: "worker".to_owned(),
+                destination_version: 1,
+                tenant_version: 1,
+                at,
+            },
+            4..=6 => WebhookEventCommand::RecordAttempt {
+                report: report(outcome),
+                backoff: Backoff::default(),
+                max_trys: 2,
+                chance: 0.5,
+                at,
+            },
+            7 => WebhookEventCommand::Replay { at },
+            8 => WebhookEventCommand::ErasePayload { reason: "asked to".to_owned(), requested_by: None, at },
+            _ => WebhookEventCommand::Cancel { reason: "purged".to_owned(), at },
+        };
+        run(&mut self.log, &mut self.events[stream], id::<WebhookEventId>(700 + stream as u128), command);
+    }
+}
+
+/// The parts of a log of `len` facts that a case hands out, one after the other, to the end.
+fn handed_out(deliveries: &[Delivery], len: usize) -> Vec<Range<usize>> {
+    let mut ranges = vec![];
+    let mut reached = 0usize;
+    // A case may have nothing but repeats: what it leaves comes at last.
+    let rounds = deliveries.iter().cycle().take(len).copied();
+    for delivery in rounds.chain([Delivery::Next { facts: len, repeated: 0 }]) {
+        let range = match delivery {
+            Delivery::Next { facts, repeated } => {
+                reached.saturating_sub(repeated)..reached.saturating_add(facts).min(len)
+            }
+            Delivery::Again { facts, back } => {
+                let begin = reached.saturating_sub(back);
+                begin..(begin + facts).min(reached)
+            }
+        };
+        reached = reached.max(range.end);
+        ranges.push(range);
+        if reached == len {
+            break;
+        }
+    }
+    ranges
+}
+
+/// The rows after these batches. They are forgotten with the transaction.
+async fn fold(pool: &PgPool, batches: impl IntoIterator<Item = &[LoggedFact]>) -> serde_json::Value {
+    let mut transaction = pool.begin().await.unwrap();
+    for batch in batches {
+        for projection in Projection::ALL {
+            projection.apply(&mut transaction, batch).await.unwrap();
+        }
+    }
+    let rows = rows::all(&mut *transaction).await;
+    transaction.rollback().await.unwrap();
+    rows
+}
+
+async fn check(pool: &PgPool, case: &Case) -> Result<(), TestCaseError> {
+    let mut world = World::new();
+    for step in &case.steps {
+        world.step(*step);
+    }
+    // Statistics look up when a delivery began.
+    world.log.record(pool).await;
+    let facts = &world.log.facts;
+    let plain = fold(pool, facts.chunks(1)).await;
+    let ranges = handed_out(&case.deliveries, facts.len());
+    let batched = fold(pool, ranges.iter().map(|range| &facts[range.clone()])).await;
+    prop_assert_eq!(&plain, &batched, "handed out as {:?}", ranges);
+    let at_once = fold(pool, [facts.as_slice()]).await;
+    prop_assert_eq!(&plain, &at_once, "all at once");
+    agree(&world, &plain)
+}
+
+/// Whether an attempt that is over succeeded.
+fn succeeded(fact: &WebhookEventFact) -> Option<bool> {
+    match fact {
+        WebhookEventFact::DeliveryAttempted { report, .. } => Some(report.outcome.is_success()),
+        _ => None,
+    }
+}
+
+/// The rows say what the aggregates say.
+fn agree(world: &World, rows: &serde_json::Value) -> Result<(), TestCaseError> {
+    let no_rows = vec![];
+    let events = rows["webhook_events"].as_array().unwrap_or(&no_rows);
+    for (stream, event) in world.events.iter().enumerate() {
+        let id = id::<WebhookEventId>(700 + stream as u128).to_string();
+        let row = events.iter().find(|row| row["id"] == id.as_str());
+        let Some(delivery) = event.delivery() else {
+            prop_assert!(row.is_none());
+            continue;
+        };
+        let row = row.ok_or_else(|| TestCaseError::fail("an accepted event has no row"))?;
+        prop_assert_eq!(&row["attempts"], delivery.attempts);
+        prop_assert_eq!(&row["failed_attempts"], delivery.failed_attempts);
+        let statuses: &[i64] = match event {
+            WebhookEvent::Unknown => &[],
+            WebhookEvent::Waiting(_) => &[0, 4],
+            WebhookEvent::Delivering(_) => &[1],
+            WebhookEvent::Succeeded(_) => &[2],
+            WebhookEvent::CriticalFailure(_) => &[5],
+            WebhookEvent::Cancelled(_) => &[6],
+            WebhookEvent::Erased(_) => &[2, 5, 6],
+        };
+        prop_assert!(row["status"].as_i64().is_some_and(|status| statuses.contains(&status)));
+    }
+    let statistics = rows["delivery_statistics"].as_array().unwrap_or(&no_rows);
+    for (column, count) in [
+        ("accepted", world.count(|fact| matches!(fact, WebhookEventFact::EventAccepted(_)))),
+        ("succeeded", world.count(|fact| succeeded(fact) == Some(true))),
+        ("failed_attempts", world.count(|fact| succeeded(fact) == Some(false))),
+        ("critical_failures", world.count(|fact| matches!(fact, WebhookEventFact::CriticalFailure { .. }))),
+        ("cancelled", world.count(|fact| matches!(fact, WebhookEventFact::Cancelled { .. }))),
+        ("replayed", world.count(|fact| matches!(fact, WebhookEventFact::Replayed { .. }))),
+    ] {
+        let told: i64 = statistics.iter().filter_map(|row| row[column].as_i64()).sum();
+        // By hour and by day, for the destination and for all.
+        prop_assert_eq!(told, 4 * count, "{}", column);
+    }
+    let routes = rows["ingest_routes"].as_array().unwrap_or(&no_rows);
+    let destinations = rows["destinations"].as_array().unwrap_or(&no_rows);
+    for route in routes.iter().filter(|route| !route["token_hash"].is_null()) {
+        let destination = destinations.iter().find(|row| row["id"] == route["destination_id"]);
+        prop_assert_eq!(Some(&route["stage"]), destination.map(|row| &row["stage"]));
+    }
+    Ok(())
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn any_split_with_any_repeats_equals_the_plain_fold(pool: PgPool) {
+    let options = (*pool.connect_options()).clone();
+    // The runner is synchronous, and shrinks what fails: it gets a thread and a runtime of its own.
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let pool = runtime.block_on(PgPoolOptions::new().max_connections(2).connect_with(options)).unwrap();
+        let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
+        let result = TestRunner::new(config).run(&case(), |case| runtime.block_on(check(&pool, &case)));
+        runtime.block_on(pool.close());
+        result
+    });
+    thread.join().unwrap().unwrap();
+}

@@ -1,0 +1,22 @@
+//! Given facts, then rows: every read model on a real PostgreSQL.
+
+mod given;
+mod rows;
+
+mod api_keys;
+mod checkpoints;
+mod delivery_attempts;
+mod delivery_settings;
+mod delivery_statistics;
+mod destinations;
+mod ingest_routes;
+mod interleavings;
+mod invites;
+mod misfits;
+mod senders;
+mod sessions;
+mod tenant_scope;
+mod tenants;
+mod users;
+mod webhook_events;
+mod webhook_events_list;

@@ -1,0 +1,76 @@
+use aggregates::ids::{SessionId, UserId};
+use aggregates::role::Role;
+use aggregates::session::{Closing, SessionFact};
+use aggregates::user::UserFact;
+use projections::sessions::{self, Caller};
+use sqlx::PgPool;
+
+use crate::given::{ACME, Log, at, email, hash, id, logged_in, tokens, user_registered};
+
+fn login() -> (UserId, SessionId, Log) {
+    let (user, session) = (id::<UserId>(1), id::<SessionId>(100));
+    let log = Log::default().with(ACME, user, user_registered("a@acme.example", Role::Admin)).with(
+        ACME,
+        session,
+        logged_in(user, "first"),
+    );
+    (user, session, log)
+}
+
+async fn caller(pool: &PgPool, session: SessionId) -> Option<Caller> {
+    let mut connection = pool.acquire().await.unwrap();
+    sessions::caller(&mut connection, session).await.unwrap()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_open_session_stands_for_its_user_as_they_are_now(pool: PgPool) {
+    let (user, session, log) = login();
+    log.clone().fold_into_all(&pool).await;
+    let expected =
+        Caller { user_id: user, tenant_id: ACME, email: email("a@acme.example"), role: Role::Admin };
+    assert_eq!(caller(&pool, session).await, Some(expected.clone()));
+    assert_eq!(caller(&pool, id(101)).await, None);
+
+    log.with(ACME, user, UserFact::RoleChanged { role: Role::Viewer, at: at(1) }).fold_into_all(&pool).await;
+    assert_eq!(caller(&pool, session).await, Some(Caller { role: Role::Viewer, ..expected }));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_closed_session_stands_for_nobody(pool: PgPool) {
+    let (user, session, log) = login();
+    log.with(ACME, session, SessionFact::LoggedOut { closing: Closing::Logout, at: at(1) })
+        .fold_into_all(&pool)
+        .await;
+    assert_eq!(caller(&pool, session).await, None);
+    let mut connection = pool.acquire().await.unwrap();
+    assert!(sessions::open_of_user(&mut connection, user).await.unwrap().is_empty());
+    assert_eq!(sessions::by_refresh_token(&mut connection, &hash("first")).await.unwrap(), None);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_session_of_an_inactive_or_deleted_user_stands_for_nobody(pool: PgPool) {
+    let (user, session, log) = login();
+    let log = log.with(ACME, user, UserFact::UserDeactivated { at: at(1) });
+    log.fold_into_all(&pool).await;
+    assert_eq!(caller(&pool, session).await, None);
+
+    let log = log.with(ACME, user, UserFact::UserActivated { at: at(2) });
+    log.fold_into_all(&pool).await;
+    assert!(caller(&pool, session).await.is_some());
+
+    log.with(ACME, user, UserFact::UserDeleted { at: at(3) }).fold_into_all(&pool).await;
+    assert_eq!(caller(&pool, session).await, None);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_session_is_found_by_its_newest_refresh_token_alone(pool: PgPool) {
+    let (user, session, log) = login();
+    log.with(ACME, session, SessionFact::SessionRefreshed { tokens: tokens("second"), at: at(1) })
+        .fold_into_all(&pool)
+        .await;
+    let mut connection = pool.acquire().await.unwrap();
+    assert_eq!(sessions::by_refresh_token(&mut connection, &hash("first")).await.unwrap(), None);
+    let found = sessions::by_refresh_token(&mut connection, &hash("second")).await.unwrap().unwrap();
+    assert_eq!((found.id, found.user_id, found.tenant_id), (session, user, ACME));
+    assert_eq!(sessions::open_of_user(&mut connection, user).await.unwrap(), [session]);
+}

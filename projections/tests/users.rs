@@ -1,0 +1,144 @@
+use aggregates::ids::{TenantId, UserId};
+use aggregates::role::{Role, UserStatus};
+use aggregates::user::UserFact;
+use projections::paging::{Direction, Page};
+use projections::users::{self, Filter, SortField};
+use projections::{Projection, TenantScope};
+use sqlx::PgPool;
+
+use crate::given::{ACME, Log, RIVAL, at, email, id, user_registered};
+
+const ALL: Page = Page { limit: 100, offset: 0 };
+
+fn user(number: u128) -> UserId {
+    id(number)
+}
+
+async fn listed(pool: &PgPool, filter: Filter, sort: SortField, direction: Direction) -> Vec<UserId> {
+    let mut scope = TenantScope::begin(pool, ACME).await.unwrap();
+    let listed = users::list(&mut scope, filter, sort, direction, ALL).await.unwrap();
+    assert_eq!(usize::try_from(listed.total), Ok(listed.items.len()));
+    listed.items.into_iter().map(|user| user.id).collect()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_user_is_shown_as_its_facts_left_it(pool: PgPool) {
+    Log::default()
+        .with(ACME, user(1), user_registered("a@acme.example", Role::Developer))
+        .with(ACME, user(1), UserFact::EmailChanged { email: email("b@acme.example"), at: at(1) })
+        .with(ACME, user(1), UserFact::RoleChanged { role: Role::Admin, at: at(2) })
+        .with(ACME, user(1), UserFact::UserDeactivated { at: at(3) })
+        .with(ACME, user(1), UserFact::LoginRefused { at: at(4) })
+        .fold_into(&pool, Projection::Users)
+        .await;
+
+    let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
+    let shown = users::get(&mut scope, user(1)).await.unwrap().unwrap();
+    assert_eq!(shown.email, email("b@acme.example"));
+    assert_eq!((shown.role, shown.status), (Role::Admin, UserStatus::Inactive));
+    assert_eq!((shown.created_at, shown.updated_at), (at(0), at(3)));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_login_is_checked_against_the_newest_password(pool: PgPool) {
+    let changed = UserFact::PasswordChanged { password_hash: "newer".to_owned(), at: at(1) };
+    Log::default()
+        .with(ACME, user(1), user_registered("a@acme.example", Role::Viewer))
+        .with(ACME, user(1), changed)
+        .fold_into(&pool, Projection::Users)
+        .await;
+
+    let mut connection = pool.acquire().await.unwrap();
+    let login = users::by_email(&mut connection, &email("A@acme.example")).await.unwrap().unwrap();
+    assert_eq!((login.id, login.tenant_id, login.role), (user(1), ACME, Role::Viewer));
+    assert_eq!(login.password_hash, "newer");
+    assert_eq!(users::by_email(&mut connection, &email("b@acme.example")).await.unwrap(), None);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_deleted_user_is_nowhere_and_leaves_nothing_personal(pool: PgPool) {
+    Log::default()
+        .with(ACME, user(1), user_registered("a@acme.example", Role::Viewer))
+        .with(ACME, user(1), UserFact::UserDeleted { at: at(1) })
+        .fold_into(&pool, Projection::Users)
+        .await;
+
+    let mut connection = pool.acquire().await.unwrap();
+    assert_eq!(users::owner_of(&mut connection, user(1)).await.unwrap(), None);
+    assert_eq!(users::by_email(&mut connection, &email("a@acme.example")).await.unwrap(), None);
+    assert!(listed(&pool, Filter::default(), SortField::Id, Direction::Ascending).await.is_empty());
+    let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
+    assert_eq!(users::get(&mut scope, user(1)).await.unwrap(), None);
+    let row = sqlx::query!("SELECT email, password_hash FROM users").fetch_one(&pool).await.unwrap();
+    assert_eq!((row.email, row.password_hash), (None, None));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn emails_change_hands_within_a_batch(pool: PgPool) {
+    let renamed = |address: &str| UserFact::EmailChanged { email: email(address), at: at(1) };
+    Log::default()
+        .with(ACME, user(1), user_registered("a@acme.example", Role::Viewer))
+        .with(ACME, user(2), user_registered("b@acme.example", Role::Viewer))
+        .fold_into(&pool, Projection::Users)
+        .await;
+    let log = Log::default()
+        .with(ACME, user(1), user_registered("a@acme.example", Role::Viewer))
+        .with(ACME, user(2), user_registered("b@acme.example", Role::Viewer))
+        .with(ACME, user(1), renamed("c@acme.example"))
+        .with(ACME, user(2), renamed("a@acme.example"))
+        .with(ACME, user(1), renamed("b@acme.example"));
+    log.fold_into(&pool, Projection::Users).await;
+
+    let mut connection = pool.acquire().await.unwrap();
+    let a = users::by_email(&mut connection, &email("a@acme.example")).await.unwrap().unwrap();
+    let b = users::by_email(&mut connection, &email("b@acme.example")).await.unwrap().unwrap();
+    assert_eq!((a.id, b.id), (user(2), user(1)));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn users_are_filtered_sorted_and_paged(pool: PgPool) {
+    let rival = |tenant_id: TenantId| UserFact::UserRegistered {
+        tenant_id,
+        email: email("x@rival.example"),
+        password_hash: String::new(),
+        role: Role::Owner,
+        at: at(0),
+    };
+    Log::default()
+        .with(ACME, user(1), user_registered("c@acme.example", Role::Owner))
+        .with(ACME, user(2), user_registered("a@acme.example", Role::Viewer))
+        .with(ACME, user(3), user_registered("b@acme.example", Role::Developer))
+        .with(RIVAL, user(4), rival(RIVAL))
+        .with(ACME, user(2), UserFact::UserDeactivated { at: at(5) })
+        .fold_into(&pool, Projection::Users)
+        .await;
+    let of = |numbers: &[u128]| numbers.iter().copied().map(user).collect::<Vec<_>>();
+    let everyone = Filter::default();
+
+    assert_eq!(listed(&pool, everyone, SortField::Id, Direction::Ascending).await, of(&[1, 2, 3]));
+    assert_eq!(listed(&pool, everyone, SortField::Id, Direction::Descending).await, of(&[3, 2, 1]));
+    assert_eq!(listed(&pool, everyone, SortField::TenantId, Direction::Descending).await, of(&[3, 2, 1]));
+    assert_eq!(listed(&pool, everyone, SortField::Email, Direction::Ascending).await, of(&[2, 3, 1]));
+    assert_eq!(listed(&pool, everyone, SortField::Email, Direction::Descending).await, of(&[1, 3, 2]));
+    // By number: Developer 0, Owner 10, Viewer 20.
+    assert_eq!(listed(&pool, everyone, SortField::Role, Direction::Ascending).await, of(&[3, 1, 2]));
+    assert_eq!(listed(&pool, everyone, SortField::Status, Direction::Descending).await, of(&[2, 3, 1]));
+    assert_eq!(listed(&pool, everyone, SortField::CreatedAt, Direction::Ascending).await, of(&[1, 2, 3]));
+    assert_eq!(listed(&pool, everyone, SortField::UpdatedAt, Direction::Ascending).await, of(&[1, 3, 2]));
+
+    let active = Filter { status: Some(UserStatus::Active), ..everyone };
+    assert_eq!(listed(&pool, active, SortField::Id, Direction::Ascending).await, of(&[1, 3]));
+    let owners = Filter { role: Some(Role::Owner), ..everyone };
+    assert_eq!(listed(&pool, owners, SortField::Id, Direction::Ascending).await, of(&[1]));
+
+    let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
+    let page = Page { limit: 1, offset: 1 };
+    let listed =
+        users::list(&mut scope, everyone, SortField::Email, Direction::Ascending, page).await.unwrap();
+    assert_eq!(listed.total, 3);
+    assert_eq!(listed.items.iter().map(|user| user.id).collect::<Vec<_>>(), of(&[3]));
+    let beyond = Page { limit: 10, offset: 10 };
+    let listed =
+        users::list(&mut scope, everyone, SortField::Email, Direction::Ascending, beyond).await.unwrap();
+    assert_eq!((listed.total, listed.items.len()), (3, 0));
+}

@@ -1,0 +1,196 @@
+use std::cmp::Ordering;
+
+use aggregates::attempt_outcome::Outcome;
+use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
+use projections::paging::{Direction, Listed, Page};
+use projections::webhook_events::{self, Filter, SortField, Status, WebhookEvent};
+use projections::{Projection, TenantScope, payloads};
+use sqlx::PgPool;
+
+use crate::given::{
+    ACME, Log, RIVAL, accepted, at, attempted, destination_registered, id, report, retry, started, suspended,
+};
+
+const ALL: Page = Page { limit: 100, offset: 0 };
+
+fn event(number: u128) -> WebhookEventId {
+    id(number)
+}
+
+/// Events that differ in every field, some of them equal in some, over two destinations.
+fn some_events() -> Log {
+    let (open, closed) = (id::<DestinationId>(10), id::<DestinationId>(11));
+    let mut log = Log::default()
+        .with(ACME, open, destination_registered(ACME, "https://open.example/"))
+        .with(ACME, closed, destination_registered(ACME, "https://closed.example/"))
+        .with(ACME, open, suspended(at(500)))
+        .with(RIVAL, event(90), accepted(RIVAL, id(12), at(3)));
+    for number in 1..=12u128 {
+        let destination_id = if number % 2 == 0 { open } else { closed };
+        let acceptance = Acceptance {
+            tenant_id: ACME,
+            destination_id,
+            sender_id: None,
+            idempotency_key: (number % 3 != 0).then(|| format!("key {}", 20 - number)),
+            payload: PayloadDigest { sha256: String::new(), bytes: 0 },
+            mapping: None,
+            at: at(i64::try_from(number * 7 % 5).unwrap()),
+        };
+        log.add(ACME, event(number), WebhookEventFact::EventAccepted(acceptance));
+        if number % 4 == 0 {
+            continue;
+        }
+        log.add(ACME, event(number), started(destination_id, 1));
+        if number % 4 == 1 {
+            log.add(ACME, event(number), attempted(destination_id, 1, 0, report(Outcome::Succeeded)));
+        } else if number % 4 == 2 {
+            let failures = u32::try_from(number).unwrap();
+            log.add(ACME, event(number), attempted(destination_id, 1, failures, report(Outcome::Timeout)));
+            let retry_at = at(450 + i64::try_from(number).unwrap() * 20);
+            log.add(ACME, event(number), retry(destination_id, failures, retry_at));
+        }
+    }
+    log
+}
+
+async fn given(pool: &PgPool) {
+    let log = some_events();
+    log.fold_into(pool, Projection::Destinations).await;
+    log.fold_into(pool, Projection::WebhookEvents).await;
+    for number in 1..=12u128 {
+        // One has been erased.
+        if number != 5 {
+            let bytes = format!("{{\"n\":{}}}", (number * 5) % 9).into_bytes();
+            sqlx::query!(
+                "INSERT INTO payloads (event_id, tenant_id, delivered) VALUES ($1, $2, $3)",
+                event(number).0,
+                ACME.0,
+                bytes,
+            )
+            .execute(pool)
+            .await
+            .unwrap();
+        }
+    }
+}
+
+async fn listed(
+    pool: &PgPool,
+    filter: Filter,
+    sort: SortField,
+    direction: Direction,
+    page: Page,
+) -> Listed<WebhookEvent> {
+    let mut scope = TenantScope::begin(pool, ACME).await.unwrap();
+    webhook_events::list(&mut scope, filter, sort, direction, page).await.unwrap()
+}
+
+/// NULL is the largest, as PostgreSQL has it.
+fn nulls_last<T: Ord>(left: Option<T>, right: Option<T>) -> Ordering {
+    match (left, right) {
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) => Ordering::Greater,
+        (Some(_), None) => Ordering::Less,
+        (Some(left), Some(right)) => left.cmp(&right),
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn events_are_sorted_by_every_field_both_ways_and_paged(pool: PgPool) {
+    given(&pool).await;
+    let everything = listed(&pool, Filter::default(), SortField::Id, Direction::Ascending, ALL).await.items;
+    assert_eq!(everything.len(), 12);
+    let ids: Vec<_> = everything.iter().map(|event| event.id).collect();
+    let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
+    let texts = payloads::delivered(&mut scope, &ids).await.unwrap();
+    assert_eq!(texts.len(), 11);
+    scope.end().await.unwrap();
+
+    for sort in SortField::ALL.iter().copied() {
+        let compare = |left: &WebhookEvent, right: &WebhookEvent| {
+            let by_field = match sort {
+                SortField::Id | SortField::TenantId => Ordering::Equal,
+                SortField::DestinationUrlId => left.destination_id.cmp(&right.destination_id),
+                SortField::Payload => nulls_last(texts.get(&left.id), texts.get(&right.id)),
+                SortField::Status => left.status.number().cmp(&right.status.number()),
+                SortField::IdempotencyKey => {
+                    nulls_last(left.idempotency_key.as_ref(), right.idempotency_key.as_ref())
+                }
+                SortField::CurrentRetryCount => left.failed_attempts.cmp(&right.failed_attempts),
+                SortField::NextAttemptAt => nulls_last(left.next_attempt_at, right.next_attempt_at),
+                SortField::AcceptedAt => left.accepted_at.cmp(&right.accepted_at),
+                SortField::DeliveredAt => nulls_last(left.delivered_at, right.delivered_at),
+            };
+            by_field.then(left.id.cmp(&right.id))
+        };
+        let mut expected = everything.clone();
+        expected.sort_by(compare);
+        let ascending = listed(&pool, Filter::default(), sort, Direction::Ascending, ALL).await;
+        assert_eq!(ascending.items, expected, "{sort:?} ascending");
+        expected.reverse();
+        let descending = listed(&pool, Filter::default(), sort, Direction::Descending, ALL).await;
+        assert_eq!(descending.items, expected, "{sort:?} descending");
+
+        let page = Page { limit: 5, offset: 5 };
+        let second = listed(&pool, Filter::default(), sort, Direction::Descending, page).await;
+        assert_eq!(second.items, expected[5..10], "the second page of {sort:?}");
+        assert_eq!(second.total, 12);
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn events_are_filtered_by_status_destination_and_time_and_counted(pool: PgPool) {
+    given(&pool).await;
+    let everything = listed(&pool, Filter::default(), SortField::Id, Direction::Ascending, ALL).await.items;
+    let statuses = [None, Some(Status::Pending), Some(Status::WaitingRetry), Some(Status::Cancelled)];
+    let destinations = [None, Some(id(10)), Some(id(12))];
+    let times = [(None, None), (Some(at(1)), None), (None, Some(at(2))), (Some(at(1)), Some(at(3)))];
+    for status in statuses {
+        for destination_id in destinations {
+            for (from, to) in times {
+                let filter = Filter { status, destination_id, from, to };
+                let matches = |event: &&WebhookEvent| {
+                    status.is_none_or(|status| event.status == status)
+                        && destination_id.is_none_or(|id| event.destination_id == id)
+                        && from.is_none_or(|from| event.accepted_at >= from)
+                        && to.is_none_or(|to| event.accepted_at <= to)
+                };
+                let expected: Vec<_> = everything.iter().filter(matches).cloned().collect();
+                let found = listed(&pool, filter, SortField::Id, Direction::Ascending, ALL).await;
+                assert_eq!(found.items, expected, "{filter:?}");
+                assert_eq!(usize::try_from(found.total), Ok(expected.len()), "{filter:?}");
+                let first = Page { limit: 1, offset: 0 };
+                let counted =
+                    listed(&pool, filter, SortField::AcceptedAt, Direction::Descending, first).await;
+                assert_eq!(counted.total, found.total, "{filter:?}");
+            }
+        }
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn payloads_are_read_as_they_are_delivered_and_as_they_were_received(pool: PgPool) {
+    let insert = async |number: u128, delivered: &str, received: Option<&str>| {
+        sqlx::query!(
+            "INSERT INTO payloads (event_id, tenant_id, delivered, received) VALUES ($1, $2, $3, $4)",
+            event(number).0,
+            ACME.0,
+            delivered.as_bytes(),
+            received.map(str::as_bytes),
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+    };
+    insert(1, "{\"mapped\": \"é\"}", Some("{ \"raw\":1.0 }")).await;
+    insert(2, "{ }", None).await;
+
+    let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
+    let delivered = payloads::delivered(&mut scope, &[event(1), event(2), event(3)]).await.unwrap();
+    assert_eq!(delivered.len(), 2);
+    assert_eq!(delivered[&event(1)], "{\"mapped\": \"é\"}");
+    assert_eq!(payloads::received(&mut scope, event(1)).await.unwrap().as_deref(), Some("{ \"raw\":1.0 }"));
+    assert_eq!(payloads::received(&mut scope, event(2)).await.unwrap().as_deref(), Some("{ }"));
+    assert_eq!(payloads::received(&mut scope, event(3)).await.unwrap(), None);
+}
