@@ -1,0 +1,204 @@
+//! The keys that sign access tokens.
+//!
+//! The first key signs; every key verifies, found by the `kid` in the token's header. So a key is
+//! replaced without logging anybody out: put the new key in front, and remove the old one when the last
+//! token it signed has expired.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretSlice};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::base64_of_any_dialect;
+
+/// Fewest bytes of a key: HMAC-SHA256 is as strong as its hash is long, with a key as long.
+pub const SIGNING_KEY_BYTES_MIN: usize = 32;
+/// Longest `kid`, in characters.
+const KID_CHARS_MAX: usize = 64;
+/// Hex characters of the `kid` of a key that was given without one.
+const DERIVED_KID_CHARS: usize = 8;
+
+/// One or several signing keys.
+#[derive(Clone, Debug)]
+pub struct SigningKeys {
+    keys: Arc<[SigningKey]>,
+}
+
+/// A key for HMAC-SHA256.
+pub struct SigningKey {
+    kid: String,
+    bytes: SecretSlice<u8>,
+}
+
+/// Why a text is not a list of signing keys. It never holds what was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SigningKeysProblem {
+    /// Fewer bytes than a key has.
+    #[error(
+        "key {number} has {bytes} bytes and must have at least {SIGNING_KEY_BYTES_MIN} \
+         (`openssl rand -base64 32` makes one)"
+    )]
+    TooShort {
+        /// Which one, counted from 1.
+        number: usize,
+        /// How many it has.
+        bytes: usize,
+    },
+    /// What stands before the colon does not name a key.
+    #[error(
+        "the name of key {number} must be 1 to {KID_CHARS_MAX} letters, digits, dots, hyphens and underscores"
+    )]
+    NotAName {
+        /// Which one, counted from 1.
+        number: usize,
+    },
+    /// The same name twice.
+    #[error("the name of key {number} is given twice")]
+    NamedTwice {
+        /// Which one, counted from 1.
+        number: usize,
+    },
+}
+
+impl SigningKeys {
+    /// A single new key.
+    #[must_use]
+    pub fn generate() -> Self {
+        let bytes: [u8; SIGNING_KEY_BYTES_MIN] = rand::random();
+        Self { keys: Arc::new([SigningKey::new(None, bytes.to_vec())]) }
+    }
+
+    /// The key that signs.
+    #[must_use]
+    pub fn first(&self) -> &SigningKey {
+        self.keys.first().expect("neither `generate` nor `from_str` makes an empty list")
+    }
+
+    /// The key of that name.
+    #[must_use]
+    pub fn find(&self, kid: &str) -> Option<&SigningKey> {
+        self.keys.iter().find(|key| key.kid == kid)
+    }
+
+    /// Every key, the one that signs first.
+    pub fn iter(&self) -> impl Iterator<Item = &SigningKey> {
+        self.keys.iter()
+    }
+}
+
+impl SigningKey {
+    fn new(kid: Option<&str>, bytes: Vec<u8>) -> Self {
+        let derived = || hex::encode(Sha256::digest(&bytes))[..DERIVED_KID_CHARS].to_owned();
+        let kid = kid.map_or_else(derived, str::to_owned);
+        Self { kid, bytes: bytes.into() }
+    }
+
+    /// Its name, as tokens carry it.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn expose_bytes(&self) -> &[u8] {
+        self.bytes.expose_secret()
+    }
+}
+
+impl FromStr for SigningKeys {
+    type Err = SigningKeysProblem;
+
+    /// Reads `kid:key` or `key`, separated by commas. A key that is the base64 of at least 32 bytes
+    /// stands for those; any other text stands for itself.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut keys: Vec<SigningKey> = Vec::new();
+        for (index, word) in text.split(',').map(str::trim).enumerate() {
+            let number = index + 1;
+            let (kid, key) = word.split_once(':').map_or((None, word), |(kid, key)| (Some(kid), key));
+            if kid.is_some_and(|kid| !is_name(kid)) {
+                return Err(SigningKeysProblem::NotAName { number });
+            }
+            let decoded = base64_of_any_dialect(key).filter(|bytes| bytes.len() >= SIGNING_KEY_BYTES_MIN);
+            let bytes = decoded.unwrap_or_else(|| key.as_bytes().to_vec());
+            if bytes.len() < SIGNING_KEY_BYTES_MIN {
+                return Err(SigningKeysProblem::TooShort { number, bytes: bytes.len() });
+            }
+            let key = SigningKey::new(kid, bytes);
+            if keys.iter().any(|known| known.kid == key.kid) {
+                return Err(SigningKeysProblem::NamedTwice { number });
+            }
+            keys.push(key);
+        }
+        Ok(Self { keys: keys.into() })
+    }
+}
+
+fn is_name(kid: &str) -> bool {
+    (1..=KID_CHARS_MAX).contains(&kid.len())
+        && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    const TEXT: &str = "correct horse battery staple, sort of";
+
+    #[test]
+    fn the_first_key_signs_and_every_key_is_found_by_its_name() {
+        let encoded = STANDARD.encode([7; 48]);
+        let keys: SigningKeys = format!("2026-07:{encoded}, old:{}", "x".repeat(32)).parse().unwrap();
+        assert_eq!((keys.first().kid(), keys.first().expose_bytes()), ("2026-07", [7; 48].as_slice()));
+        assert_eq!(keys.find("old").unwrap().expose_bytes(), [b'x'; 32]);
+        assert!(keys.find("older").is_none());
+        assert_eq!(keys.iter().map(SigningKey::kid).collect::<Vec<_>>(), ["2026-07", "old"]);
+    }
+
+    #[test]
+    fn a_key_without_a_name_is_named_after_itself() {
+        let text = TEXT.replace(',', "");
+        let (first, again): (SigningKeys, SigningKeys) = (text.parse().unwrap(), text.parse().unwrap());
+        assert_eq!(first.first().kid(), again.first().kid());
+        assert_eq!(first.first().kid().len(), 8);
+        assert_eq!(first.first().expose_bytes(), text.as_bytes());
+    }
+
+    #[test]
+    fn what_is_not_a_list_of_keys_is_refused_without_being_repeated() {
+        let good = "x".repeat(32);
+        for (text, problem) in [
+            (String::new(), SigningKeysProblem::TooShort { number: 1, bytes: 0 }),
+            ("x".repeat(31), SigningKeysProblem::TooShort { number: 1, bytes: 31 }),
+            (format!("a:{good},b:short"), SigningKeysProblem::TooShort { number: 2, bytes: 5 }),
+            // The base64 of 16 bytes is neither a key nor a text as long as one.
+            (STANDARD.encode([1; 16]), SigningKeysProblem::TooShort { number: 1, bytes: 24 }),
+            (format!(":{good}"), SigningKeysProblem::NotAName { number: 1 }),
+            (format!("a b:{good}"), SigningKeysProblem::NotAName { number: 1 }),
+            (format!("{}:{good}", "k".repeat(65)), SigningKeysProblem::NotAName { number: 1 }),
+            (format!("a:{good},a:{good}y"), SigningKeysProblem::NamedTwice { number: 2 }),
+            (format!("{good},{good}"), SigningKeysProblem::NamedTwice { number: 2 }),
+        ] {
+            assert_eq!(text.parse::<SigningKeys>().unwrap_err(), problem, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_do_not_show_themselves() {
+        let keys: SigningKeys = format!("a:{}", "x".repeat(32)).parse().unwrap();
+        assert!(!format!("{keys:?}").contains("xxx"));
+        assert!(format!("{keys:?}").contains("\"a\""));
+    }
+}
