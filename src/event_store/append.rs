@@ -1,0 +1,169 @@
+//! Appending to one stream or to several at once, all or nothing.
+
+use cqrs_es::{Aggregate, DomainEvent};
+use projections::LogPosition;
+use sqlx::PgConnection;
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::metadata::Metadata;
+
+/// The SQLSTATE of two appends that waited for one another, each for a stream of the other's: one of them
+/// goes ahead, and the one that gets this was second.
+const DEADLOCK_DETECTED: &str = "40P01";
+
+/// Facts to append to one stream.
+#[derive(Clone, Debug)]
+pub struct StreamAppend {
+    aggregate_type: &'static str,
+    stream_id: Uuid,
+    /// The stream's version before the append.
+    expected_version: u64,
+    facts: Vec<StoredFact>,
+    metadata: String,
+}
+
+#[derive(Clone, Debug)]
+struct StoredFact {
+    event_type: String,
+    event_version: String,
+    payload: String,
+}
+
+/// Why nothing was appended.
+#[derive(Debug, Error)]
+pub enum AppendFailure {
+    /// Somebody else appended to one of the streams first.
+    #[error("the stream has moved on")]
+    Conflict,
+    /// A fact cannot be written as JSON.
+    #[error("a fact cannot be written as JSON")]
+    Unwritable(#[from] serde_json::Error),
+    /// The database did not do it.
+    #[error("the event log cannot be written")]
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for AppendFailure {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database)
+                if database.constraint() == Some("events_one_fact_a_version")
+                    || database.code().as_deref() == Some(DEADLOCK_DETECTED) =>
+            {
+                Self::Conflict
+            }
+            _ => Self::Database(error),
+        }
+    }
+}
+
+impl StreamAppend {
+    /// Facts that follow `expected_version` in the stream `stream_id`.
+    pub fn new<A: Aggregate>(
+        stream_id: Uuid,
+        expected_version: u64,
+        facts: &[A::Event],
+        metadata: &Metadata,
+    ) -> Result<Self, serde_json::Error> {
+        let facts = facts
+            .iter()
+            .map(|fact| {
+                Ok(StoredFact {
+                    event_type: fact.event_type(),
+                    event_version: fact.event_version(),
+                    payload: serde_json::to_string(fact)?,
+                })
+            })
+            .collect::<Result<_, serde_json::Error>>()?;
+        let metadata = serde_json::to_string(metadata)?;
+        Ok(Self { aggregate_type: A::TYPE, stream_id, expected_version, facts, metadata })
+    }
+
+    /// About how many bytes it sends to the database.
+    pub(super) fn bytes(&self) -> usize {
+        self.facts.iter().map(|fact| fact.payload.len() + self.metadata.len()).sum()
+    }
+
+    /// Whether there is nothing to append.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+}
+
+/// The columns of several appends, side by side, as `unnest` takes them.
+#[derive(Default)]
+pub(super) struct Columns {
+    pub(super) aggregate_types: Vec<String>,
+    pub(super) aggregate_ids: Vec<String>,
+    pub(super) sequences: Vec<i64>,
+    pub(super) event_types: Vec<String>,
+    pub(super) event_versions: Vec<String>,
+    pub(super) payloads: Vec<String>,
+    pub(super) metadata: Vec<String>,
+    /// Which append a row belongs to.
+    pub(super) appends: Vec<i32>,
+    /// Whether it is its append's first row, whose insertion decides for all of them.
+    pub(super) heads: Vec<bool>,
+}
+
+impl Columns {
+    pub(super) fn of(appends: &[StreamAppend]) -> Self {
+        let mut columns = Self::default();
+        for (number, append) in (0i32..).zip(appends) {
+            for (offset, fact) in (0u64..).zip(&append.facts) {
+                let sequence = append.expected_version.saturating_add(1).saturating_add(offset);
+                columns.aggregate_types.push(append.aggregate_type.to_owned());
+                columns.aggregate_ids.push(append.stream_id.to_string());
+                columns.sequences.push(i64::try_from(sequence).unwrap_or(i64::MAX));
+                columns.event_types.push(fact.event_type.clone());
+                columns.event_versions.push(fact.event_version.clone());
+                columns.payloads.push(fact.payload.clone());
+                columns.metadata.push(append.metadata.clone());
+                columns.appends.push(number);
+                columns.heads.push(offset == 0);
+            }
+        }
+        columns
+    }
+}
+
+/// Appends to every stream or to none, and answers with the place of the last fact.
+#[tracing::instrument(name = "db.events.append", level = "debug", skip_all, err(level = "debug"))]
+pub(super) async fn append_atomically(
+    connection: &mut PgConnection,
+    appends: &[StreamAppend],
+) -> Result<LogPosition, AppendFailure> {
+    let columns = Columns::of(appends);
+    let rows = sqlx::query!(
+        r#"
+        INSERT INTO events
+            (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+        SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json
+        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[])
+            AS incoming
+            (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+        RETURNING
+            transaction_id::text AS "transaction_id!",
+            position
+        "#,
+        &columns.aggregate_types,
+        &columns.aggregate_ids,
+        &columns.sequences,
+        &columns.event_types,
+        &columns.event_versions,
+        &columns.payloads,
+        &columns.metadata,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .iter()
+        .map(|row| LogPosition {
+            transaction_id: row.transaction_id.parse().unwrap_or_default(),
+            position: row.position,
+        })
+        .max()
+        .unwrap_or_default())
+}
