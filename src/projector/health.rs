@@ -1,0 +1,110 @@
+//! How the read models are: how far behind, and which of them have halted.
+
+use std::time::Duration;
+
+use projections::Projection;
+use projections::checkpoints::{self, Lag};
+use sqlx::{PgConnection, PgPool};
+
+/// Looks after the read models, from any process.
+#[derive(Clone, Debug)]
+pub struct ProjectorHealth {
+    pool: PgPool,
+}
+
+/// How the read models are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// Each of them.
+    pub projections: Vec<ProjectionHealth>,
+}
+
+/// How a read model is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProjectionHealth {
+    /// Which one.
+    pub projection: Projection,
+    /// Why it halted, if it did.
+    pub halted_because: Option<String>,
+    /// About how many facts it has not folded; 0 only when there is none.
+    pub lag_facts: u64,
+    /// How old the oldest of them is.
+    pub lag: Duration,
+}
+
+impl Health {
+    /// The read models that have halted.
+    pub fn halted(&self) -> impl Iterator<Item = &ProjectionHealth> {
+        self.projections.iter().filter(|health| health.halted_because.is_some())
+    }
+
+    /// The longest lag of a read model that has not halted.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        let live = self.projections.iter().filter(|health| health.halted_because.is_none());
+        live.map(|health| health.lag).max().unwrap_or_default()
+    }
+}
+
+impl From<Vec<Lag>> for Health {
+    fn from(lags: Vec<Lag>) -> Self {
+        let projections = lags
+            .into_iter()
+            .filter_map(|lag| {
+                Some(ProjectionHealth {
+                    projection: Projection::from_name(&lag.reader)?,
+                    halted_because: lag.halted_because,
+                    lag_facts: lag.facts,
+                    lag: lag.age,
+                })
+            })
+            .collect();
+        Self { projections }
+    }
+}
+
+impl ProjectorHealth {
+    /// Of the read models in the database of `pool`.
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// How they are now.
+    pub async fn look(&self) -> Result<Health, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        look(&mut connection).await
+    }
+}
+
+async fn look(connection: &mut PgConnection) -> Result<Health, sqlx::Error> {
+    Ok(checkpoints::lag(connection, &Projection::ALL.map(Projection::name)).await?.into())
+}
+
+/// Measures the lag of every projection.
+pub(super) async fn measure(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for health in look(connection).await?.projections {
+        set_metrics(
+            health.projection,
+            // Precise far beyond any lag one would act on differently.
+            health.lag_facts as f64,
+            health.lag.as_secs_f64(),
+            health.halted_because.is_some(),
+        );
+    }
+    Ok(())
+}
+
+/// Whoever does not lead measures nothing: old figures must not outlive the lead.
+pub(super) fn forget_metrics() {
+    for projection in Projection::ALL {
+        set_metrics(projection, 0.0, 0.0, false);
+    }
+}
+
+fn set_metrics(projection: Projection, facts: f64, seconds: f64, halted: bool) {
+    let name = projection.name();
+    metrics::gauge!("hooksentry_projection_lag_facts", "projection" => name).set(facts);
+    metrics::gauge!("hooksentry_projection_lag_seconds", "projection" => name).set(seconds);
+    metrics::gauge!("hooksentry_projection_halted", "projection" => name).set(f64::from(u8::from(halted)));
+}
