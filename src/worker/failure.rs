@@ -1,0 +1,128 @@
+//! Sorts what can go wrong with a request into the outcomes of an attempt.
+//!
+//! The causes of an error are walked and told apart by type. Their texts belong to libraries and change
+//! with them; they are shown to people and decide nothing.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use aggregates::attempt_outcome::{AttemptReport, Outcome};
+
+use super::address_guard::GuardRefusal;
+
+/// A request that got no answer.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) outcome: Outcome,
+    pub(super) detail: String,
+    pub(super) address: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self { outcome, detail: detail.into(), address: None }
+    }
+
+    pub(super) fn timeout(timeout: Duration) -> Self {
+        Self::new(Outcome::Timeout, format!("no answer within {}", humantime::format_duration(timeout)))
+    }
+
+    /// Adds where the request may have gone to.
+    pub(super) fn at(self, address: Option<String>) -> Self {
+        Self { address, ..self }
+    }
+
+    /// Says that it may be the proxy that failed. Where the proxy connected to, only the proxy knows.
+    pub(super) fn through_proxy(self) -> Self {
+        match self.outcome {
+            Outcome::Connect => Self { detail: format!("through the proxy: {}", self.detail), ..self },
+            _ => self,
+        }
+    }
+
+    pub(super) fn into_report(self, duration_ms: u64) -> AttemptReport {
+        AttemptReport {
+            address: self.address,
+            ..AttemptReport::without_answer(self.outcome, duration_ms, Some(self.detail))
+        }
+    }
+}
+
+impl From<GuardRefusal> for Failure {
+    fn from(refusal: GuardRefusal) -> Self {
+        of_refusal(&refusal)
+    }
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        // The URL is known to whoever reads the detail, and its query may hold a secret.
+        let error = error.without_url();
+        let mut http: Option<&hyper::Error> = None;
+        let mut io: Option<&io::Error> = None;
+        for cause in causes(&error) {
+            if let Some(refusal) = cause.downcast_ref::<GuardRefusal>() {
+                return of_refusal(refusal);
+            }
+            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+                return Self::new(Outcome::Tls, tls_detail(tls));
+            }
+            http = http.or_else(|| cause.downcast_ref());
+            io = cause.downcast_ref().or(io);
+        }
+        let innermost = causes(&error).last().map(ToString::to_string).unwrap_or_default();
+        match (error.is_connect(), http, io) {
+            // TCP cannot end before it has begun: this end came during the TLS handshake.
+            (true, _, Some(io)) if io.kind() == io::ErrorKind::UnexpectedEof => {
+                Self::new(Outcome::Tls, "the connection was closed during the TLS handshake")
+            }
+            (true, _, Some(io)) => Self::new(Outcome::Connect, io.kind().to_string()),
+            (true, ..) => Self::new(Outcome::Connect, innermost),
+            (false, Some(http), _)
+                if http.is_incomplete_message() || http.is_closed() || http.is_canceled() =>
+            {
+                Self::new(Outcome::Protocol, "the connection was closed before the answer was complete")
+            }
+            (false, _, Some(io)) => {
+                Self::new(Outcome::Protocol, format!("the connection broke: {}", io.kind()))
+            }
+            (false, Some(_), None) => {
+                Self::new(Outcome::Protocol, format!("the answer is not valid HTTP: {innermost}"))
+            }
+            (false, None, None) => Self::new(Outcome::Unknown, innermost),
+        }
+    }
+}
+
+fn of_refusal(refusal: &GuardRefusal) -> Failure {
+    let outcome = match refusal {
+        GuardRefusal::BlockedAddress { .. } | GuardRefusal::BlockedName { .. } | GuardRefusal::NotHttps => {
+            Outcome::BlockedAddress
+        }
+        GuardRefusal::LookupFailed { .. } | GuardRefusal::NoAddress { .. } => Outcome::Dns,
+    };
+    let detail = match refusal.source() {
+        Some(source) => format!("{refusal}: {source}"),
+        None => refusal.to_string(),
+    };
+    Failure::new(outcome, detail)
+}
+
+fn tls_detail(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidMessage(_) => "what answers on this port does not speak TLS".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// An error and everything behind it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error: &&'a (dyn Error + 'static)| {
+        match error.downcast_ref::<io::Error>() {
+            // An I/O error that wraps another one names that one's source as its own, and would skip it.
+            Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    })
+}

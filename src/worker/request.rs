@@ -1,0 +1,171 @@
+//! One attempt: the request that carries a webhook event to its destination, and what came of it.
+//!
+//! An attempt always ends, and always with a report. One deadline covers all of it: the token, the
+//! lookup, the connection, the headers of the answer and its body. The deadline is no error where the
+//! answer's status is known already: a destination that has said 200 has taken the event, whether or
+//! not it ever finishes its sentence.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aggregates::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
+use aggregates::destination_url::DestinationUrl;
+use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates::outbound_credentials::OutboundCredentials;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::{Method, Response, StatusCode};
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::outbound_auth::Authorization;
+use super::outbound_client::OutboundClient;
+use super::response::{BodyEnd, EXCERPT_BYTES_MAX, excerpt, kept_headers, read_body};
+use super::signature::{
+    SIGNATURE_HEADER, STANDARD_ID_HEADER, STANDARD_SIGNATURE_HEADER, STANDARD_TIMESTAMP_HEADER,
+    SigningSecrets, sign, sign_standard,
+};
+
+/// The header with the id of the webhook event.
+pub const EVENT_ID_HEADER: &str = "x-hooksentry-event-id";
+/// The header with the number of the attempt, from 1.
+pub const ATTEMPT_HEADER: &str = "x-hooksentry-attempt";
+
+const USER_AGENT_VALUE: &str = concat!("HookSentry/", env!("CARGO_PKG_VERSION"));
+const CONTENT_TYPE_VALUE: &str = "application/json; charset=utf-8";
+
+/// Everything an attempt needs to know.
+#[derive(Clone)]
+pub struct Request {
+    /// Where the event goes; tokens are cached under it.
+    pub destination_id: DestinationId,
+    /// The event, also the id of the Standard Webhooks signature.
+    pub event_id: WebhookEventId,
+    /// The number of this attempt, from 1.
+    pub attempt: u32,
+    /// The destination's URL.
+    pub url: DestinationUrl,
+    /// The body, sent byte for byte.
+    pub body: Bytes,
+    /// What signs it.
+    pub secrets: SigningSecrets,
+    /// How to prove ourselves to the destination.
+    pub credentials: Option<Arc<OutboundCredentials>>,
+    /// The trace this attempt belongs to, as a W3C `traceparent`.
+    pub traceparent: Option<String>,
+    /// Now; the time of the Standard Webhooks signature.
+    pub at: DateTime<Utc>,
+}
+
+impl fmt::Debug for Request {
+    /// Says which attempt it is, and nothing of what it carries.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Request")
+            .field("destination_id", &self.destination_id)
+            .field("event_id", &self.event_id)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OutboundClient {
+    /// Makes one attempt. Dropping the future abandons the request; whether it arrived is then unknown.
+    pub async fn attempt(&self, request: &Request) -> AttemptReport {
+        let started = Instant::now();
+        let report = self.deliver(request, started + self.timeout).await;
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match report {
+            Ok(report) => AttemptReport { duration_ms, ..report },
+            Err(failure) => failure.into_report(duration_ms),
+        }
+    }
+
+    async fn deliver(&self, request: &Request, deadline: Instant) -> Result<AttemptReport, Failure> {
+        let authorization = match &request.credentials {
+            Some(credentials) => {
+                Some(self.authorization(request.destination_id, credentials, deadline).await?)
+            }
+            None => None,
+        };
+        let mut response = self.post(request, authorization.as_ref(), deadline).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let (Some(Authorization::Token(key, refused)), Some(credentials)) =
+                (&authorization, &request.credentials)
+        {
+            // The destination may have revoked the token before its time. A fresh one is worth one more
+            // request; the next 401 is the attempt's result.
+            self.tokens.forget(key, refused).await;
+            let fresh = self.authorization(request.destination_id, credentials, deadline).await?;
+            response = self.post(request, Some(&fresh), deadline).await?;
+        }
+        Ok(self.report(response, deadline).await)
+    }
+
+    async fn post(
+        &self,
+        request: &Request,
+        authorization: Option<&Authorization>,
+        deadline: Instant,
+    ) -> Result<Response, Failure> {
+        let mut post = reqwest::Request::new(Method::POST, request.url.url().clone());
+        *post.headers_mut() = headers(request, authorization);
+        *post.body_mut() = Some(request.body.clone().into());
+        self.send(post, deadline).await
+    }
+
+    async fn report(&self, mut response: Response, deadline: Instant) -> AttemptReport {
+        let status = response.status();
+        let address = self.remote_address(&response);
+        let response_headers = kept_headers(response.headers());
+        let overloaded = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
+        let retry_after = response.headers().get(RETRY_AFTER).filter(|_| overloaded);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()).and_then(RetryAfter::parse);
+        // A few bytes more than are shown, so that no character is cut in two.
+        let (body, end) = read_body(&mut response, EXCERPT_BYTES_MAX + 4, deadline).await;
+        let detail = match end {
+            BodyEnd::Whole | BodyEnd::TooLong => None,
+            BodyEnd::Late => Some("the body of the answer did not end in time".to_owned()),
+            BodyEnd::Broken => Some("the body of the answer was cut off".to_owned()),
+        };
+        AttemptReport {
+            outcome: if status.is_success() { Outcome::Succeeded } else { Outcome::RefusedStatus },
+            status: Some(status.as_u16()),
+            duration_ms: 0,
+            retry_after,
+            response_headers,
+            response_excerpt: excerpt(&body),
+            address,
+            detail,
+        }
+    }
+}
+
+/// The headers of a delivery. The destination's own comes last and replaces nothing.
+fn headers(request: &Request, authorization: Option<&Authorization>) -> HeaderMap {
+    let id = request.event_id.to_string();
+    let standard = sign_standard(&request.secrets, &id, request.at, &request.body);
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_VALUE));
+    headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+    let own = [
+        (SIGNATURE_HEADER, sign(&request.secrets.current, &request.body)),
+        (STANDARD_ID_HEADER, id.clone()),
+        (STANDARD_TIMESTAMP_HEADER, request.at.timestamp().to_string()),
+        (STANDARD_SIGNATURE_HEADER, standard),
+        (EVENT_ID_HEADER, id),
+        (ATTEMPT_HEADER, request.attempt.to_string()),
+    ];
+    let trace = request.traceparent.clone().map(|traceparent| ("traceparent", traceparent));
+    for (name, value) in own.into_iter().chain(trace) {
+        // Only a traceparent can fail to be a header's value, and then it is no traceparent.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    if let Some((name, value)) = authorization.map(Authorization::header) {
+        headers.entry(name).or_insert(value);
+    }
+    headers
+}

@@ -1,0 +1,151 @@
+//! What an attempt goes by: URL, credentials, secrets and limits, opened and ready to use.
+//!
+//! The cache only prepares. Each entry carries the versions it was read at, the ticket's append checks
+//! them, and an attempt never goes by settings that were not in force when it was announced.
+
+use std::sync::Arc;
+
+use aggregates::destination_url::{DestinationUrl, DestinationUrlProblem, Insecure};
+use aggregates::ids::DestinationId;
+use aggregates::outbound_credentials::OutboundCredentials;
+use moka::sync::Cache;
+use projections::delivery_settings;
+use sqlx::PgPool;
+use thiserror::Error;
+
+use super::signature::SigningSecrets;
+use crate::clock;
+use crate::secrets::vault::{Vault, VaultFailure};
+
+/// Destinations whose settings are kept ready.
+const CACHED_MAX: u64 = 10_000;
+
+/// What attempts to one destination go by.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) destination_version: u64,
+    pub(super) tenant_version: u64,
+    /// Version of the destination at which it entered its present stage.
+    pub(super) stage_version: u64,
+    pub(super) max_trys: u32,
+    /// Everything that is needed to send, or why nothing can be sent.
+    pub(super) sending: Result<Sending, String>,
+}
+
+/// What is needed to send.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) url: DestinationUrl,
+    pub(super) credentials: Option<Arc<OutboundCredentials>>,
+    pub(super) secrets: SigningSecrets,
+    /// Until when `secrets.previous` signs.
+    pub(super) previous_signs_until: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+/// The settings could not be read. The attempt has not begun.
+#[derive(Debug, Error)]
+pub(super) enum SettingsFailure {
+    #[error("the destination's settings cannot be read")]
+    Database(#[from] sqlx::Error),
+    #[error("the destination is not known yet")]
+    Unknown,
+    #[error("the destination's secrets cannot be opened now")]
+    Vault(#[source] VaultFailure),
+}
+
+#[derive(Debug, Error)]
+enum Unusable {
+    #[error("the URL is not allowed: {0}")]
+    Url(#[from] DestinationUrlProblem),
+    #[error("the stored credentials are not of their type")]
+    Credentials,
+    #[error("the stored secrets cannot be opened: {0}")]
+    Vault(#[from] VaultFailure),
+}
+
+/// Reads settings, and keeps them ready.
+pub(super) struct SettingsCache {
+    pool: PgPool,
+    vault: Vault,
+    insecure: Insecure,
+    cached: Cache<DestinationId, Arc<Settings>>,
+}
+
+impl SettingsCache {
+    pub(super) fn new(pool: PgPool, vault: Vault, insecure: Insecure) -> Self {
+        Self { pool, vault, insecure, cached: Cache::new(CACHED_MAX) }
+    }
+
+    /// The settings of a destination, perhaps as they were a moment ago.
+    pub(super) async fn get(&self, id: DestinationId) -> Result<Arc<Settings>, SettingsFailure> {
+        match self.cached.get(&id) {
+            Some(settings) => Ok(settings),
+            None => self.read(id).await,
+        }
+    }
+
+    /// The settings of a destination as they are now.
+    pub(super) async fn read(&self, id: DestinationId) -> Result<Arc<Settings>, SettingsFailure> {
+        let mut connection = self.pool.acquire().await?;
+        let row = delivery_settings::get(&mut connection, id).await?.ok_or(SettingsFailure::Unknown)?;
+        drop(connection);
+        let sending = match self.open(id, &row).await {
+            Ok(sending) => Ok(sending),
+            // The database may answer the next time; everything else stays as it is.
+            Err(Unusable::Vault(failure @ VaultFailure::Database(_))) => {
+                return Err(SettingsFailure::Vault(failure));
+            }
+            Err(unusable) => Err(unusable.to_string()),
+        };
+        let settings = Arc::new(Settings {
+            destination_version: row.destination_version,
+            tenant_version: row.tenant_version,
+            stage_version: row.stage_version,
+            max_trys: row.resilience.max_trys,
+            sending,
+        });
+        self.cached.insert(id, Arc::clone(&settings));
+        Ok(settings)
+    }
+
+    async fn open(
+        &self,
+        id: DestinationId,
+        row: &delivery_settings::DeliverySettings,
+    ) -> Result<Sending, Unusable> {
+        let url = DestinationUrl::parse(&row.url, self.insecure)?;
+        let credentials = match &row.auth {
+            None => None,
+            Some(auth) => {
+                let context = format!("destination:{id}");
+                let plaintext = self.vault.open_text(row.tenant_id, &context, &auth.credentials).await?;
+                let credentials =
+                    OutboundCredentials::from_plaintext(&plaintext).map_err(|_| Unusable::Credentials)?;
+                Some(Arc::new(credentials))
+            }
+        };
+        let context = "webhook-secret";
+        let current = self.vault.open_text(row.tenant_id, context, &row.webhook_secret.sealed).await?;
+        let now = clock::now();
+        let (previous, previous_signs_until) = match &row.previous_secret {
+            Some(previous) if previous.signs_until > now => (
+                Some(self.vault.open_text(row.tenant_id, context, &previous.secret.sealed).await?),
+                Some(previous.signs_until),
+            ),
+            _ => (None, None),
+        };
+        let secrets = SigningSecrets { current, previous };
+        Ok(Sending { url, credentials, secrets, previous_signs_until })
+    }
+}
+
+impl Sending {
+    /// The secrets that sign now.
+    pub(super) fn secrets_at(&self, now: chrono::DateTime<chrono::Utc>) -> SigningSecrets {
+        let overlaps = self.previous_signs_until.is_some_and(|until| until > now);
+        SigningSecrets {
+            current: self.secrets.current.clone(),
+            previous: self.secrets.previous.clone().filter(|_| overlaps),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! How a receiver can tell that a webhook comes from here and was not altered.
+//!
+//! Every delivery is signed twice. `X-HookSentry-Signature` is an HMAC over the body alone, keyed with
+//! the whole secret as its owner sees it. The Standard Webhooks headers sign id and time as well, so
+//! that a recorded delivery cannot be replayed for ever, and any stock verifier understands them; their
+//! key is the base64 decoding of what follows `whsec_`, which is what those verifiers derive.
+
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
+use chrono::{DateTime, TimeDelta, Utc};
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// The header of the plain signature, in lower case as HTTP/2 wants it.
+pub const SIGNATURE_HEADER: &str = "x-hooksentry-signature";
+/// The Standard Webhooks header of the id.
+pub const STANDARD_ID_HEADER: &str = "webhook-id";
+/// The Standard Webhooks header of the time, in seconds since 1970.
+pub const STANDARD_TIMESTAMP_HEADER: &str = "webhook-timestamp";
+/// The Standard Webhooks header of the signatures.
+pub const STANDARD_SIGNATURE_HEADER: &str = "webhook-signature";
+
+/// How far the time of a Standard Webhooks signature may lie from the verifier's clock, either way;
+/// what the stock verifiers allow.
+pub const TIMESTAMP_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+
+const SECRET_PREFIX: &str = "whsec_";
+
+/// Accepts base64 with and without padding, and trailing bits that a hex string happens to leave over.
+const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// The secrets of a tenant: the one in force and, while receivers change over, the one before it.
+#[derive(Clone, Debug)]
+pub struct SigningSecrets {
+    /// Signs everything.
+    pub current: SecretString,
+    /// Signs the Standard Webhooks header as well, so that receivers may know either secret.
+    pub previous: Option<SecretString>,
+}
+
+impl From<SecretString> for SigningSecrets {
+    fn from(current: SecretString) -> Self {
+        Self { current, previous: None }
+    }
+}
+
+/// The value of `X-HookSentry-Signature` for a body.
+#[must_use]
+pub fn sign(secret: &SecretString, body: &[u8]) -> String {
+    let digest = authentication_code(secret.expose_secret().as_bytes(), &[body]);
+    format!("sha256={}", hex::encode(digest))
+}
+
+/// Whether the value of `X-HookSentry-Signature` fits a body. Upper-case hex does not.
+#[must_use]
+pub fn verify(secret: &SecretString, body: &[u8], signature: &str) -> bool {
+    sign(secret, body).as_bytes().ct_eq(signature.as_bytes()).into()
+}
+
+/// The value of `webhook-signature`: one signature a secret, separated by a space.
+#[must_use]
+pub fn sign_standard(secrets: &SigningSecrets, id: &str, timestamp: DateTime<Utc>, body: &[u8]) -> String {
+    std::iter::once(&secrets.current)
+        .chain(&secrets.previous)
+        .map(|secret| standard_signature(secret, id, timestamp.timestamp(), body))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Why a Standard Webhooks signature is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StandardSignatureProblem {
+    /// The time is not a number of seconds.
+    #[error("the timestamp is not a number")]
+    MalformedTimestamp,
+    /// Too old or too far ahead: maybe a recording that is played again.
+    #[error("the timestamp is more than five minutes away from now")]
+    TimestampOutOfTolerance,
+    /// None of the signatures fits.
+    #[error("no signature fits")]
+    NoSignatureFits,
+}
+
+/// Checks the three Standard Webhooks headers against a body.
+pub fn verify_standard(
+    secret: &SecretString,
+    id: &str,
+    timestamp: &str,
+    signatures: &str,
+    body: &[u8],
+    now: DateTime<Utc>,
+) -> Result<(), StandardSignatureProblem> {
+    use StandardSignatureProblem as Problem;
+
+    let seconds: i64 = timestamp.parse().map_err(|_| Problem::MalformedTimestamp)?;
+    let time = DateTime::from_timestamp_secs(seconds).ok_or(Problem::MalformedTimestamp)?;
+    if (now - time).abs() > TIMESTAMP_TOLERANCE {
+        return Err(Problem::TimestampOutOfTolerance);
+    }
+    let expected = standard_signature(secret, id, seconds, body);
+    let fits = signatures.split(' ').any(|signature| expected.as_bytes().ct_eq(signature.as_bytes()).into());
+    if fits { Ok(()) } else { Err(Problem::NoSignatureFits) }
+}
+
+fn standard_signature(secret: &SecretString, id: &str, timestamp: i64, body: &[u8]) -> String {
+    let secret = secret.expose_secret();
+    let encoded = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
+    // Every secret made here decodes. One that does not, from elsewhere, still gives a signature over
+    // its own text.
+    let key = LENIENT_BASE64.decode(encoded).unwrap_or_else(|_| encoded.as_bytes().to_vec());
+    let signed = format!("{id}.{timestamp}.");
+    format!("v1,{}", STANDARD.encode(authentication_code(&key, &[signed.as_bytes(), body])))
+}
+
+fn authentication_code(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "whsec_5f8a3b2c1d9e4f6a7b8c9d0e1f2a3b4c";
+
+    fn now() -> DateTime<Utc> {
+        // The stock verifier asks the system clock, so this test has to as well.
+        crate::clock::now()
+    }
+
+    #[test]
+    fn the_documented_vector_holds() {
+        let signature = "sha256=51426af50a41dd7ff2cd3f116594734766d4018d15d6fb07169aee5d2959adf5";
+        let secret = "whsec_test".into();
+        assert_eq!(sign(&secret, br#"{"a":1}"#), signature);
+        assert!(verify(&secret, br#"{"a":1}"#, signature));
+    }
+
+    #[test]
+    fn anything_else_does_not_verify() {
+        let secret = SECRET.into();
+        let signature = sign(&secret, b"{}");
+        assert!(!verify(&secret, b"{ }", &signature));
+        assert!(!verify(&"whsec_other".into(), b"{}", &signature));
+        assert!(!verify(&secret, b"{}", &signature.to_uppercase()));
+        assert!(!verify(&secret, b"{}", signature.strip_prefix("sha256=").unwrap()));
+        assert!(!verify(&secret, b"{}", &format!("{signature}0")));
+        assert!(!verify(&secret, b"{}", ""));
+    }
+
+    #[test]
+    fn a_stock_verifier_accepts_the_standard_headers() {
+        let body = br#"{"type":"order.paid"}"#;
+        let secrets = SigningSecrets { current: SECRET.into(), previous: Some("whsec_AAAABBBB".into()) };
+        let time = now();
+        let signatures = sign_standard(&secrets, "0198c5a2", time, body);
+        assert_eq!(signatures.split(' ').count(), 2);
+
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("webhook-id", "0198c5a2".parse().unwrap());
+        headers.insert("webhook-timestamp", time.timestamp().into());
+        headers.insert("webhook-signature", signatures.parse().unwrap());
+        for secret in [SECRET, "whsec_AAAABBBB"] {
+            let stock = standardwebhooks::Webhook::new(secret).unwrap();
+            stock.verify(body, &headers).unwrap();
+            assert!(stock.verify(b"{}", &headers).is_err());
+            let seconds = time.timestamp().to_string();
+            verify_standard(&secret.into(), "0198c5a2", &seconds, &signatures, body, time).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_stock_signer_made_is_accepted() {
+        let stock = standardwebhooks::Webhook::new(SECRET).unwrap();
+        let time = now();
+        let signature = stock.sign("id", time.timestamp(), b"{}").unwrap();
+        let seconds = time.timestamp().to_string();
+        verify_standard(&SECRET.into(), "id", &seconds, &format!("v1a,abc {signature}"), b"{}", time)
+            .unwrap();
+    }
+
+    #[test]
+    fn each_problem_of_a_standard_signature_has_its_name() {
+        use StandardSignatureProblem as Problem;
+        let time = now();
+        let secrets = SigningSecrets::from(SecretString::from(SECRET));
+        let signature = sign_standard(&secrets, "id", time, b"{}");
+        let seconds = time.timestamp().to_string();
+        let verify = |id: &str, seconds: &str, body: &[u8], now| {
+            verify_standard(&SECRET.into(), id, seconds, &signature, body, now).err()
+        };
+        assert_eq!(verify("id", &seconds, b"{}", time), None);
+        assert_eq!(verify("other", &seconds, b"{}", time), Some(Problem::NoSignatureFits));
+        assert_eq!(verify("id", &seconds, b"[]", time), Some(Problem::NoSignatureFits));
+        assert_eq!(verify("id", "soon", b"{}", time), Some(Problem::MalformedTimestamp));
+        assert_eq!(verify("id", "99999999999999999", b"{}", time), Some(Problem::MalformedTimestamp));
+        for late in [TimeDelta::minutes(6), TimeDelta::minutes(-6)] {
+            assert_eq!(verify("id", &seconds, b"{}", time + late), Some(Problem::TimestampOutOfTolerance));
+        }
+    }
+}
