@@ -1,0 +1,353 @@
+//! What is released, in which order, and how much of it at once.
+
+use aggregates::attempt_outcome::Outcome;
+use aggregates::destination::Stage;
+use aggregates::ids::{DestinationId, WebhookEventId};
+use chrono::TimeDelta;
+
+use super::world::{REPUBLISH_AFTER, World, destination_id};
+use crate::dispatcher::due_deliveries::DueDelivery;
+
+fn events(jobs: &[DueDelivery]) -> Vec<WebhookEventId> {
+    jobs.iter().map(|job| job.event_id).collect()
+}
+
+fn of(jobs: &[DueDelivery], id: DestinationId) -> usize {
+    jobs.iter().filter(|job| job.destination_id == id).count()
+}
+
+/// Delivers everything that waits, and answers with the order in which it was released.
+fn deliver_all(world: &mut World) -> Vec<WebhookEventId> {
+    let mut order = vec![];
+    while !world.on_their_way().is_empty() {
+        let jobs = world.step();
+        assert!(!jobs.is_empty(), "{} events are forgotten", world.on_their_way().len());
+        order.extend(events(&jobs));
+        for event in world.start_all() {
+            world.finish(event, Outcome::Succeeded);
+        }
+        world.fold_all();
+    }
+    order
+}
+
+#[test]
+fn what_is_accepted_is_released_at_once_up_to_the_limit() {
+    let (mut world, id) = World::with_destination(3);
+    let accepted = world.accept_many(id, 5);
+    world.fold_all();
+    assert_eq!(events(&world.step()), accepted[..3]);
+    assert_eq!(world.step(), []);
+}
+
+#[test]
+fn a_job_says_what_its_event_has_been_through() {
+    let (mut world, id) = World::with_destination(1);
+    let event = world.accept(id);
+    world.fold_all();
+    let jobs = world.step();
+    assert_eq!((jobs[0].stream_version, jobs[0].attempts, jobs[0].failed_attempts), (1, 0, 0));
+    world.start_all();
+    world.finish(event, Outcome::Timeout);
+    world.fold_all();
+    world.pass(TimeDelta::seconds(10));
+    let jobs = world.step();
+    assert_eq!((jobs[0].stream_version, jobs[0].attempts, jobs[0].failed_attempts), (4, 1, 1));
+}
+
+#[test]
+fn an_attempt_that_ends_makes_room_for_the_next() {
+    let (mut world, id) = World::with_destination(2);
+    let accepted = world.accept_many(id, 4);
+    world.fold_all();
+    world.step();
+    let started = world.start_all();
+    world.fold_all();
+    assert_eq!(world.step(), [], "a started attempt takes its room until it ends");
+    world.finish(started[1], Outcome::Succeeded);
+    world.fold_all();
+    assert_eq!(events(&world.step()), accepted[2..3]);
+}
+
+#[test]
+fn a_job_takes_its_room_however_long_it_stays_on_the_queue() {
+    let (mut world, id) = World::with_destination(1);
+    world.accept_many(id, 2);
+    world.fold_all();
+    world.step();
+    world.pass(REPUBLISH_AFTER - TimeDelta::seconds(1));
+    assert_eq!(world.step(), []);
+}
+
+#[test]
+fn a_retry_waits_for_its_time() {
+    let (mut world, id) = World::with_destination(1);
+    let event = world.accept(id);
+    world.fold_all();
+    world.step();
+    world.start_all();
+    world.finish(event, Outcome::Timeout);
+    world.fold_all();
+    world.pass(TimeDelta::milliseconds(9_999));
+    assert_eq!(world.step(), []);
+    world.pass(TimeDelta::milliseconds(1));
+    assert_eq!(events(&world.step()), [event]);
+}
+
+#[test]
+fn an_event_that_is_delivered_before_a_flush_never_touches_the_tables() {
+    let (mut world, id) = World::with_destination(5);
+    world.flush();
+    let accepted = world.accept_many(id, 3);
+    world.fold_all();
+    world.step();
+    world.start_all();
+    for event in accepted {
+        world.finish(event, Outcome::Succeeded);
+    }
+    world.fold_all();
+    let changes = world.schedule.take_changes();
+    assert!(changes.written.is_empty() && changes.removed.is_empty(), "{changes:?}");
+}
+
+#[test]
+fn a_backlog_stays_in_the_tables_but_for_a_window() {
+    let (mut world, id) = World::with_destination(5);
+    let accepted = world.accept_many(id, 3_000);
+    world.fold_all();
+    let held = world.schedule.open.len();
+    assert!(held <= 64, "{held} events in memory");
+    assert_eq!(deliver_all(&mut world), accepted, "oldest first, none twice");
+}
+
+#[test]
+fn the_window_grows_with_the_limit_and_is_bounded_all_the_same() {
+    let (mut world, id) = World::with_destination(100_000);
+    world.accept_many(id, 5_000);
+    world.fold_all();
+    assert_eq!(world.schedule.open.len(), 2_048);
+}
+
+#[test]
+fn a_refill_does_not_overtake_what_waits_in_the_tables() {
+    let (mut world, id) = World::with_destination(5);
+    let first = world.accept_many(id, 200);
+    world.fold_all();
+    let mut order = events(&world.step());
+    // While the window runs dry, more arrives.
+    for _ in 0..12 {
+        for event in world.start_all() {
+            world.finish(event, Outcome::Succeeded);
+        }
+        world.pass(TimeDelta::milliseconds(1));
+        world.accept(id);
+        world.fold_all();
+        order.extend(events(&world.step()));
+    }
+    assert_eq!(order[..], first[..order.len()]);
+}
+
+#[test]
+fn lanes_have_their_turns_whatever_their_backlog() {
+    let mut world = World::new();
+    let big = world.register(0, 1_000);
+    let small = world.register(1, 1_000);
+    world.accept_many(big, 900);
+    world.accept_many(small, 20);
+    world.fold_all();
+    let jobs = world.step();
+    assert_eq!(of(&jobs[..16], big), 16);
+    assert_eq!(of(&jobs[16..32], small), 16);
+    assert_eq!(of(&jobs[32..48], big), 16);
+    assert_eq!(of(&jobs[48..52], small), 4);
+    assert_eq!(of(&jobs, big), 900);
+}
+
+#[test]
+fn a_slow_destination_holds_up_nobody() {
+    let mut world = World::new();
+    let slow = world.register(0, 1);
+    let quick = world.register(1, 5);
+    world.accept_many(slow, 500);
+    let accepted = world.accept_many(quick, 5);
+    world.fold_all();
+    let jobs = world.step();
+    assert_eq!(of(&jobs, slow), 1);
+    assert_eq!(of(&jobs, quick), accepted.len());
+}
+
+#[test]
+fn jobs_on_the_queue_are_bounded_over_all_destinations() {
+    let mut world = World::new();
+    for number in 0..4 {
+        let id = world.register(number, 2_000);
+        world.accept_many(id, 2_000);
+    }
+    world.fold_all();
+    assert_eq!(world.step().len(), 4_096);
+    assert_eq!(world.schedule.outstanding(), 4_096);
+    assert_eq!(world.step(), []);
+    // What has started leaves the queue.
+    for _ in 0..10 {
+        world.start(0);
+    }
+    world.fold_all();
+    assert_eq!(world.schedule.outstanding(), 4_086);
+    assert_eq!(world.step().len(), 10);
+}
+
+#[test]
+fn a_higher_limit_is_used_at_once_and_a_lower_one_as_attempts_end() {
+    let (mut world, id) = World::with_destination(2);
+    world.accept_many(id, 20);
+    world.fold_all();
+    assert_eq!(world.step().len(), 2);
+    world.change_limit(id, 6);
+    world.fold_all();
+    assert_eq!(world.step().len(), 4);
+    world.change_limit(id, 3);
+    world.fold_all();
+    let started = world.start_all();
+    for event in &started[..3] {
+        world.finish(*event, Outcome::Succeeded);
+        world.fold_all();
+        assert_eq!(world.step(), []);
+    }
+    world.finish(started[3], Outcome::Succeeded);
+    world.fold_all();
+    assert_eq!(world.step().len(), 1);
+}
+
+#[test]
+fn a_destination_that_is_switched_off_keeps_its_events_and_goes_on_when_switched_on() {
+    let (mut world, id) = World::with_destination(5);
+    world.switch(id, false);
+    let accepted = world.accept_many(id, 100);
+    world.fold_all();
+    assert_eq!(world.step(), []);
+    world.pass(TimeDelta::days(3));
+    assert_eq!(world.step(), []);
+    world.switch(id, true);
+    world.fold_all();
+    assert_eq!(deliver_all(&mut world), accepted);
+}
+
+#[test]
+fn a_cancelled_event_is_passed_over_in_the_window_and_in_the_tables() {
+    let (mut world, id) = World::with_destination(1);
+    let accepted = world.accept_many(id, 100);
+    world.fold_all();
+    let in_window = accepted[30];
+    let in_table = accepted[90];
+    assert!(world.cancel(in_window));
+    assert!(world.cancel(in_table));
+    world.fold_all();
+    let delivered = deliver_all(&mut world);
+    assert_eq!(delivered.len(), 98);
+    assert!(!delivered.contains(&in_window) && !delivered.contains(&in_table));
+    world.check_tables();
+}
+
+#[test]
+fn cancelling_a_whole_queue_leaves_room_for_what_comes_later() {
+    let (mut world, id) = World::with_destination(1);
+    world.switch(id, false);
+    for event in world.accept_many(id, 200) {
+        assert!(world.cancel(event));
+    }
+    world.switch(id, true);
+    let later = world.accept(id);
+    world.fold_all();
+    assert_eq!(deliver_all(&mut world), [later]);
+}
+
+#[test]
+fn cancelling_a_released_event_frees_its_room_and_its_job_wins_no_ticket() {
+    let (mut world, id) = World::with_destination(1);
+    let accepted = world.accept_many(id, 2);
+    world.fold_all();
+    world.step();
+    assert!(world.cancel(accepted[0]));
+    world.fold_all();
+    assert_eq!(world.schedule.outstanding(), 0);
+    assert_eq!(events(&world.step()), accepted[1..]);
+    assert_eq!(world.start_all(), accepted[1..]);
+}
+
+#[test]
+fn an_event_whose_payload_is_erased_is_forgotten() {
+    let (mut world, id) = World::with_destination(1);
+    let accepted = world.accept_many(id, 2);
+    world.fold_all();
+    world.step();
+    assert!(world.erase(accepted[0]));
+    world.fold_all();
+    assert_eq!(events(&world.step()), accepted[1..]);
+    world.check_tables();
+}
+
+#[test]
+fn a_replayed_event_is_released_again_and_counts_from_nothing() {
+    let (mut world, id) = World::with_destination(1);
+    world.max_trys = 1;
+    let event = world.accept(id);
+    world.fold_all();
+    world.step();
+    world.start_all();
+    world.finish(event, Outcome::Timeout);
+    world.fold_all();
+    world.flush();
+    assert!(world.replay(event));
+    world.fold_all();
+    let jobs = world.step();
+    assert_eq!((jobs[0].event_id, jobs[0].attempts, jobs[0].failed_attempts), (event, 1, 0));
+    world.check_tables();
+}
+
+#[test]
+fn a_page_of_the_log_may_end_between_an_outcome_and_what_follows() {
+    let (mut world, id) = World::with_destination(1);
+    let event = world.accept(id);
+    world.fold_all();
+    world.step();
+    world.start_all();
+    world.finish(event, Outcome::Timeout);
+    // DeliveryStarted and DeliveryAttempted, and not yet RetryScheduled.
+    world.fold(2);
+    world.flush();
+    world.step();
+    world.fold_all();
+    assert_eq!(world.start_all(), [], "no attempt before the retry's time");
+    world.pass(TimeDelta::seconds(10));
+    assert_eq!(events(&world.step()), [event]);
+    world.check_tables();
+}
+
+#[test]
+fn idle_lanes_leave_memory_and_come_back_as_they_were() {
+    let mut world = World::new();
+    for number in 0..=255_u8 {
+        world.register(number, 1);
+    }
+    let id = destination_id(7);
+    for _ in 0..4 {
+        world.max_trys = 1;
+        world.accept(id);
+        world.fold_all();
+        world.step();
+        let started = world.start_all();
+        world.finish(started[0], Outcome::Timeout);
+        world.fold_all();
+    }
+    world.flush();
+    world.schedule.forget_idle_lanes(0);
+    assert!(!world.schedule.lanes.contains_key(&id));
+    world.accept(id);
+    world.fold_all();
+    world.step();
+    let started = world.start_all();
+    world.finish(started[0], Outcome::Timeout);
+    world.fold_all();
+    world.step();
+    assert_eq!(world.stage(id), Stage::Suspended, "the four failures before are remembered");
+}

@@ -1,0 +1,71 @@
+//! The dispatcher's tables in memory, with the queries that are made of them.
+
+use std::collections::{BTreeMap, HashSet};
+
+use aggregates::destination::Stage;
+use aggregates::ids::{DestinationId, WebhookEventId};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::dispatcher::due_deliveries::DueDelivery;
+use crate::dispatcher::lane::LaneState;
+use crate::dispatcher::schedule::Changes;
+
+#[derive(Default)]
+pub(super) struct Tables {
+    pub(super) due: BTreeMap<WebhookEventId, DueDelivery>,
+    pub(super) lanes: BTreeMap<DestinationId, LaneState>,
+    /// How many facts of the log they tell of.
+    pub(super) checkpoint: usize,
+}
+
+impl Tables {
+    pub(super) fn write(&mut self, changes: Changes, checkpoint: usize) {
+        for row in changes.written {
+            self.due.insert(row.event_id, row);
+        }
+        for event in changes.removed {
+            self.due.remove(&WebhookEventId(event));
+        }
+        self.lanes.extend(changes.lanes);
+        self.checkpoint = checkpoint;
+    }
+
+    fn waiting(&self, id: DestinationId) -> impl Iterator<Item = &DueDelivery> {
+        let mut waiting: Vec<&DueDelivery> =
+            self.due.values().filter(|row| row.destination_id == id && row.started_at.is_none()).collect();
+        waiting.sort_by_key(|row| (row.due_at, row.event_id));
+        waiting.into_iter()
+    }
+
+    pub(super) fn window(
+        &self,
+        id: DestinationId,
+        rows_max: usize,
+        in_memory: &HashSet<Uuid>,
+        now: DateTime<Utc>,
+    ) -> Vec<DueDelivery> {
+        self.waiting(id)
+            .filter(|row| row.due_at <= now && !in_memory.contains(&row.event_id.0))
+            .take(rows_max)
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn next_due(&self, id: DestinationId, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.waiting(id).map(|row| row.due_at).find(|due_at| *due_at > now)
+    }
+
+    pub(super) fn under_way(&self) -> Vec<DueDelivery> {
+        self.due.values().filter(|row| row.started_at.is_some()).cloned().collect()
+    }
+
+    pub(super) fn lanes_with_something_to_do(&self) -> Vec<(DestinationId, LaneState)> {
+        let with_events: HashSet<DestinationId> = self.due.values().map(|row| row.destination_id).collect();
+        self.lanes
+            .iter()
+            .filter(|(id, lane)| with_events.contains(id) || lane.stage == Stage::Suspended)
+            .map(|(id, lane)| (*id, lane.clone()))
+            .collect()
+    }
+}

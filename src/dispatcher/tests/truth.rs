@@ -1,0 +1,85 @@
+//! What is true in the world, to be compared with what the dispatcher takes for true.
+
+use std::collections::HashMap;
+
+use aggregates::destination::{Destination, Stage};
+use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates::webhook_event::{Delivery, WebhookEvent};
+
+use super::world::{Stream, World};
+use crate::dispatcher::schedule::Schedule;
+
+impl World {
+    /// Attempts under way, as the log says.
+    pub(super) fn in_flight(&self, id: DestinationId) -> usize {
+        let delivers = |stream: &&Stream<WebhookEvent>| matches!(&stream.state, WebhookEvent::Delivering(Delivery { destination_id, .. }) if *destination_id == id);
+        self.events.values().filter(delivers).count()
+    }
+
+    pub(super) fn under_way(&self) -> Vec<WebhookEventId> {
+        let delivers = |stream: &Stream<WebhookEvent>| matches!(stream.state, WebhookEvent::Delivering(_));
+        self.events.iter().filter(|(_, stream)| delivers(stream)).map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn every_event(&self) -> Vec<WebhookEventId> {
+        self.events.keys().copied().collect()
+    }
+
+    pub(super) fn given_up(&self) -> Vec<WebhookEventId> {
+        let is_given_up =
+            |stream: &Stream<WebhookEvent>| matches!(stream.state, WebhookEvent::CriticalFailure(_));
+        self.events.iter().filter(|(_, stream)| is_given_up(stream)).map(|(id, _)| *id).collect()
+    }
+
+    /// Events that have not come to their end.
+    pub(super) fn on_their_way(&self) -> Vec<WebhookEventId> {
+        let is_open = |stream: &Stream<WebhookEvent>| {
+            matches!(stream.state, WebhookEvent::Waiting(_) | WebhookEvent::Delivering(_))
+        };
+        self.events.iter().filter(|(_, stream)| is_open(stream)).map(|(id, _)| *id).collect()
+    }
+
+    /// The tables say of every event and every destination what the log says.
+    pub(super) fn check_tables(&mut self) {
+        self.fold_all();
+        self.flush();
+        for (id, stream) in &self.events {
+            let row = self.tables.due.get(id);
+            let (delivery, delivers) = match &stream.state {
+                WebhookEvent::Waiting(delivery) => (delivery, false),
+                WebhookEvent::Delivering(delivery) => (delivery, true),
+                _ => {
+                    assert_eq!(row, None, "a row of an event that is over");
+                    continue;
+                }
+            };
+            let row = row.unwrap_or_else(|| panic!("no row of {id}"));
+            assert_eq!(row.stream_version, stream.version, "{id}");
+            assert_eq!(row.destination_id, delivery.destination_id, "{id}");
+            assert_eq!(
+                (row.attempts, row.failed_attempts),
+                (delivery.attempts, delivery.failed_attempts),
+                "{id}"
+            );
+            assert_eq!(row.started_at.is_some(), delivers, "{id}");
+        }
+        for (id, stream) in &self.destinations {
+            let Destination::Registered(endpoint) = &stream.state else { panic!("registered") };
+            let lane = &self.tables.lanes[id];
+            assert_eq!((lane.stage, lane.concurrency_limit), (endpoint.stage, endpoint.concurrency_limit));
+            assert_eq!(lane.next_check_at.is_some(), endpoint.stage == Stage::Suspended);
+        }
+    }
+
+    pub(super) fn stage(&self, id: DestinationId) -> Stage {
+        let Destination::Registered(endpoint) = &self.destinations[&id].state else { panic!("registered") };
+        endpoint.stage
+    }
+}
+
+impl Schedule {
+    /// How many jobs and attempts each lane counts.
+    pub(super) fn under_way_of_lanes(&self) -> HashMap<DestinationId, usize> {
+        self.lanes.iter().map(|(id, lane)| (*id, lane.under_way.len())).collect()
+    }
+}
