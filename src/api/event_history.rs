@@ -1,0 +1,171 @@
+//! What happened to a webhook event: every attempt, and every fact.
+
+use std::collections::BTreeMap;
+
+use aggregates::ids::WebhookEventId;
+use aggregates::webhook_event::WebhookEvent;
+use axum::Json;
+use axum::extract::State;
+use projections::delivery_attempts::{self, DeliveryAttempt};
+use projections::paging::Direction;
+use projections::{LogPosition, TenantScope};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::authentication::Caller;
+use super::events::Events;
+use super::path::Id;
+use super::problem::Problem;
+use super::query::Query;
+use super::schemas::Page;
+use super::time::Timestamp;
+use crate::event_store::stream_reader::{self, Entry};
+
+/// Entries of a page, unless a caller says otherwise.
+const ENTRIES_DEFAULT: i64 = 100;
+
+/// One attempt to deliver an event.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Attempt)]
+pub(super) struct AttemptView {
+    /// Its number, from 1, over the event's whole life.
+    #[schema(minimum = 1)]
+    attempt: u32,
+    destination_id: Uuid,
+    started_at: Timestamp,
+    /// When it was over; `null` while it is under way.
+    finished_at: Option<Timestamp>,
+    /// How it ended, such as `succeeded`, `refused_status` or `timeout`; `null` while it is under way.
+    outcome: Option<&'static str>,
+    http_status: Option<u16>,
+    duration_ms: Option<u64>,
+    response_headers: BTreeMap<String, String>,
+    /// The first 2 KiB of the answer.
+    response_excerpt: Option<String>,
+    /// The address the request went to.
+    address: Option<String>,
+    /// A reason in words, where there is one.
+    detail: Option<String>,
+    /// Who made it.
+    worker: String,
+    /// Version of the destination whose settings it went by.
+    destination_version: u64,
+    /// Version of the tenant whose secret signed it.
+    tenant_version: u64,
+}
+
+/// One fact.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Fact)]
+pub(super) struct FactView {
+    /// Its place in the log.
+    position: FactPosition,
+    /// Its version within the event's stream.
+    version: i64,
+    /// When it was recorded.
+    time: Timestamp,
+    /// What happened, such as `EventAccepted`.
+    #[serde(rename = "type")]
+    event_type: String,
+    /// The particulars.
+    #[schema(value_type = Object)]
+    data: Box<RawValue>,
+    /// Who brought it about: `user:<id>`, `api-key:<id>` or `role:<name>`.
+    actor: Option<String>,
+    /// The request in whose course it was written.
+    request_id: Option<String>,
+}
+
+/// A place in the log's total order.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FactPosition {
+    transaction_id: u64,
+    position: i64,
+}
+
+/// List the attempts to deliver an event, oldest first.
+#[utoipa::path(get, path = "/api/v1/events/{id}/attempts", tag = "Events",
+    responses((status = 200, body = Page<AttemptView>), (status = 400), (status = 403), (status = 404)))]
+pub(super) async fn attempts(
+    State(events): State<Events>,
+    caller: Caller,
+    Id(id): Id<WebhookEventId>,
+    mut query: Query,
+) -> Result<Json<Page<AttemptView>>, Problem> {
+    events.find(&caller, id).await?;
+    let page = query.page(ENTRIES_DEFAULT);
+    let direction = query.direction(Direction::Ascending);
+    query.complete()?;
+    let mut scope = TenantScope::begin(events.commands.pool(), caller.tenant_id).await?;
+    let listed = delivery_attempts::list(&mut scope, id, direction, page).await?;
+    scope.end().await?;
+    Ok(Json(Page::of(listed)))
+}
+
+/// List every fact of an event, oldest first.
+#[utoipa::path(get, path = "/api/v1/events/{id}/history", tag = "Events",
+    responses((status = 200, body = Page<FactView>), (status = 400), (status = 403), (status = 404)))]
+pub(super) async fn history(
+    State(events): State<Events>,
+    caller: Caller,
+    Id(id): Id<WebhookEventId>,
+    mut query: Query,
+) -> Result<Json<Page<FactView>>, Problem> {
+    events.find(&caller, id).await?;
+    let page = query.page(ENTRIES_DEFAULT);
+    let direction = query.direction(Direction::Ascending);
+    query.complete()?;
+    let mut scope = TenantScope::begin(events.commands.pool(), caller.tenant_id).await?;
+    let listed = stream_reader::history::<WebhookEvent>(scope.connection(), id.0, direction, page).await?;
+    scope.end().await?;
+    let items = listed.items.into_iter().map(FactView::of).collect::<Result<_, _>>()?;
+    Ok(Json(Page { total: listed.total, items }))
+}
+
+impl From<DeliveryAttempt> for AttemptView {
+    fn from(attempt: DeliveryAttempt) -> Self {
+        let end = attempt.end;
+        Self {
+            attempt: attempt.attempt,
+            destination_id: attempt.destination_id.0,
+            started_at: attempt.started_at.into(),
+            finished_at: end.as_ref().map(|end| end.finished_at.into()),
+            outcome: end.as_ref().map(|end| end.outcome.name()),
+            http_status: end.as_ref().and_then(|end| end.http_status),
+            duration_ms: end.as_ref().map(|end| end.duration_ms),
+            response_headers: end.as_ref().map(|end| end.response_headers.clone()).unwrap_or_default(),
+            response_excerpt: end.as_ref().and_then(|end| end.response_excerpt.clone()),
+            address: end.as_ref().and_then(|end| end.address.clone()),
+            detail: end.and_then(|end| end.detail),
+            worker: attempt.worker,
+            destination_version: attempt.destination_version,
+            tenant_version: attempt.tenant_version,
+        }
+    }
+}
+
+impl FactView {
+    fn of(entry: Entry) -> Result<Self, Problem> {
+        // A fact is stored under its name; the name is said once.
+        let mut named: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&entry.payload)?;
+        let data = match named.remove(&entry.event_type) {
+            Some(data) => data,
+            None => RawValue::from_string(entry.payload)?,
+        };
+        let LogPosition { transaction_id, position } = entry.position;
+        Ok(Self {
+            position: FactPosition { transaction_id, position },
+            version: entry.sequence,
+            time: entry.recorded_at.into(),
+            event_type: entry.event_type,
+            data,
+            actor: entry.actor,
+            request_id: entry.request_id,
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! The one map from what the domain refuses, and from what breaks, to problems.
+
+use aggregates::api_key::ApiKeyRefusal;
+use aggregates::destination::DestinationRefusal;
+use aggregates::email::Email;
+use aggregates::invite::InviteRefusal;
+use aggregates::sender::SenderRefusal;
+use aggregates::session::SessionRefusal;
+use aggregates::tenant::TenantRefusal;
+use aggregates::user::UserRefusal;
+use aggregates::webhook_event::WebhookEventRefusal;
+
+use super::{FieldErrors, Kind, Problem};
+use crate::event_store::group_commit::CommitFailure;
+use crate::event_store::{AppendFailure, CommandFailure, LoadFailure};
+use crate::secrets::passwords::PasswordFailure;
+use crate::secrets::vault::VaultFailure;
+
+impl From<TenantRefusal> for Problem {
+    fn from(refusal: TenantRefusal) -> Self {
+        match refusal {
+            TenantRefusal::LastOwner => Self::new(Kind::LastOwner, sentence(&refusal)),
+            TenantRefusal::NotRegistered => Self::not_found("tenant"),
+            TenantRefusal::AlreadyRegistered => repeated(refusal),
+        }
+    }
+}
+
+impl From<UserRefusal> for Problem {
+    fn from(refusal: UserRefusal) -> Self {
+        match refusal {
+            UserRefusal::NotRegistered => Self::not_found("user"),
+            UserRefusal::AlreadyRegistered => repeated(refusal),
+        }
+    }
+}
+
+impl From<SessionRefusal> for Problem {
+    fn from(refusal: SessionRefusal) -> Self {
+        match refusal {
+            SessionRefusal::IsOver => Self::new(Kind::RefreshTokenRefused, sentence(&refusal)),
+            SessionRefusal::AlreadyOpen => repeated(refusal),
+        }
+    }
+}
+
+impl From<InviteRefusal> for Problem {
+    fn from(refusal: InviteRefusal) -> Self {
+        match refusal {
+            InviteRefusal::OwnerCannotBeInvited => {
+                Self::invalid(FieldErrors::of("role", refusal.to_string()))
+            }
+            InviteRefusal::AdminNeedsOwner => Self::new(Kind::RoleForbids, sentence(&refusal)),
+            InviteRefusal::NotIssued => Self::new(Kind::NotFound, sentence(&refusal)),
+            InviteRefusal::IsUsed => Self::new(Kind::InviteUsed, sentence(&refusal)),
+            InviteRefusal::HasExpired => Self::new(Kind::InviteExpired, sentence(&refusal)),
+            InviteRefusal::AlreadyIssued => repeated(refusal),
+        }
+    }
+}
+
+impl From<ApiKeyRefusal> for Problem {
+    fn from(refusal: ApiKeyRefusal) -> Self {
+        match refusal {
+            ApiKeyRefusal::NotActive => Self::new(Kind::NotFound, sentence(&refusal)),
+            ApiKeyRefusal::AlreadyIssued => repeated(refusal),
+        }
+    }
+}
+
+impl From<DestinationRefusal> for Problem {
+    fn from(refusal: DestinationRefusal) -> Self {
+        match refusal {
+            DestinationRefusal::NotRegistered => Self::not_found("destination"),
+            DestinationRefusal::AlreadyRegistered => repeated(refusal),
+        }
+    }
+}
+
+impl From<SenderRefusal> for Problem {
+    fn from(refusal: SenderRefusal) -> Self {
+        match refusal {
+            SenderRefusal::NotRegistered => Self::not_found("sender"),
+            SenderRefusal::MappingIsSet => Self::new(Kind::MappingAlreadySet, sentence(&refusal)),
+            SenderRefusal::AlreadyRegistered => repeated(refusal),
+        }
+    }
+}
+
+impl From<WebhookEventRefusal> for Problem {
+    fn from(refusal: WebhookEventRefusal) -> Self {
+        match refusal {
+            WebhookEventRefusal::NotAccepted => Self::not_found("event"),
+            WebhookEventRefusal::NotGivenUp | WebhookEventRefusal::PayloadIsErased => {
+                Self::new(Kind::EventNotReplayable, sentence(&refusal))
+            }
+            WebhookEventRefusal::AlreadyAccepted
+            | WebhookEventRefusal::NotWaiting
+            | WebhookEventRefusal::NoAttemptUnderWay
+            | WebhookEventRefusal::AttemptUnderWay => repeated(refusal),
+        }
+    }
+}
+
+/// A claim says only that something is taken: what it is, and so the kind, is known to who claims.
+impl Problem {
+    /// The name of a tenant is taken.
+    #[must_use]
+    pub fn name_taken(name: &str) -> Self {
+        Self::new(Kind::NameTaken, format!("Tenant name '{name}' is already in use."))
+    }
+
+    /// The email of a user is taken.
+    #[must_use]
+    pub fn email_taken(email: &Email) -> Self {
+        Self::new(Kind::EmailTaken, format!("Email '{email}' is already in use."))
+    }
+}
+
+impl From<LoadFailure> for Problem {
+    fn from(failure: LoadFailure) -> Self {
+        Self::internal(failure)
+    }
+}
+
+impl From<AppendFailure> for Problem {
+    fn from(failure: AppendFailure) -> Self {
+        match failure {
+            AppendFailure::Conflict => Self::new(
+                Kind::Conflict,
+                "Others changed it at the same time, again and again; try once more.",
+            ),
+            AppendFailure::Database(_) => Self::unavailable(failure),
+            AppendFailure::Unwritable(_) => Self::internal(failure),
+        }
+    }
+}
+
+impl<R> From<CommandFailure<R>> for Problem
+where
+    R: std::error::Error + 'static + Into<Problem>,
+{
+    fn from(failure: CommandFailure<R>) -> Self {
+        match failure {
+            CommandFailure::Refused(refusal) => refusal.into(),
+            CommandFailure::Load(failure) => failure.into(),
+            CommandFailure::Append(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<CommitFailure> for Problem {
+    fn from(failure: CommitFailure) -> Self {
+        Self::unavailable(failure)
+    }
+}
+
+impl From<VaultFailure> for Problem {
+    fn from(failure: VaultFailure) -> Self {
+        match failure {
+            VaultFailure::Database(error) => error.into(),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<PasswordFailure> for Problem {
+    fn from(failure: PasswordFailure) -> Self {
+        match failure {
+            PasswordFailure::Stopping(_) => Self::unavailable(failure),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::Tls(_) => Self::unavailable(error),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Problem {
+    /// Only what the program itself writes is meant: what clients send is judged in `body.rs`.
+    fn from(error: serde_json::Error) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// A refusal that this program's own ids make impossible.
+fn repeated(refusal: impl std::error::Error + Send + Sync + 'static) -> Problem {
+    Problem::internal(refusal)
+}
+
+fn sentence(refusal: &impl std::error::Error) -> String {
+    let text = refusal.to_string();
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), characters.as_str()),
+        None => text,
+    }
+}
