@@ -1,0 +1,53 @@
+//! The job queue.
+
+use std::num::NonZeroU16;
+
+use secrecy::SecretString;
+
+use super::values::{ValueProblem, number_between};
+use crate::queue::rabbitmq::{BrokerUrls, QueuePrefix};
+
+/// Where the broker is and how jobs are taken from it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Queue")]
+pub struct QueueSettings {
+    /// The RabbitMQ between dispatcher and workers, or the nodes of its cluster.
+    ///
+    /// URLs such as amqp://user:password@host:5672/vhost, separated by commas. Without it jobs stay within
+    /// the process, so dispatcher and worker must be roles of the same one.
+    #[arg(long, env = "AMQP_URL", value_name = "URLS", hide_env_values = true, value_parser = broker_urls)]
+    pub amqp_url: Option<BrokerUrls>,
+
+    /// What the names of queues on the broker begin with.
+    ///
+    /// Installations that share a broker need different ones, or they take each other's jobs.
+    #[arg(
+        long = "queue-prefix",
+        env = "HOOKSENTRY_QUEUE_PREFIX",
+        value_name = "PREFIX",
+        default_value = "hooksentry",
+        value_parser = prefix
+    )]
+    pub prefix: QueuePrefix,
+
+    /// Jobs a worker process takes in advance of their outcome [default: the worker's concurrency].
+    ///
+    /// Fewer than the concurrency and attempts wait for the broker; many more and jobs wait behind a busy
+    /// worker while another one is idle.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_PREFETCH",
+        value_name = "NUMBER",
+        value_parser = number_between::<NonZeroU16>(NonZeroU16::MIN, NonZeroU16::MAX)
+    )]
+    pub prefetch: Option<NonZeroU16>,
+}
+
+fn broker_urls(text: &str) -> Result<BrokerUrls, ValueProblem> {
+    BrokerUrls::parse(&SecretString::from(text)).map_err(|problem| ValueProblem(problem.to_string()))
+}
+
+fn prefix(text: &str) -> Result<QueuePrefix, ValueProblem> {
+    let allowed = "must be 1 to 100 letters, digits, dots, underscores and hyphens, and not begin with amq.";
+    QueuePrefix::new(text).map_err(|_| ValueProblem(allowed.to_owned()))
+}
