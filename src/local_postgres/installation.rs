@@ -1,0 +1,175 @@
+//! Finding the programs of PostgreSQL on this machine.
+
+use std::cmp::Reverse;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use super::error::LocalPostgresError;
+
+/// Version 14 is the oldest that its makers still support and that has all we use (`xid8` came with 13).
+pub(super) const OLDEST_MAJOR: u32 = 14;
+
+const PROGRAMS: [&str; 3] = ["initdb", "postgres", "pg_ctl"];
+
+/// Folders that hold one folder a version, each with its programs in `bin`.
+const VERSIONED: [&str; 6] = [
+    "/usr/lib/postgresql",
+    "/usr",
+    "/opt/homebrew/opt",
+    "/usr/local/opt",
+    "/home/linuxbrew/.linuxbrew/opt",
+    "/Applications/Postgres.app/Contents/Versions",
+];
+
+/// One complete set of programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Installation {
+    folder: PathBuf,
+    major: u32,
+}
+
+impl Installation {
+    /// The programs to use; `written_by` is the version that wrote the data which already exists.
+    pub(super) async fn find(
+        written_by: Option<u32>,
+        data_folder: &Path,
+    ) -> Result<Self, LocalPostgresError> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut newest_unfit = None;
+        for folder in candidates(&path) {
+            let Some(major) = major_version(&folder.join("postgres")).await else { continue };
+            let fits = written_by.map_or(major >= OLDEST_MAJOR, |written_by| written_by == major);
+            if fits {
+                return Ok(Self { folder, major });
+            }
+            newest_unfit = newest_unfit.max(Some(major));
+        }
+        Err(match (newest_unfit, written_by) {
+            (None, _) => LocalPostgresError::NotInstalled,
+            (Some(_), Some(needed)) => {
+                LocalPostgresError::OtherVersion { folder: data_folder.to_owned(), needed }
+            }
+            (Some(found), None) => LocalPostgresError::TooOld { found },
+        })
+    }
+
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub(super) fn major(&self) -> u32 {
+        self.major
+    }
+}
+
+/// Folders with all the programs: those of `PATH` in its order, then the usual places, newest first.
+fn candidates(path: &OsStr) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = Vec::new();
+    let usual = VERSIONED.iter().flat_map(|parent| {
+        let mut versions = versions_in(Path::new(parent));
+        versions.sort_by_key(|(version, _)| Reverse(*version));
+        versions.into_iter().map(|(_, folder)| folder.join("bin"))
+    });
+    for folder in std::env::split_paths(path).chain(usual) {
+        // A folder of PATH may hold links to some of the programs only; the others lie where those lead.
+        let Ok(server) = fs::canonicalize(folder.join("postgres")) else { continue };
+        let Some(home) = server.parent() else { continue };
+        let complete = PROGRAMS.iter().all(|program| home.join(program).is_file());
+        if complete && !folders.iter().any(|known| known == home) {
+            folders.push(home.to_owned());
+        }
+    }
+    folders
+}
+
+fn versions_in(parent: &Path) -> Vec<((u32, u32), PathBuf)> {
+    let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| Some((version_in_name(entry.file_name().to_str()?)?, entry.path())))
+        .collect()
+}
+
+/// `15`, `9.6`, `pgsql-16` (Fedora) and `postgresql@17` (Homebrew) name a version; `postgresql` any.
+fn version_in_name(name: &str) -> Option<(u32, u32)> {
+    if name == "postgresql" {
+        return Some((0, 0));
+    }
+    let number = name.strip_prefix("pgsql-").or_else(|| name.strip_prefix("postgresql@")).unwrap_or(name);
+    let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+async fn major_version(server: &Path) -> Option<u32> {
+    let output = Command::new(server).arg("--version").output().await.ok()?;
+    major_in_answer(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` is version 15, `... 18beta1` version 18.
+fn major_in_answer(answer: &str) -> Option<u32> {
+    let (_, version) = answer.split_once("(PostgreSQL) ")?;
+    let digits = version.find(|character: char| !character.is_ascii_digit()).unwrap_or(version.len());
+    version[..digits].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_folder_names() {
+        for (name, version) in [
+            ("15", Some((15, 0))),
+            ("9.6", Some((9, 6))),
+            ("pgsql-16", Some((16, 0))),
+            ("postgresql@17", Some((17, 0))),
+            ("postgresql", Some((0, 0))),
+            ("latest", None),
+            ("bin", None),
+        ] {
+            assert_eq!(version_in_name(name), version, "{name}");
+        }
+    }
+
+    #[test]
+    fn versions_are_read_from_what_the_server_says() {
+        for (answer, major) in [
+            ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n", Some(15)),
+            ("postgres (PostgreSQL) 18beta1\n", Some(18)),
+            ("postgres (PostgreSQL) 17\n", Some(17)),
+            ("something else", None),
+        ] {
+            assert_eq!(major_in_answer(answer), major, "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_the_path_leads_to_the_folder_with_all_programs() {
+        let place = tempfile::tempdir().unwrap();
+        let home = place.path().join("lib/bin");
+        let links = place.path().join("links");
+        fs::create_dir_all(&home).unwrap();
+        fs::create_dir_all(&links).unwrap();
+        for program in PROGRAMS {
+            fs::write(home.join(program), "").unwrap();
+        }
+        std::os::unix::fs::symlink(home.join("postgres"), links.join("postgres")).unwrap();
+
+        let found = candidates(links.as_os_str());
+
+        assert_eq!(found.first(), Some(&fs::canonicalize(home).unwrap()));
+    }
+
+    #[test]
+    fn a_folder_without_all_programs_is_passed_over() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("postgres"), "").unwrap();
+
+        let found = candidates(place.path().as_os_str());
+
+        assert!(!found.contains(&fs::canonicalize(place.path()).unwrap()), "{found:?}");
+    }
+}
