@@ -1,0 +1,242 @@
+//! CPU time and resident memory of processes and all that they started, from `/proc`.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::str::FromStr;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use thiserror::Error;
+
+/// How often memory is looked at. Looking costs a millisecond or two.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What the kernel counts CPU time in; the same on every Linux that matters, whatever it ticks in.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A process that is watched, with its children and theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedProcess {
+    name: String,
+    id: u32,
+}
+
+/// Why a text names no process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("must be a process id, or a name and a process id such as postgres=1234")]
+pub struct NoProcess;
+
+impl FromStr for WatchedProcess {
+    type Err = NoProcess;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, id) = text.rsplit_once('=').unwrap_or((text, text));
+        let id = id.parse().ok().filter(|id| *id > 0).ok_or(NoProcess)?;
+        if name.is_empty() { Err(NoProcess) } else { Ok(Self { name: name.to_owned(), id }) }
+    }
+}
+
+/// What a process and its descendants used.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ProcessReading {
+    pub(crate) name: String,
+    /// Since they were started.
+    pub(crate) cpu_seconds: f64,
+    /// The most that was seen at once since the peak was last reset, memory they share counted once.
+    pub(crate) resident_bytes_peak: u64,
+}
+
+/// Watches processes from a thread of its own until it is dropped.
+pub(crate) struct ProcessMeter {
+    watched: Vec<WatchedProcess>,
+    peaks: Arc<Mutex<Vec<u64>>>,
+    _until_dropped: mpsc::Sender<()>,
+}
+
+impl ProcessMeter {
+    /// Begins to watch. The processes must be there.
+    pub(crate) fn start(watched: Vec<WatchedProcess>) -> anyhow::Result<Self> {
+        for process in &watched {
+            let there = fs::read_to_string(format!("/proc/{}/stat", process.id));
+            there.with_context(|| format!("process {} cannot be watched", process.id))?;
+        }
+        let peaks = Arc::new(Mutex::new(vec![0; watched.len()]));
+        let (until_dropped, dropped) = mpsc::channel();
+        if !watched.is_empty() {
+            let (watched, peaks) = (watched.clone(), Arc::clone(&peaks));
+            let watching = move || {
+                while let Err(RecvTimeoutError::Timeout) = dropped.recv_timeout(LOOK_EVERY) {
+                    look(&watched, &peaks);
+                }
+            };
+            thread::Builder::new().name("bench-meter".to_owned()).spawn(watching).context("no thread")?;
+        }
+        Ok(Self { watched, peaks, _until_dropped: until_dropped })
+    }
+
+    /// What they used so far. Peaks begin anew with it.
+    pub(crate) fn read(&self) -> Vec<ProcessReading> {
+        if self.watched.is_empty() {
+            return Vec::new();
+        }
+        let usages = look(&self.watched, &self.peaks);
+        let mut peaks = self.peaks.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = |((process, usage), peak): ((&WatchedProcess, Usage), &mut u64)| ProcessReading {
+            name: process.name.clone(),
+            cpu_seconds: usage.cpu_seconds,
+            resident_bytes_peak: std::mem::replace(peak, usage.resident_bytes),
+        };
+        self.watched.iter().zip(usages).zip(peaks.iter_mut()).map(read).collect()
+    }
+}
+
+/// CPU seconds that this program itself used so far, where there is a `/proc`.
+pub(crate) fn own_cpu_seconds() -> Option<f64> {
+    Some(Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)?.cpu_seconds())
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Usage {
+    cpu_seconds: f64,
+    resident_bytes: u64,
+}
+
+fn look(watched: &[WatchedProcess], peaks: &Mutex<Vec<u64>>) -> Vec<Usage> {
+    let stats = all_stats().unwrap_or_default();
+    let usages: Vec<_> = watched.iter().map(|process| usage(process.id, &stats)).collect();
+    let mut peaks = peaks.lock().unwrap_or_else(PoisonError::into_inner);
+    for (peak, usage) in peaks.iter_mut().zip(&usages) {
+        *peak = (*peak).max(usage.resident_bytes);
+    }
+    usages
+}
+
+/// A process and its descendants. CPU time of those that have ended is with whoever waited for them.
+fn usage(root: u32, stats: &HashMap<u32, Stat>) -> Usage {
+    let mut usage = Usage::default();
+    let mut shared_most = 0;
+    for id in family(root, stats) {
+        usage.cpu_seconds += stats.get(&id).map_or(0.0, Stat::cpu_seconds);
+        let memory = fs::read_to_string(format!("/proc/{id}/status")).map(|text| Memory::parse(&text));
+        let Memory { resident, shared } = memory.unwrap_or_default();
+        usage.resident_bytes += resident.saturating_sub(shared);
+        shared_most = shared_most.max(shared);
+    }
+    usage.resident_bytes += shared_most;
+    usage
+}
+
+fn family(root: u32, stats: &HashMap<u32, Stat>) -> HashSet<u32> {
+    let mut family = HashSet::from([root]);
+    loop {
+        let before = family.len();
+        let children = stats.iter().filter(|(_, stat)| family.contains(&stat.parent)).map(|(id, _)| *id);
+        let children: Vec<u32> = children.collect();
+        family.extend(children);
+        if family.len() == before {
+            return family;
+        }
+    }
+}
+
+fn all_stats() -> io::Result<HashMap<u32, Stat>> {
+    let stat = |entry: io::Result<fs::DirEntry>| {
+        let id = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        Some((id, Stat::parse(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)?))
+    };
+    Ok(fs::read_dir("/proc")?.filter_map(stat).collect())
+}
+
+/// What `/proc/ID/stat` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    parent: u32,
+    ticks: u64,
+}
+
+impl Stat {
+    fn parse(text: &str) -> Option<Self> {
+        // The name of the program stands in parentheses and may itself have some.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+        // Its own time in user and kernel mode, and that of children it has waited for.
+        let ticks = number(11)? + number(12)? + number(13)? + number(14)?;
+        Some(Self { parent: fields.get(1)?.parse().ok()?, ticks })
+    }
+
+    fn cpu_seconds(&self) -> f64 {
+        self.ticks as f64 / TICKS_PER_SECOND
+    }
+}
+
+/// What `/proc/ID/status` says, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Memory {
+    resident: u64,
+    shared: u64,
+}
+
+impl Memory {
+    fn parse(text: &str) -> Self {
+        let kib = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        };
+        let bytes = |name| kib(name).unwrap_or(0) * 1024;
+        Self { resident: bytes("VmRSS:"), shared: bytes("RssShmem:") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_named_or_not() {
+        let process = |name: &str, id| Ok(WatchedProcess { name: name.to_owned(), id });
+        assert_eq!("1234".parse(), process("1234", 1234));
+        assert_eq!("postgres=12".parse(), process("postgres", 12));
+        for text in ["", "=12", "a=", "a=b", "0", "-1"] {
+            assert_eq!(text.parse::<WatchedProcess>(), Err(NoProcess), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_says_is_understood() {
+        let text = "42 (a ) name) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 1 20 0 9 0 5 1 1";
+        assert_eq!(Stat::parse(text), Some(Stat { parent: 7, ticks: 124 }));
+        assert_eq!(Stat::parse("42 (cut"), None);
+        let text = "Name:\ta\nVmRSS:\t   2048 kB\nRssAnon:\t 1000 kB\nRssShmem:\t    1024 kB\n";
+        assert_eq!(Memory::parse(text), Memory { resident: 2 << 20, shared: 1 << 20 });
+    }
+
+    #[test]
+    fn a_family_is_all_descendants() {
+        let stat = |parent| Stat { parent, ticks: 0 };
+        let stats = HashMap::from([(1, stat(0)), (4, stat(3)), (3, stat(2)), (2, stat(1)), (9, stat(1))]);
+        assert_eq!(family(2, &stats), HashSet::from([2, 3, 4]));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_process_is_found_using_memory_and_time() {
+        let id = std::process::id();
+        let meter = ProcessMeter::start(vec![WatchedProcess { name: "us".to_owned(), id }]).unwrap();
+        let before = meter.read().remove(0);
+        assert!(before.resident_bytes_peak > 1 << 20, "{before:?}");
+        let mut sum = 0_u64;
+        while meter.read()[0].cpu_seconds <= before.cpu_seconds {
+            sum = std::hint::black_box((0..100_000).fold(sum, u64::wrapping_add));
+        }
+        assert!(own_cpu_seconds() > Some(before.cpu_seconds));
+    }
+
+    #[test]
+    fn nobody_can_watch_what_is_not_there() {
+        let gone = WatchedProcess { name: "gone".to_owned(), id: u32::MAX };
+        assert!(ProcessMeter::start(vec![gone]).is_err());
+    }
+}
