@@ -1,1 +1,25 @@
-//! x
+//! HookSentry: accepts webhooks, keeps them safe, delivers them, and can prove what it did.
+
+pub mod api;
+pub mod bench;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod database;
+mod demo;
+pub mod dispatcher;
+pub mod event_store;
+pub mod health;
+pub mod http_server;
+pub mod identifiers;
+pub mod leadership;
+pub mod lifecycle;
+pub mod listen;
+pub mod live;
+pub mod local_postgres;
+pub mod projector;
+pub mod queue;
+pub mod secrets;
+pub mod service;
+pub mod telemetry;
+pub mod worker;

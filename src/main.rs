@@ -1,2 +1,49 @@
-//! x
-fn main() {}
+//! What the program can do is in [`hooksentry::commands`]; this starts it and says how it ended.
+
+use std::env;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hooksentry::commands::CommandLine;
+use hooksentry::config::{self, NotUnderstood};
+
+/// The exit code of a command line that was not understood, as shells have it.
+const USAGE: u8 = 2;
+
+/// How long work on blocking threads may take to end. What is left then, a password being hashed, is
+/// nobody's any more.
+const BLOCKING_ENDS_WITHIN: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let command_line: CommandLine = match config::read(env::args_os(), |name| env::var_os(name)) {
+        Ok(command_line) => command_line,
+        Err(NotUnderstood::Usage(usage)) => usage.exit(),
+        Err(NotUnderstood::Setting(problem)) => {
+            complain(&problem);
+            return USAGE.into();
+        }
+    };
+    match run(command_line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format_args!("{error:#}"));
+            // Some settings can only be judged by a command, against one another.
+            if error.is::<config::SettingProblem>() { USAGE.into() } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(command_line: CommandLine) -> anyhow::Result<()> {
+    // Every TLS connection of the program, to whatever it leads, uses this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(command_line.command.run());
+    runtime.shutdown_timeout(BLOCKING_ENDS_WITHIN);
+    ended
+}
+
+fn complain(problem: &dyn std::fmt::Display) {
+    // Nobody is left to tell when this cannot be written.
+    let _ = writeln!(io::stderr(), "hooksentry: {problem}");
+}

@@ -1,0 +1,101 @@
+//! The folder where `dev` keeps its keys, beside the database.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// Bytes of a key.
+const KEY_BYTES: usize = 32;
+
+/// The data folder.
+#[derive(Debug)]
+pub(super) struct DataFolder {
+    path: PathBuf,
+}
+
+impl DataFolder {
+    /// The folder at `path`, which is made when it does not exist.
+    pub(super) fn open(path: PathBuf) -> anyhow::Result<Self> {
+        // Others may enter: as root, the database runs as another user and lies within. What is secret
+        // is closed to them by itself.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&path)
+            .with_context(|| format!("the data folder {} cannot be made", path.display()))?;
+        Ok(Self { path })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The key of that name, made when there is none yet.
+    pub(super) fn key<K: FromStr<Err: Error + Send + Sync + 'static>>(
+        &self,
+        name: &str,
+    ) -> anyhow::Result<K> {
+        let path = self.path.join(name);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(&self.path, name)
+                .with_context(|| format!("the key {} cannot be written", path.display()))?,
+            Err(error) => {
+                return Err(error).with_context(|| format!("the key {} cannot be read", path.display()));
+            }
+        };
+        text.trim().parse().with_context(|| format!("{} does not hold a key", path.display()))
+    }
+}
+
+/// Writes a new key, whole or not at all: half a key would lock its owner out at the next start.
+fn make_key(folder: &Path, name: &str) -> io::Result<String> {
+    let key: [u8; KEY_BYTES] = rand::random();
+    let text = STANDARD.encode(key);
+    let unfinished = folder.join(format!("{name}.unfinished"));
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    fs::rename(&unfinished, folder.join(name))?;
+    File::open(folder)?.sync_all()?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::secrets::master_keys::MasterKeys;
+
+    #[test]
+    fn a_key_is_made_once_and_only_its_owner_can_read_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("a/b");
+        let first: MasterKeys = DataFolder::open(path.clone()).unwrap().key("encryption-key").unwrap();
+        let second: MasterKeys = DataFolder::open(path.clone()).unwrap().key("encryption-key").unwrap();
+        assert_eq!(first.first(), second.first());
+        let mode = fs::metadata(path.join("encryption-key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let other: MasterKeys = DataFolder::open(path).unwrap().key("another").unwrap();
+        assert_ne!(first.first(), other.first());
+    }
+
+    #[test]
+    fn a_file_that_holds_no_key_is_named_and_left_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("encryption-key");
+        fs::write(&file, "not a key").unwrap();
+        let folder = DataFolder::open(temporary.path().to_owned()).unwrap();
+        let problem = folder.key::<MasterKeys>("encryption-key").unwrap_err();
+        assert!(problem.to_string().contains("encryption-key does not hold a key"), "{problem}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "not a key");
+    }
+}

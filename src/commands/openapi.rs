@@ -1,0 +1,17 @@
+//! `hooksentry openapi`: the description of the API, for tools that do not ask a running service.
+
+use std::io::{self, Write};
+
+use crate::api;
+
+/// The description of the API, in OpenAPI 3.1.
+#[derive(Debug, clap::Args)]
+pub struct Openapi {}
+
+impl Openapi {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let mut out = io::stdout().lock();
+        serde_json::to_writer_pretty(&mut out, &api::openapi())?;
+        Ok(writeln!(out)?)
+    }
+}

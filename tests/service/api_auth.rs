@@ -1,0 +1,178 @@
+//! Logging in, staying in, logging out.
+
+use futures::future::join_all;
+use serde_json::json;
+
+use crate::harness::api::{Answer, Api, PASSWORD, User, login, send, unique};
+
+async fn refresh(api: &Api, token: &str) -> Answer {
+    send(api.request("POST", "/api/v1/auth/refresh").json(&json!({ "refreshToken": token }))).await
+}
+
+async fn logout(user: &User, token: &str) -> Answer {
+    user.post("/api/v1/auth/logout", &json!({ "refreshToken": token })).await
+}
+
+#[tokio::test]
+async fn a_login_gives_two_tokens() {
+    let api = Api::visit().await;
+    let owner = User::owner(&api).await;
+    let tokens = login(&api, &owner.email.to_uppercase(), PASSWORD).await.expect(200);
+    assert_eq!(tokens.body["expiresIn"], 900);
+    let expires = chrono::DateTime::parse_from_rfc3339(&tokens.text_of("expiresAt")).unwrap();
+    let days = (expires.to_utc() - hooksentry::clock::now()).num_minutes();
+    assert!((7 * 24 * 60 - 5..=7 * 24 * 60).contains(&days), "{expires}");
+    assert_eq!(tokens.body.as_object().unwrap().len(), 4);
+    let access = tokens.text_of("accessToken");
+    send(api.request("GET", "/api/v1/users").bearer_auth(&access)).await.expect(200);
+    // The scheme's name is read in any case.
+    let request = api.request("GET", "/api/v1/users").header("Authorization", format!("bEARER {access}"));
+    send(request).await.expect(200);
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_refused_alike_whoever_they_name() {
+    let api = Api::visit().await;
+    let owner = User::owner(&api).await;
+    let wrong_password = login(&api, &owner.email, "another").await.expect(401);
+    let unknown = login(&api, &format!("{}@example.com", unique("nobody")), "another").await.expect(401);
+    assert_eq!(wrong_password.body, unknown.body);
+    assert_eq!(wrong_password.problem(), "wrong-credentials");
+    let user = owner.colleague("Developer").await;
+    let path = format!("/api/v1/users/{}", user.id);
+    owner.patch(&path, &json!({ "status": "Inactive" })).await.expect(200);
+    assert_eq!(login(&api, &user.email, PASSWORD).await.expect(401).body, unknown.body);
+    owner.patch(&path, &json!({ "status": "Active" })).await.expect(200);
+    login(&api, &user.email, PASSWORD).await.expect(200);
+    owner.delete(&path).await.expect(204);
+    assert_eq!(login(&api, &user.email, PASSWORD).await.expect(401).body, unknown.body);
+}
+
+#[tokio::test]
+async fn ten_failures_from_an_address_or_with_an_email_are_enough() {
+    let api = Api::visit().await;
+    let owner = User::owner(&api).await;
+    // From one address, with many emails, known or not.
+    for _ in 0..10 {
+        login(&api, &format!("{}@example.com", unique("nobody")), "x").await.expect(401);
+    }
+    let refused = login(&api, &owner.email, PASSWORD).await.expect(429);
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=300).contains(&wait));
+    // With one email, from many addresses.
+    for _ in 0..10 {
+        login(&api.moved(), &owner.email, "x").await.expect(401);
+    }
+    login(&api.moved(), &owner.email, PASSWORD).await.expect(429);
+    // An email that nobody has is limited as well: the limit does not tell who exists.
+    let nobody = format!("{}@example.com", unique("nobody"));
+    for _ in 0..10 {
+        login(&api.moved(), &nobody, "x").await.expect(401);
+    }
+    login(&api.moved(), &nobody, "x").await.expect(429);
+    // A request that is not valid says so first, and does not count.
+    send(api.request("POST", "/api/v1/auth/login").json(&json!({}))).await.expect(400);
+}
+
+#[tokio::test]
+async fn a_success_clears_the_failures() {
+    let api = Api::visit().await;
+    let owner = User::owner(&api).await;
+    for _ in 0..3 {
+        for _ in 0..9 {
+            login(&api, &owner.email, "x").await.expect(401);
+        }
+        login(&api, &owner.email, PASSWORD).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn many_guesses_at_once_get_no_further_than_the_limit() {
+    let api = Api::visit().await;
+    let owner = User::owner(&api).await;
+    let guesses = join_all((0..60).map(|_| login(&api, &owner.email, "x"))).await;
+    assert!(guesses.iter().filter(|answer| answer.status == 401).count() <= 10);
+    login(&api, &owner.email, PASSWORD).await.expect(429);
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_good_once() {
+    let api = Api::visit().await;
+    let owner = User::owner(&api).await;
+    let next = refresh(&api, &owner.refresh_token).await.expect(200);
+    assert_eq!(next.body["expiresIn"], 900);
+    let again = refresh(&api, &next.text_of("refreshToken")).await.expect(200);
+    let access = again.text_of("accessToken");
+    send(api.request("GET", "/api/v1/users").bearer_auth(&access)).await.expect(200);
+    // A token that was used before is in two hands: nobody keeps the session.
+    refresh(&api, &owner.refresh_token).await.expect(401);
+    send(api.request("GET", "/api/v1/users").bearer_auth(&access)).await.expect(401);
+    refresh(&api, &again.text_of("refreshToken")).await.expect(401);
+}
+
+#[tokio::test]
+async fn of_two_who_refresh_at_once_one_gets_tokens() {
+    let api = Api::visit().await;
+    let owner = User::owner(&api).await;
+    let answers = join_all((0..8).map(|_| refresh(&api, &owner.refresh_token))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
+    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 401)));
+}
+
+#[tokio::test]
+async fn what_was_never_a_refresh_token_closes_nothing() {
+    let api = Api::visit().await;
+    let owner = User::owner(&api).await;
+    // The id of the session stands in every access token; with it alone nobody is logged out.
+    let session_id = &owner.refresh_token[owner.refresh_token.len() - 32..];
+    let made_up = format!("rfr_{}{session_id}", "0".repeat(32));
+    for token in [made_up.as_str(), "rfr_x", "nonsense", &owner.token[..500]] {
+        refresh(&api, token).await.expect(401);
+    }
+    owner.get("/api/v1/users").await.expect(200);
+    refresh(&api, &owner.refresh_token).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_logout_ends_the_session_at_once() {
+    let api = Api::visit().await;
+    let owner = User::owner(&api).await;
+    let other = User::login(&api, &owner.id, &owner.tenant_id, &owner.email).await;
+    logout(&owner, &owner.refresh_token).await.expect(204);
+    owner.get("/api/v1/users").await.expect(401);
+    refresh(&api, &owner.refresh_token).await.expect(401);
+    logout(&owner, &owner.refresh_token).await.expect(401);
+    other.get("/api/v1/users").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_logout_wants_the_caller_s_own_living_token() {
+    let api = Api::visit().await;
+    let owner = User::owner(&api).await;
+    let colleague = owner.colleague("Developer").await;
+    logout(&owner, &colleague.refresh_token).await.expect(401);
+    logout(&owner, "rfr_unknown").await.expect(401);
+    colleague.get("/api/v1/users").await.expect(200);
+    owner.get("/api/v1/users").await.expect(200);
+    // With the token of another of one's sessions, both are over.
+    let other = User::login(&api, &owner.id, &owner.tenant_id, &owner.email).await;
+    logout(&owner, &other.refresh_token).await.expect(204);
+    other.get("/api/v1/users").await.expect(401);
+    owner.get("/api/v1/users").await.expect(401);
+}
+
+#[tokio::test]
+async fn a_refresh_follows_the_user_s_state() {
+    let api = Api::visit().await;
+    let owner = User::owner(&api).await;
+    let user = owner.colleague("Developer").await;
+    let path = format!("/api/v1/users/{}", user.id);
+    owner.patch(&path, &json!({ "role": "Viewer" })).await.expect(200);
+    let next = refresh(&api, &user.refresh_token).await.expect(200);
+    let claims = next.text_of("accessToken").split('.').nth(1).unwrap().to_owned();
+    let claims = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, claims).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(claims["role"], "Viewer");
+    owner.patch(&path, &json!({ "status": "Inactive" })).await.expect(200);
+    refresh(&api, &next.text_of("refreshToken")).await.expect(401);
+}

@@ -1,0 +1,382 @@
+//! Every field of every body: missing, null, of another type, empty, too long, with control characters,
+//! out of range. The bodies are those of the API's description, so that none is forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use crate::harness::api::{Api, PASSWORD, User, send, unique};
+
+/// What a field takes.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Text of at most so many characters, without control characters; not empty.
+    Name(usize),
+    /// The same, and it may be empty.
+    Label(usize),
+    Email,
+    /// Any text but none, of at most so many bytes.
+    Password(usize),
+    /// Any text.
+    Text,
+    Number {
+        max: u32,
+    },
+    /// One of some names.
+    OneOf,
+    Boolean,
+    Object,
+    Url,
+}
+
+impl Kind {
+    fn refused(self) -> Vec<Value> {
+        let mut refused = match self {
+            Self::Boolean => vec![json!("true"), json!(1), json!("")],
+            Self::Number { max } => vec![
+                json!(0),
+                json!(-1),
+                json!(1.5),
+                json!(u64::from(max) + 1),
+                json!(1e300),
+                json!(true),
+                json!(""),
+                json!("x"),
+                json!("1.5"),
+                json!(" 1"),
+                json!("0x1"),
+                json!("99999999999999999999"),
+                json!(i64::MIN),
+            ],
+            Self::Object => vec![json!(5), json!(true), json!("{}")],
+            Self::OneOf => vec![
+                json!(99),
+                json!(-1),
+                json!(true),
+                json!(""),
+                json!("nonsense"),
+                json!("\0"),
+                json!(1e300),
+            ],
+            _ => vec![json!(5), json!(true)],
+        };
+        refused.push(json!([]));
+        if !matches!(self, Self::Object) {
+            refused.push(json!({}));
+        }
+        match self {
+            Self::Name(max) => {
+                refused.extend([
+                    json!(""),
+                    json!("  "),
+                    json!("x".repeat(max + 1)),
+                    json!("a\nb"),
+                    json!("a\0b"),
+                ]);
+            }
+            Self::Label(max) => {
+                refused.extend([json!("x".repeat(max + 1)), json!("a\nb"), json!("a\0b"), json!("\u{85}")])
+            }
+            Self::Email => refused.extend([
+                json!(""),
+                json!("  "),
+                json!("name"),
+                json!("@"),
+                json!("a@"),
+                json!("@b"),
+                json!("a\n@b"),
+                json!("a@\0b"),
+                json!(format!("{}@b", "x".repeat(255))),
+            ]),
+            Self::Password(max) => refused.extend([json!(""), json!("x".repeat(max + 1))]),
+            Self::Url => refused.extend([
+                json!(""),
+                json!("http://a.example.com"),
+                json!("nonsense"),
+                json!("https://a.example.com/\n"),
+                json!("https://a.example.com/\0"),
+                json!(format!("https://a.example.com/{}", "x".repeat(2_048))),
+            ]),
+            _ => {}
+        }
+        refused
+    }
+}
+
+struct Body {
+    /// Method and path as the description has them, and the path to call.
+    route: (&'static str, &'static str),
+    path: String,
+    valid: Value,
+    fields: Vec<(&'static str, bool, Kind)>,
+}
+
+const REQUIRED: bool = true;
+const OPTIONAL: bool = false;
+
+/// Every body that has fields, with a valid example.
+async fn bodies(owner: &User) -> Vec<Body> {
+    let (destination, _) = owner.destination().await;
+    let tenant = &owner.tenant_id;
+    let invite = owner.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
+    let colleague = owner.colleague("Viewer").await.id;
+    let number = Kind::Number { max: i32::MAX.unsigned_abs() };
+    let (email, password) = (("email", REQUIRED, Kind::Email), ("password", REQUIRED, Kind::Password(1_024)));
+    let token = vec![("refreshToken", REQUIRED, Kind::Name(512))];
+    let new = || format!("{}@example.com", unique("body"));
+    let destination_fields = |url| {
+        vec![
+            ("url", url, Kind::Url),
+            ("serverRateLimit", OPTIONAL, number),
+            ("authType", OPTIONAL, Kind::OneOf),
+            ("credentials", OPTIONAL, Kind::Object),
+        ]
+    };
+    let mut change_fields = destination_fields(OPTIONAL);
+    change_fields.extend([("status", OPTIONAL, Kind::OneOf), ("removeAuth", OPTIONAL, Kind::Boolean)]);
+    let bearer = json!({ "authType": "BearerToken", "credentials": { "token": "t" } });
+    let with_bearer = |mut body: Value| {
+        body.as_object_mut().unwrap().extend(bearer.as_object().unwrap().clone());
+        body
+    };
+    let body = |method, route: &'static str, path: String, valid, fields| Body {
+        route: (method, route),
+        path,
+        valid,
+        fields,
+    };
+    vec![
+        body(
+            "post",
+            "/api/v1/auth/login",
+            "/api/v1/auth/login".into(),
+            json!({ "email": owner.email, "password": PASSWORD }),
+            vec![email, password],
+        ),
+        body(
+            "post",
+            "/api/v1/auth/refresh",
+            "/api/v1/auth/refresh".into(),
+            json!({ "refreshToken": "rfr_x" }),
+            token.clone(),
+        ),
+        body(
+            "post",
+            "/api/v1/auth/logout",
+            "/api/v1/auth/logout".into(),
+            json!({ "refreshToken": "rfr_x" }),
+            token,
+        ),
+        body(
+            "post",
+            "/api/v1/tenants",
+            "/api/v1/tenants".into(),
+            json!({ "name": unique("body"), "ownerEmail": new(), "ownerPassword": "x", "maxTrys": 1, "circuitBreakerTimer": 1 }),
+            vec![
+                ("name", REQUIRED, Kind::Name(255)),
+                ("ownerEmail", REQUIRED, Kind::Email),
+                ("ownerPassword", REQUIRED, Kind::Password(1_024)),
+                ("maxTrys", OPTIONAL, number),
+                ("circuitBreakerTimer", OPTIONAL, number),
+            ],
+        ),
+        body(
+            "patch",
+            "/api/v1/tenants/{id}",
+            format!("/api/v1/tenants/{tenant}"),
+            json!({ "name": unique("body"), "maxTrys": 1, "circuitBreakerTimer": 1 }),
+            vec![
+                ("name", OPTIONAL, Kind::Name(255)),
+                ("maxTrys", OPTIONAL, number),
+                ("circuitBreakerTimer", OPTIONAL, number),
+            ],
+        ),
+        body(
+            "post",
+            "/api/v1/tenants/{id}/webhook-secret/verify",
+            format!("/api/v1/tenants/{tenant}/webhook-secret/verify"),
+            json!({ "payload": "{}", "signature": "sha256=" }),
+            vec![("payload", REQUIRED, Kind::Text), ("signature", REQUIRED, Kind::Text)],
+        ),
+        body(
+            "post",
+            "/api/v1/users",
+            "/api/v1/users".into(),
+            json!({ "email": new(), "password": "x", "role": "Viewer" }),
+            vec![email, password, ("role", OPTIONAL, Kind::OneOf)],
+        ),
+        body(
+            "patch",
+            "/api/v1/users/{id}",
+            format!("/api/v1/users/{colleague}"),
+            json!({ "email": new(), "password": "x", "role": "Viewer", "status": "Active" }),
+            vec![
+                ("email", OPTIONAL, Kind::Email),
+                ("password", OPTIONAL, Kind::Password(1_024)),
+                ("role", OPTIONAL, Kind::OneOf),
+                ("status", OPTIONAL, Kind::OneOf),
+            ],
+        ),
+        body(
+            "post",
+            "/api/v1/invites",
+            "/api/v1/invites".into(),
+            json!({ "validityDays": 1, "role": "Viewer" }),
+            vec![("validityDays", OPTIONAL, Kind::Number { max: 30 }), ("role", OPTIONAL, Kind::OneOf)],
+        ),
+        body(
+            "post",
+            "/api/v1/invites/{token}/register",
+            format!("/api/v1/invites/{invite}/register"),
+            json!({ "email": new(), "password": "x" }),
+            vec![email, password],
+        ),
+        body(
+            "post",
+            "/api/v1/apikeys",
+            "/api/v1/apikeys".into(),
+            json!({ "name": "a" }),
+            vec![("name", REQUIRED, Kind::Name(100))],
+        ),
+        body(
+            "post",
+            "/api/v1/destinations",
+            "/api/v1/destinations".into(),
+            with_bearer(json!({ "url": "https://a.example.com", "serverRateLimit": 1 })),
+            destination_fields(REQUIRED),
+        ),
+        body(
+            "patch",
+            "/api/v1/destinations/{id}",
+            format!("/api/v1/destinations/{destination}"),
+            with_bearer(
+                json!({ "url": "https://a.example.com", "serverRateLimit": 1, "status": "active", "removeAuth": false }),
+            ),
+            change_fields,
+        ),
+        body(
+            "post",
+            "/api/v1/destinations/{id}/senders",
+            format!("/api/v1/destinations/{destination}/senders"),
+            json!({ "label": "a" }),
+            vec![("label", OPTIONAL, Kind::Label(255))],
+        ),
+    ]
+}
+
+/// Bodies that are read as a whole and have tests of their own.
+const OTHER_BODIES: [&str; 3] = [
+    "/api/v1/senders/{id}/mapping",
+    "/api/v1/senders/{id}/mapping/preview",
+    "/api/v1/ingest/{tenantId}/{token}",
+];
+
+#[tokio::test]
+async fn the_bodies_below_are_those_of_the_description() {
+    let owner = User::owner(&Api::visit().await).await;
+    let description = hooksentry::api::openapi();
+    let mut described = BTreeMap::new();
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let Some(schema) =
+                operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str()
+            else {
+                continue;
+            };
+            if OTHER_BODIES.contains(&path.as_str()) {
+                continue;
+            }
+            let properties = &description.pointer(&schema[1..]).unwrap()["properties"];
+            let names: BTreeSet<String> = properties.as_object().unwrap().keys().cloned().collect();
+            described.insert((method.clone(), path.clone()), names);
+        }
+    }
+    let here: BTreeMap<_, _> = bodies(&owner)
+        .await
+        .into_iter()
+        .map(|body| {
+            let (method, path) = body.route;
+            let names: BTreeSet<String> = body.fields.iter().map(|(name, ..)| (*name).to_owned()).collect();
+            ((method.to_owned(), path.to_owned()), names)
+        })
+        .collect();
+    assert_eq!(here, described);
+}
+
+#[tokio::test]
+async fn every_wrong_field_is_refused_by_name_and_nothing_else_is() {
+    let owner = User::owner(&Api::visit().await).await;
+    for body in bodies(&owner).await {
+        let method = body.route.0.to_uppercase();
+        let call = async |sent: &Value| {
+            // Limits by address are not what is tried here.
+            let visitor = User { api: owner.api.moved(), ..owner.clone() };
+            send(visitor.request(&method, &body.path).json(sent)).await
+        };
+        for (name, required, kind) in &body.fields {
+            let mut bad: Vec<Value> = kind.refused();
+            if *required {
+                bad.push(Value::Null);
+                let without = without(&body.valid, name);
+                assert_eq!(
+                    call(&without).await.expect(400).wrong(),
+                    [*name],
+                    "{method} {} without {name}",
+                    body.path
+                );
+            }
+            for value in bad {
+                let mut sent = body.valid.clone();
+                sent[*name] = value;
+                let what = format!("{method} {} with {name} = {}", body.path, shortened(&sent[*name]));
+                let answer = call(&sent).await;
+                assert_eq!(answer.status, 400, "{what}: {}", answer.text);
+                assert!(
+                    !answer.wrong().is_empty() && answer.wrong().iter().all(|wrong| wrong.starts_with(*name)),
+                    "{what}: {}",
+                    answer.text
+                );
+            }
+        }
+        // All of them at once are named at once.
+        let mut all_bad = body.valid.clone();
+        let mut names: Vec<&str> = vec![];
+        for (name, ..) in &body.fields {
+            all_bad[*name] = json!([[]]);
+            names.push(name);
+        }
+        if !body.valid.as_object().unwrap().contains_key("removeAuth") && !names.contains(&"credentials") {
+            names.sort_unstable();
+            assert_eq!(call(&all_bad).await.expect(400).wrong(), names, "{method} {}", body.path);
+        }
+    }
+}
+
+#[tokio::test]
+async fn absent_and_null_are_alike_and_unknown_fields_and_case_do_not_matter() {
+    let owner = User::owner(&Api::visit().await).await;
+    for body in bodies(&owner).await {
+        let method = body.route.0.to_uppercase();
+        let mut sent = Map::new();
+        for (name, value) in body.valid.as_object().unwrap() {
+            let required = body.fields.iter().any(|(field, required, _)| field == name && *required);
+            sent.insert(name.to_uppercase(), if required { value.clone() } else { Value::Null });
+        }
+        sent.insert("somethingElse".to_owned(), json!({ "a": ["b"] }));
+        let visitor = User { api: owner.api.moved(), ..owner.clone() };
+        let answer = send(visitor.request(&method, &body.path).json(&sent)).await;
+        // Tokens that are well-formed and not known are refused for that.
+        let well_formed = if body.valid.get("refreshToken").is_some() { 401..402 } else { 200..300 };
+        assert!(well_formed.contains(&answer.status), "{method} {}: {}", body.path, answer.text);
+    }
+}
+
+fn without(body: &Value, name: &str) -> Value {
+    let mut body = body.clone();
+    body.as_object_mut().unwrap().remove(name);
+    body
+}
+
+fn shortened(value: &Value) -> String {
+    value.to_string().chars().take(60).collect()
+}

@@ -1,0 +1,246 @@
+//! Events and queues: looked at, replayed, purged.
+
+use aggregates::attempt_outcome::Outcome;
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::api::{Api, User, send};
+use crate::harness::events::{accept, attempt, until_status};
+
+struct Setting {
+    owner: User,
+    key: String,
+    destination: String,
+    token: String,
+}
+
+impl Setting {
+    async fn new() -> Self {
+        let owner = User::owner(&Api::visit().await).await;
+        let key = owner.api_key().await;
+        let (destination, token) = owner.destination().await;
+        Self { owner, key, destination, token }
+    }
+
+    async fn accept(&self) -> String {
+        accept(&self.owner, &self.key, &self.token).await
+    }
+
+    async fn event(&self, id: &str) -> Value {
+        self.owner.get(&format!("/api/v1/events/{id}")).await.expect(200).body
+    }
+
+    async fn total(&self, query: &str) -> i64 {
+        self.owner.get(&format!("/api/v1/events?{query}")).await.expect(200).body["total"].as_i64().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn events_are_filtered_sorted_and_paged() {
+    let setting = Setting::new().await;
+    let (other_destination, other_token) = setting.owner.destination().await;
+    let (first, second) = (setting.accept().await, setting.accept().await);
+    let third = accept(&setting.owner, &setting.key, &other_token).await;
+    attempt(&setting.owner, &second, Outcome::Succeeded, 10).await;
+    until_status(&setting.owner, &second, "Succeeded").await;
+    let list = setting.owner.get("/api/v1/events").await.expect(200).body;
+    let ids: Vec<_> = list["items"].as_array().unwrap().iter().map(|event| event["id"].clone()).collect();
+    assert_eq!(ids, [json!(third), json!(second), json!(first)], "newest first");
+    assert_eq!(list["items"][2], setting.event(&first).await, "a list shows what the event shows");
+    assert_eq!(list["items"][0].as_object().unwrap().len(), 10);
+    let accepted = setting.event(&second).await["acceptedAt"].as_str().unwrap().to_owned();
+    for (query, total) in [
+        ("Status=pending".to_owned(), 2),
+        ("status=2".to_owned(), 1),
+        (format!("DestinationUrlId={other_destination}"), 1),
+        (format!("DestinationUrlId={}&Status=Pending", setting.destination.to_uppercase()), 1),
+        ("DestinationUrlId=7d8e9f0a-1b2c-4d3e-8f5a-6b7c8d9e0f1a".to_owned(), 0),
+        (format!("From={accepted}"), 2),
+        (format!("To={accepted}"), 2),
+        (format!("From={accepted}&To={accepted}"), 1),
+        (format!("From={}", &accepted[..10]), 3),
+        (format!("To={}", &accepted[..10]), 3),
+        ("To=2020-01-01".to_owned(), 0),
+        ("From=2020-01-01T00:00:00+02:00".to_owned(), 3),
+    ] {
+        assert_eq!(setting.total(&query).await, total, "{query}");
+    }
+    for (query, wrong) in [
+        ("Status=Gone", "Status"),
+        ("Status=7", "Status"),
+        ("DestinationUrlId=x", "DestinationUrlId"),
+        ("From=yesterday", "From"),
+        ("To=2026-13-01", "To"),
+        ("CpOrd=passwordHash", "CpOrd"),
+        ("Qt=-1", "Qt"),
+    ] {
+        let refused = setting.owner.get(&format!("/api/v1/events?{query}")).await.expect(400);
+        assert_eq!(refused.wrong(), [wrong], "{query}");
+    }
+    for field in [
+        "id",
+        "tenantId",
+        "destinationUrlId",
+        "payload",
+        "status",
+        "idempotencyKey",
+        "currentRetryCount",
+        "nextAttemptAt",
+        "acceptedAt",
+        "deliveredAt",
+    ] {
+        for direction in ["Asc", "Desc"] {
+            let page = |number| format!("/api/v1/events?CpOrd={field}&TpOrd={direction}&Qt=2&Pg={number}");
+            let (one, two) = (
+                setting.owner.get(&page(1)).await.expect(200),
+                setting.owner.get(&page(2)).await.expect(200),
+            );
+            let items =
+                |answer: &crate::harness::api::Answer| answer.body["items"].as_array().unwrap().clone();
+            let mut seen: Vec<_> =
+                items(&one).into_iter().chain(items(&two)).map(|event| event["id"].to_string()).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), 3, "pages of {field} {direction} overlap");
+        }
+    }
+}
+
+#[tokio::test]
+async fn large_payloads_come_in_full() {
+    let setting = Setting::new().await;
+    let payload = |n: usize| format!("{{\"n\":{n},\"a\":\"{}\"}}", "ü".repeat(25_000));
+    // More than one piece of what is read at once.
+    let ids = join_all((0..180).map(async |n| {
+        send(setting.owner.ingest(&setting.key, &setting.token, &payload(n)))
+            .await
+            .expect(202)
+            .text_of("eventId")
+    }))
+    .await;
+    crate::harness::until("all events to be listed", async || (setting.total("").await == 180).then_some(()))
+        .await;
+    let list = setting.owner.get("/api/v1/events?Qt=200&CpOrd=acceptedAt").await.expect(200).body;
+    assert_eq!(list["total"], 180);
+    let items = list["items"].as_array().unwrap();
+    assert_eq!(items.len(), 180);
+    for (n, id) in ids.iter().enumerate() {
+        let event = items.iter().find(|event| event["id"] == *id).expect("each event once");
+        assert!(event["payload"] == payload(n));
+    }
+}
+
+#[tokio::test]
+async fn an_event_in_critical_failure_is_replayed_once() {
+    let setting = Setting::new().await;
+    let id = setting.accept().await;
+    let replay = format!("/api/v1/events/{id}/replay");
+    assert_eq!(setting.owner.call(&replay).await.expect(400).problem(), "event-not-replayable");
+    attempt(&setting.owner, &id, Outcome::Timeout, 2).await;
+    let waiting = until_status(&setting.owner, &id, "WaitingRetry").await;
+    assert_eq!(waiting["currentRetryCount"], 1);
+    assert!(waiting["nextAttemptAt"].is_string());
+    setting.owner.call(&replay).await.expect(400);
+    attempt(&setting.owner, &id, Outcome::Timeout, 2).await;
+    let failed = until_status(&setting.owner, &id, "CriticalFailure").await;
+    assert_eq!((&failed["currentRetryCount"], &failed["nextAttemptAt"]), (&json!(2), &Value::Null));
+    let replays = join_all((0..5).map(|_| setting.owner.call(&replay))).await;
+    let mut statuses: Vec<_> = replays.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 400, 400, 400, 400]);
+    let replayed = replays.into_iter().find(|answer| answer.status == 200).unwrap().body;
+    assert_eq!((&replayed["status"], &replayed["currentRetryCount"]), (&json!("Pending"), &json!(0)));
+    assert!(replayed["nextAttemptAt"].is_string());
+    assert_eq!(setting.event(&id).await, replayed);
+    attempt(&setting.owner, &id, Outcome::Succeeded, 2).await;
+    let delivered = until_status(&setting.owner, &id, "Succeeded").await;
+    assert!(delivered["deliveredAt"].is_string() && delivered["nextAttemptAt"].is_null());
+    setting.owner.call(&replay).await.expect(400);
+}
+
+#[tokio::test]
+async fn attempts_and_history_tell_what_happened() {
+    let setting = Setting::new().await;
+    let id = setting.accept().await;
+    attempt(&setting.owner, &id, Outcome::Dns, 2).await;
+    attempt(&setting.owner, &id, Outcome::Succeeded, 2).await;
+    until_status(&setting.owner, &id, "Succeeded").await;
+    let attempts =
+        setting.owner.get(&format!("/api/v1/events/{id}/attempts?TpOrd=Asc")).await.expect(200).body;
+    assert_eq!(attempts["total"], 2);
+    let outcomes: Vec<_> =
+        attempts["items"].as_array().unwrap().iter().map(|attempt| &attempt["outcome"]).collect();
+    assert_eq!(outcomes, ["dns", "succeeded"]);
+    assert_eq!(attempts["items"][1]["httpStatus"], 204);
+    assert_eq!(attempts["items"][0]["detail"], "for a test");
+    let history = setting.owner.get(&format!("/api/v1/events/{id}/history")).await.expect(200).body;
+    let types: Vec<_> =
+        history["items"].as_array().unwrap().iter().map(|fact| fact["type"].as_str().unwrap()).collect();
+    assert_eq!(
+        types,
+        [
+            "EventAccepted",
+            "DeliveryStarted",
+            "DeliveryAttempted",
+            "RetryScheduled",
+            "DeliveryStarted",
+            "DeliveryAttempted"
+        ]
+    );
+    assert_eq!(history["total"], 6);
+    let last =
+        setting.owner.get(&format!("/api/v1/events/{id}/history?TpOrd=Desc&Qt=1")).await.expect(200).body;
+    assert_eq!(last["items"], json!([history["items"][5]]));
+    for room in ["attempts", "history"] {
+        setting.owner.get(&format!("/api/v1/events/{id}/{room}?Qt=0")).await.expect(400);
+        let unknown = "7d8e9f0a-1b2c-4d3e-8f5a-6b7c8d9e0f1a";
+        setting.owner.get(&format!("/api/v1/events/{unknown}/{room}")).await.expect(404);
+    }
+}
+
+#[tokio::test]
+async fn a_purge_cancels_what_waits_and_nothing_else() {
+    let setting = Setting::new().await;
+    let (_, other_token) = setting.owner.destination().await;
+    let elsewhere = accept(&setting.owner, &setting.key, &other_token).await;
+    let (delivered, retried, failed) =
+        (setting.accept().await, setting.accept().await, setting.accept().await);
+    attempt(&setting.owner, &delivered, Outcome::Succeeded, 1).await;
+    attempt(&setting.owner, &retried, Outcome::Connect, 9).await;
+    attempt(&setting.owner, &failed, Outcome::Connect, 1).await;
+    // Accepted a moment before the purge, so that no read model can know of them yet.
+    let fresh = join_all((0..600).map(async |_| {
+        send(setting.owner.ingest(&setting.key, &setting.token, "{}")).await.expect(202).text_of("eventId")
+    }))
+    .await;
+    let path = format!("/api/v1/queues/{}", setting.destination);
+    setting.owner.delete(&path).await.expect(204);
+    assert_eq!(setting.total("Status=Cancelled").await, 601);
+    assert_eq!(setting.total("Status=WaitingRetry").await, 0);
+    assert_eq!(setting.total("Status=Pending").await, 1);
+    assert_eq!(setting.event(&elsewhere).await["status"], "Pending");
+    assert_eq!(setting.event(&delivered).await["status"], "Succeeded");
+    assert_eq!(setting.event(&failed).await["status"], "CriticalFailure");
+    let cancelled = setting.event(&retried).await;
+    assert_eq!((&cancelled["status"], &cancelled["nextAttemptAt"]), (&json!("Cancelled"), &Value::Null));
+    let history = setting.owner.get(&format!("/api/v1/events/{}/history", fresh[0])).await.expect(200).body;
+    assert_eq!(history["items"][1]["actor"], format!("user:{}", setting.owner.id));
+    setting.owner.call(&format!("/api/v1/events/{}/replay", fresh[0])).await.expect(400);
+    // Nothing to cancel is done as well, and what comes later is not held up.
+    setting.owner.delete(&path).await.expect(204);
+    setting.accept().await;
+}
+
+#[tokio::test]
+async fn two_purges_at_once_do_not_disturb_each_other() {
+    let setting = Setting::new().await;
+    join_all((0..300).map(async |_| {
+        send(setting.owner.ingest(&setting.key, &setting.token, "{}")).await.expect(202);
+    }))
+    .await;
+    let path = format!("/api/v1/queues/{}", setting.destination);
+    for answer in join_all((0..3).map(|_| setting.owner.delete(&path))).await {
+        answer.expect(204);
+    }
+    assert_eq!(setting.total("Status=Cancelled").await, 300);
+}

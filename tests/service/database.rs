@@ -1,0 +1,59 @@
+//! The schema is brought up to date by whoever comes first, and left alone by those who may not touch it.
+
+use hooksentry::database::{DatabaseFailure, migrate};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+
+/// A user who may read which migrations there are, and nothing more.
+async fn somebody_without_rights(pool: &PgPool) -> (PgConnectOptions, String) {
+    let name = format!("reader_{:016x}", rand::random::<u64>());
+    pool.execute(format!("CREATE ROLE {name} LOGIN").as_str()).await.expect("a role");
+    pool.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await.expect("a closed schema");
+    ((*pool.connect_options()).clone().username(&name), name)
+}
+
+#[sqlx::test(migrations = false)]
+async fn several_processes_may_migrate_at_once(options: sqlx::postgres::PgPoolOptions, to: PgConnectOptions) {
+    drop(options);
+    let migrating = (0..4).map(|_| async {
+        let mut connection = PgConnection::connect_with(&to).await.expect("a connection");
+        migrate(&mut connection).await.expect("a schema")
+    });
+    let missing = futures::future::join_all(migrating).await;
+    assert!(missing.iter().any(|missing| *missing > 0));
+    let mut connection = PgConnection::connect_with(&to).await.expect("a connection");
+    assert_eq!(migrate(&mut connection).await.expect("a schema"), 0);
+    sqlx::query("SELECT 1 FROM events").execute(&mut connection).await.expect("the log");
+}
+
+#[sqlx::test(migrations = false)]
+async fn who_may_not_change_the_schema_starts_once_it_is_up_to_date(pool: PgPool) {
+    let (options, role) = somebody_without_rights(&pool).await;
+    let mut reader = PgConnection::connect_with(&options).await.expect("a connection");
+    let behind = migrate(&mut reader).await.expect_err("no right");
+    assert!(matches!(behind, DatabaseFailure::SchemaBehind { .. }), "{behind:?}");
+    assert!(behind.to_string().contains("run `hooksentry migrate`"), "{behind}");
+
+    migrate(&mut pool.acquire().await.expect("a connection")).await.expect("a schema");
+    pool.execute(format!("GRANT SELECT ON _sqlx_migrations TO {role}").as_str()).await.expect("a grant");
+    assert_eq!(migrate(&mut reader).await.expect("nothing to do"), 0);
+    reader.close().await.expect("closed");
+    pool.execute(format!("DROP OWNED BY {role}").as_str()).await.expect("no rights left");
+    pool.execute(format!("DROP ROLE {role}").as_str()).await.expect("no role left");
+}
+
+#[sqlx::test]
+async fn a_migration_that_was_changed_afterwards_is_refused_and_a_newer_schema_is_not(pool: PgPool) {
+    let mut connection = pool.acquire().await.expect("a connection");
+    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'newer', true, '', 0)")
+        .execute(&mut *connection)
+        .await
+        .expect("a row");
+    assert_eq!(migrate(&mut connection).await.expect("nothing to do"), 0);
+    sqlx::query("UPDATE _sqlx_migrations SET checksum = 'other' WHERE version = 1")
+        .execute(&mut *connection)
+        .await
+        .expect("a change");
+    let refused = migrate(&mut connection).await.expect_err("a changed migration");
+    assert!(matches!(refused, DatabaseFailure::Schema(_)), "{refused:?}");
+}

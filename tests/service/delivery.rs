@@ -1,0 +1,202 @@
+//! One webhook's way through the running program, and what happens when its receiver fails.
+
+use serde_json::json;
+
+use crate::harness::account::Account;
+use crate::harness::postgres::TestDatabase;
+use crate::harness::process::{Launch, Process};
+use crate::harness::receiver::Receiver;
+use crate::harness::until;
+
+const ALL_ROLES: &str = "api,projector,dispatcher,worker";
+
+async fn start(database: &TestDatabase) -> Process {
+    Launch::serve(ALL_ROLES, &database.url())
+        .with("HOOKSENTRY_RETRY_BASE", "50ms")
+        .with("HOOKSENTRY_RETRY_FACTOR", "1")
+        .ready()
+        .await
+}
+
+#[tokio::test]
+async fn a_webhook_is_delivered_byte_for_byte_and_both_signatures_hold() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let receiver = Receiver::answering(204).await;
+    let account = Account::register(program.base()).await;
+    let destination = account.destination(&receiver.url(), 5).await;
+    // White space, number text, escapes and order are the source's own business.
+    let payload = "{ \"b\" : 1.50,\n\t\"a\":\"\\u00e9 é\",\"big\": 12345678901234567890 }";
+
+    let answer = account.try_ingest(&destination, payload).await.expect("an answer");
+    assert_eq!(answer.status(), 202);
+    let location = answer.headers()["location"].to_str().expect("text").to_owned();
+    let accepted: serde_json::Value = answer.json().await.expect("JSON");
+    let event_id = accepted["eventId"].as_str().expect("an id");
+    assert_eq!(location, format!("/api/v1/events/{event_id}"));
+
+    let event = account.until_event(event_id, "Succeeded").await;
+    assert_eq!(event["payload"], payload);
+    assert_eq!(event["currentRetryCount"], 0);
+    assert_eq!(event["nextAttemptAt"], json!(null));
+    assert!(event["deliveredAt"].is_string());
+
+    let arrivals = receiver.arrivals();
+    assert_eq!(arrivals.len(), 1);
+    let arrival = &arrivals[0];
+    assert_eq!(arrival.body, payload.as_bytes());
+    assert_eq!(arrival.header("content-type"), "application/json; charset=utf-8");
+    assert_eq!(arrival.event_id(), event_id);
+    assert_eq!(arrival.header("x-hooksentry-attempt"), "1");
+    let secret = secrecy::SecretString::from(account.webhook_secret.clone());
+    let signature = arrival.header("x-hooksentry-signature");
+    assert!(hooksentry::worker::signature::verify(&secret, &arrival.body, signature));
+    standardwebhooks::Webhook::new(&account.webhook_secret)
+        .expect("a secret that stock verifiers take")
+        .verify(&arrival.body, &arrival.headers)
+        .expect("a signature that stock verifiers take");
+
+    let history = account.get(&format!("events/{event_id}/history")).await;
+    let types: Vec<&str> = history["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|fact| fact["type"].as_str().expect("a type"))
+        .collect();
+    assert_eq!(types, ["EventAccepted", "DeliveryStarted", "DeliveryAttempted"]);
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn a_failing_delivery_is_retried_given_up_and_replayed() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let receiver = Receiver::answering(500).await;
+    let account = Account::register(program.base()).await;
+    account.resilience(3, 300).await;
+    let destination = account.destination(&receiver.url(), 5).await;
+
+    let event_id = account.ingest(&destination, &json!({ "event": "order.paid" })).await;
+    let event = account.until_event(&event_id, "CriticalFailure").await;
+    assert_eq!(event["currentRetryCount"], 3);
+    assert_eq!(event["nextAttemptAt"], json!(null));
+    assert_eq!(receiver.count(), 3);
+
+    receiver.answer(200);
+    assert_eq!(account.post(&format!("events/{event_id}/replay")).await.status(), 200);
+    let event = account.until_event(&event_id, "Succeeded").await;
+    assert_eq!(event["currentRetryCount"], 0);
+    assert_eq!(receiver.count(), 4);
+    // An event that was delivered is not delivered again.
+    assert_eq!(account.post(&format!("events/{event_id}/replay")).await.status(), 400);
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn a_limit_is_never_exceeded_and_is_used_in_full() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let receiver = Receiver::answering(200).await;
+    let account = Account::register(program.base()).await;
+    let destination = account.destination(&receiver.url(), 3).await;
+    let mut accepted = 0;
+    for limit in [3, 6] {
+        account.change(&destination, json!({ "serverRateLimit": limit })).await;
+        receiver.hold();
+        for number in 0..20 {
+            account.ingest(&destination, &json!({ "number": number })).await;
+        }
+        until("the limit to be used in full", async || (receiver.in_flight() == limit).then_some(())).await;
+        receiver.release();
+        accepted += 20;
+        account.until_count("Succeeded", accepted).await;
+        assert_eq!(receiver.in_flight_max(), limit);
+    }
+    assert_eq!(receiver.count(), accepted);
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn a_broken_destination_is_suspended_probed_and_resumed() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let receiver = Receiver::answering(503).await;
+    let account = Account::register(program.base()).await;
+    account.resilience(50, 1).await;
+    let destination = account.destination(&receiver.url(), 5).await;
+    let path = format!("destinations/{}", destination.id);
+    for number in 0..8 {
+        let answer = account.try_ingest(&destination, json!({ "number": number }).to_string()).await;
+        // The breaker may open while we are at it.
+        assert!([202, 422].contains(&answer.expect("an answer").status().as_u16()));
+    }
+    until("the destination to be suspended", async || {
+        (account.get(&path).await["status"] == "Suspended").then_some(())
+    })
+    .await;
+    let refused = account.try_ingest(&destination, "{}").await.expect("an answer");
+    assert_eq!(refused.status(), 422);
+
+    receiver.answer(200);
+    until("the destination to receive again", async || {
+        (account.count("Pending").await + account.count("WaitingRetry").await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(account.get(&path).await["status"], "Active");
+    assert_eq!(account.count("CriticalFailure").await, 0);
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn an_inactive_destination_holds_what_it_has_and_resumes() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let receiver = Receiver::answering(500).await;
+    let account = Account::register(program.base()).await;
+    let destination = account.destination(&receiver.url(), 1).await;
+    let event_id = account.ingest(&destination, &json!({ "event": "held" })).await;
+    until("a first attempt", async || (receiver.count() > 0).then_some(())).await;
+    account.change(&destination, json!({ "status": "inactive" })).await;
+    assert_eq!(account.try_ingest(&destination, "{}").await.expect("an answer").status(), 422);
+    account.until_event(&event_id, "WaitingRetry").await;
+    let attempts = receiver.count();
+
+    receiver.answer(200);
+    account.change(&destination, json!({ "status": "active" })).await;
+    account.until_event(&event_id, "Succeeded").await;
+    assert_eq!(receiver.count(), attempts + 1, "no attempt was made while it was inactive");
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn a_purge_cancels_what_waits_and_leaves_what_is_under_way() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let receiver = Receiver::answering(200).await;
+    let account = Account::register(program.base()).await;
+    let destination = account.destination(&receiver.url(), 1).await;
+    receiver.hold();
+    for number in 0..10 {
+        account.ingest(&destination, &json!({ "number": number })).await;
+    }
+    until("an attempt to be under way", async || (receiver.in_flight() == 1).then_some(())).await;
+    account.until_count("Processing", 1).await;
+
+    let purged = account.delete(&format!("queues/{}", destination.id)).await;
+    assert_eq!(purged.status(), 204);
+    assert_eq!(account.count("Cancelled").await, 9);
+    receiver.release();
+    account.until_count("Succeeded", 1).await;
+
+    // What comes after the purge is delivered.
+    let event_id = account.ingest(&destination, &json!({ "number": "next" })).await;
+    account.until_event(&event_id, "Succeeded").await;
+    assert_eq!(receiver.count(), 2);
+    assert!(program.stop().await.success());
+    database.discard().await;
+}

@@ -1,0 +1,106 @@
+//! `dev --demo`, as a newcomer meets it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::harness::{PATIENCE, install_tls};
+
+struct Demo {
+    program: Child,
+    output: Lines<BufReader<ChildStdout>>,
+    /// What the summary says, by the name before it.
+    summary: HashMap<String, String>,
+    /// The line to paste.
+    curl: String,
+}
+
+impl Demo {
+    /// Starts it and reads until the summary is complete.
+    async fn start(folder: &Path) -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_hooksentry"))
+            .args(["dev", "--demo", "--listen", "127.0.0.1:0", "--log", "warn", "--data-dir"])
+            .arg(folder)
+            .env_remove("DATABASE_URL")
+            .env_remove("AMQP_URL")
+            .env("HOOKSENTRY_PASSWORD_MEMORY_KIB", "64")
+            .env("HOOKSENTRY_PASSWORD_PASSES", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("it starts");
+        let mut output = BufReader::new(program.stdout.take().expect("its output")).lines();
+        let mut summary = HashMap::new();
+        let curl = loop {
+            let line = next(&mut output).await;
+            if let Some(curl) = line.strip_prefix("  curl ") {
+                break curl.to_owned();
+            }
+            if let Some((name, value)) = line.strip_prefix("  ").and_then(|line| line.split_once("  ")) {
+                summary.insert(name.trim().to_owned(), value.trim().to_owned());
+            }
+        };
+        Self { program, output, summary, curl }
+    }
+
+    async fn stop(mut self) {
+        let id = self.program.id().expect("it runs").to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().await.expect("kill runs").success());
+        let status = timeout(PATIENCE, self.program.wait()).await.expect("it stops").expect("a status");
+        assert!(status.success(), "{status}");
+    }
+}
+
+async fn next(output: &mut Lines<BufReader<ChildStdout>>) -> String {
+    let line = timeout(PATIENCE, output.next_line()).await.expect("it goes on");
+    line.expect("text").expect("it has not ended")
+}
+
+#[tokio::test]
+async fn the_line_to_paste_works_and_the_next_start_goes_on_with_the_same_tenant() {
+    install_tls();
+    let folder =
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().expect("a folder");
+    let mut demo = Demo::start(folder.path()).await;
+
+    let quoted: Vec<&str> = demo.curl.split('\'').collect();
+    let (url, key, body) = (demo.curl.split(' ').nth(1).expect("a URL"), quoted[1], quoted[5]);
+    assert_eq!(url, demo.summary["Ingest URL"]);
+    let key = key.strip_prefix("X-Api-Key: ").expect("an API key");
+    let client = reqwest::Client::new();
+    let request = client.post(url).header("X-Api-Key", key).header("Content-Type", "application/json");
+    let answer = request.body(body.to_owned()).send().await.expect("an answer");
+    assert_eq!(answer.status(), 202);
+    let event_id = answer.json::<serde_json::Value>().await.expect("JSON")["eventId"].clone();
+    // The receiver prints what arrived, and that its signature holds.
+    let id_line = format!("  x-hooksentry-event-id: {}", event_id.as_str().expect("an id"));
+    let mut arrival = Vec::new();
+    loop {
+        let line = next(&mut demo.output).await;
+        if line.is_empty() {
+            if arrival.contains(&id_line) {
+                break;
+            }
+            arrival.clear();
+        }
+        arrival.push(line);
+    }
+    assert!(arrival.contains(&"  verified  X-HookSentry-Signature".to_owned()), "{arrival:#?}");
+
+    let before = demo.summary.clone();
+    demo.stop().await;
+    let again = Demo::start(folder.path()).await;
+    for name in ["Login", "Password", "Tenant", "API key"] {
+        assert_eq!(again.summary[name], before[name], "{name}");
+    }
+    let kept = fs::metadata(folder.path().join("demo.json")).expect("what it remembers");
+    assert_eq!(kept.permissions().mode() & 0o777, 0o600);
+    again.stop().await;
+}

@@ -1,0 +1,249 @@
+//! The event store on a real PostgreSQL: what it promises to writers and readers.
+
+mod acceptances;
+mod appending;
+mod following;
+mod group_commit;
+mod leading;
+mod outcomes;
+mod tickets;
+mod waking;
+
+use aggregates::api_key::{ApiKey, ApiKeyCommand};
+use aggregates::destination::{Destination, DestinationCommand};
+use aggregates::ids::{ApiKeyId, DestinationId, TenantId, UserId, WebhookEventId};
+use aggregates::sealed::{Fingerprint, Sealed, TokenHash};
+use aggregates::tenant::{Resilience, Tenant, TenantCommand, WebhookSecret};
+use aggregates::webhook_event::{Acceptance, PayloadDigest};
+use hooksentry::event_store::{EventStore, Metadata, Wakeups};
+use hooksentry::{clock, identifiers};
+use projections::{LogRow, LoggedFact, Projection};
+use sqlx::{PgPool, Postgres, Transaction};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::harness::postgres::{OwnServer, TestDatabase};
+use crate::harness::until;
+
+/// A log of its own for one test.
+struct Log {
+    database: TestDatabase,
+    pool: PgPool,
+    store: EventStore,
+    tasks: TaskTracker,
+}
+
+/// A fact as the table holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct StoredFact {
+    stream: String,
+    sequence: i64,
+    event_type: String,
+    payload: String,
+    transaction: String,
+}
+
+impl Log {
+    async fn create() -> Self {
+        Self::of(TestDatabase::create().await).await
+    }
+
+    /// On a server where nobody else's transactions hold readers back.
+    async fn create_on(server: &OwnServer) -> Self {
+        Self::of(server.create_database().await).await
+    }
+
+    async fn of(database: TestDatabase) -> Self {
+        let pool = database.pool().await;
+        let store = EventStore::new(pool.clone(), Wakeups::within_process());
+        Self { database, pool, store, tasks: TaskTracker::new() }
+    }
+
+    async fn discard(self) {
+        self.pool.close().await;
+        self.database.discard().await;
+    }
+
+    /// Every fact, in the order of insertion.
+    async fn facts(&self) -> Vec<StoredFact> {
+        let rows: Vec<(String, i64, String, String, String)> = sqlx::query_as(
+            "SELECT aggregate_id, sequence, event_type, payload::text, transaction_id::text
+             FROM events ORDER BY position",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .expect("the log");
+        rows.into_iter()
+            .map(|(stream, sequence, event_type, payload, transaction)| StoredFact {
+                stream,
+                sequence,
+                event_type,
+                payload,
+                transaction,
+            })
+            .collect()
+    }
+
+    /// The facts of one stream, by name.
+    async fn stream(&self, id: Uuid) -> Vec<String> {
+        sqlx::query_scalar("SELECT event_type FROM events WHERE aggregate_id = $1 ORDER BY sequence")
+            .bind(id.to_string())
+            .fetch_all(&self.pool)
+            .await
+            .expect("the log")
+    }
+
+    /// In how many transactions the log was written.
+    async fn transactions(&self) -> usize {
+        let mut transactions: Vec<_> = self.facts().await.into_iter().map(|fact| fact.transaction).collect();
+        transactions.sort_unstable();
+        transactions.dedup();
+        transactions.len()
+    }
+
+    /// Brings the read models up to date.
+    async fn project(&self) {
+        let rows: Vec<LogRow> = sqlx::query_as::<_, (String, i64, String, String, i64, String, Option<Uuid>)>(
+            "SELECT transaction_id::text, position, aggregate_type, aggregate_id, sequence, payload::text, tenant_id
+             FROM events ORDER BY position",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .expect("the log")
+        .into_iter()
+        .map(|(transaction_id, position, aggregate_type, aggregate_id, sequence, payload, tenant_id)| LogRow {
+            transaction_id,
+            position,
+            aggregate_type,
+            aggregate_id,
+            sequence,
+            payload,
+            tenant_id,
+            recorded_at: clock::now(),
+        })
+        .collect();
+        let facts: Vec<LoggedFact> =
+            rows.into_iter().map(|row| row.try_into().expect("a fact that can be read")).collect();
+        let mut transaction = self.pool.begin().await.expect("a transaction");
+        for projection in Projection::ALL {
+            let own: Vec<_> =
+                facts.iter().filter(|logged| projection.folds(aggregate_of(logged))).cloned().collect();
+            projection.apply(&mut transaction, &own).await.expect("facts that can be folded");
+        }
+        transaction.commit().await.expect("a commit");
+    }
+
+    /// Keeps every append waiting until the answer is given up.
+    async fn hold(&self) -> Transaction<'static, Postgres> {
+        let mut transaction = self.pool.begin().await.expect("a transaction");
+        sqlx::query("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE")
+            .execute(&mut *transaction)
+            .await
+            .expect("a lock");
+        transaction
+    }
+
+    /// Waits until so many connections wait for a lock.
+    async fn until_waiting(&self, connections: i64) {
+        until("connections that wait for a lock", async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+            .fetch_one(&self.pool)
+            .await
+            .expect("the server's own view");
+            (waiting >= connections).then_some(())
+        })
+        .await;
+    }
+
+    async fn register_tenant(&self) -> TenantId {
+        let id = TenantId(identifiers::new_id());
+        let command = TenantCommand::Register {
+            name: "Acme".to_owned(),
+            owner: UserId(identifiers::new_id()),
+            resilience: Resilience::default(),
+            webhook_secret: webhook_secret("first"),
+            at: clock::now(),
+        };
+        self.store.execute::<Tenant>(id.0, command, &metadata_of(id)).await.expect("a tenant");
+        id
+    }
+
+    async fn register_destination(&self, tenant: TenantId) -> DestinationId {
+        let id = DestinationId(identifiers::new_id());
+        let command = DestinationCommand::Register {
+            tenant_id: tenant,
+            url: "https://shop.example.com/hooks".to_owned(),
+            concurrency_limit: 5,
+            auth: None,
+            ingest_token_hash: token("destination"),
+            at: clock::now(),
+        };
+        self.store.execute::<Destination>(id.0, command, &metadata_of(tenant)).await.expect("a destination");
+        id
+    }
+
+    async fn issue_key(&self, tenant: TenantId, name: &str) -> ApiKeyId {
+        let id = ApiKeyId(identifiers::new_id());
+        let command = ApiKeyCommand::Issue {
+            tenant_id: tenant,
+            name: name.to_owned(),
+            key_hash: token(name),
+            at: clock::now(),
+        };
+        self.store.execute::<ApiKey>(id.0, command, &metadata_of(tenant)).await.expect("a key");
+        id
+    }
+}
+
+fn aggregate_of(logged: &LoggedFact) -> &'static str {
+    use aggregates::fact::Fact;
+    match &logged.fact {
+        Fact::ApiKey(_) => "ApiKey",
+        Fact::Claim(_) => "Claim",
+        Fact::Destination(_) => "Destination",
+        Fact::Invite(_) => "Invite",
+        Fact::Sender(_) => "Sender",
+        Fact::Session(_) => "Session",
+        Fact::Tenant(_) => "Tenant",
+        Fact::User(_) => "User",
+        Fact::WebhookEvent(_) => "WebhookEvent",
+    }
+}
+
+fn token(name: &str) -> TokenHash {
+    TokenHash(format!("hash of {name}"))
+}
+
+fn webhook_secret(name: &str) -> WebhookSecret {
+    let sealed = Sealed { data_key: Uuid::from_u128(0xda7a), ciphertext: name.to_owned() };
+    WebhookSecret { sealed, fingerprint: Fingerprint(name.to_owned()) }
+}
+
+fn metadata_of(tenant: TenantId) -> Metadata {
+    Metadata::of_role(tenant, "test")
+}
+
+/// Metadata that PostgreSQL does not take: its JSON cannot hold this character where a value is read
+/// from it.
+fn poisonous_metadata(tenant: TenantId) -> Metadata {
+    Metadata { request_id: Some("\0".to_owned()), ..metadata_of(tenant) }
+}
+
+fn acceptance(tenant_id: TenantId, destination_id: DestinationId) -> Acceptance {
+    Acceptance {
+        tenant_id,
+        destination_id,
+        sender_id: None,
+        idempotency_key: None,
+        payload: PayloadDigest { sha256: "digest".to_owned(), bytes: 2 },
+        mapping: None,
+        at: clock::now(),
+    }
+}
+
+fn new_event() -> WebhookEventId {
+    identifiers::new_event_id()
+}

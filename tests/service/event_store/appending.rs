@@ -1,0 +1,174 @@
+//! Appending: in order of versions, to all streams or to none, and never changed afterwards.
+
+use aggregates::claim::{Claim, ClaimFact};
+use aggregates::destination::{Destination, DestinationCommand};
+use aggregates::ids::TenantId;
+use aggregates::tenant::{Account, Tenant, TenantCommand};
+use futures::future::join_all;
+use hooksentry::event_store::{AppendFailure, StreamAppend};
+use hooksentry::{clock, identifiers};
+use uuid::Uuid;
+
+use super::{Log, metadata_of, token};
+
+/// A claim's first fact or a later one: which does not matter to the log.
+fn taking(stream: Uuid, expected_version: u64) -> StreamAppend {
+    let facts = [ClaimFact::ClaimTaken { holder: stream, at: clock::now() }];
+    let metadata = metadata_of(TenantId::default());
+    StreamAppend::new::<Claim>(stream, expected_version, &facts, &metadata).expect("a fact")
+}
+
+#[tokio::test]
+async fn history_cannot_be_changed_removed_or_emptied() {
+    let log = Log::create().await;
+    log.register_tenant().await;
+    let before = log.facts().await;
+    for statement in [
+        "UPDATE events SET payload = '{}'",
+        "UPDATE events SET event_type = 'Forged' WHERE false",
+        "DELETE FROM events",
+        "TRUNCATE events",
+        "TRUNCATE events CASCADE",
+        "WITH gone AS (DELETE FROM events RETURNING *) SELECT * FROM gone",
+        "INSERT INTO events SELECT * FROM events ON CONFLICT DO NOTHING",
+        "MERGE INTO events USING (SELECT 1) AS one ON true WHEN MATCHED THEN DELETE",
+    ] {
+        let refusal = sqlx::raw_sql(statement).execute(&log.pool).await;
+        assert!(refusal.is_err(), "{statement} was done");
+    }
+    assert_eq!(log.facts().await, before);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn a_stream_counts_from_one_and_says_whose_it_is() {
+    let log = Log::create().await;
+    let tenant = log.register_tenant().await;
+    let facts = log.facts().await;
+    assert_eq!((facts.len(), facts[0].sequence, &facts[0].stream), (1, 1, &tenant.0.to_string()));
+    let of: Option<Uuid> =
+        sqlx::query_scalar("SELECT tenant_id FROM events").fetch_one(&log.pool).await.expect("the log");
+    assert_eq!(of, Some(tenant.0));
+    let zero = sqlx::query("INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES ('Claim', 'x', 0, 'ClaimTaken', '1.0', '{}', '{}')")
+        .execute(&log.pool)
+        .await;
+    assert!(zero.is_err(), "there is no version 0");
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn an_aggregate_is_loaded_as_it_was_left() {
+    let log = Log::create().await;
+    let id = log.register_tenant().await;
+    let rename = TenantCommand::Rename { name: "Umbrella".to_owned(), at: clock::now() };
+    let executed =
+        log.store.execute::<Tenant>(id.0, rename.clone(), &metadata_of(id)).await.expect("another name");
+    assert_eq!(executed.facts.len(), 1);
+    let loaded = log.store.load::<Tenant>(id.0).await.expect("the tenant");
+    assert_eq!((loaded.version, &loaded.state), (2, &executed.state));
+    assert!(matches!(loaded.state, Tenant::Registered(Account { name, .. }) if name == "Umbrella"));
+
+    let again = log.store.execute::<Tenant>(id.0, rename, &metadata_of(id)).await.expect("the same name");
+    assert!(again.facts.is_empty() && again.position.is_none());
+    let nobody = log.store.load::<Tenant>(identifiers::new_id()).await.expect("nothing");
+    assert_eq!((nobody.version, nobody.state), (0, Tenant::Unknown));
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn a_command_is_decided_anew_when_somebody_else_was_first() {
+    let log = Log::create().await;
+    let tenant = log.register_tenant().await;
+    let id = log.register_destination(tenant).await;
+    let (metadata, at) = (metadata_of(tenant), clock::now());
+    let commands = (0..4).map(|number| {
+        let ingest_token_hash = token(&format!("token {number}"));
+        let command = DestinationCommand::RegenerateIngestToken { ingest_token_hash, at };
+        log.store.execute::<Destination>(id.0, command, &metadata)
+    });
+    for executed in join_all(commands).await {
+        executed.expect("its turn, sooner or later");
+    }
+    assert_eq!(log.store.load::<Destination>(id.0).await.expect("the destination").version, 5);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn several_streams_are_appended_to_together_or_not_at_all() {
+    let log = Log::create().await;
+    let [first, taken, last] = [(); 3].map(|()| identifiers::new_id());
+    log.store.append(&[taking(taken, 0)]).await.expect("the first to come");
+    let before = log.facts().await;
+
+    for appends in [
+        vec![taking(first, 0), taking(taken, 0), taking(last, 0)],
+        vec![taking(taken, 0), taking(first, 0)],
+        vec![taking(first, 0), taking(first, 0)],
+    ] {
+        let failure = log.store.append(&appends).await.expect_err("a version that is taken");
+        assert!(matches!(failure, AppendFailure::Conflict), "{failure:?}");
+    }
+    assert_eq!(log.facts().await, before);
+
+    let position = log.store.append(&[taking(first, 0), taking(taken, 1), taking(last, 0)]).await;
+    assert!(position.expect("free versions").is_some());
+    let facts = log.facts().await;
+    assert_eq!(facts.len(), 4);
+    assert!(facts[1..].iter().all(|fact| fact.transaction == facts[1].transaction));
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn of_many_who_claim_the_same_name_at_once_one_gets_it_with_all_that_belongs_to_it() {
+    let log = Log::create().await;
+    let name = Claim::on_tenant_name("Acme");
+    let tenants: Vec<Uuid> = (0..16).map(|_| identifiers::new_id()).collect();
+    let appends: Vec<_> = tenants.iter().map(|tenant| [taking(*tenant, 0), taking(name, 0)]).collect();
+    let results = join_all(appends.iter().map(|appends| log.store.append(appends))).await;
+    let winners: Vec<_> =
+        results.iter().zip(&tenants).filter(|(result, _)| result.is_ok()).map(|(_, tenant)| tenant).collect();
+    assert_eq!(winners.len(), 1);
+    for failure in results.iter().filter_map(|result| result.as_ref().err()) {
+        assert!(matches!(failure, AppendFailure::Conflict), "{failure:?}");
+    }
+    let streams: Vec<String> = log.facts().await.into_iter().map(|fact| fact.stream).collect();
+    assert_eq!(streams, [winners[0].to_string(), name.to_string()]);
+    log.discard().await;
+}
+
+/// Each has appended to the stream that the other needs next: PostgreSQL ends one of them.
+#[tokio::test]
+async fn of_two_appends_that_wait_for_one_another_one_is_second() {
+    let log = Log::create().await;
+    let [left, right, brake, other_brake] = [(); 4].map(|()| identifiers::new_id());
+    let mut holding = log.pool.begin().await.expect("a transaction");
+    for stream in [brake, other_brake] {
+        sqlx::query("INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES ('Claim', $1, 1, 'ClaimTaken', '1.0', '{}', '{}')")
+            .bind(stream.to_string())
+            .execute(&mut *holding)
+            .await
+            .expect("an append");
+    }
+    let one = [taking(left, 0), taking(brake, 0), taking(right, 0)];
+    let other = [taking(right, 0), taking(other_brake, 0), taking(left, 0)];
+    let (one, other, ()) = tokio::join!(log.store.append(&one), log.store.append(&other), async {
+        log.until_waiting(2).await;
+        holding.rollback().await.expect("a rollback");
+    });
+    let (winner, loser) = if one.is_ok() { (one, other) } else { (other, one) };
+    assert!(winner.is_ok());
+    assert!(matches!(loser, Err(AppendFailure::Conflict)), "{loser:?}");
+    assert_eq!(log.facts().await.len(), 3);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn whoever_follows_the_log_is_woken_by_an_append_and_not_by_nothing() {
+    let log = Log::create().await;
+    let grown = log.store.wakeups().subscribe();
+    log.store.append(&[]).await.expect("nothing to do");
+    assert!(!grown.has_changed().expect("a wake-up's sender"));
+    log.store.append(&[taking(identifiers::new_id(), 0)]).await.expect("an append");
+    assert!(grown.has_changed().expect("a wake-up's sender"));
+    log.discard().await;
+}

@@ -1,0 +1,171 @@
+//! Readers of the log see every fact, however long its writer took.
+
+use aggregates::claim::{Claim, ClaimCommand};
+use aggregates::ids::TenantId;
+use hooksentry::event_store::log_reader::{self, HeldBack};
+use hooksentry::{clock, identifiers};
+use projections::LogPosition;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use super::{Log, OwnServer, metadata_of};
+
+/// Appends one fact within a transaction that somebody else ends.
+async fn append_in(connection: &mut PgConnection, stream: Uuid) -> i64 {
+    sqlx::query_scalar(
+        r#"INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+           VALUES ('Claim', $1, 1, 'ClaimTaken', '1.0', '{"ClaimTaken":{"holder":"00000000-0000-0000-0000-000000000001","at":"2026-07-03T14:32:00Z"}}', '{}')
+           RETURNING position"#,
+    )
+    .bind(stream.to_string())
+    .fetch_one(connection)
+    .await
+    .expect("an append")
+}
+
+async fn take_claim(log: &Log) -> (Uuid, LogPosition) {
+    let stream = identifiers::new_id();
+    let command = ClaimCommand::Take { holder: stream, at: clock::now() };
+    let executed = log
+        .store
+        .execute::<Claim>(stream, command, &metadata_of(TenantId::default()))
+        .await
+        .expect("a claim on what is free");
+    (stream, executed.position.expect("a fact"))
+}
+
+/// What a reader finds that takes the highest position it has seen for the end of the log.
+async fn naive_read(connection: &mut PgConnection, after: i64) -> Vec<(i64, String)> {
+    sqlx::query_as("SELECT position, aggregate_id FROM events WHERE position > $1 ORDER BY position")
+        .bind(after)
+        .fetch_all(connection)
+        .await
+        .expect("the log")
+}
+
+/// What ours finds: the streams, and where it stands.
+async fn read(connection: &mut PgConnection, after: LogPosition) -> (Vec<String>, LogPosition, bool) {
+    let page = log_reader::read_after(connection, after, 100).await.expect("the log");
+    let position = page.rows.last().map_or(after, |row| row.log_position());
+    (page.rows.into_iter().map(|row| row.aggregate_id).collect(), position, page.held_back)
+}
+
+#[tokio::test]
+async fn a_naive_reader_loses_the_fact_of_a_slow_writer_and_ours_does_not() {
+    let server = OwnServer::start().await;
+    let log = Log::create_on(&server).await;
+    let mut reader = log.pool.acquire().await.expect("a connection");
+    let mut slow_writer = log.pool.acquire().await.expect("a connection");
+    let slow = identifiers::new_id();
+
+    let mut transaction = slow_writer.begin().await.expect("a transaction");
+    let drawn_first = append_in(&mut transaction, slow).await;
+    let (quick, _) = take_claim(&log).await;
+
+    let naive_first = naive_read(&mut reader, 0).await;
+    let (checkpoint, stream) = naive_first[0].clone();
+    assert_eq!((naive_first.len(), stream), (1, quick.to_string()));
+    assert!(checkpoint > drawn_first, "the slow writer drew its position first");
+    let (ours_first, position, held_back) = read(&mut reader, LogPosition::default()).await;
+    assert_eq!((ours_first, held_back), (vec![], true), "it waits for the slow writer");
+
+    transaction.commit().await.expect("a commit, at last");
+
+    assert_eq!(naive_read(&mut reader, checkpoint).await, [], "the slow writer's fact is lost for ever");
+    let (ours, _, held_back) = read(&mut reader, position).await;
+    assert_eq!(ours, [slow.to_string(), quick.to_string()]);
+    assert!(!held_back);
+    drop((reader, slow_writer));
+    log.discard().await;
+}
+
+/// The price of it: a transaction anywhere on the server holds readers back, even one that never
+/// appends.
+#[tokio::test]
+async fn any_transaction_that_writes_holds_readers_back_until_it_ends() {
+    let server = OwnServer::start().await;
+    let log = Log::create_on(&server).await;
+    let elsewhere = server.create_database().await;
+    let mut other = PgConnection::connect(&elsewhere.url()).await.expect("another database");
+    let mut transaction = other.begin().await.expect("a transaction");
+    sqlx::query("CREATE TABLE gadgets ()").execute(&mut *transaction).await.expect("a table");
+
+    let (stream, _) = take_claim(&log).await;
+    let mut reader = log.pool.acquire().await.expect("a connection");
+    let page = log_reader::read_after(&mut reader, LogPosition::default(), 100).await.expect("the log");
+    assert!(page.rows.is_empty() && page.held_back);
+    let mut held_back = HeldBack::default();
+    let first_wait = held_back.after(&page).expect("it looks again soon, because nobody will wake it");
+    let second_wait = held_back.after(&page).expect("and again");
+    assert!(second_wait > first_wait);
+
+    transaction.rollback().await.expect("a rollback");
+    let page = log_reader::read_after(&mut reader, LogPosition::default(), 100).await.expect("the log");
+    assert_eq!(page.rows[0].aggregate_id, stream.to_string());
+    assert_eq!(held_back.after(&page), None);
+    drop((reader, other));
+    elsewhere.discard().await;
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_has_reached_the_barrier_has_read_all_that_had_ended() {
+    let server = OwnServer::start().await;
+    let log = Log::create_on(&server).await;
+    let mut reader = log.pool.acquire().await.expect("a connection");
+    let mut writer = log.pool.acquire().await.expect("a connection");
+    let slow = identifiers::new_id();
+
+    let mut transaction = writer.begin().await.expect("a transaction");
+    append_in(&mut transaction, slow).await;
+    let (quick, _) = take_claim(&log).await;
+    let barrier = log_reader::barrier(&mut reader).await.expect("a barrier");
+    assert!(log_reader::horizon(&mut reader).await.expect("a horizon") < barrier);
+    transaction.commit().await.expect("a commit");
+    assert!(log_reader::horizon(&mut reader).await.expect("a horizon") >= barrier);
+    let (streams, _, _) = read(&mut reader, LogPosition::default()).await;
+    assert_eq!(streams, [slow.to_string(), quick.to_string()]);
+    drop((reader, writer));
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn pages_of_any_size_hold_every_fact_once_and_in_order() {
+    let server = OwnServer::start().await;
+    let log = Log::create_on(&server).await;
+    let mut written = vec![];
+    for _ in 0..5 {
+        // Registering a destination with a tenant is several streams; each claim is one.
+        let tenant = log.register_tenant().await;
+        let destination = log.register_destination(tenant).await;
+        let (claim, _) = take_claim(&log).await;
+        written.extend([tenant.0, destination.0, claim]);
+    }
+    let written: Vec<String> = written.iter().map(Uuid::to_string).collect();
+    let mut reader = log.pool.acquire().await.expect("a connection");
+    for rows_max in [1, 2, 7, 100] {
+        let (mut position, mut streams) = (LogPosition::default(), vec![]);
+        loop {
+            let page = log_reader::read_after(&mut reader, position, rows_max).await.expect("the log");
+            let Some(last) = page.rows.last() else { break };
+            assert!(last.log_position() > position);
+            position = last.log_position();
+            streams.extend(page.rows.into_iter().map(|row| row.aggregate_id));
+        }
+        assert_eq!(streams, written, "in pages of {rows_max}");
+    }
+    drop(reader);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn an_append_answers_with_the_place_where_readers_find_its_last_fact() {
+    let server = OwnServer::start().await;
+    let log = Log::create_on(&server).await;
+    let (_, position) = take_claim(&log).await;
+    let mut reader = log.pool.acquire().await.expect("a connection");
+    let page = log_reader::read_after(&mut reader, LogPosition::default(), 100).await.expect("the log");
+    assert_eq!(page.rows.last().map(|row| row.log_position()), Some(position));
+    drop(reader);
+    log.discard().await;
+}

@@ -1,0 +1,74 @@
+//! One leads at a time, and another takes over when its connection is gone.
+
+use hooksentry::leadership::Leadership;
+use sqlx::PgPool;
+
+use super::Log;
+use crate::harness::until;
+
+const ROLE: &str = "dispatcher";
+
+async fn lead(pool: &PgPool) -> Leadership {
+    Leadership::acquire(pool, ROLE).await.expect("the lead, in the end")
+}
+
+/// Waits until somebody asks for the lead in vain.
+async fn until_asked_in_vain(pool: &PgPool) {
+    until("a second contender", async || {
+        let contenders: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND state = 'idle' AND query LIKE '%pg_try_advisory_lock%'",
+        )
+        .fetch_one(pool)
+        .await
+        .expect("the server's own view");
+        (contenders > 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_contenders_one_leads_and_the_other_takes_over_when_it_is_gone() {
+    let log = Log::create().await;
+    let other_process = log.database.pool().await;
+    let mut first = lead(&log.pool).await;
+    first.confirm().await.expect("its lead stands");
+    let epoch = first.epoch();
+
+    let second = lead(&other_process);
+    tokio::pin!(second);
+    tokio::select! {
+        _ = &mut second => panic!("two lead at once"),
+        () = until_asked_in_vain(&log.pool) => {}
+    }
+    drop(first);
+    assert_eq!(second.await.epoch(), epoch + 1);
+    other_process.close().await;
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_connection_was_cut_learns_it_and_another_leads() {
+    let log = Log::create().await;
+    let mut first = lead(&log.pool).await;
+    sqlx::query(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks
+         WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+    .execute(&log.pool)
+    .await
+    .expect("the server cuts it");
+    let second = lead(&log.pool).await;
+    first.confirm().await.expect_err("its lead is lost");
+    assert!(second.epoch() > first.epoch());
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn different_roles_are_led_by_different_processes() {
+    let log = Log::create().await;
+    let dispatcher = lead(&log.pool).await;
+    let projector = Leadership::acquire(&log.pool, "projector").await.expect("another role");
+    assert_eq!((dispatcher.epoch(), projector.epoch()), (1, 1));
+    log.discard().await;
+}

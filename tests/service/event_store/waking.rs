@@ -1,0 +1,82 @@
+//! Whoever follows the log is woken, in this process and in others.
+
+use hooksentry::event_store::Wakeups;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Log;
+use crate::harness::PATIENCE;
+
+async fn woken(ear: &mut watch::Receiver<u64>) {
+    tokio::time::timeout(PATIENCE, ear.changed()).await.expect("a wake-up in time").expect("a sender");
+}
+
+/// Waits until it hears what others announce: it looks once when it begins to listen.
+async fn until_listening(ear: &mut watch::Receiver<u64>) {
+    woken(ear).await;
+}
+
+#[tokio::test]
+async fn an_announcement_wakes_this_process_and_the_others() {
+    let log = Log::create().await;
+    let other_pool = log.database.pool().await;
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let here = Wakeups::between_processes(&log.pool, &tasks, &stop);
+    let there = Wakeups::between_processes(&other_pool, &tasks, &stop);
+    let (mut ear_here, mut ear_there) = (here.subscribe(), there.subscribe());
+    until_listening(&mut ear_here).await;
+    until_listening(&mut ear_there).await;
+
+    here.announce();
+    assert!(ear_here.has_changed().expect("a sender"), "at once, without the database");
+    woken(&mut ear_there).await;
+
+    ear_here.mark_unchanged();
+    there.announce();
+    woken(&mut ear_here).await;
+
+    stop.cancel();
+    tasks.close();
+    tokio::time::timeout(PATIENCE, tasks.wait()).await.expect("both end when told to");
+    other_pool.close().await;
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn a_listener_whose_connection_was_cut_listens_again() {
+    let log = Log::create().await;
+    let other_pool = log.database.pool().await;
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let here = Wakeups::within_process();
+    let there = Wakeups::between_processes(&other_pool, &tasks, &stop);
+    let mut ear = there.subscribe();
+    until_listening(&mut ear).await;
+
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'")
+        .execute(&log.pool)
+        .await
+        .expect("the server cuts it");
+    until_listening(&mut ear).await;
+    sqlx::query("SELECT pg_notify('hooksentry_log', '')").execute(&log.pool).await.expect("a wake-up");
+    woken(&mut ear).await;
+
+    drop(here);
+    stop.cancel();
+    tasks.close();
+    tokio::time::timeout(PATIENCE, tasks.wait()).await.expect("it ends when told to");
+    other_pool.close().await;
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn a_wake_up_that_comes_during_the_look_is_not_missed() {
+    let wakeups = Wakeups::within_process();
+    let mut ear = wakeups.subscribe();
+    ear.mark_unchanged();
+    // Here the log is read; meanwhile it grows, twice.
+    wakeups.announce();
+    wakeups.announce();
+    woken(&mut ear).await;
+    assert!(!ear.has_changed().expect("a sender"), "two announcements are one look");
+}

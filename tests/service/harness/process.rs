@@ -1,0 +1,118 @@
+//! The program itself, as processes that a test starts, stops and kills.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::process::{Child, Command};
+
+use super::{client, until};
+
+/// A running `hooksentry`. It is killed with the value.
+pub(crate) struct Process {
+    child: Child,
+    base: Option<String>,
+}
+
+/// How a process is started.
+pub(crate) struct Launch {
+    command: Command,
+    port: Option<u16>,
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+impl Launch {
+    /// `hooksentry serve` with these roles.
+    pub(crate) fn serve(roles: &str, database_url: &str) -> Self {
+        let mut launch = Self::new("serve");
+        launch.command.args(["--roles", roles]);
+        launch
+            .with("DATABASE_URL", database_url)
+            .with("HOOKSENTRY_JWT_KEY", "tests:a-key-of-at-least-32-bytes-for-tests")
+            .with("HOOKSENTRY_ENCRYPTION_KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+            .with("HOOKSENTRY_ALLOW_INSECURE_DESTINATIONS", "true")
+            .with("HOOKSENTRY_TENANT_CREATIONS_PER_HOUR", "0")
+    }
+
+    /// `hooksentry dev` on a data folder.
+    pub(crate) fn dev(data_dir: &Path) -> Self {
+        let mut launch = Self::new("dev");
+        launch.command.arg("--data-dir").arg(data_dir);
+        launch
+    }
+
+    fn new(subcommand: &str) -> Self {
+        super::install_tls();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hooksentry"));
+        let port = free_port();
+        command
+            .arg(subcommand)
+            .arg("--listen")
+            .arg(format!("127.0.0.1:{port}"))
+            .env_remove("DATABASE_URL")
+            .env_remove("AMQP_URL")
+            .env("HOOKSENTRY_LOG", "warn,hooksentry=info")
+            // Two cores run the whole suite; real work factors would starve it.
+            .env("HOOKSENTRY_PASSWORD_MEMORY_KIB", "64")
+            .env("HOOKSENTRY_PASSWORD_PASSES", "1")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        Self { command, port: Some(port) }
+    }
+
+    /// Sets an environment variable.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn ready(mut self) -> Process {
+        let base = self.port.map(|port| format!("http://127.0.0.1:{port}"));
+        let child = self.command.spawn().expect("the program starts");
+        let mut process = Process { child, base: base.clone() };
+        if let Some(base) = base {
+            let client = client();
+            until("the program to be ready", async || {
+                if let Some(status) = process.child.try_wait().expect("a child of ours") {
+                    panic!("the program ended at its start: {status}");
+                }
+                let answer = client.get(format!("{base}/health/ready")).send().await.ok()?;
+                answer.status().is_success().then_some(())
+            })
+            .await;
+        }
+        process
+    }
+}
+
+impl Process {
+    /// Where its API listens.
+    pub(crate) fn base(&self) -> &str {
+        self.base.as_deref().expect("a process with an API")
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("a process that runs")
+    }
+
+    /// Ends it as `kill -9` does, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("a child of ours");
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
+        let id = self.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill runs");
+        assert!(asked.success(), "the process was gone before it was asked to stop");
+        tokio::time::timeout(super::PATIENCE, self.child.wait())
+            .await
+            .expect("it stops in time")
+            .expect("a child of ours")
+    }
+}

@@ -1,0 +1,199 @@
+//! The live stream and the statistics, as a client sees them.
+
+use aggregates::ids::{SessionId, TenantId, UserId};
+use aggregates::sealed::{Fingerprint, Sealed};
+use aggregates::tenant::{Resilience, Tenant, TenantCommand, TenantFact, WebhookSecret};
+use hooksentry::clock;
+use hooksentry::event_store::{EventStore, Metadata, StreamAppend, Wakeups};
+use hooksentry::live::{Heard, Live};
+use hooksentry::projector::Projector;
+use reqwest::Response;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::harness::account::Account;
+use crate::harness::postgres::TestDatabase;
+use crate::harness::process::{Launch, Process};
+use crate::harness::receiver::Receiver;
+use crate::harness::{PATIENCE, until};
+
+async fn start(database: &TestDatabase) -> Process {
+    Launch::serve("api,projector,dispatcher,worker", &database.url()).ready().await
+}
+
+/// A client that reads a stream.
+struct Reader {
+    response: Response,
+    text: String,
+    last_event_id: String,
+}
+
+#[derive(Debug, PartialEq)]
+struct Told {
+    name: String,
+    data: Value,
+}
+
+impl Reader {
+    /// Reads from an answer, of which the first block tells the place.
+    async fn of(response: Response) -> Self {
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut reader = Self { response, text: String::new(), last_event_id: String::new() };
+        assert_eq!(reader.block().await.map(|told| told.is_none()), Some(true), "a place before any event");
+        reader
+    }
+
+    /// The next block: an event, or none when it carries a place alone. Nothing at the end of the stream.
+    async fn block(&mut self) -> Option<Option<Told>> {
+        while !self.text.contains("\n\n") {
+            let chunk =
+                tokio::time::timeout(PATIENCE, self.response.chunk()).await.expect("something in time");
+            let chunk = chunk.expect("a stream that is not broken")?;
+            self.text.push_str(std::str::from_utf8(&chunk).expect("text"));
+        }
+        let (block, rest) = self.text.split_once("\n\n").expect("it was just found");
+        let field = |name: &str| {
+            let prefix = format!("{name}: ");
+            block.lines().find_map(|line| line.strip_prefix(&prefix)).map(str::to_owned)
+        };
+        let (id, name, data) = (field("id"), field("event"), field("data"));
+        self.text = rest.to_owned();
+        self.last_event_id = id.expect("an id");
+        let told = name.zip(data);
+        Some(told.map(|(name, data)| Told { name, data: data.parse().expect("JSON") }))
+    }
+
+    /// The next event.
+    async fn next(&mut self) -> Option<Told> {
+        loop {
+            if let Some(told) = self.block().await? {
+                return Some(told);
+            }
+        }
+    }
+
+    /// The next event of this name and fact, which must be the very next one.
+    async fn expect(&mut self, name: &str, fact: &str) -> Value {
+        let told = self.next().await.expect("the stream goes on");
+        assert_eq!((told.name.as_str(), &told.data["fact"]), (name, &json!(fact)), "{told:?}");
+        told.data
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_told_of_a_change_finds_it_and_resumes_where_the_stream_broke_off() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let receiver = Receiver::answering(200).await;
+    let (account, other) = (Account::register(program.base()).await, Account::register(program.base()).await);
+    let mut stream = Reader::of(account.stream(None).await).await;
+    let mut strangers = Reader::of(other.stream(None).await).await;
+
+    let destination = account.destination(&receiver.url(), 5).await;
+    let told = stream.expect("destination.created", "DestinationRegistered").await;
+    assert_eq!((&told["id"], &told["status"]), (&json!(destination.id), &json!("Active")));
+    let before_the_event = stream.last_event_id.clone();
+
+    let event_id = account.ingest(&destination, &json!({ "number": 1 })).await;
+    let told = stream.expect("event.created", "EventAccepted").await;
+    assert_eq!((&told["id"], &told["status"]), (&json!(event_id), &json!("Pending")));
+    assert_eq!(stream.expect("event.updated", "DeliveryStarted").await["status"], "Processing");
+    assert_eq!(stream.expect("event.updated", "DeliveryAttempted").await["status"], "Succeeded");
+    // The list is served by the read models alone.
+    assert_eq!(account.count("Succeeded").await, 1);
+
+    let mut resumed = Reader::of(account.stream(Some(&before_the_event)).await).await;
+    for (name, fact) in [
+        ("event.created", "EventAccepted"),
+        ("event.updated", "DeliveryStarted"),
+        ("event.updated", "DeliveryAttempted"),
+    ] {
+        assert_eq!(resumed.expect(name, fact).await["id"], json!(event_id));
+    }
+    assert_eq!(resumed.last_event_id, stream.last_event_id);
+
+    // What belongs to one tenant is not told to another: their own change is the first they hear of.
+    other.resilience(3, 300).await;
+    strangers.expect("tenant.updated", "ResilienceChanged").await;
+
+    let mut lost = Reader::of(account.stream(Some("18446744073709551615.1")).await).await;
+    assert_eq!(lost.next().await.map(|told| told.name).as_deref(), Some("stream.reset"));
+    for id in ["", "yesterday", "1.2.3"] {
+        assert_eq!(account.stream(Some(id)).await.status(), 400, "{id}");
+    }
+
+    let stats = until("the delivery to be counted", async || {
+        let stats = account.get(&format!("stats?DestinationId={}", destination.id)).await;
+        (stats["total"]["succeeded"] == 1).then_some(stats)
+    })
+    .await;
+    assert_eq!((&stats["total"]["accepted"], &stats["waiting"]), (&json!(1), &json!(0)));
+    assert!(stats["total"]["p95TimeToDeliverMs"].is_u64());
+    assert_eq!(other.get("stats?Interval=day").await["total"]["accepted"], 0);
+
+    account.log_out().await;
+    assert_eq!(stream.next().await, None);
+    assert_eq!(resumed.next().await, None);
+    // A stream that nobody ends does not hold up the end of the program.
+    assert!(program.stop().await.success());
+    assert_eq!(strangers.next().await, None);
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn a_listener_that_falls_behind_hears_everything_in_order_from_the_log() {
+    // More than is kept for anybody.
+    const RENAMES: usize = 700;
+    let database = TestDatabase::create().await;
+    let pool = database.pool().await;
+    let store = EventStore::new(pool.clone(), Wakeups::within_process());
+    let projector = Projector::new(pool.clone(), store.wakeups().clone());
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let live = Live::new(pool.clone(), store.wakeups().clone(), &projector.projected(), stop.clone());
+    tasks.spawn(projector.run(stop.clone()));
+    let follower = live.clone();
+    tasks.spawn(async move { follower.follow().await });
+
+    let (tenant_id, session_id) = (TenantId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
+    let metadata = Metadata::of_role(tenant_id, "test");
+    let register = TenantCommand::Register {
+        name: "Acme".to_owned(),
+        owner: UserId(Uuid::from_u128(3)),
+        resilience: Resilience::default(),
+        webhook_secret: WebhookSecret {
+            sealed: Sealed { data_key: Uuid::from_u128(4), ciphertext: String::new() },
+            fingerprint: Fingerprint(String::new()),
+        },
+        at: clock::now(),
+    };
+    let registered = store.execute::<Tenant>(tenant_id.0, register, &metadata).await.expect("a tenant");
+    // No checkpoints are there before the projector has begun.
+    until("the read models to begin", async || live.listen(tenant_id, session_id, None).await.ok()).await;
+    let mut slow = live.listen(tenant_id, session_id, registered.position).await.expect("a place");
+    let mut quick = live.listen(tenant_id, session_id, registered.position).await.expect("a place");
+
+    let renames: Vec<TenantFact> = (0..RENAMES)
+        .map(|number| TenantFact::TenantRenamed { name: format!("Acme {number}"), at: clock::now() })
+        .collect();
+    let append = StreamAppend::new::<Tenant>(tenant_id.0, 1, &renames, &metadata).expect("facts");
+    let last = store.append(&[append]).await.expect("an append").expect("facts");
+    for listener in [&mut quick, &mut slow] {
+        for _ in 0..RENAMES {
+            let heard = tokio::time::timeout(PATIENCE, listener.next()).await.expect("something in time");
+            let Some(Heard::Change(change)) = heard.expect("the log can be read") else {
+                panic!("something else than a change")
+            };
+            assert_eq!((change.name, change.fact.as_str()), ("tenant.updated", "TenantRenamed"));
+        }
+        assert_eq!(listener.place(), last);
+    }
+    stop.cancel();
+    assert_eq!(slow.next().await.expect("an end"), None);
+    tasks.close();
+    tasks.wait().await;
+    pool.close().await;
+    database.discard().await;
+}

@@ -1,0 +1,155 @@
+//! No request leaves for an address that must not be reached, whichever way it is named.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aggregates::attempt_outcome::Outcome;
+use aggregates::destination_url::Insecure;
+use hooksentry::worker::address_guard::NameLookup;
+use hooksentry::worker::outbound_client::{OutboundClient, OutboundProxy, OutboundSettings};
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
+
+use super::receiver::{Answers, Identity, Receiver, read_request};
+use super::{TIMEOUT_LONG, request, settings};
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+fn guarded(lookup: Arc<dyn NameLookup>) -> OutboundClient {
+    let settings = OutboundSettings { insecure: Insecure::Forbidden, ..settings(TIMEOUT_LONG) };
+    OutboundClient::with_lookup(&settings, lookup).unwrap()
+}
+
+#[tokio::test]
+async fn names_and_literals_that_lead_inside_are_blocked_before_a_connection() {
+    let receiver = Receiver::answering(OK).await;
+    let port = receiver.address.port();
+    let lookup = Answers::new(&[&["8.8.8.8", "127.0.0.1"]]);
+    for (host, address, detail) in [
+        // What the name leads to is the operator's to know, from the log.
+        ("harmless.example", None, "harmless.example leads to an address that must not be reached"),
+        ("127.0.0.1", Some("127.0.0.1"), "127.0.0.1 must not be reached"),
+        ("2130706433", Some("127.0.0.1"), "127.0.0.1 must not be reached"),
+        ("[::ffff:7f00:1]", Some("[::ffff:127.0.0.1]"), "::ffff:127.0.0.1 must not be reached"),
+    ] {
+        let url = format!("https://{host}:{port}/");
+        let report = guarded(Arc::clone(&lookup) as _).attempt(&request(&url)).await;
+        assert_eq!((report.outcome, report.status), (Outcome::BlockedAddress, None), "{url}");
+        assert_eq!(report.address, address.map(|address| format!("{address}:{port}")), "{url}");
+        assert_eq!(report.detail, Some(format!("{detail} (loopback, 127.0.0.0/8)")));
+    }
+    let plain = guarded(lookup).attempt(&request(&format!("http://harmless.example:{port}/"))).await;
+    assert_eq!(plain.outcome, Outcome::BlockedAddress);
+    assert_eq!(plain.detail.as_deref(), Some("plain http is not allowed"));
+    assert_eq!(receiver.connections(), 0);
+}
+
+#[tokio::test]
+async fn the_systems_own_names_for_this_machine_are_blocked() {
+    let receiver = Receiver::answering(OK).await;
+    let settings = OutboundSettings { insecure: Insecure::Forbidden, ..settings(TIMEOUT_LONG) };
+    let client = OutboundClient::new(&settings).unwrap();
+    let report = client.attempt(&request(&format!("https://localhost:{}/", receiver.address.port()))).await;
+    assert_eq!(report.outcome, Outcome::BlockedAddress);
+    assert_eq!(receiver.connections(), 0);
+}
+
+/// With two lookups, one to judge and one to connect, this request would end elsewhere.
+#[tokio::test]
+async fn the_address_that_was_judged_is_the_one_connected_to() {
+    let receiver = Receiver::answering(OK).await;
+    let lookup = Answers::new(&[&["127.0.0.1"], &["127.0.0.2"]]);
+    let client = OutboundClient::with_lookup(&settings(TIMEOUT_LONG), Arc::clone(&lookup) as _).unwrap();
+    let url = format!("http://rebound.example:{}/", receiver.address.port());
+    let report = client.attempt(&request(&url)).await;
+    assert_eq!(report.outcome, Outcome::Succeeded);
+    assert_eq!(report.address, Some(receiver.address.to_string()));
+    assert_eq!(*lookup.asked.lock().unwrap(), ["rebound.example"]);
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_a_dns_failure() {
+    let url = "https://nowhere.example/";
+    let report = guarded(Answers::new(&[])).attempt(&request(url)).await;
+    assert_eq!(report.outcome, Outcome::Dns);
+    assert_eq!(report.detail.as_deref(), Some("nowhere.example could not be resolved: no such name"));
+    let report = guarded(Answers::new(&[&[]])).attempt(&request(url)).await;
+    assert_eq!(report.outcome, Outcome::Dns);
+    assert_eq!(report.detail.as_deref(), Some("nowhere.example has no address"));
+}
+
+#[tokio::test]
+async fn a_lookup_that_hangs_ends_with_the_time() {
+    struct Hanging;
+    #[async_trait::async_trait]
+    impl NameLookup for Hanging {
+        async fn lookup(&self, _: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
+            std::future::pending().await
+        }
+    }
+    let settings = settings(Duration::from_millis(100));
+    let client = OutboundClient::with_lookup(&settings, Arc::new(Hanging)).unwrap();
+    let report = client.attempt(&request("http://hanging.example/")).await;
+    assert_eq!((report.outcome, report.address), (Outcome::Timeout, None));
+}
+
+/// A proxy that connects every tunnel to one receiver, as a resolver under attack would.
+async fn proxy_to(receiver: std::net::SocketAddr) -> Receiver {
+    Receiver::scripted(move |mut connection, log| async move {
+        let asked = read_request(&mut connection, &log).await?;
+        if !asked.head.starts_with("CONNECT ") {
+            return connection.write_all(OK.as_bytes()).await;
+        }
+        connection.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await?;
+        copy_bidirectional(&mut connection, &mut TcpStream::connect(receiver).await?).await.map(|_| ())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn behind_a_proxy_the_target_is_judged_before_the_proxy_hears_of_it() {
+    let identity = Identity::of("hooks.example");
+    let mut receiver = Receiver::answering_tls(&identity, OK).await;
+    let mut proxy = proxy_to(receiver.address).await;
+    // The proxy's own name leads to a private address, which is nobody's business but the operator's.
+    let lookup = Answers::new(&[&["8.8.8.8"], &["127.0.0.1"], &["10.0.0.1"]]);
+    let settings = OutboundSettings {
+        insecure: Insecure::Forbidden,
+        proxy: Some(
+            OutboundProxy::parse(&format!("http://me:pw@proxy.internal:{}", proxy.address.port())).unwrap(),
+        ),
+        extra_roots: vec![identity.root()],
+        timeout: TIMEOUT_LONG,
+    };
+    let client = OutboundClient::with_lookup(&settings, Arc::clone(&lookup) as _).unwrap();
+
+    let report = client.attempt(&request("https://hooks.example/hook")).await;
+    assert_eq!(report.outcome, Outcome::Succeeded, "{:?}", report.detail);
+    assert_eq!(report.address, None, "only the proxy knows");
+    assert_eq!(*lookup.asked.lock().unwrap(), ["hooks.example", "proxy.internal"]);
+    let asked = proxy.request().await;
+    assert!(asked.head.starts_with("CONNECT hooks.example:443 "), "{}", asked.head);
+    assert_eq!(asked.header("proxy-authorization"), Some("Basic bWU6cHc="));
+    assert_eq!(receiver.request().await.body, br#"{"a":1}"#);
+
+    for url in ["https://hooks.example/hook", "https://10.0.0.1/", "http://hooks.example/"] {
+        let report = client.attempt(&request(url)).await;
+        assert_eq!(report.outcome, Outcome::BlockedAddress, "{url}");
+    }
+    assert_eq!(proxy.connections(), 1, "the proxy heard of none of these");
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_a_connect_failure() {
+    let proxy = Receiver::answering("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await;
+    let settings = OutboundSettings {
+        insecure: Insecure::Forbidden,
+        proxy: Some(OutboundProxy::parse(&format!("http://{}", proxy.address)).unwrap()),
+        ..settings(TIMEOUT_LONG)
+    };
+    let client = OutboundClient::with_lookup(&settings, Answers::new(&[&["8.8.8.8"]])).unwrap();
+    let report = client.attempt(&request("https://hooks.example/hook")).await;
+    assert_eq!(report.outcome, Outcome::Connect);
+    assert_eq!(report.detail.as_deref(), Some("through the proxy: tunnel error: unsuccessful"));
+    assert_eq!(report.address, None);
+}

@@ -1,0 +1,160 @@
+//! The vault on a real PostgreSQL.
+
+use std::collections::HashSet;
+
+use aggregates::ids::TenantId;
+use aggregates::sealed::Sealed;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hooksentry::secrets::master_keys::MasterKeys;
+use hooksentry::secrets::rewrap::{Progress, rewrap};
+use hooksentry::secrets::vault::{Vault, VaultFailure};
+use secrecy::ExposeSecret;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+const CONTEXT: &str = "webhook-secret";
+
+fn tenant(number: u128) -> TenantId {
+    TenantId(Uuid::from_u128(number))
+}
+
+fn key(byte: u8) -> String {
+    STANDARD.encode([byte; 32])
+}
+
+fn keys(bytes: &[u8]) -> MasterKeys {
+    bytes.iter().copied().map(key).collect::<Vec<_>>().join(",").parse().unwrap()
+}
+
+/// A vault that has nothing at hand yet, like that of another process.
+fn vault(pool: &PgPool, bytes: &[u8]) -> Vault {
+    Vault::new(pool.clone(), keys(bytes))
+}
+
+async fn open(vault: &Vault, number: u128, context: &str, sealed: &Sealed) -> Result<String, VaultFailure> {
+    let opened = vault.open_text(tenant(number), context, sealed).await?;
+    Ok(opened.expose_secret().to_owned())
+}
+
+#[sqlx::test]
+async fn what_one_process_seals_another_opens(pool: PgPool) {
+    let sealed = vault(&pool, &[1]).seal(tenant(1), CONTEXT, b"whsec_test").await.unwrap();
+    assert_eq!(open(&vault(&pool, &[1]), 1, CONTEXT, &sealed).await.unwrap(), "whsec_test");
+    assert!(!sealed.ciphertext.contains("whsec"));
+}
+
+#[sqlx::test]
+async fn a_sealed_secret_opens_for_its_tenant_and_context_only(pool: PgPool) {
+    let vault = vault(&pool, &[1]);
+    let sealed = vault.seal(tenant(1), CONTEXT, b"secret").await.unwrap();
+    let others = vault.seal(tenant(2), CONTEXT, b"secret").await.unwrap();
+    assert_ne!(sealed.data_key, others.data_key);
+
+    let elsewhere = open(&vault, 1, "destination:1", &sealed).await;
+    assert!(matches!(elsewhere, Err(VaultFailure::NotAuthentic)), "{elsewhere:?}");
+    let foreign = open(&vault, 2, CONTEXT, &sealed).await;
+    assert!(matches!(foreign, Err(VaultFailure::UnknownDataKey { .. })), "{foreign:?}");
+    let transplanted = Sealed { data_key: others.data_key, ..sealed };
+    let foreign = open(&vault, 2, CONTEXT, &transplanted).await;
+    assert!(matches!(foreign, Err(VaultFailure::NotAuthentic)), "{foreign:?}");
+}
+
+#[sqlx::test]
+async fn what_was_altered_does_not_open(pool: PgPool) {
+    let vault = vault(&pool, &[1]);
+    let sealed = vault.seal(tenant(1), CONTEXT, b"secret").await.unwrap();
+    let mut bytes = STANDARD.decode(&sealed.ciphertext).unwrap();
+    bytes[20] ^= 1;
+    for ciphertext in [STANDARD.encode(&bytes), "not base64!".to_owned(), String::new(), "AAAA".to_owned()] {
+        let altered = Sealed { ciphertext, ..sealed.clone() };
+        let refused = open(&vault, 1, CONTEXT, &altered).await;
+        assert!(matches!(refused, Err(VaultFailure::NotAuthentic)), "{refused:?}");
+    }
+}
+
+#[sqlx::test]
+async fn a_damaged_or_deleted_data_key_is_told_apart(pool: PgPool) {
+    let sealed = vault(&pool, &[1]).seal(tenant(1), CONTEXT, b"secret").await.unwrap();
+    sqlx::query("UPDATE data_keys SET wrapped = set_byte(wrapped, 30, get_byte(wrapped, 30) # 1)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let refused = open(&vault(&pool, &[1]), 1, CONTEXT, &sealed).await;
+    assert!(matches!(refused, Err(VaultFailure::DamagedDataKey { .. })), "{refused:?}");
+
+    sqlx::query("DELETE FROM data_keys").execute(&pool).await.unwrap();
+    let refused = open(&vault(&pool, &[1]), 1, CONTEXT, &sealed).await;
+    assert!(
+        matches!(refused, Err(VaultFailure::UnknownDataKey { data_key }) if data_key == sealed.data_key),
+        "{refused:?}"
+    );
+}
+
+#[sqlx::test]
+async fn processes_that_race_for_a_tenants_first_secret_agree_on_one_key(pool: PgPool) {
+    let vaults: Vec<Vault> = (0..16).map(|_| vault(&pool, &[1])).collect();
+    let seals = vaults.iter().map(|vault| vault.seal(tenant(1), CONTEXT, b"secret"));
+    let sealed = futures::future::try_join_all(seals).await.unwrap();
+    assert_eq!(sealed.iter().map(|sealed| sealed.data_key).collect::<HashSet<_>>().len(), 1);
+    for sealed in &sealed {
+        assert_eq!(open(&vault(&pool, &[1]), 1, CONTEXT, sealed).await.unwrap(), "secret");
+    }
+}
+
+#[sqlx::test]
+async fn a_master_key_that_is_missing_is_named(pool: PgPool) {
+    let sealed = vault(&pool, &[1]).seal(tenant(1), CONTEXT, b"secret").await.unwrap();
+    let with_another = vault(&pool, &[2]);
+    let refused = open(&with_another, 1, CONTEXT, &sealed).await;
+    assert!(
+        matches!(&refused, Err(VaultFailure::UnknownMasterKey { master_key, .. }) if master_key == keys(&[1]).first()),
+        "{refused:?}"
+    );
+    let missing = with_another.missing_master_keys().await.unwrap();
+    assert_eq!(missing.len(), 1);
+    assert_eq!((&missing[0].master_key, missing[0].data_keys), (keys(&[1]).first(), 1));
+    assert!(vault(&pool, &[2, 1]).missing_master_keys().await.unwrap().is_empty());
+}
+
+#[sqlx::test]
+async fn a_master_key_is_retired_without_touching_what_was_sealed(pool: PgPool) {
+    let old = vault(&pool, &[1]);
+    // More than one batch.
+    let mut sealed = Vec::new();
+    for number in 0..501 {
+        sealed.push(old.seal(tenant(number), CONTEXT, format!("secret {number}").as_bytes()).await.unwrap());
+    }
+    let both = vault(&pool, &[2, 1]);
+    assert_eq!(open(&both, 0, CONTEXT, &sealed[0]).await.unwrap(), "secret 0");
+    let younger = both.seal(tenant(1_000), CONTEXT, b"younger").await.unwrap();
+
+    let mut steps = Vec::new();
+    let first_run = rewrap(&pool, &keys(&[2, 1]), |progress| steps.push(progress)).await.unwrap();
+    assert_eq!((first_run.rewrapped, first_run.already), (501, 1));
+    assert_eq!(first_run.left, []);
+    assert_eq!(steps, [Progress { done: 500, total: 501 }, Progress { done: 501, total: 501 }]);
+
+    let second_run = rewrap(&pool, &keys(&[2, 1]), |_| panic!("nothing was left to do")).await.unwrap();
+    assert_eq!((second_run.rewrapped, second_run.already), (0, 502));
+
+    let new = vault(&pool, &[2]);
+    for (number, sealed) in (0..501).zip(&sealed) {
+        assert_eq!(open(&new, number, CONTEXT, sealed).await.unwrap(), format!("secret {number}"));
+    }
+    assert_eq!(open(&new, 1_000, CONTEXT, &younger).await.unwrap(), "younger");
+    assert!(new.missing_master_keys().await.unwrap().is_empty());
+    let refused = open(&vault(&pool, &[1]), 7, CONTEXT, &sealed[7]).await;
+    assert!(matches!(refused, Err(VaultFailure::UnknownMasterKey { .. })), "{refused:?}");
+}
+
+#[sqlx::test]
+async fn re_wrapping_goes_around_what_it_cannot_unwrap_and_says_so(pool: PgPool) {
+    vault(&pool, &[1]).seal(tenant(1), CONTEXT, b"a").await.unwrap();
+    vault(&pool, &[3]).seal(tenant(2), CONTEXT, b"b").await.unwrap();
+    vault(&pool, &[1]).seal(tenant(3), CONTEXT, b"c").await.unwrap();
+    let outcome = rewrap(&pool, &keys(&[2, 1]), |_| ()).await.unwrap();
+    assert_eq!((outcome.rewrapped, outcome.already), (2, 0));
+    assert_eq!(outcome.left.len(), 1);
+    assert_eq!((&outcome.left[0].master_key, outcome.left[0].data_keys), (keys(&[3]).first(), 1));
+}
