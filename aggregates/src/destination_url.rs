@@ -94,6 +94,12 @@ impl DestinationUrl {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Problem::UserInformation);
         }
+        if let Some(Host::Domain(name)) = url.host()
+            && !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        {
+            // The URL parser takes some signs that no name of the DNS can have.
+            return Err(Problem::Malformed(url::ParseError::InvalidDomainCharacter));
+        }
         if insecure == Insecure::Forbidden {
             refuse_private_host(&url)?;
         }
@@ -207,6 +213,10 @@ mod tests {
                 matches!(problem(given), Some(Problem::Malformed(_) | Problem::SpaceOrControlCharacter)),
                 "{given:?}"
             );
+        }
+        for given in ["https://a*.example.com", "https://a!b.example.com/", "https://a&b", "https://(a).b"] {
+            let invalid = Problem::Malformed(url::ParseError::InvalidDomainCharacter);
+            assert_eq!(problem(given), Some(invalid), "{given:?}");
         }
         for given in
             [" https://a.b", "https://a.b\n", "https://a.b/\t", "https://a.b/\0", "https://a.b/\u{a0}"]

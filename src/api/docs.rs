@@ -120,7 +120,7 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
     let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
     if let Some(parameters) = parameters.as_array_mut() {
         for name in names_in(route.path) {
-            parameters.insert(0, path_parameter(name));
+            parameters.insert(0, path_parameter(name, route));
         }
         parameters.extend(paging_parameters(route));
     }
@@ -252,8 +252,11 @@ fn names_in(path: &str) -> impl Iterator<Item = &str> {
     segments.filter_map(|segment| segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')))
 }
 
-fn path_parameter(name: &str) -> Value {
+fn path_parameter(name: &str, route: &Route) -> Value {
     let schema = match name {
+        "token" if route.permission == Permission::ApiKey => {
+            json!({ "type": "string", "maxLength": 512, "pattern": r"^(dst|sndr)_[!-~]+$" })
+        }
         "token" => json!({ "type": "string", "minLength": 1, "maxLength": 512, "pattern": r"^[!-~]+$" }),
         "file" => json!({ "type": "string", "examples": ["index.html"] }),
         _ => json!({ "type": "string", "format": "uuid" }),

@@ -134,3 +134,73 @@ pub(super) async fn no_such_route() -> Problem {
 pub(super) async fn method_not_allowed() -> Problem {
     Problem::new(Kind::MethodNotAllowed, "See the header Allow for the methods of this route.")
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::to_bytes;
+    use axum::http::StatusCode;
+    use axum::middleware::{from_fn, from_fn_with_state};
+    use axum::routing::get;
+    use serde_json::Value;
+    use tokio::sync::Notify;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(router: &Router) -> (StatusCode, Value) {
+        let request = Request::builder().uri("/").body(axum::body::Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 9_999).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    fn bounded(handler: axum::routing::MethodRouter, places: usize, time: Option<Duration>) -> Router {
+        let bounds = Bounds { under_way: Arc::new(Semaphore::new(places)), time };
+        Router::new().route("/", handler.route_layer(from_fn_with_state(bounds, bound)))
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_does_not_tell_what_happened() {
+        async fn handler() {
+            panic!("the secret is 42");
+        }
+        let router = Router::new().route("/", get(handler)).layer(from_fn(catch));
+        let (status, body) = ask(&router).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(body["detail"], "An unexpected error occurred.");
+        assert!(!body.to_string().contains("42"));
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_while_all_places_are_taken_is_turned_away() {
+        let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let handler = {
+            let (entered, leave) = (Arc::clone(&entered), Arc::clone(&leave));
+            get(move || async move {
+                entered.notify_one();
+                leave.notified().await;
+            })
+        };
+        let router = bounded(handler, 1, None);
+        let first = ask(&router);
+        let second = async {
+            entered.notified().await;
+            let second = ask(&router).await;
+            leave.notify_one();
+            second
+        };
+        let ((first, _), (second, _)) = tokio::join!(first, second);
+        assert_eq!((first, second), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
+        leave.notify_one();
+        assert_eq!(ask(&router).await.0, StatusCode::OK, "the place is free again");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_given_up() {
+        let router = bounded(get(std::future::pending::<()>), 1, Some(Duration::from_millis(5)));
+        assert_eq!(ask(&router).await.0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ask(&router).await.0, StatusCode::SERVICE_UNAVAILABLE, "its place was free again");
+    }
+}

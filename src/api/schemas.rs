@@ -188,7 +188,7 @@ described! {
 described! {
     /// The URL of a destination.
     DestinationUrlText = string(Some(URL_LENGTH_MAX))
-        .pattern(Some(r"^[Hh][Tt][Tt][Pp][Ss]://[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9][A-Za-z0-9-]*)*\.[A-Za-z]{2,}(:[0-9]{1,4})?(/[!-~]*)?$"))
+        .pattern(Some(r"^[Hh][Tt][Tt][Pp][Ss]://[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9][A-Za-z0-9-]*)*\.[A-Za-z]{2,}(:[0-9]{0,4})?([/?#][^\s\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\ufeff]*)?$"))
         .description(Some("An absolute https URL whose host is neither a private address nor localhost."))
         .examples(["https://my-server.com/webhook"]);
     /// A time, or a date that stands for all of it.
