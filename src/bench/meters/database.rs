@@ -81,7 +81,7 @@ impl DatabaseMeter {
     }
 
     async fn statements(&mut self) -> anyhow::Result<HashMap<i64, Statement>> {
-        // The same text of several users is several rows.
+        // The same text of several users is several rows; what reads the statistics is ours.
         let rows = sqlx::query(
             "SELECT queryid, left(regexp_replace(min(query), '\\s+', ' ', 'g'), 200) AS text,
                     sum(calls)::bigint AS calls, sum(rows)::bigint AS rows,
@@ -89,6 +89,7 @@ impl DatabaseMeter {
                FROM pg_stat_statements
               WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
                 AND queryid IS NOT NULL
+                AND query NOT LIKE '%pg_stat_%'
               GROUP BY queryid",
         )
         .fetch_all(&mut self.connection)

@@ -17,8 +17,8 @@ use super::options::BenchOptions;
 use database::DatabaseMeter;
 use processes::{ProcessMeter, own_cpu_seconds};
 
-/// How long PostgreSQL's processes may keep to themselves what they counted.
-const COUNTED_AFTER: Duration = Duration::from_millis(1_200);
+/// How long PostgreSQL's processes may keep to themselves what they counted: ten seconds, once idle.
+const COUNTED_AFTER: Duration = Duration::from_millis(10_500);
 
 /// Everything that is read before and after a load.
 pub(crate) struct Meters {
@@ -47,10 +47,8 @@ impl Meters {
     /// Reads everything, right before a load.
     pub(crate) async fn before(&mut self) -> anyhow::Result<Reading> {
         let database = match &mut self.database {
-            Some(database) => {
-                sleep(COUNTED_AFTER).await;
-                Some(database.read().await?)
-            }
+            // What the setup or the load before left uncounted is little, or was waited for.
+            Some(database) => Some(database.read().await?),
             None => None,
         };
         Ok(self.reading(database))
@@ -60,7 +58,8 @@ impl Meters {
     pub(crate) async fn after(&mut self) -> anyhow::Result<Reading> {
         let mut reading = self.reading(None);
         if let Some(database) = &mut self.database {
-            // Everything is exact at once but for the commits, and those are worth the wait.
+            // Everything is exact at once but for the commits. Without the wait, those of the last second
+            // would be missing.
             let exact = database.read().await?;
             sleep(COUNTED_AFTER).await;
             let commits = database.read().await?.commits;

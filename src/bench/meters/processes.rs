@@ -117,15 +117,16 @@ fn look(watched: &[WatchedProcess], peaks: &Mutex<Vec<u64>>) -> Vec<Usage> {
 /// A process and its descendants. CPU time of those that have ended is with whoever waited for them.
 fn usage(root: u32, stats: &HashMap<u32, Stat>) -> Usage {
     let mut usage = Usage::default();
-    let mut shared_most = 0;
+    let mut shared = Memory::default();
     for id in family(root, stats) {
         usage.cpu_seconds += stats.get(&id).map_or(0.0, Stat::cpu_seconds);
         let memory = fs::read_to_string(format!("/proc/{id}/status")).map(|text| Memory::parse(&text));
-        let Memory { resident, shared } = memory.unwrap_or_default();
-        usage.resident_bytes += resident.saturating_sub(shared);
-        shared_most = shared_most.max(shared);
+        let memory = memory.unwrap_or_default();
+        usage.resident_bytes += memory.own;
+        shared.files = shared.files.max(memory.files);
+        shared.segments = shared.segments.max(memory.segments);
     }
-    usage.resident_bytes += shared_most;
+    usage.resident_bytes += shared.files + shared.segments;
     usage
 }
 
@@ -175,8 +176,11 @@ impl Stat {
 /// What `/proc/ID/status` says, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Memory {
-    resident: u64,
-    shared: u64,
+    own: u64,
+    /// Programs and libraries, which processes of one kind have in common.
+    files: u64,
+    /// Shared memory.
+    segments: u64,
 }
 
 impl Memory {
@@ -186,7 +190,7 @@ impl Memory {
             line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
         };
         let bytes = |name| kib(name).unwrap_or(0) * 1024;
-        Self { resident: bytes("VmRSS:"), shared: bytes("RssShmem:") }
+        Self { own: bytes("RssAnon:"), files: bytes("RssFile:"), segments: bytes("RssShmem:") }
     }
 }
 
@@ -209,8 +213,9 @@ mod tests {
         let text = "42 (a ) name) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 1 20 0 9 0 5 1 1";
         assert_eq!(Stat::parse(text), Some(Stat { parent: 7, ticks: 124 }));
         assert_eq!(Stat::parse("42 (cut"), None);
-        let text = "Name:\ta\nVmRSS:\t   2048 kB\nRssAnon:\t 1000 kB\nRssShmem:\t    1024 kB\n";
-        assert_eq!(Memory::parse(text), Memory { resident: 2 << 20, shared: 1 << 20 });
+        let text = "Name:\ta\nRssAnon:\t   2048 kB\nRssFile:\t 1 kB\nRssShmem:\t    1024 kB\n";
+        let memory = Memory { own: 2 << 20, files: 1 << 10, segments: 1 << 20 };
+        assert_eq!(Memory::parse(text), memory);
     }
 
     #[test]
