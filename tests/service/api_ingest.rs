@@ -95,8 +95,9 @@ async fn a_payload_is_one_json_object_within_the_limit() {
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
     setting.ingest(&deep).await.expect(400);
     let largest = format!("{{\"a\":\"{}\"}}", "x".repeat(PAYLOAD_BYTES_MAX - 8));
-    setting.ingest(&largest).await.expect(202);
+    let accepted = setting.ingest(&largest).await.expect(202);
     setting.ingest(&format!("{largest} ")).await.expect(413);
+    until_status(&setting.owner, &accepted.text_of("eventId"), "Pending").await;
     assert_eq!(setting.owner.get("/api/v1/events").await.expect(200).body["total"], 1);
 }
 
