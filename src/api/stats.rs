@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::authentication::Caller;
 use super::problem::{FieldErrors, Problem};
-use super::query::{self, Query, one_of};
+use super::query::{self, Query};
+use super::schemas::DateOrTime;
 use super::time::{Bound, Timestamp};
 use crate::clock;
 
@@ -97,9 +98,9 @@ pub(super) struct CountsView {
 /// by day.
 #[utoipa::path(get, path = "/api/v1/stats", tag = "Stats",
     params(
-        ("From" = Option<String>, Query,
+        ("From" = Option<DateOrTime>, Query,
             description = "From the hour or day of this time, ISO 8601; 24 hours or 30 days before the end if absent."),
-        ("To" = Option<String>, Query,
+        ("To" = Option<DateOrTime>, Query,
             description = "Before this time, ISO 8601; a date alone includes that day. Now if absent."),
         ("Interval" = Option<IntervalName>, Query, description = "hour, unless something else is said."),
         ("DestinationId" = Option<Uuid>, Query, description = "Only this destination."),
@@ -111,7 +112,11 @@ pub(super) async fn get(
     mut query: Query,
 ) -> Result<Json<StatsView>, Problem> {
     let interval = query
-        .optional("Interval", one_of(&[(Interval::Hour, "hour", 0), (Interval::Day, "day", 1)]))
+        .optional("Interval", |text| match text {
+            "hour" => Ok(Interval::Hour),
+            "day" => Ok(Interval::Day),
+            _ => Err("must be hour or day".into()),
+        })
         .unwrap_or(Interval::Hour);
     let from = query.optional("From", query::moment(Bound::From));
     let to = query.optional("To", query::moment(Bound::To));
