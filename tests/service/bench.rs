@@ -163,10 +163,9 @@ async fn what_the_database_did_is_divided_among_the_events() {
     let line = format!("sustained --count 100 --connections 4 --database-url {}", database.url());
     let report = run(&base, &line).await.remove(0);
     let cost = report.phases[0].cost.database.as_ref().expect("what the database did");
-    // Other tests may write to the same server; and a backend counts its commits in the server's
-    // statistics up to ten seconds late, so how many there were is not asserted here.
+    // Other tests may write to the same server. Only what the server knows at once is asserted: it counts
+    // commits late, and a server whose data is disposable writes its WAL when it likes.
     assert!(cost.writes_per_event >= 1.0, "{cost:?}");
-    assert!(cost.wal_bytes_per_event > 0.0, "{cost:?}");
     assert!(bench::markdown(&[report]).contains("| Commits per event delivered; WAL bytes | "));
     database.discard().await;
 }
