@@ -36,6 +36,9 @@ const LIFETIME_MAX: Duration = Duration::from_secs(1_800);
 const SESSION: &str = "SET statement_timeout = '60s';
 SET idle_in_transaction_session_timeout = '60s'";
 
+/// The advisory lock of whoever changes the schema: "hookmigr" in ASCII.
+const MIGRATION_LOCK: i64 = 0x686f_6f6b_6d69_6772;
+
 /// Codes of PostgreSQL's errors, from the appendix of its manual.
 const INVALID_AUTHORIZATION: &str = "28000";
 const INVALID_PASSWORD: &str = "28P01";
@@ -87,6 +90,12 @@ pub enum DatabaseFailure {
     /// The schema is not what this program made of it.
     #[error("the database schema cannot be brought up to date")]
     Schema(#[source] MigrateError),
+    /// The schema is older than this program.
+    #[error("the database schema lacks {missing} migrations: run `hooksentry migrate` first")]
+    SchemaOld {
+        /// How many migrations are missing.
+        missing: usize,
+    },
     /// The schema is behind and this user may not change it.
     #[error(
         "the database schema lacks {missing} migrations and this user may not change it: run `hooksentry \
@@ -142,22 +151,52 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<usize, DatabaseFai
     if missing == 0 {
         return Ok(0);
     }
-    // While versions change, an older program may start on a newer schema.
-    let migrations =
-        Migrator { migrations: MIGRATIONS.migrations.clone(), ignore_missing: true, ..Migrator::DEFAULT };
+    // While versions change, an older program may start on a newer schema. The lock is ours.
+    let migrations = Migrator {
+        migrations: MIGRATIONS.migrations.clone(),
+        ignore_missing: true,
+        locking: false,
+        ..Migrator::DEFAULT
+    };
+    lock_migrations(connection).await?;
     let ran = migrations.run_direct(connection).await.map_err(DatabaseFailure::from);
-    if ran.is_err() {
-        // A run that fails keeps the lock, and would keep it as long as the connection lives.
-        let _ = connection.unlock().await;
-    }
+    let unlocked = unlock_migrations(connection).await;
     match ran {
-        Ok(()) => Ok(missing),
+        Ok(()) => Ok(unlocked.map(|()| missing)?),
         Err(DatabaseFailure::Query(source) | DatabaseFailure::Migration { source, .. })
             if has_code(&source, INSUFFICIENT_PRIVILEGE) =>
         {
             Err(DatabaseFailure::SchemaBehind { missing, source })
         }
         Err(failure) => Err(failure),
+    }
+}
+
+/// Waits until nobody else changes the schema. Asks again and again: a statement that waits for the lock
+/// would have a snapshot meanwhile, and whoever holds the lock and builds an index concurrently would wait
+/// for that snapshot to end.
+async fn lock_migrations(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    while !sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "locked!""#, MIGRATION_LOCK)
+        .fetch_one(&mut *connection)
+        .await?
+    {
+        sleep(PAUSE_FIRST).await;
+    }
+    Ok(())
+}
+
+async fn unlock_migrations(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT pg_advisory_unlock($1) AS "unlocked!""#, MIGRATION_LOCK)
+        .fetch_one(connection)
+        .await
+        .map(drop)
+}
+
+/// Refuses a schema that is older than this program. Changes nothing.
+pub async fn require_current(connection: &mut PgConnection) -> Result<(), DatabaseFailure> {
+    match missing_migrations(connection).await? {
+        0 => Ok(()),
+        missing => Err(DatabaseFailure::SchemaOld { missing }),
     }
 }
 

@@ -5,11 +5,14 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hooksentry::commands::CommandLine;
+use hooksentry::commands::{CommandLine, CouldNotCompare};
 use hooksentry::config::{self, NotUnderstood};
 
 /// The exit code of a command line that was not understood, as shells have it.
 const USAGE: u8 = 2;
+
+/// The exit code of a comparison that was not made, as `diff` has it: a difference would be a failure.
+const NO_ANSWER: u8 = 2;
 
 /// How long work on blocking threads may take to end. What is left then, a password being hashed, is
 /// nobody's any more.
@@ -29,7 +32,13 @@ fn main() -> ExitCode {
         Err(error) => {
             complain(&format_args!("{error:#}"));
             // Some settings can only be judged by a command, against one another.
-            if error.is::<config::SettingProblem>() { USAGE.into() } else { ExitCode::FAILURE }
+            if error.is::<config::SettingProblem>() {
+                USAGE.into()
+            } else if error.is::<CouldNotCompare>() {
+                NO_ANSWER.into()
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -22,10 +22,12 @@ use crate::config::{Needed, Role, Roles, Settings};
 use crate::dispatcher::{Dispatcher, DispatcherSettings};
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{AcceptBatch, EventStore, OutcomeBatch, TicketBatch, Wakeups};
+use crate::fair_share::Weights;
 use crate::health::Health;
 use crate::http_server;
 use crate::lifecycle::{Ending, Lifecycle};
 use crate::live::Live;
+use crate::open_files;
 use crate::projector::{Projected, Projector};
 use crate::queue::JobQueue;
 use crate::secrets::passwords::Passwords;
@@ -35,9 +37,9 @@ use crate::telemetry::Telemetry;
 use crate::worker::outbound_client::{OutboundClient, OutboundSettings};
 use crate::worker::{Worker, WorkerSettings};
 
-/// Commits at once of each kind of hot append. With one, the next batch waits for the disk; with many,
-/// batches are small and each pays for a commit of its own.
-const COMMITS_MAX: usize = 2;
+/// Commits at once of each kind of hot append. With more, batches are smaller and each pays for a commit of
+/// its own: measured, two commit a third more often and deliver no more.
+const COMMITS_MAX: usize = 1;
 
 /// How long closing the connections to PostgreSQL may take.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
@@ -88,11 +90,13 @@ impl Service {
             tickets: GroupCommit::start(
                 TicketBatch::new(pool.clone(), wakeups.clone()),
                 COMMITS_MAX,
+                Weights::default(),
                 supporting,
             ),
             outcomes: GroupCommit::start(
                 OutcomeBatch::new(pool.clone(), wakeups.clone()),
                 COMMITS_MAX,
+                Weights::default(),
                 supporting,
             ),
             pool,
@@ -102,7 +106,7 @@ impl Service {
         };
         ground.keep_up(&lifecycle);
         let projected = match roles.has(Role::Projector) {
-            true => ground.start_projector(&lifecycle),
+            true => ground.start_projector(settings, &lifecycle),
             false => Projected::elsewhere(ground.pool.clone()),
         };
         if roles.has(Role::Dispatcher) {
@@ -164,8 +168,10 @@ impl Ground {
     }
 
     /// The read models serve the API: they go on until nobody asks any more.
-    fn start_projector(&self, lifecycle: &Lifecycle) -> Projected {
-        let projector = Projector::new(self.pool.clone(), self.store.wakeups().clone());
+    fn start_projector(&self, settings: &Settings, lifecycle: &Lifecycle) -> Projected {
+        let projector = Projector::new(self.pool.clone(), self.store.wakeups().clone())
+            .sharing(self.store.recent().clone())
+            .with_retention_every(settings.retention.every);
         let projected = projector.projected();
         let stop = lifecycle.drained();
         lifecycle.spawn_supporting("the projector", async {
@@ -185,6 +191,7 @@ impl Ground {
                 vanished_after: settings.delivery.timeout + settings.delivery.vanished_margin,
                 republish_after: settings.delivery.republish_after,
                 backoff: settings.retries.backoff(),
+                weights: settings.delivery.tenant_weights.clone(),
             },
             lifecycle.working().clone(),
         );
@@ -204,6 +211,7 @@ impl Ground {
             extra_roots: Vec::new(),
         })
         .context("no requests can be made to destinations")?;
+        let concurrency = open_files::attempts_at_once(settings.delivery.worker_concurrency);
         let worker = Worker::new(
             self.pool.clone(),
             self.vault.clone().context("the worker needs a vault")?,
@@ -213,7 +221,8 @@ impl Ground {
             self.queue()?,
             WorkerSettings {
                 name: worker_name(),
-                concurrency: settings.delivery.worker_concurrency,
+                concurrency,
+                payload_bytes: settings.delivery.worker_payload_bytes,
                 prefetch: settings.prefetch(),
                 backoff: settings.retries.backoff(),
                 insecure: settings.delivery.insecure(),
@@ -237,7 +246,12 @@ impl Ground {
         let acceptances = AcceptBatch::new(self.pool.clone(), self.store.wakeups().clone());
         Ok(api::router(api::Handles {
             store: self.store.clone(),
-            acceptances: GroupCommit::start(acceptances, COMMITS_MAX, lifecycle.supporting()),
+            acceptances: GroupCommit::start(
+                acceptances,
+                COMMITS_MAX,
+                settings.delivery.tenant_weights.clone(),
+                lifecycle.supporting(),
+            ),
             outcomes: self.outcomes.clone(),
             live: self.start_live(&projected, lifecycle),
             projected,

@@ -74,7 +74,8 @@ impl Outcome {
     }
 
     /// Whether it uses up one of the tenant's `maxTrys` and counts for the breaker. A worker that
-    /// vanished says nothing about the destination.
+    /// vanished says nothing about the destination; that too many of them use up attempts after all is the
+    /// webhook event's own rule.
     #[must_use]
     pub fn counts_as_failure(self) -> bool {
         !matches!(self, Self::Succeeded | Self::Unknown)

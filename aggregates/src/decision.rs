@@ -3,7 +3,7 @@
 use cqrs_es::{Aggregate, DomainEvent};
 
 /// An aggregate whose decisions are a plain function of its state and a command.
-pub trait Decide: Aggregate {
+pub trait Decide: Aggregate<Event: Facts> {
     /// What follows from `command`: facts to append (none when it changes nothing), or the refusal
     /// that says why not. Repeating a command is normal; each command's documentation says whether
     /// the repeat is ignored or refused.
@@ -11,9 +11,18 @@ pub trait Decide: Aggregate {
 }
 
 /// The facts of one aggregate, as they are stored.
-pub trait Facts: DomainEvent {
+pub trait Facts: DomainEvent + 'static {
     /// The names of every fact of this aggregate. They are stored and shown to auditors.
     const NAMES: &'static [&'static str];
+
+    /// The version in which a fact of this name is written; `None`: there is no such fact.
+    fn version_of(name: &str) -> Option<u32>;
+
+    /// That version as it is stored beside the fact.
+    #[must_use]
+    fn stored_version(name: &str) -> String {
+        crate::upcasting::written(Self::version_of(name).unwrap_or(1))
+    }
 }
 
 /// Writes the three-line adapter from [`Decide`] to [`cqrs_es::Aggregate`].
@@ -45,21 +54,30 @@ macro_rules! aggregate {
     };
 }
 
-/// Names the facts of an aggregate and the version of their stored form.
+/// Names the facts of an aggregate, and the version of their stored form where it is not the first.
 macro_rules! stored_facts {
-    ($fact:ident { $($name:ident),+ $(,)? }) => {
+    ($fact:ident { $($name:ident $(: $version:literal)?),+ $(,)? }) => {
         impl cqrs_es::DomainEvent for $fact {
             fn event_type(&self) -> String {
                 match self { $(Self::$name { .. } => stringify!($name),)+ }.to_owned()
             }
 
             fn event_version(&self) -> String {
-                "1.0".to_owned()
+                $crate::upcasting::written(match self { $(Self::$name { .. } => stored_facts!(@ $($version)?),)+ })
             }
         }
 
         impl $crate::Facts for $fact {
             const NAMES: &'static [&'static str] = &[$(stringify!($name)),+];
+
+            fn version_of(name: &str) -> Option<u32> {
+                match name {
+                    $(stringify!($name) => Some(stored_facts!(@ $($version)?)),)+
+                    _ => None,
+                }
+            }
         }
     };
+    (@) => { 1 };
+    (@ $version:literal) => { $version };
 }

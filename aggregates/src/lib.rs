@@ -20,7 +20,7 @@
 //! | [`WebhookEvent`](webhook_event::WebhookEvent) | one accepted webhook and every attempt to deliver it | `webhook_event.rs` |
 //! | [`Destination`](destination::Destination) | one URL, its limit, its credentials and its breaker | `destination.rs` |
 //! | [`Sender`](sender::Sender) | one source of a destination, with its mapping | `sender.rs` |
-//! | [`Tenant`](tenant::Tenant) | one account: name, owners, resilience, signing secret | `tenant.rs` |
+//! | [`Tenant`](tenant::Tenant) | one account: name, owners, resilience, retention, signing secret | `tenant.rs` |
 //! | [`User`](user::User) | one person of a tenant | `user.rs` |
 //! | [`Session`](session::Session) | one login and its refreshes | `session.rs` |
 //! | [`Invite`](invite::Invite) | one invitation to a tenant | `invite.rs` |
@@ -35,6 +35,7 @@ pub mod attempt_outcome;
 pub mod backoff;
 pub mod blocked_addresses;
 pub mod claim;
+pub mod configuration;
 pub mod destination;
 pub mod destination_url;
 pub mod email;
@@ -51,6 +52,7 @@ pub mod sender;
 pub mod session;
 pub mod tenant;
 pub mod text;
+pub mod upcasting;
 pub mod user;
 pub mod webhook_event;
 

@@ -1,5 +1,5 @@
-//! A tenant is one account: its name, its owners, how stubbornly it retries, and the secret that signs
-//! its webhooks. It is registered once and never deleted.
+//! A tenant is one account: its name, its owners, how stubbornly it retries, how long it keeps what was
+//! delivered, and the secret that signs its webhooks. It is registered once and never deleted.
 //!
 //! The owners are kept here, and not only with the users, because "a tenant always has an owner" is a
 //! rule over several users: two owners who dismiss each other at the same moment meet in this stream.
@@ -18,6 +18,9 @@ pub const MAX_TRYS_DEFAULT: u32 = 10;
 /// Seconds a breaker stays open, unless the tenant says otherwise.
 pub const CIRCUIT_BREAKER_TIMER_SECONDS_DEFAULT: u32 = 300;
 
+/// The longest time that what has ended can be kept, short of for ever: a hundred years.
+pub const RETENTION_DAYS_MAX: u32 = 36_500;
+
 /// The life of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tenant {
@@ -35,6 +38,8 @@ pub struct Account {
     pub name: String,
     /// How it retries.
     pub resilience: Resilience,
+    /// How long it keeps what has ended.
+    pub retention: Retention,
     /// Its owners who may log in; never empty. An owner who is given another role, deactivated or
     /// deleted is dismissed in the same append, and appointed anew with the role or the activation.
     pub owners: BTreeSet<UserId>,
@@ -55,6 +60,25 @@ pub struct Resilience {
 impl Default for Resilience {
     fn default() -> Self {
         Self { max_trys: MAX_TRYS_DEFAULT, circuit_breaker_timer: CIRCUIT_BREAKER_TIMER_SECONDS_DEFAULT }
+    }
+}
+
+/// How long webhook events that have ended are kept, counted from their acceptance. An event that ends
+/// later goes when it ends; one that is still on its way never does. The log keeps every fact for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// Days after which payloads are erased; `None`: never.
+    pub payload_days: Option<u32>,
+    /// Days after which events leave the lists, and their payloads with them; `None`: never.
+    pub event_days: Option<u32>,
+}
+
+impl Retention {
+    /// Days after which payloads are erased: at the latest when their events leave the lists.
+    #[must_use]
+    pub fn payload_days_at_most(self) -> Option<u32> {
+        self.payload_days.into_iter().chain(self.event_days).min()
     }
 }
 
@@ -79,6 +103,8 @@ pub enum TenantCommand {
         owner: UserId,
         /// How it retries.
         resilience: Resilience,
+        /// How long it keeps what has ended.
+        retention: Retention,
         /// The secret that signs its webhooks.
         webhook_secret: WebhookSecret,
         /// Now.
@@ -95,6 +121,13 @@ pub enum TenantCommand {
     ChangeResilience {
         /// The new values.
         resilience: Resilience,
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Change how long it keeps what has ended. To what it is: ignored.
+    ChangeRetention {
+        /// The new values.
+        retention: Retention,
         /// Now.
         at: DateTime<Utc>,
     },
@@ -135,6 +168,8 @@ pub enum TenantFact {
         owner: UserId,
         /// How it retries.
         resilience: Resilience,
+        /// How long it keeps what has ended.
+        retention: Retention,
         /// The secret that signs its webhooks.
         webhook_secret: WebhookSecret,
         /// When.
@@ -151,6 +186,13 @@ pub enum TenantFact {
     ResilienceChanged {
         /// The new values.
         resilience: Resilience,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// It keeps what has ended for another time. What was erased or removed before does not come back.
+    RetentionChanged {
+        /// The new values.
+        retention: Retention,
         /// When.
         at: DateTime<Utc>,
     },
@@ -180,9 +222,10 @@ pub enum TenantFact {
 }
 
 stored_facts!(TenantFact {
-    TenantRegistered,
+    TenantRegistered: 2,
     TenantRenamed,
     ResilienceChanged,
+    RetentionChanged,
     WebhookSecretRegenerated,
     OwnerAppointed,
     OwnerDismissed,
@@ -208,11 +251,12 @@ impl Decide for Tenant {
     fn decide(&self, command: TenantCommand) -> Result<Vec<TenantFact>, TenantRefusal> {
         use TenantCommand as Command;
         let account = match (self, command) {
-            (Self::Unknown, Command::Register { name, owner, resilience, webhook_secret, at }) => {
+            (Self::Unknown, Command::Register { name, owner, resilience, retention, webhook_secret, at }) => {
                 return Ok(vec![TenantFact::TenantRegistered {
                     name,
                     owner,
                     resilience,
+                    retention,
                     webhook_secret,
                     at,
                 }]);
@@ -229,6 +273,12 @@ impl Decide for Tenant {
             }
             (_, Command::ChangeResilience { resilience, at }) => {
                 vec![TenantFact::ResilienceChanged { resilience, at }]
+            }
+            (account, Command::ChangeRetention { retention, .. }) if retention == account.retention => {
+                vec![]
+            }
+            (_, Command::ChangeRetention { retention, at }) => {
+                vec![TenantFact::RetentionChanged { retention, at }]
             }
             (_, Command::RegenerateWebhookSecret { webhook_secret, previous_signs_until, at }) => {
                 vec![TenantFact::WebhookSecretRegenerated { webhook_secret, previous_signs_until, at }]
@@ -249,10 +299,11 @@ impl Decide for Tenant {
 impl Tenant {
     fn fold(&mut self, fact: TenantFact) {
         match (&mut *self, fact) {
-            (_, TenantFact::TenantRegistered { name, owner, resilience, webhook_secret, .. }) => {
+            (_, TenantFact::TenantRegistered { name, owner, resilience, retention, webhook_secret, .. }) => {
                 *self = Self::Registered(Account {
                     name,
                     resilience,
+                    retention,
                     owners: BTreeSet::from([owner]),
                     webhook_secret,
                 });
@@ -269,6 +320,7 @@ impl Account {
             TenantFact::TenantRegistered { .. } => {}
             TenantFact::TenantRenamed { name, .. } => self.name = name,
             TenantFact::ResilienceChanged { resilience, .. } => self.resilience = resilience,
+            TenantFact::RetentionChanged { retention, .. } => self.retention = retention,
             TenantFact::WebhookSecretRegenerated { webhook_secret, .. } => {
                 self.webhook_secret = webhook_secret;
             }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::Decide;
-use crate::attempt_outcome::{AttemptReport, RetryAfter};
+use crate::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
 use crate::backoff::Backoff;
 use crate::ids::{DestinationId, SenderId, TenantId, UserId};
 
@@ -44,7 +44,16 @@ pub struct Delivery {
     pub attempts: u32,
     /// Failed attempts since it was accepted or replayed.
     pub failed_attempts: u32,
+    /// How many of its last attempts have an unknown outcome, one after the other.
+    pub unknown_in_a_row: u32,
 }
+
+/// Attempts in a row whose outcome may be unknown before each further one uses up an attempt.
+///
+/// A worker that vanished says nothing about the event, unless the event is what takes its workers down: then
+/// it must come to an end as well. Lower, and events end that only were there when workers were restarted;
+/// higher, and a poisonous event takes down as many more workers.
+pub const UNKNOWN_IN_A_ROW_FREE: u32 = 4;
 
 /// The payload as the log knows it: its bytes live beside the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +180,10 @@ pub enum WebhookEventFact {
         attempt: u32,
         /// Failed attempts since it was accepted or replayed, this one included.
         failed_attempts: u32,
+        /// How many of the last attempts have an unknown outcome, this one included; facts from before this
+        /// was counted have none.
+        #[serde(default, skip_serializing_if = "is_none")]
+        unknown_in_a_row: u32,
         /// What came of it.
         report: AttemptReport,
         /// When it was over.
@@ -258,7 +271,7 @@ pub enum WebhookEventRefusal {
     #[error("only an event in CriticalFailure can be replayed")]
     NotGivenUp,
     /// There is nothing left to deliver.
-    #[error("the payload of the event was erased")]
+    #[error("the payload of the event is gone: it was erased, or kept as long as its tenant keeps payloads")]
     PayloadIsErased,
 }
 
@@ -320,6 +333,11 @@ impl Decide for WebhookEvent {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it asks about by reference")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Delivery {
     fn record(
         &self,
@@ -330,13 +348,19 @@ impl Delivery {
         at: DateTime<Utc>,
     ) -> Vec<WebhookEventFact> {
         let destination_id = self.destination_id;
-        let failed_attempts = self.failed_attempts + u32::from(report.outcome.counts_as_failure());
+        let unknown_in_a_row = match report.outcome {
+            Outcome::Unknown => self.unknown_in_a_row + 1,
+            _ => 0,
+        };
+        let uses_up = report.outcome.counts_as_failure() || unknown_in_a_row > UNKNOWN_IN_A_ROW_FREE;
+        let failed_attempts = self.failed_attempts + u32::from(uses_up);
         let succeeded = report.outcome.is_success();
         let wished = report.retry_after.map(|wish| RetryAfter::time(wish, at));
         let attempted = WebhookEventFact::DeliveryAttempted {
             destination_id,
             attempt: self.attempts,
             failed_attempts,
+            unknown_in_a_row,
             report,
             at,
         };
@@ -345,7 +369,10 @@ impl Delivery {
         } else if failed_attempts >= max_trys {
             Some(WebhookEventFact::CriticalFailure { destination_id, failed_attempts, at })
         } else {
-            let retry_at = backoff.retry_at(at, failed_attempts.max(1), chance, wished);
+            // Unknown outcomes wait longer each time too, so that an event which takes its workers down is
+            // soon alone with them.
+            let failures = failed_attempts.max(self.failed_attempts + unknown_in_a_row).max(1);
+            let retry_at = backoff.retry_at(at, failures, chance, wished);
             Some(WebhookEventFact::RetryScheduled { destination_id, failed_attempts, retry_at, at })
         };
         std::iter::once(attempted).chain(consequence).collect()
@@ -361,19 +388,20 @@ impl WebhookEvent {
                 destination_id: acceptance.destination_id,
                 attempts: 0,
                 failed_attempts: 0,
+                unknown_in_a_row: 0,
             }),
             (None, _) => Self::Unknown,
             (Some(delivery), Fact::DeliveryStarted { attempt, .. }) => {
                 Self::Delivering(Delivery { attempts: attempt, ..delivery })
             }
-            (Some(delivery), Fact::DeliveryAttempted { failed_attempts, report, .. }) => {
-                let delivery = Delivery { failed_attempts, ..delivery };
+            (Some(delivery), Fact::DeliveryAttempted { failed_attempts, unknown_in_a_row, report, .. }) => {
+                let delivery = Delivery { failed_attempts, unknown_in_a_row, ..delivery };
                 if report.outcome.is_success() { Self::Succeeded(delivery) } else { Self::Waiting(delivery) }
             }
             (Some(delivery), Fact::RetryScheduled { .. }) => Self::Waiting(delivery),
             (Some(delivery), Fact::CriticalFailure { .. }) => Self::CriticalFailure(delivery),
             (Some(delivery), Fact::Replayed { .. }) => {
-                Self::Waiting(Delivery { failed_attempts: 0, ..delivery })
+                Self::Waiting(Delivery { failed_attempts: 0, unknown_in_a_row: 0, ..delivery })
             }
             (Some(delivery), Fact::Cancelled { .. }) => Self::Cancelled(delivery),
             (Some(delivery), Fact::PayloadErased { .. }) => Self::Erased(delivery),

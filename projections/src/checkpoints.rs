@@ -3,6 +3,10 @@
 //! A reader moves its checkpoint in the transaction that writes what it read. Each new owner of a reader
 //! brings a higher epoch; a move carries the epoch its owner knows, and a stale one is refused. So an
 //! owner that was paused, and replaced meanwhile, cannot commit what it still had in hand.
+//!
+//! A checkpoint can be held: for a moment its owner may not move it, and whoever holds it puts other rows
+//! in the place of the reader's rows, folded up to the same place of the log. A hold is a time in the row
+//! and no lock, so nobody waits in an open transaction and a holder that dies is soon forgotten.
 
 use std::time::Duration;
 
@@ -20,7 +24,23 @@ pub struct Checkpoint {
     pub position: LogPosition,
     /// Why it stopped there, if it did.
     pub halted_because: Option<String>,
+    /// Whether it may not be moved for a moment.
+    pub held: bool,
 }
+
+/// A checkpoint that stands still for whoever holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The last fact that is in the reader's rows.
+    pub position: LogPosition,
+    /// Whether it had stopped there.
+    pub halted: bool,
+    epoch: i64,
+}
+
+/// How far a reader may be behind the foremost one, in facts, for anybody to wait for it: catching up takes
+/// longer than anybody waits. A read model that is new is as far behind as the log is long.
+pub const BEHIND_FACTS_MAX: i64 = 10_000;
 
 /// A checkpoint to move.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +73,9 @@ pub enum CheckpointFailure {
     /// Somebody with a higher epoch owns the reader. The transaction is to be rolled back.
     #[error("another process has taken over")]
     Fenced,
+    /// Somebody holds a checkpoint, for a moment. The transaction is to be rolled back.
+    #[error("the checkpoint is held")]
+    Held,
     /// The database did not do it.
     #[error("the checkpoint cannot be read or written")]
     Database(#[from] sqlx::Error),
@@ -63,6 +86,7 @@ struct Row {
     transaction_id: String,
     position: i64,
     halted_because: Option<String>,
+    held: bool,
 }
 
 impl From<Row> for Checkpoint {
@@ -75,6 +99,7 @@ impl From<Row> for Checkpoint {
                 position: row.position,
             },
             halted_because: row.halted_because,
+            held: row.held,
         }
     }
 }
@@ -110,7 +135,9 @@ pub async fn take_over_all(
             epoch = excluded.epoch,
             halted_because = NULL
         WHERE checkpoint.epoch <= excluded.epoch
-        RETURNING reader, transaction_id::text AS "transaction_id!", position, halted_because
+        RETURNING
+            reader, transaction_id::text AS "transaction_id!", position, halted_because,
+            coalesce(held_until > clock_timestamp(), false) AS "held!"
         "#,
         &names(readers.iter().copied()),
         stored_epoch(epoch),
@@ -132,7 +159,9 @@ pub async fn load(
     let rows = sqlx::query_as!(
         Row,
         r#"
-        SELECT reader, transaction_id::text AS "transaction_id!", position, halted_because
+        SELECT
+            reader, transaction_id::text AS "transaction_id!", position, halted_because,
+            coalesce(held_until > clock_timestamp(), false) AS "held!"
         FROM checkpoints
         WHERE reader = ANY($1)
         "#,
@@ -153,8 +182,36 @@ pub async fn advance(
     advance_all(connection, epoch, &[Move { reader, to, halted_because: None }]).await
 }
 
-/// Moves several checkpoints: all or, when one of them has another owner and the transaction is rolled
-/// back, none.
+/// Keeps checkpoints where they are until the transaction ends, for whoever writes rows and moves none.
+/// Refused while a new generation of the rows is about to take their place.
+#[tracing::instrument(name = "db.checkpoints.keep", level = "trace", skip_all, err(level = "debug"))]
+pub async fn keep(
+    connection: &mut PgConnection,
+    readers: &[&'static str],
+    epoch: u64,
+) -> Result<(), CheckpointFailure> {
+    let kept = sqlx::query_scalar!(
+        r#"
+        SELECT held_until > clock_timestamp() AS held
+        FROM checkpoints
+        WHERE reader = ANY($1)
+          AND epoch = $2
+        ORDER BY reader
+        FOR SHARE
+        "#,
+        &names(readers.iter().copied()),
+        stored_epoch(epoch),
+    )
+    .fetch_all(connection)
+    .await?;
+    if kept.len() != readers.len() {
+        return Err(CheckpointFailure::Fenced);
+    }
+    if kept.contains(&Some(true)) { Err(CheckpointFailure::Held) } else { Ok(()) }
+}
+
+/// Moves several checkpoints: all or, when one of them has another owner or is held and the transaction is
+/// rolled back, none.
 #[tracing::instrument(name = "db.checkpoints.advance", level = "trace", skip_all, err(level = "debug"))]
 pub async fn advance_all(
     connection: &mut PgConnection,
@@ -172,6 +229,7 @@ pub async fn advance_all(
             AS move (reader, transaction_id, position, halted_because)
         WHERE checkpoints.reader = move.reader
           AND checkpoints.epoch = $1
+          AND (checkpoints.held_until IS NULL OR checkpoints.held_until <= clock_timestamp())
         "#,
         stored_epoch(epoch),
         &names(moves.iter().map(|step| step.reader)),
@@ -179,13 +237,101 @@ pub async fn advance_all(
         &moves.iter().map(|step| step.to.position).collect::<Vec<_>>(),
         &moves.iter().map(|step| step.halted_because.clone()).collect::<Vec<_>>() as &[Option<String>],
     )
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if usize::try_from(moved) == Ok(moves.len()) {
+        return Ok(());
+    }
+    let owned = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "owned!" FROM checkpoints WHERE reader = ANY($1) AND epoch = $2"#,
+        &names(moves.iter().map(|step| step.reader)),
+        stored_epoch(epoch),
+    )
+    .fetch_one(connection)
+    .await?;
+    let all_owned = usize::try_from(owned) == Ok(moves.len());
+    Err(if all_owned { CheckpointFailure::Held } else { CheckpointFailure::Fenced })
+}
+
+/// Holds the checkpoint of `reader` where it is, until it is released, but not longer than `lasting`. Waits
+/// for a move that is being made.
+#[tracing::instrument(name = "db.checkpoints.hold", level = "debug", skip_all, err(level = "debug"))]
+pub async fn hold(
+    connection: &mut PgConnection,
+    reader: &'static str,
+    lasting: Duration,
+) -> Result<Held, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        INSERT INTO checkpoints AS checkpoint (reader, held_until)
+        VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+        ON CONFLICT (reader) DO UPDATE SET held_until = excluded.held_until
+        RETURNING
+            transaction_id::text AS "transaction_id!", position, epoch,
+            halted_because IS NOT NULL AS "halted!"
+        "#,
+        reader,
+        lasting.as_secs_f64(),
+    )
+    .fetch_one(connection)
+    .await?;
+    let position = LogPosition {
+        transaction_id: row.transaction_id.parse().unwrap_or_default(),
+        position: row.position,
+    };
+    Ok(Held { position, halted: row.halted, epoch: row.epoch })
+}
+
+/// Lets a checkpoint move again.
+#[tracing::instrument(name = "db.checkpoints.release", level = "debug", skip_all, err(level = "debug"))]
+pub async fn release(connection: &mut PgConnection, reader: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE checkpoints SET held_until = NULL WHERE reader = $1", reader)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Says that the rows of a held reader, which have just been replaced, show everything up to `to`, and lets
+/// the checkpoint move. Whatever halted the reader did not halt the new rows. Does nothing and answers
+/// `false` when the checkpoint is not as it was held any more.
+#[tracing::instrument(name = "db.checkpoints.replace", level = "debug", skip_all, err(level = "debug"))]
+pub async fn replace(
+    connection: &mut PgConnection,
+    reader: &'static str,
+    held: &Held,
+    to: LogPosition,
+) -> Result<bool, sqlx::Error> {
+    let replaced = sqlx::query!(
+        r#"
+        UPDATE checkpoints
+        SET transaction_id = $5::text::xid8,
+            position = $6,
+            halted_because = NULL,
+            held_until = NULL,
+            moved_at = now()
+        WHERE reader = $1
+          AND transaction_id = $2::text::xid8
+          AND position = $3
+          AND epoch = $4
+          AND (halted_because IS NOT NULL) = $7
+        "#,
+        reader,
+        held.position.transaction_id.to_string(),
+        held.position.position,
+        held.epoch,
+        to.transaction_id.to_string(),
+        to.position,
+        held.halted,
+    )
     .execute(connection)
     .await?
     .rows_affected();
-    if usize::try_from(moved) == Ok(moves.len()) { Ok(()) } else { Err(CheckpointFailure::Fenced) }
+    Ok(replaced == 1)
 }
 
-/// Whether all of `readers`, but those that have halted, have folded the fact at `position`.
+/// Whether all of `readers` have folded the fact at `position`, but those that have halted and those that
+/// are more than [`BEHIND_FACTS_MAX`] behind the foremost.
 #[tracing::instrument(name = "db.checkpoints.have_reached", level = "trace", skip_all, err(level = "debug"))]
 pub async fn have_reached(
     connection: &mut PgConnection,
@@ -197,11 +343,16 @@ pub async fn have_reached(
         SELECT count(*) = cardinality($1::text[]) AS "reached!"
         FROM checkpoints
         WHERE reader = ANY($1)
-          AND (halted_because IS NOT NULL OR (transaction_id, position) >= ($2::text::xid8, $3))
+          AND (
+            halted_because IS NOT NULL
+            OR (transaction_id, position) >= ($2::text::xid8, $3)
+            OR position < (SELECT max(position) FROM checkpoints WHERE reader = ANY($1)) - $4
+          )
         "#,
         &names(readers.iter().copied()),
         position.transaction_id.to_string(),
         position.position,
+        BEHIND_FACTS_MAX,
     )
     .fetch_one(connection)
     .await

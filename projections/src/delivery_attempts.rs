@@ -19,8 +19,12 @@ use crate::columns::{known, version, without_nul};
 use crate::fold::{ApplyFailure, Misfit};
 use crate::logged_fact::LoggedFact;
 use crate::paging::{Direction, Listed, Page};
+use crate::retention::{self, uuids};
 use crate::tenant_scope::TenantScope;
-use crate::webhook_events::attempts;
+use crate::webhook_events::{self, attempts};
+
+/// Events whose attempts are looked at, and at most removed, in one statement.
+const EVENTS_LOOKED_AT_ONCE: i64 = 5_000;
 
 /// An attempt, as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,7 +184,10 @@ pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -
         let mut ends: Vec<(Key, Finished<'_>)> = finished.into_iter().collect();
         ends.sort_unstable_by_key(|(key, _)| *key);
         let filled_in = finish(connection, &ends).await?;
-        if let Some((_, end)) = ends.iter().find(|(key, _)| !filled_in.contains(key)) {
+        let orphans: Vec<_> = ends.iter().filter(|(key, _)| !filled_in.contains(key)).collect();
+        let streams = orphans.iter().map(|((event_id, _), _)| *event_id).collect();
+        let removed = webhook_events::removed(connection, streams).await?;
+        if let Some((_, end)) = orphans.iter().find(|((event_id, _), _)| !removed.contains(event_id)) {
             return Err(Misfit::of(end.logged, None).into());
         }
     }
@@ -326,6 +333,102 @@ async fn finish(
     .fetch_all(connection)
     .await?;
     Ok(found.into_iter().map(|row| (row.event_id, row.attempt)).collect())
+}
+
+/// Removes the attempts of events that leave the read models; says how many there were.
+#[tracing::instrument(name = "db.delivery_attempts.remove", level = "trace", skip_all, err(level = "debug"))]
+pub async fn remove(connection: &mut PgConnection, events: &[WebhookEventId]) -> Result<u64, sqlx::Error> {
+    let removed = sqlx::query!("DELETE FROM delivery_attempts WHERE event_id = ANY($1)", &uuids(events));
+    Ok(removed.execute(connection).await?.rows_affected())
+}
+
+/// Removes from the rows that `aside` sees the attempts of events that have left the rows that `live` sees.
+/// `aside` is at least as far in the log as `live` was when they left. Answers how many there were.
+pub(crate) async fn remove_returned(
+    aside: &mut PgConnection,
+    live: &mut PgConnection,
+) -> Result<u64, sqlx::Error> {
+    if retention::highest(live).await?.is_none() {
+        return Ok(0);
+    }
+    let (mut count, mut after) = (0, Uuid::nil());
+    loop {
+        let attempted = attempted_after(aside, after).await?;
+        let Some(last) = attempted.last() else { return Ok(count) };
+        after = *last;
+        let left: Vec<Uuid> = webhook_events::have_left(live, attempted).await?.into_iter().collect();
+        count += remove(aside, &retention::events(&left)).await?;
+    }
+}
+
+/// The next events that were attempted, by id.
+#[tracing::instrument(
+    name = "db.delivery_attempts.attempted_after",
+    level = "trace",
+    skip_all,
+    err(level = "debug")
+)]
+async fn attempted_after(connection: &mut PgConnection, after: Uuid) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT DISTINCT event_id FROM delivery_attempts WHERE event_id > $1 ORDER BY event_id LIMIT $2",
+        after,
+        EVENTS_LOOKED_AT_ONCE,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// The attempts that a stream shows, in their order, whether or not they are in the read model.
+pub fn of_stream(facts: &[LoggedFact]) -> Vec<DeliveryAttempt> {
+    let mut attempts: Vec<DeliveryAttempt> = vec![];
+    for logged in facts {
+        match &logged.fact {
+            Fact::WebhookEvent(WebhookEventFact::DeliveryStarted {
+                destination_id,
+                attempt,
+                worker,
+                destination_version,
+                tenant_version,
+                at,
+            }) => attempts.push(DeliveryAttempt {
+                event_id: logged.stream_id.into(),
+                attempt: *attempt,
+                tenant_id: logged.tenant_id,
+                destination_id: *destination_id,
+                worker: without_nul(worker),
+                destination_version: *destination_version,
+                tenant_version: *tenant_version,
+                started_at: *at,
+                end: None,
+            }),
+            Fact::WebhookEvent(WebhookEventFact::DeliveryAttempted { attempt, report, at, .. }) => {
+                // An attempt ends before the next one starts.
+                if let Some(last) = attempts.last_mut().filter(|last| last.attempt == *attempt) {
+                    last.end = Some(End::of(report, *at));
+                }
+            }
+            _ => {}
+        }
+    }
+    attempts
+}
+
+impl End {
+    fn of(report: &AttemptReport, finished_at: DateTime<Utc>) -> Self {
+        // As columns hold it.
+        let stored = |text: &Option<String>| text.as_deref().map(without_nul);
+        let headers = report.response_headers.iter();
+        Self {
+            finished_at,
+            outcome: report.outcome,
+            http_status: report.status,
+            duration_ms: report.duration_ms,
+            response_headers: headers.map(|(name, value)| (without_nul(name), without_nul(value))).collect(),
+            response_excerpt: stored(&report.response_excerpt),
+            address: stored(&report.address),
+            detail: stored(&report.detail),
+        }
+    }
 }
 
 /// The attempts of an event of the scope's tenant, in their order.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub use status::Status;
 
 use crate::columns::{auth_type, auth_type_number, count, stage, stage_number, version};
-use crate::fold::{self, ApplyFailure, StreamRow};
+use crate::fold::{self, ApplyFailure, NotFolded, StreamRow};
 use crate::logged_fact::LoggedFact;
 use crate::paging::{Direction, Listed, Page, sort_fields};
 use crate::tenant_scope::TenantScope;
@@ -188,6 +188,11 @@ impl TryFrom<Row> for Destination {
             version: version("version", row.version)?,
         })
     }
+}
+
+/// The destination that a stream shows: what [`get`] answered when the stream ended there.
+pub fn of_stream(facts: &[LoggedFact]) -> Result<Option<Destination>, NotFolded> {
+    fold::fold_stream::<Row, _>(facts)
 }
 
 pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {

@@ -40,6 +40,17 @@ pub struct Misfit {
     pub row_version: Option<i64>,
 }
 
+/// Why a stream does not show what it is about.
+#[derive(Debug, Error)]
+pub enum NotFolded {
+    /// A fact is missing.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+    /// A value means nothing.
+    #[error("what the stream shows cannot be read")]
+    Unreadable(#[from] sqlx::Error),
+}
+
 impl Misfit {
     pub(crate) fn of(logged: &LoggedFact, row_version: Option<i64>) -> Self {
         Self {
@@ -110,6 +121,16 @@ pub(crate) fn fold<R: StreamRow>(loaded: Vec<R>, facts: &[LoggedFact]) -> Result
         rows.into_values().filter(|folded| folded.changed).map(|folded| folded.row).collect();
     changed.sort_unstable_by_key(StreamRow::stream_id);
     Ok(changed)
+}
+
+/// What one stream shows; `None` when it has no facts.
+pub(crate) fn fold_stream<R, T>(facts: &[LoggedFact]) -> Result<Option<T>, NotFolded>
+where
+    R: StreamRow,
+    T: TryFrom<R, Error = sqlx::Error>,
+{
+    let folded = fold::<R>(vec![], facts)?.pop();
+    Ok(folded.map(T::try_from).transpose()?)
 }
 
 /// A fact's version, as columns hold it.

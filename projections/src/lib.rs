@@ -26,8 +26,9 @@ pub mod delivery_settings;
 pub mod logged_fact;
 pub mod paging;
 pub mod payloads;
+pub mod retention;
 
-pub use fold::{ApplyFailure, Misfit};
+pub use fold::{ApplyFailure, Misfit, NotFolded};
 pub use logged_fact::{LogPosition, LogRow, LoggedFact};
 pub use projection::Projection;
 pub use tenant_scope::TenantScope;

@@ -1,6 +1,6 @@
 //! A fact with its place in the log, as every reader of the log sees it.
 
-use aggregates::fact::{Fact, UnreadableFact};
+use aggregates::fact::{Fact, StoredFact, UnreadableFact};
 use aggregates::ids::TenantId;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -44,6 +44,10 @@ pub struct LogRow {
     pub aggregate_id: String,
     /// Its version within the stream.
     pub sequence: i64,
+    /// Its name.
+    pub event_type: String,
+    /// Version of the form in which it is stored.
+    pub event_version: String,
     /// The fact as JSON text.
     pub payload: String,
     /// Whose it is.
@@ -97,7 +101,13 @@ impl TryFrom<LogRow> for LoggedFact {
 
     fn try_from(row: LogRow) -> Result<Self, UnreadableRow> {
         let read = || -> Result<(Uuid, Fact), UnreadableRowCause> {
-            Ok((Uuid::parse_str(&row.aggregate_id)?, Fact::read(&row.aggregate_type, &row.payload)?))
+            let fact = Fact::read(StoredFact {
+                aggregate_type: &row.aggregate_type,
+                event_type: &row.event_type,
+                event_version: &row.event_version,
+                payload: &row.payload,
+            })?;
+            Ok((Uuid::parse_str(&row.aggregate_id)?, fact))
         };
         let position = row.log_position();
         match read() {

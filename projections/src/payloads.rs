@@ -1,11 +1,12 @@
 //! The bytes of webhook events. They are no read model: the append that accepts an event stores them,
-//! and they go when they expire or are erased. Here they are read.
+//! and they go when they expire or are erased. Here they are read and erased.
 
 use std::collections::HashMap;
 
 use aggregates::ids::WebhookEventId;
-use uuid::Uuid;
+use sqlx::PgConnection;
 
+use crate::retention::uuids;
 use crate::tenant_scope::TenantScope;
 
 /// What is delivered, as text, for each of `ids` whose payload is still there.
@@ -18,7 +19,7 @@ pub async fn delivered(
     let rows = sqlx::query!(
         "SELECT event_id, delivered FROM payloads WHERE tenant_id = $1 AND event_id = ANY($2)",
         tenant_id,
-        &ids.iter().map(|id| id.0).collect::<Vec<Uuid>>(),
+        &uuids(ids),
     )
     .fetch_all(scope.connection())
     .await?;
@@ -39,7 +40,7 @@ pub async fn sizes(
         WHERE tenant_id = $1 AND event_id = ANY($2)
         "#,
         tenant_id,
-        &ids.iter().map(|id| id.0).collect::<Vec<Uuid>>(),
+        &uuids(ids),
     )
     .fetch_all(scope.connection())
     .await?;
@@ -63,6 +64,40 @@ pub async fn received(scope: &mut TenantScope, id: WebhookEventId) -> Result<Opt
     .fetch_optional(scope.connection())
     .await?;
     Ok(bytes.map(text))
+}
+
+/// Whether a payload is still there.
+#[tracing::instrument(name = "db.payloads.is_there", level = "debug", skip_all, err(level = "debug"))]
+pub async fn is_there(connection: &mut PgConnection, id: WebhookEventId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM payloads WHERE event_id = $1) AS "is_there!""#, id.0,)
+        .fetch_one(connection)
+        .await
+}
+
+/// How many bytes are stored, for each of `ids` whose payload is still there.
+#[tracing::instrument(name = "db.payloads.stored", level = "trace", skip_all, err(level = "debug"))]
+pub async fn stored(
+    connection: &mut PgConnection,
+    ids: &[WebhookEventId],
+) -> Result<HashMap<WebhookEventId, u64>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT event_id, octet_length(delivered) + coalesce(octet_length(received), 0) AS "bytes!"
+        FROM payloads
+        WHERE event_id = ANY($1)
+        "#,
+        &uuids(ids),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.event_id.into(), u64::from(row.bytes.unsigned_abs()))).collect())
+}
+
+/// Erases payloads; says how many there were.
+#[tracing::instrument(name = "db.payloads.erase", level = "trace", skip_all, err(level = "debug"))]
+pub async fn erase(connection: &mut PgConnection, ids: &[WebhookEventId]) -> Result<u64, sqlx::Error> {
+    let erased = sqlx::query!("DELETE FROM payloads WHERE event_id = ANY($1)", &uuids(ids));
+    Ok(erased.execute(connection).await?.rows_affected())
 }
 
 /// Payloads are JSON, and JSON is UTF-8: nothing is lost here.

@@ -52,7 +52,7 @@ impl Projection {
         Self::DeliveryStatistics,
     ];
 
-    /// Its name, which is that of its table and of its checkpoint. It is stored: it never changes.
+    /// Its name, which is that of its checkpoint and of its first table. It is stored: it never changes.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -95,6 +95,36 @@ impl Projection {
         }
     }
 
+    /// The tables of its rows. They are its own: nothing else writes to them, and a new generation of them
+    /// takes their place all at once.
+    #[must_use]
+    pub fn tables(self) -> &'static [&'static str] {
+        match self {
+            Self::Tenants => &["tenants"],
+            Self::Users => &["users"],
+            Self::Sessions => &["sessions"],
+            Self::Invites => &["invites"],
+            Self::ApiKeys => &["api_keys"],
+            Self::Destinations => &["destinations"],
+            Self::Senders => &["senders"],
+            Self::IngestRoutes => &["ingest_routes"],
+            Self::WebhookEvents => &["webhook_events", "webhook_event_counts", "webhook_event_recounts"],
+            Self::DeliveryAttempts => &["delivery_attempts"],
+            Self::DeliveryStatistics => &["delivery_statistics"],
+        }
+    }
+
+    /// What else it reads while it folds. Nothing but the log, and how far retention has come, may be among
+    /// it: other read models may be elsewhere in the log, or be rebuilt.
+    #[must_use]
+    pub fn reads(self) -> &'static [&'static str] {
+        match self {
+            Self::WebhookEvents | Self::DeliveryAttempts => &["events", "retention_floors"],
+            Self::DeliveryStatistics => &["events"],
+            _ => &[],
+        }
+    }
+
     /// Folds `facts`, which follow one another in the log, into its rows. Facts folded before change
     /// nothing. What was written when it fails is to be rolled back.
     pub async fn apply(
@@ -114,6 +144,21 @@ impl Projection {
             Self::WebhookEvents => webhook_events::apply(connection, facts).await,
             Self::DeliveryAttempts => delivery_attempts::apply(connection, facts).await,
             Self::DeliveryStatistics => delivery_statistics::apply(connection, facts).await,
+        }
+    }
+
+    /// Removes from rows that were folded anew what retention has removed from the live ones. Each session
+    /// sees one of the two by the names of its tables. The new rows show at least what the live ones
+    /// showed when something was last removed. Answers how many rows there were.
+    pub async fn remove_returned(
+        self,
+        aside: &mut PgConnection,
+        live: &mut PgConnection,
+    ) -> Result<u64, sqlx::Error> {
+        match self {
+            Self::WebhookEvents => webhook_events::remove_returned(aside, live).await,
+            Self::DeliveryAttempts => delivery_attempts::remove_returned(aside, live).await,
+            _ => Ok(0),
         }
     }
 }

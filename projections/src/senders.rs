@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::fold::{self, ApplyFailure, StreamRow};
+use crate::fold::{self, ApplyFailure, NotFolded, StreamRow};
 use crate::logged_fact::LoggedFact;
 use crate::paging::{Direction, Listed, Page, sort_fields};
 use crate::tenant_scope::TenantScope;
@@ -29,6 +29,15 @@ pub struct Sender {
     pub created_at: DateTime<Utc>,
     /// When anything of it changed last.
     pub updated_at: DateTime<Utc>,
+}
+
+/// A sender, living or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// The sender.
+    pub sender: Sender,
+    /// When it was deleted, if it was.
+    pub deleted_at: Option<DateTime<Utc>>,
 }
 
 sort_fields! {
@@ -107,6 +116,28 @@ impl StreamRow for Row {
     fn version(&mut self) -> &mut i64 {
         &mut self.version
     }
+}
+
+impl TryFrom<Row> for Past {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        let sender = Sender {
+            id: row.id.into(),
+            destination_id: row.destination_id.into(),
+            tenant_id: row.tenant_id.into(),
+            label: row.label,
+            has_mapping: row.mapping.is_some(),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        };
+        Ok(Self { sender, deleted_at: row.deleted_at })
+    }
+}
+
+/// The sender that a stream shows, deleted ones included.
+pub fn of_stream(facts: &[LoggedFact]) -> Result<Option<Past>, NotFolded> {
+    fold::fold_stream::<Row, _>(facts)
 }
 
 pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {

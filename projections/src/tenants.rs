@@ -1,9 +1,9 @@
-//! Tenants: how they retry, and what signs their webhooks.
+//! Tenants: how they retry, how long they keep things, and what signs their webhooks.
 
 use aggregates::fact::Fact;
 use aggregates::ids::TenantId;
 use aggregates::sealed::{Fingerprint, Sealed};
-use aggregates::tenant::{Resilience, TenantFact, WebhookSecret};
+use aggregates::tenant::{Resilience, Retention, TenantFact, WebhookSecret};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -22,6 +22,8 @@ pub struct Tenant {
     pub name: String,
     /// How it retries.
     pub resilience: Resilience,
+    /// How long it keeps what has ended.
+    pub retention: Retention,
     /// What signs its webhooks.
     pub webhook_secret: WebhookSecret,
     /// When it was registered.
@@ -39,11 +41,22 @@ pub struct PreviousSecret {
     pub signs_until: DateTime<Utc>,
 }
 
+/// A tenant that does not keep everything for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgetful {
+    /// The tenant.
+    pub id: TenantId,
+    /// How long it keeps what has ended.
+    pub retention: Retention,
+}
+
 struct Row {
     id: Uuid,
     name: String,
     max_trys: i64,
     circuit_breaker_timer: i64,
+    payload_retention_days: Option<i64>,
+    event_retention_days: Option<i64>,
     secret_data_key: Uuid,
     secret_ciphertext: String,
     secret_fingerprint: String,
@@ -78,7 +91,8 @@ impl StreamRow for Row {
     }
 
     fn begin(logged: &LoggedFact, fact: &TenantFact) -> Option<Self> {
-        let TenantFact::TenantRegistered { name, resilience, webhook_secret, at, .. } = fact else {
+        let TenantFact::TenantRegistered { name, resilience, retention, webhook_secret, at, .. } = fact
+        else {
             return None;
         };
         Some(Self {
@@ -86,6 +100,8 @@ impl StreamRow for Row {
             name: name.clone(),
             max_trys: resilience.max_trys.into(),
             circuit_breaker_timer: resilience.circuit_breaker_timer.into(),
+            payload_retention_days: retention.payload_days.map(Into::into),
+            event_retention_days: retention.event_days.map(Into::into),
             secret_data_key: webhook_secret.sealed.data_key,
             secret_ciphertext: webhook_secret.sealed.ciphertext.clone(),
             secret_fingerprint: webhook_secret.fingerprint.0.clone(),
@@ -109,6 +125,11 @@ impl StreamRow for Row {
             TenantFact::ResilienceChanged { resilience, at } => {
                 self.max_trys = resilience.max_trys.into();
                 self.circuit_breaker_timer = resilience.circuit_breaker_timer.into();
+                self.updated_at = *at;
+            }
+            TenantFact::RetentionChanged { retention, at } => {
+                self.payload_retention_days = retention.payload_days.map(Into::into);
+                self.event_retention_days = retention.event_days.map(Into::into);
                 self.updated_at = *at;
             }
             TenantFact::WebhookSecretRegenerated { webhook_secret, previous_signs_until, at } => {
@@ -154,6 +175,14 @@ pub(crate) fn resilience(max_trys: i64, circuit_breaker_timer: i64) -> Result<Re
     })
 }
 
+/// Reads the columns of how long it keeps what has ended.
+fn retention(payload_days: Option<i64>, event_days: Option<i64>) -> Result<Retention, sqlx::Error> {
+    Ok(Retention {
+        payload_days: payload_days.map(|days| count("payload_retention_days", days)).transpose()?,
+        event_days: event_days.map(|days| count("event_retention_days", days)).transpose()?,
+    })
+}
+
 pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let ids = fold::streams_of::<Row>(facts);
     if ids.is_empty() {
@@ -169,7 +198,7 @@ async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Row>, s
         Row,
         r#"
         SELECT
-            id, name, max_trys, circuit_breaker_timer,
+            id, name, max_trys, circuit_breaker_timer, payload_retention_days, event_retention_days,
             secret_data_key, secret_ciphertext, secret_fingerprint,
             previous_secret_data_key, previous_secret_ciphertext, previous_secret_fingerprint,
             previous_signs_until, created_at, updated_at, version
@@ -187,22 +216,24 @@ async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::
     sqlx::query!(
         r#"
         INSERT INTO tenants (
-            id, name, max_trys, circuit_breaker_timer,
+            id, name, max_trys, circuit_breaker_timer, payload_retention_days, event_retention_days,
             secret_data_key, secret_ciphertext, secret_fingerprint,
             previous_secret_data_key, previous_secret_ciphertext, previous_secret_fingerprint,
             previous_signs_until, created_at, updated_at, version
         )
         SELECT *
         FROM unnest(
-            $1::uuid[], $2::text[], $3::bigint[], $4::bigint[],
-            $5::uuid[], $6::text[], $7::text[],
-            $8::uuid[], $9::text[], $10::text[],
-            $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::bigint[]
+            $1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+            $7::uuid[], $8::text[], $9::text[],
+            $10::uuid[], $11::text[], $12::text[],
+            $13::timestamptz[], $14::timestamptz[], $15::timestamptz[], $16::bigint[]
         )
         ON CONFLICT (id) DO UPDATE SET
             name = excluded.name,
             max_trys = excluded.max_trys,
             circuit_breaker_timer = excluded.circuit_breaker_timer,
+            payload_retention_days = excluded.payload_retention_days,
+            event_retention_days = excluded.event_retention_days,
             secret_data_key = excluded.secret_data_key,
             secret_ciphertext = excluded.secret_ciphertext,
             secret_fingerprint = excluded.secret_fingerprint,
@@ -218,6 +249,8 @@ async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::
         &rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.max_trys).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.circuit_breaker_timer).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.payload_retention_days).collect::<Vec<_>>() as &[Option<i64>],
+        &rows.iter().map(|row| row.event_retention_days).collect::<Vec<_>>() as &[Option<i64>],
         &rows.iter().map(|row| row.secret_data_key).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.secret_ciphertext.clone()).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.secret_fingerprint.clone()).collect::<Vec<_>>(),
@@ -244,6 +277,35 @@ pub async fn exists(connection: &mut PgConnection, id: TenantId) -> Result<bool,
         .await
 }
 
+/// The tenants that do not keep everything for ever, by id after `after`.
+#[tracing::instrument(name = "db.tenants.forgetful", level = "trace", skip_all, err(level = "debug"))]
+pub async fn forgetful(
+    connection: &mut PgConnection,
+    after: Option<TenantId>,
+    limit: i64,
+) -> Result<Vec<Forgetful>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "
+        SELECT id, payload_retention_days, event_retention_days
+        FROM tenants
+        WHERE (payload_retention_days IS NOT NULL OR event_retention_days IS NOT NULL)
+          AND ($1::uuid IS NULL OR id > $1)
+        ORDER BY id
+        LIMIT $2
+        ",
+        after.map(|id| id.0),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let retention = retention(row.payload_retention_days, row.event_retention_days)?;
+            Ok(Forgetful { id: row.id.into(), retention })
+        })
+        .collect()
+}
+
 /// The scope's tenant.
 #[tracing::instrument(name = "db.tenants.get", level = "debug", skip_all, err(level = "debug"))]
 pub async fn get(scope: &mut TenantScope) -> Result<Option<Tenant>, sqlx::Error> {
@@ -251,7 +313,7 @@ pub async fn get(scope: &mut TenantScope) -> Result<Option<Tenant>, sqlx::Error>
     let found = sqlx::query!(
         r#"
         SELECT
-            id, name, max_trys, circuit_breaker_timer,
+            id, name, max_trys, circuit_breaker_timer, payload_retention_days, event_retention_days,
             secret_data_key, secret_ciphertext, secret_fingerprint,
             created_at, updated_at
         FROM tenants
@@ -267,6 +329,7 @@ pub async fn get(scope: &mut TenantScope) -> Result<Option<Tenant>, sqlx::Error>
                 id: row.id.into(),
                 name: row.name,
                 resilience: resilience(row.max_trys, row.circuit_breaker_timer)?,
+                retention: retention(row.payload_retention_days, row.event_retention_days)?,
                 webhook_secret: secret(row.secret_data_key, row.secret_ciphertext, row.secret_fingerprint),
                 created_at: row.created_at,
                 updated_at: row.updated_at,

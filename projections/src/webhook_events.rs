@@ -1,8 +1,17 @@
 //! Webhook events: where every delivery stands.
 
+mod aged;
 mod backlog;
+mod counts;
 mod list;
+mod page;
+mod recount;
+mod removal;
+mod returned;
 mod status;
+mod timeline;
+
+use std::collections::HashMap;
 
 use aggregates::fact::Fact;
 use aggregates::ids::{DestinationId, SenderId, TenantId, WebhookEventId};
@@ -11,12 +20,19 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub(crate) use aged::removed;
+pub use aged::{Aged, aged, ended, ended_among};
 pub use backlog::count_waiting;
-pub use list::{Filter, SortField, list};
+pub use list::{Filter, Key, Listing, Place, SortField, Start, list};
+pub use recount::recount;
+pub use removal::remove;
+pub(crate) use returned::{have_left, remove_returned};
 pub use status::Status;
 
 use crate::columns::{known, version};
-use crate::fold::{self, ApplyFailure, Misfit, StreamRow};
+use counts::{Changes, Counted};
+
+use crate::fold::{self, ApplyFailure, NotFolded, StreamRow};
 use crate::logged_fact::LoggedFact;
 use crate::tenant_scope::TenantScope;
 
@@ -85,6 +101,14 @@ struct Row {
 }
 
 impl Row {
+    fn counted(&self) -> Counted {
+        Counted {
+            tenant_id: self.tenant_id,
+            destination_id: self.destination_id,
+            accepted_at: self.accepted_at,
+        }
+    }
+
     fn enter(&mut self, status: Status, next_attempt_at: Option<DateTime<Utc>>) {
         self.status = status.number();
         self.next_attempt_at = next_attempt_at;
@@ -191,22 +215,10 @@ impl TryFrom<Row> for WebhookEvent {
     }
 }
 
-/// Why a stream does not show an event.
-#[derive(Debug, thiserror::Error)]
-pub enum NotFolded {
-    /// A fact is missing.
-    #[error(transparent)]
-    Misfit(#[from] Misfit),
-    /// A value means nothing.
-    #[error("the folded event cannot be read")]
-    Unreadable(#[from] sqlx::Error),
-}
-
 /// The event that a whole stream shows: what [`get`] will answer once it has been applied. The breaker
 /// is not considered.
 pub fn of_stream(facts: &[LoggedFact]) -> Result<Option<WebhookEvent>, NotFolded> {
-    let folded = fold::fold::<Row>(vec![], facts)?.pop();
-    Ok(folded.map(WebhookEvent::try_from).transpose()?)
+    fold::fold_stream::<Row, _>(facts)
 }
 
 pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
@@ -214,8 +226,26 @@ pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -
     if ids.is_empty() {
         return Ok(());
     }
-    let rows = fold::fold(load(connection, &ids).await?, facts)?;
-    Ok(store(connection, &rows).await?)
+    let loaded = load(connection, &ids).await?;
+    let facts = aged::without_removed(connection, &loaded, facts).await?;
+    let before: HashMap<Uuid, i16> = loaded.iter().map(|row| (row.id, row.status)).collect();
+    let rows = fold::fold(loaded, &facts)?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let inserted = store(connection, &rows).await?;
+    let new = rows.iter().filter(|row| !before.contains_key(&row.id)).count();
+    if inserted != new {
+        // Somebody removed a row, or wrote one, between the loading and the storing: what is to be
+        // counted is not known. Tried again, the rows are loaded as they are.
+        return Err(sqlx::Error::Protocol("webhook events changed while they were folded".to_owned()).into());
+    }
+    let mark = recount::mark(connection).await?;
+    let mut changes = Changes::default();
+    for row in rows.iter().filter(|row| mark.is_none_or(|mark| row.id <= mark)) {
+        changes.note(row.counted(), before.get(&row.id).copied(), Some(row.status));
+    }
+    Ok(changes.add(connection).await?)
 }
 
 #[tracing::instrument(name = "db.webhook_events.load", level = "trace", skip_all, err(level = "debug"))]
@@ -235,9 +265,10 @@ async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Row>, s
     .await
 }
 
+/// Writes rows; answers how many of them were not there.
 #[tracing::instrument(name = "db.webhook_events.store", level = "trace", skip_all, err(level = "debug"))]
-async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result<usize, sqlx::Error> {
+    let inserted = sqlx::query_scalar!(
         r#"
         INSERT INTO webhook_events (
             id, tenant_id, destination_id, sender_id, accepted_at, next_attempt_at, delivered_at,
@@ -256,6 +287,8 @@ async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::
             attempts = excluded.attempts,
             status = excluded.status
         WHERE webhook_events.version < excluded.version
+        -- A row that was inserted has not been locked by an update.
+        RETURNING (xmax = 0) AS "inserted!"
         "#,
         &rows.iter().map(|row| row.id).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.tenant_id).collect::<Vec<_>>(),
@@ -270,9 +303,9 @@ async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::
         &rows.iter().map(|row| row.status).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.idempotency_key.clone()).collect::<Vec<_>>() as &[Option<String>],
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    Ok(inserted.into_iter().filter(|inserted| *inserted).count())
 }
 
 /// The tenant of an event.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use projections::LogPosition;
 use projections::checkpoints::{self, CheckpointFailure, Move};
 use sqlx::PgPool;
@@ -89,6 +91,47 @@ async fn a_halted_reader_is_not_waited_for_and_its_next_owner_tries_again(pool: 
     let taken = checkpoints::take_over_all(&mut connection, &readers, 2).await.unwrap();
     let halted = taken.iter().find(|checkpoint| checkpoint.reader == "halted").unwrap();
     assert_eq!((halted.position, halted.halted_because.as_deref()), (place(3, 3), None));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_reader_that_cannot_arrive_soon_is_not_waited_for(pool: PgPool) {
+    let mut connection = pool.acquire().await.unwrap();
+    let readers = ["front", "new"];
+    checkpoints::take_over_all(&mut connection, &readers, 1).await.unwrap();
+    let far = checkpoints::BEHIND_FACTS_MAX + 1;
+    checkpoints::advance(&mut connection, "front", 1, place(10, far)).await.unwrap();
+    assert!(checkpoints::have_reached(&mut connection, &readers, place(10, far)).await.unwrap());
+    assert!(!checkpoints::have_reached(&mut connection, &readers, place(10, far + 1)).await.unwrap());
+    checkpoints::advance(&mut connection, "new", 1, place(1, 1)).await.unwrap();
+    assert!(!checkpoints::have_reached(&mut connection, &readers, place(10, far)).await.unwrap());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_checkpoint_that_is_held_does_not_move_until_it_is_released_or_replaced(pool: PgPool) {
+    let mut connection = pool.acquire().await.unwrap();
+    checkpoints::take_over_all(&mut connection, &["one", "two"], 1).await.unwrap();
+    let held = checkpoints::hold(&mut connection, "one", Duration::from_secs(3_600)).await.unwrap();
+    assert_eq!((held.position, held.halted), (place(0, 0), false));
+    let refused = checkpoints::advance(&mut connection, "one", 1, place(5, 5)).await;
+    assert!(matches!(refused, Err(CheckpointFailure::Held)), "{refused:?}");
+    // An owner that was replaced hears that, and not that it may try again.
+    let refused = checkpoints::advance(&mut connection, "one", 0, place(5, 5)).await;
+    assert!(matches!(refused, Err(CheckpointFailure::Fenced)), "{refused:?}");
+    checkpoints::advance(&mut connection, "two", 1, place(5, 5)).await.unwrap();
+
+    checkpoints::release(&mut connection, "one").await.unwrap();
+    checkpoints::advance(&mut connection, "one", 1, place(5, 5)).await.unwrap();
+    assert!(!checkpoints::replace(&mut connection, "one", &held, place(5, 5)).await.unwrap(), "it moved");
+    // A hold that nobody ends ends by itself.
+    checkpoints::hold(&mut connection, "one", Duration::ZERO).await.unwrap();
+    checkpoints::advance(&mut connection, "one", 1, place(6, 6)).await.unwrap();
+
+    let halt = Move { reader: "one", to: place(6, 6), halted_because: Some("a misfit".to_owned()) };
+    checkpoints::advance_all(&mut connection, 1, &[halt]).await.unwrap();
+    let held = checkpoints::hold(&mut connection, "one", Duration::from_secs(3_600)).await.unwrap();
+    assert!(checkpoints::replace(&mut connection, "one", &held, place(9, 9)).await.unwrap());
+    let replaced = checkpoints::load(&mut connection, &["one"]).await.unwrap().remove(0);
+    assert_eq!((replaced.position, replaced.halted_because, replaced.held), (place(9, 9), None, false));
 }
 
 #[sqlx::test(migrations = "../migrations")]

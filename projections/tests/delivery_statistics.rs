@@ -30,6 +30,7 @@ fn ended(destination_id: DestinationId, outcome: Outcome, at: DateTime<Utc>) -> 
         destination_id,
         attempt: 1,
         failed_attempts: 0,
+        unknown_in_a_row: 0,
         report: report(outcome),
         at,
     }

@@ -12,7 +12,7 @@ use aggregates::role::Role;
 use aggregates::sealed::{Fingerprint, Sealed, TokenHash};
 use aggregates::sender::SenderFact;
 use aggregates::session::{IssuedTokens, SessionFact};
-use aggregates::tenant::{Resilience, TenantFact, WebhookSecret};
+use aggregates::tenant::{Resilience, Retention, TenantFact, WebhookSecret};
 use aggregates::user::UserFact;
 use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -192,6 +192,7 @@ pub(crate) fn tenant_registered(name: &str) -> TenantFact {
         name: name.to_owned(),
         owner: id::<UserId>(1),
         resilience: Resilience::default(),
+        retention: Retention::default(),
         webhook_secret: secret("first"),
         at: at(0),
     }
@@ -281,7 +282,14 @@ pub(crate) fn attempted(
     failed_attempts: u32,
     report: AttemptReport,
 ) -> WebhookEventFact {
-    WebhookEventFact::DeliveryAttempted { destination_id, attempt, failed_attempts, report, at: at(11) }
+    WebhookEventFact::DeliveryAttempted {
+        destination_id,
+        attempt,
+        failed_attempts,
+        unknown_in_a_row: 0,
+        report,
+        at: at(11),
+    }
 }
 
 pub(crate) fn retry(
@@ -290,6 +298,10 @@ pub(crate) fn retry(
     retry_at: DateTime<Utc>,
 ) -> WebhookEventFact {
     WebhookEventFact::RetryScheduled { destination_id, failed_attempts, retry_at, at: at(11) }
+}
+
+pub(crate) fn failed_for_good(destination_id: DestinationId, failed_attempts: u32) -> WebhookEventFact {
+    WebhookEventFact::CriticalFailure { destination_id, failed_attempts, at: at(12) }
 }
 
 /// The events of these numbers.

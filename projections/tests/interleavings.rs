@@ -13,7 +13,7 @@ use aggregates::invite::{Invite, InviteCommand};
 use aggregates::role::{Role, UserStatus};
 use aggregates::sender::{Sender, SenderCommand};
 use aggregates::session::{Closing, Session, SessionCommand};
-use aggregates::tenant::{Resilience, Tenant, TenantCommand};
+use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand};
 use aggregates::user::{User, UserCommand};
 use aggregates::webhook_event::{
     Acceptance, PayloadDigest, WebhookEvent, WebhookEventCommand, WebhookEventFact,
@@ -109,6 +109,7 @@ impl World {
             name: "Acme".to_owned(),
             owner: id(1),
             resilience: Resilience::default(),
+            retention: Retention::default(),
             webhook_secret: secret("first"),
             at: at(0),
         };
@@ -423,6 +424,15 @@ fn agree(world: &World, rows: &serde_json::Value) -> Result<(), TestCaseError> {
         let told: i64 = statistics.iter().filter_map(|row| row[column].as_i64()).sum();
         // By hour and by day, for the destination and for all.
         prop_assert_eq!(told, 4 * count, "{}", column);
+    }
+    let counts = rows["webhook_event_counts"].as_array().unwrap_or(&no_rows);
+    let columns =
+        ["pending", "processing", "succeeded", "failed", "waiting_retry", "critical_failure", "cancelled"];
+    for (status, column) in (0i64..).zip(columns) {
+        let told: i64 = counts.iter().filter_map(|row| row[column].as_i64()).sum();
+        let are = events.iter().filter(|row| row["status"] == status).count();
+        // By hour and by day, for the destination and for all.
+        prop_assert_eq!(usize::try_from(told), Ok(4 * are), "{}", column);
     }
     let routes = rows["ingest_routes"].as_array().unwrap_or(&no_rows);
     let destinations = rows["destinations"].as_array().unwrap_or(&no_rows);

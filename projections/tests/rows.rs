@@ -22,6 +22,10 @@ pub(crate) async fn all(database: impl PgExecutor<'_>) -> Value {
             'delivery_statistics', (
                 SELECT jsonb_agg(to_jsonb(row) ORDER BY tenant_id, destination_id, hours, starts_at)
                 FROM delivery_statistics AS row
+            ),
+            'webhook_event_counts', (
+                SELECT jsonb_agg(to_jsonb(row) ORDER BY tenant_id, destination_id, hours, starts_at)
+                FROM webhook_event_counts AS row
             )
         ) AS "rows!"
         "#
@@ -36,7 +40,8 @@ pub(crate) async fn forget(pool: &PgPool) {
     sqlx::query!(
         "
         TRUNCATE tenants, users, sessions, invites, api_keys, destinations, senders, ingest_routes,
-                 webhook_events, delivery_attempts, delivery_statistics
+                 webhook_events, webhook_event_counts, webhook_event_recounts, delivery_attempts,
+                 delivery_statistics
         "
     )
     .execute(pool)

@@ -1,8 +1,9 @@
-use aggregates::tenant::{Resilience, TenantFact};
+use aggregates::ids::TenantId;
+use aggregates::tenant::{Resilience, Retention, TenantFact};
 use projections::{Projection, TenantScope, tenants};
 use sqlx::PgPool;
 
-use crate::given::{ACME, Log, RIVAL, at, secret, tenant_registered};
+use crate::given::{ACME, Log, RIVAL, at, id, secret, tenant_registered};
 
 #[sqlx::test(migrations = "../migrations")]
 async fn a_tenant_is_shown_as_its_facts_left_it(pool: PgPool) {
@@ -30,4 +31,34 @@ async fn a_tenant_exists_once_it_is_registered(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     assert!(tenants::exists(&mut connection, ACME).await.unwrap());
     assert!(!tenants::exists(&mut connection, RIVAL).await.unwrap());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn who_keeps_not_everything_for_ever_is_found(pool: PgPool) {
+    let changed = |payload_days, event_days, seconds| TenantFact::RetentionChanged {
+        retention: Retention { payload_days, event_days },
+        at: at(seconds),
+    };
+    let tenants: Vec<TenantId> = (1..=4).map(id).collect();
+    let mut log = Log::default();
+    for tenant in &tenants {
+        log.add(*tenant, *tenant, tenant_registered("Acme"));
+    }
+    log.add(tenants[0], tenants[0], changed(Some(7), None, 1));
+    log.add(tenants[1], tenants[1], changed(None, Some(30), 1));
+    log.add(tenants[3], tenants[3], changed(Some(7), Some(30), 1));
+    log.add(tenants[3], tenants[3], changed(None, None, 2));
+    log.fold_into(&pool, Projection::Tenants).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let of = |number: usize, payload_days, event_days| tenants::Forgetful {
+        id: tenants[number],
+        retention: Retention { payload_days, event_days },
+    };
+    let all = [of(0, Some(7), None), of(1, None, Some(30))];
+    assert_eq!(tenants::forgetful(&mut connection, None, 9).await.unwrap(), all);
+    assert_eq!(tenants::forgetful(&mut connection, None, 1).await.unwrap(), all[..1]);
+    assert_eq!(tenants::forgetful(&mut connection, Some(tenants[0]), 9).await.unwrap(), all[1..]);
+    let mut scope = TenantScope::begin(&pool, tenants[3]).await.unwrap();
+    let forgiven = tenants::get(&mut scope).await.unwrap().unwrap();
+    assert_eq!((forgiven.retention, forgiven.updated_at), (Retention::default(), at(2)));
 }

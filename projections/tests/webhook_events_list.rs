@@ -3,8 +3,8 @@ use std::cmp::Ordering;
 use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, WebhookEventId};
 use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
-use projections::paging::{Direction, Listed, Page};
-use projections::webhook_events::{self, Filter, SortField, Status, WebhookEvent};
+use projections::paging::{Direction, Page};
+use projections::webhook_events::{self, Filter, Listing, SortField, Start, Status, WebhookEvent};
 use projections::{Projection, TenantScope, payloads};
 use sqlx::PgPool;
 
@@ -75,15 +75,10 @@ async fn given(pool: &PgPool) {
     }
 }
 
-async fn listed(
-    pool: &PgPool,
-    filter: Filter,
-    sort: SortField,
-    direction: Direction,
-    page: Page,
-) -> Listed<WebhookEvent> {
+async fn listed(pool: &PgPool, filter: Filter, sort: SortField, direction: Direction, page: Page) -> Listing {
     let mut scope = TenantScope::begin(pool, ACME).await.unwrap();
-    webhook_events::list(&mut scope, filter, sort, direction, page).await.unwrap()
+    let start = Start::Offset(page.offset);
+    webhook_events::list(&mut scope, filter, sort, direction, page.limit, start).await.unwrap()
 }
 
 /// NULL is the largest, as PostgreSQL has it.
@@ -110,7 +105,8 @@ async fn events_are_sorted_by_every_field_both_ways_and_paged(pool: PgPool) {
     for sort in SortField::ALL.iter().copied() {
         let compare = |left: &WebhookEvent, right: &WebhookEvent| {
             let by_field = match sort {
-                SortField::Id | SortField::TenantId => Ordering::Equal,
+                SortField::Id => left.id.cmp(&right.id),
+                SortField::TenantId => Ordering::Equal,
                 SortField::DestinationUrlId => left.destination_id.cmp(&right.destination_id),
                 SortField::Payload => nulls_last(texts.get(&left.id), texts.get(&right.id)),
                 SortField::Status => left.status.number().cmp(&right.status.number()),
@@ -122,7 +118,7 @@ async fn events_are_sorted_by_every_field_both_ways_and_paged(pool: PgPool) {
                 SortField::AcceptedAt => left.accepted_at.cmp(&right.accepted_at),
                 SortField::DeliveredAt => nulls_last(left.delivered_at, right.delivered_at),
             };
-            by_field.then(left.id.cmp(&right.id))
+            by_field.then(left.accepted_at.cmp(&right.accepted_at)).then(left.id.cmp(&right.id))
         };
         let mut expected = everything.clone();
         expected.sort_by(compare);

@@ -58,13 +58,17 @@ impl UnreadBody {
 
     /// As [`UnreadBody::fields`], for bodies that carry a payload.
     pub(super) async fn fields_within(self, bytes_max: usize) -> Result<Fields, Problem> {
-        let bytes = self.json(bytes_max).await?;
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(object)) => {
-                Ok(Fields { values: object.into_iter().collect(), errors: FieldErrors::default() })
-            }
-            Ok(_) => Err(malformed("must be a JSON object")),
-            Err(error) => Err(malformed(&format!("is not valid JSON: {error}"))),
+        Fields::read(&self.json(bytes_max).await?)
+    }
+
+    /// As [`UnreadBody::fields`], for bodies that may be left out: then there are no fields.
+    pub(super) async fn fields_if_any(self) -> Result<Fields, Problem> {
+        let declared = self.headers.get(CONTENT_TYPE).is_some_and(|value| is_json(value.as_bytes()));
+        let bytes = self.bytes(BODY_BYTES_MAX).await?;
+        match (bytes.is_empty(), declared) {
+            (true, _) => Ok(Fields { values: vec![], errors: FieldErrors::default() }),
+            (false, false) => Err(not_json()),
+            (false, true) => Fields::read(&bytes),
         }
     }
 
@@ -123,6 +127,16 @@ impl UnreadBody {
 }
 
 impl Fields {
+    fn read(body: &[u8]) -> Result<Self, Problem> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(object)) => {
+                Ok(Self { values: object.into_iter().collect(), errors: FieldErrors::default() })
+            }
+            Ok(_) => Err(malformed("must be a JSON object")),
+            Err(error) => Err(malformed(&format!("is not valid JSON: {error}"))),
+        }
+    }
+
     /// The value of an optional field, judged by `rule`; `None` when it is absent, `null` or refused.
     pub(super) fn optional<T>(
         &mut self,
@@ -152,6 +166,19 @@ impl Fields {
         // Of names that differ in case alone the last one counts, as of equal names.
         let found = self.values.iter().rev().find(|(sent, _)| sent.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value).filter(|value| !value.is_null())
+    }
+
+    /// The value of an optional field of which `null` says something: that there is to be none.
+    pub(super) fn nullable<T>(
+        &mut self,
+        name: &'static str,
+        rule: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<Option<T>> {
+        let sent = self.values.iter().rev().find(|(sent, _)| sent.eq_ignore_ascii_case(name));
+        match sent.is_some_and(|(_, value)| value.is_null()) {
+            true => Some(None),
+            false => self.optional(name, rule).map(Some),
+        }
     }
 
     /// Whether a field has a value.
@@ -236,6 +263,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_body_that_may_be_left_out_is_read_as_strictly_when_it_is_there() {
+        let json = Some("application/json");
+        for absent in [json, None, Some("text/plain")] {
+            assert!(body(absent, "").fields_if_any().await.is_ok(), "{absent:?}");
+        }
+        assert!(body(json, "{\"a\":1}").fields_if_any().await.unwrap().has("a"));
+        let kind = async |unread: UnreadBody| unread.fields_if_any().await.unwrap_err().kind();
+        assert_eq!(kind(body(json, "[")).await, Kind::MalformedBody);
+        assert_eq!(kind(body(json, "null")).await, Kind::MalformedBody);
+        assert_eq!(kind(body(None, "{}")).await, Kind::UnsupportedMediaType);
+    }
+
+    #[tokio::test]
     async fn nesting_and_size_are_bounded() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
         assert_eq!(kind_of(body(Some("application/json"), deep)).await, Some(Kind::MalformedBody));
@@ -252,6 +292,9 @@ mod tests {
         assert_eq!(fields.optional("Name", rules::text).as_deref(), Some("b"));
         assert_eq!(fields.required("limit", |value| rules::integer(value, 1, 9)), Some(5));
         assert!(!fields.has("gone"));
+        assert_eq!(fields.nullable("gone", rules::text), Some(None));
+        assert_eq!(fields.nullable("absent", rules::text), None);
+        assert_eq!(fields.nullable("name", rules::text), Some(Some("b".to_owned())));
         assert_eq!(fields.optional("gone", rules::text), None);
         assert!(fields.complete(|| Some(())).is_ok());
     }

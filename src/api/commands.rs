@@ -19,7 +19,7 @@ use crate::projector::Projected;
 /// How long a command waits for the read models.
 const PROJECTION_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often a command over several streams is decided anew when somebody else appended first.
-const CONFLICT_RETRIES_MAX: u32 = 5;
+pub(super) const CONFLICT_RETRIES_MAX: u32 = 5;
 
 /// Runs commands.
 #[derive(Clone, Debug)]

@@ -18,10 +18,11 @@ use super::body::UnreadBody;
 use super::commands::Commands;
 use super::created::Created;
 use super::destination_bodies::{DestinationChange, NewDestination};
+use super::past;
 use super::path::Id;
 use super::problem::Problem;
 use super::query::{Query, one_of};
-use super::schemas::{AuthTypeName, DestinationStatusFilter, DestinationStatusName, Page};
+use super::schemas::{AuthTypeName, DateOrTime, DestinationStatusFilter, DestinationStatusName, Page};
 use super::time::Timestamp;
 use crate::secrets::token::{self, TokenKind};
 use crate::secrets::vault::Vault;
@@ -143,15 +144,22 @@ pub(super) async fn list(
     Ok(Json(Page::of(listed)))
 }
 
-/// Look at a destination.
+/// Look at a destination, as it is or as it was.
 #[utoipa::path(get, path = "/api/v1/destinations/{id}", tag = "Destinations",
-    responses((status = 200, body = DestinationView), (status = 403), (status = 404)))]
+    params(("AsOf" = Option<DateOrTime>, Query,
+        description = "The destination as it was at this time; a date means its end.")),
+    responses((status = 200, body = DestinationView), (status = 400), (status = 403), (status = 404)))]
 pub(super) async fn get(
     State(destinations): State<Destinations>,
     caller: Caller,
     Id(id): Id<DestinationId>,
+    query: Query,
 ) -> Result<Json<DestinationView>, Problem> {
-    find(&destinations.commands, &caller, id).await.map(|destination| Json(destination.into()))
+    let destination = match past::asked(&query) {
+        true => past::destination(&destinations.commands, &caller, id, query).await?,
+        false => find(&destinations.commands, &caller, id).await?,
+    };
+    Ok(Json(destination.into()))
 }
 
 /// Change a destination.

@@ -126,7 +126,7 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
     }
     let has_body = operation.contains_key("requestBody");
     if has_body {
-        operation["requestBody"]["required"] = true.into();
+        operation["requestBody"]["required"] = (!may_be_bare(route)).into();
     }
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     for (status, ..) in PROBLEMS.iter().filter(|(_, of)| of.applies(route, has_body)) {
@@ -135,6 +135,11 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
     for (status, response) in responses {
         complete_response(status, response, route);
     }
+}
+
+/// Whether the body may be left out.
+fn may_be_bare(route: &Route) -> bool {
+    route.permission == Permission::RegenerateWebhookSecret
 }
 
 /// When an answer is one that a route gives without its handler having to say so.
@@ -289,7 +294,7 @@ fn paging_parameters(route: &Route) -> Vec<Value> {
         let schema = json!({ "type": "string", "enum": fields() });
         parameters.push(parameter(
             "CpOrd",
-            "What the list is sorted by; ids settle ties.".to_owned(),
+            "What the list is sorted by; ids settle ties in the end.".to_owned(),
             schema,
         ));
     }

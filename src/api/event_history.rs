@@ -7,13 +7,14 @@ use aggregates::webhook_event::WebhookEvent;
 use axum::Json;
 use axum::extract::State;
 use projections::delivery_attempts::{self, DeliveryAttempt};
-use projections::paging::Direction;
-use projections::{LogPosition, TenantScope};
+use projections::paging::{self, Direction, Listed};
+use projections::{LogPosition, LoggedFact, TenantScope};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::attempt_configuration::{ConfigurationView, InForce};
 use super::authentication::Caller;
 use super::events::Events;
 use super::path::Id;
@@ -55,6 +56,8 @@ pub(super) struct AttemptView {
     destination_version: u64,
     /// Version of the tenant whose secret signed it.
     tenant_version: u64,
+    /// What it went by: the settings that were in force when it started.
+    configuration: ConfigurationView,
 }
 
 /// One fact.
@@ -102,9 +105,35 @@ pub(super) async fn attempts(
     let direction = query.direction(Direction::Ascending);
     query.complete()?;
     let mut scope = TenantScope::begin(events.commands.pool(), caller.tenant_id).await?;
-    let listed = delivery_attempts::list(&mut scope, id, direction, page).await?;
+    let mut listed = delivery_attempts::list(&mut scope, id, direction, page).await?;
+    if listed.total == 0 {
+        listed = of_stream(&mut scope, id, direction, page).await?;
+    }
+    let in_force = InForce::at(&mut scope, &listed.items).await?;
     scope.end().await?;
-    Ok(Json(Page::of(listed)))
+    let items = listed.items.into_iter().map(|attempt| AttemptView::of(attempt, &in_force));
+    Ok(Json(Page { total: listed.total, items: items.collect::<Result<_, _>>()? }))
+}
+
+/// The attempts of an event that the read model does not show: it was kept as long as its tenant wanted, or
+/// accepted a moment ago.
+async fn of_stream(
+    scope: &mut TenantScope,
+    id: WebhookEventId,
+    direction: Direction,
+    page: paging::Page,
+) -> Result<Listed<DeliveryAttempt>, Problem> {
+    let rows = stream_reader::read::<WebhookEvent>(scope.connection(), id.0).await?;
+    let facts: Vec<_> =
+        rows.into_iter().map(LoggedFact::try_from).collect::<Result<_, _>>().map_err(Problem::internal)?;
+    let mut attempts = delivery_attempts::of_stream(&facts);
+    if direction == Direction::Descending {
+        attempts.reverse();
+    }
+    let total = i64::try_from(attempts.len()).unwrap_or(i64::MAX);
+    let bound = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+    let items = attempts.into_iter().skip(bound(page.offset)).take(bound(page.limit)).collect();
+    Ok(Listed { total, items })
 }
 
 /// List every fact of an event, oldest first.
@@ -127,10 +156,11 @@ pub(super) async fn history(
     Ok(Json(Page { total: listed.total, items }))
 }
 
-impl From<DeliveryAttempt> for AttemptView {
-    fn from(attempt: DeliveryAttempt) -> Self {
+impl AttemptView {
+    fn of(attempt: DeliveryAttempt, in_force: &InForce) -> Result<Self, Problem> {
+        let configuration = in_force.configuration_of(&attempt)?;
         let end = attempt.end;
-        Self {
+        Ok(Self {
             attempt: attempt.attempt,
             destination_id: attempt.destination_id.0,
             started_at: attempt.started_at.into(),
@@ -145,7 +175,8 @@ impl From<DeliveryAttempt> for AttemptView {
             worker: attempt.worker,
             destination_version: attempt.destination_version,
             tenant_version: attempt.tenant_version,
-        }
+            configuration,
+        })
     }
 }
 

@@ -15,9 +15,8 @@ use futures::stream;
 use projections::{TenantScope, payloads};
 use sqlx::PgPool;
 
-use super::events::EventView;
+use super::events::{EventPage, EventView};
 use super::problem::Problem;
-use super::schemas::Page;
 
 /// Bytes of payloads that are read at once; a single payload may be larger.
 const PIECE_BYTES_MAX: u64 = 8 << 20;
@@ -26,17 +25,18 @@ const PIECE_BYTES_MAX: u64 = 8 << 20;
 pub(super) async fn answer(
     pool: PgPool,
     tenant_id: TenantId,
-    page: Page<EventView>,
+    page: EventPage,
     sizes: &HashMap<WebhookEventId, u64>,
 ) -> Result<Response, Problem> {
-    let total = page.total;
-    let mut pieces = pieces(page.items, sizes);
+    let EventPage { total, next, items: events } = page;
+    let mut pieces = pieces(events, sizes);
     let first = pieces.pop_front().unwrap_or_default();
     let first = with_payloads(&pool, tenant_id, first).await?;
     if pieces.is_empty() {
-        return Ok(Json(Page { total, items: first }).into_response());
+        return Ok(Json(EventPage { total, next, items: first }).into_response());
     }
-    let head = format!("{{\"total\":{total},\"items\":[{}", items(&first)?);
+    let next = serde_json::to_string(&next)?;
+    let head = format!("{{\"total\":{total},\"next\":{next},\"items\":[{}", items(&first)?);
     let rest = stream::unfold(Some(pieces), move |pieces| {
         let pool = pool.clone();
         async move {

@@ -7,12 +7,14 @@
 
 mod access_tokens;
 mod api_keys;
+mod attempt_configuration;
 mod auth;
 mod authentication;
 mod body;
 mod client_address;
 mod commands;
 mod created;
+mod cursor;
 mod destination_bodies;
 mod destinations;
 mod docs;
@@ -27,6 +29,7 @@ mod invites;
 mod layers;
 mod mappings;
 mod parts;
+mod past;
 mod path;
 mod permissions;
 pub mod problem;
@@ -161,6 +164,7 @@ routes! {
     GET    "/api/v1/events"                             Read                    Bounded   events       => events::list;
     GET    "/api/v1/events/{id}"                        Read                    Bounded   events       => events::get;
     POST   "/api/v1/events/{id}/replay"                 ReplayEvents            Bounded   events       => events::replay;
+    POST   "/api/v1/events/{id}/cancel"                 CancelEvents            Bounded   events       => events::cancel;
     GET    "/api/v1/events/{id}/attempts"               Read                    Bounded   events       => event_history::attempts;
     GET    "/api/v1/events/{id}/history"                Read                    Bounded   events       => event_history::history;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aggregates::destination_url::Insecure;
+use aggregates::tenant::Retention;
 use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -14,6 +15,7 @@ use super::authentication::Authentication;
 use super::body::BODY_BYTES_MAX;
 use super::client_address::TrustedProxies;
 use super::commands::Commands;
+use super::cursor::Cursors;
 use super::destinations::Destinations;
 use super::docs::Docs;
 use super::events::Events;
@@ -83,6 +85,8 @@ pub struct Settings {
     pub invite_registrations: Option<RateLimit>,
     /// Proxies whose word about their clients is taken.
     pub trusted_proxies: TrustedProxies,
+    /// How long tenants keep what has ended, unless they say otherwise.
+    pub retention: Retention,
     /// The website whose scripts may use the management API.
     pub cors_origin: Option<HeaderValue>,
 }
@@ -99,6 +103,7 @@ impl Settings {
             failed_logins: settings.limits.failed_logins(),
             invite_registrations: settings.limits.invite_registrations(),
             trusted_proxies: TrustedProxies::new(networks.0),
+            retention: settings.retention.of_new_tenants(),
             cors_origin: settings.http.cors_origin.clone(),
         }
     }
@@ -131,6 +136,7 @@ impl Parts {
         let Handles { store, vault, passwords, settings, .. } = handles;
         let pool = store.pool().clone();
         let commands = Commands::new(store, handles.projected);
+        let cursors = Cursors::new(&handles.signing_keys);
         let tokens = AccessTokens::new(handles.signing_keys);
         // A payload within a JSON string takes up to six bytes for one.
         let payload_body_bytes_max = BODY_BYTES_MAX.max(settings.payload_bytes_max.saturating_mul(6));
@@ -148,6 +154,7 @@ impl Parts {
                 passwords: passwords.clone(),
                 vault: vault.clone(),
                 creations: Limiter::new(settings.tenant_creations),
+                retention: settings.retention,
                 payload_body_bytes_max,
             },
             users: Users { commands: commands.clone(), passwords: passwords.clone() },
@@ -170,7 +177,7 @@ impl Parts {
                 cache: IngestCache::new(),
                 payload_bytes_max: settings.payload_bytes_max,
             },
-            events: Events { commands: commands.clone() },
+            events: Events { commands: commands.clone(), cursors },
             stats: Stats { pool: pool.clone() },
             streams: Streams { pool: pool.clone(), live: handles.live },
             queues: Queues { commands, outcomes: handles.outcomes },

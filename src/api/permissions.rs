@@ -35,6 +35,8 @@ pub enum Permission {
     Invite,
     /// A user who cancels what waits in a queue.
     PurgeQueue,
+    /// A user who cancels an event: whoever could not purge a queue shall not empty it event by event.
+    CancelEvents,
     /// A user who creates users.
     CreateUser,
     /// A user who changes users: others, if the role allows, or oneself.
@@ -63,6 +65,7 @@ impl Permission {
             | Self::UpdateTenant
             | Self::Invite
             | Self::PurgeQueue
+            | Self::CancelEvents
             | Self::CreateUser
             | Self::DeleteUser => matches!(role, Role::Admin | Role::Owner),
         }
@@ -155,6 +158,7 @@ mod tests {
             (P::UpdateTenant, [false, false, true, true]),
             (P::Invite, [false, false, true, true]),
             (P::PurgeQueue, [false, false, true, true]),
+            (P::CancelEvents, [false, false, true, true]),
             (P::CreateUser, [false, false, true, true]),
             (P::DeleteUser, [false, false, true, true]),
         ];

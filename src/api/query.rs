@@ -83,6 +83,11 @@ impl Query {
         judged.map_err(|message| self.errors.add(name, message)).ok()
     }
 
+    /// Whether a parameter is given, be it right or wrong.
+    pub(super) fn mentions(&self, name: &str) -> bool {
+        self.parameters.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
+    }
+
     /// What is wanted of a sorted list: `Qt`, `Pg`, `CpOrd` and `TpOrd`.
     pub(super) fn paging<F: SortFields>(&mut self) -> Paging<F> {
         let page = self.page(PAGE_ITEMS_DEFAULT);
@@ -101,6 +106,24 @@ impl Query {
     /// The direction that is wanted: `TpOrd`.
     pub(super) fn direction(&mut self, default: Direction) -> Direction {
         self.optional("TpOrd", direction).unwrap_or(default)
+    }
+
+    /// Where a list is to go on, if it is not to begin at a page: `After`, understood by `read`. It is
+    /// judged last, because it is good only together with what else was asked for.
+    pub(super) fn after<P>(&mut self, read: impl FnOnce(&str) -> Option<P>) -> Option<P> {
+        let is_given = |name: &str| self.parameters.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+        let (with_page, others_are_good) = (is_given("Pg"), self.errors.is_empty());
+        let place = self.optional("After", |text| {
+            if with_page {
+                return Err("must not be given together with Pg".into());
+            }
+            if !others_are_good {
+                return Ok(None);
+            }
+            let unknown = "must be the next of a page of this same list, with the same filters and order";
+            read(text).map(Some).ok_or_else(|| unknown.into())
+        });
+        place.flatten()
     }
 
     /// What was asked for, if nothing is wrong with any parameter.

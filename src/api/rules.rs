@@ -3,6 +3,7 @@
 
 use aggregates::email::{EMAIL_CHARS_MAX, Email};
 use aggregates::role::{Role, UserStatus};
+use aggregates::tenant::RETENTION_DAYS_MAX;
 use aggregates::text;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -102,6 +103,11 @@ pub(super) fn integer(value: &Value, min: u32, max: u32) -> Judged<u32> {
 /// A whole number from 1.
 pub(super) fn positive(value: &Value) -> Judged<u32> {
     integer(value, 1, INTEGER_MAX)
+}
+
+/// Days that something is kept.
+pub(super) fn retention_days(value: &Value) -> Judged<u32> {
+    integer(value, 1, RETENTION_DAYS_MAX)
 }
 
 /// A role, by name in any case or by number.

@@ -8,6 +8,7 @@ use aggregates::destination::AuthType;
 use aggregates::destination_url::URL_LENGTH_MAX;
 use aggregates::mapping::KEYS_MAX;
 use aggregates::role::{Role, UserStatus};
+use aggregates::tenant::RETENTION_DAYS_MAX;
 use aggregates::{email, text};
 use projections::{destinations, webhook_events};
 use serde::Serialize;
@@ -17,6 +18,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::rules;
+use super::webhook_secret::OVERLAP_SECONDS_MAX;
 use crate::secrets::passwords::PASSWORD_BYTES_MAX;
 use crate::secrets::token::TOKEN_CHARS_MAX;
 
@@ -136,6 +138,18 @@ described! {
     );
     /// Days an invite is good.
     ValidityDays = number_or_digits(1, 30, r"^([1-9]|[12]\d|30)$");
+    /// Seconds for which a webhook secret that was replaced signs too.
+    OverlapSeconds = number_or_digits(
+        1,
+        OVERLAP_SECONDS_MAX,
+        r"^([1-9]\d{0,5}|1\d{6}|2[0-4]\d{5}|25[0-8]\d{4}|259[01]\d{3}|2592000)$",
+    );
+    /// Days that something is kept.
+    RetentionDays = number_or_digits(
+        1,
+        RETENTION_DAYS_MAX,
+        r"^([1-9]\d{0,3}|[12]\d{4}|3[0-5]\d{3}|36[0-4]\d{2}|36500)$",
+    );
     /// A role, as requests name it.
     RoleGiven = name_or_number(
         r"^([Dd][Ee][Vv][Ee][Ll][Oo][Pp][Ee][Rr]|[Aa][Dd][Mm][Ii][Nn]|[Oo][Ww][Nn][Ee][Rr]|[Vv][Ii][Ee][Ww][Ee][Rr]|0|1|10|20)$",

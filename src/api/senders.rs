@@ -17,11 +17,12 @@ use super::body::UnreadBody;
 use super::commands::Commands;
 use super::created::Created;
 use super::destinations::{self, IngestToken};
+use super::past;
 use super::path::Id;
 use super::problem::Problem;
 use super::query::Query;
 use super::rules;
-use super::schemas::{LabelText, Page};
+use super::schemas::{DateOrTime, LabelText, Page};
 use super::time::Timestamp;
 use crate::secrets::token::{self, TokenKind};
 use crate::{clock, identifiers};
@@ -126,14 +127,21 @@ pub(super) async fn list(
     Ok(Json(Page::of(listed)))
 }
 
-/// Look at a sender.
+/// Look at a sender, as it is or as it was.
 #[utoipa::path(get, path = "/api/v1/senders/{id}", tag = "Senders",
-    responses((status = 200, body = SenderView), (status = 403), (status = 404)))]
+    params(("AsOf" = Option<DateOrTime>, Query,
+        description = "The sender as it was at this time; a date means its end.")),
+    responses((status = 200, body = SenderView), (status = 400), (status = 403), (status = 404)))]
 pub(super) async fn get(
     State(senders): State<Senders>,
     caller: Caller,
     Id(id): Id<SenderId>,
+    query: Query,
 ) -> Result<Json<SenderView>, Problem> {
+    if past::asked(&query) {
+        let sender = past::sender(&senders.commands, &caller, id, query).await?;
+        return Ok(Json(sender.into()));
+    }
     senders.check_owner(&caller, id).await?;
     let mut scope = TenantScope::begin(senders.commands.pool(), caller.tenant_id).await?;
     let sender = senders::get(&mut scope, id).await?;

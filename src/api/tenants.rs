@@ -4,7 +4,7 @@ use aggregates::claim::{Claim, ClaimCommand};
 use aggregates::email::Email;
 use aggregates::ids::{TenantId, UserId};
 use aggregates::role::Role;
-use aggregates::tenant::{Resilience, Tenant, TenantCommand, WebhookSecret};
+use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSecret};
 use aggregates::text::NAME_CHARS_MAX;
 use aggregates::user::{User, UserCommand};
 use axum::Json;
@@ -25,7 +25,7 @@ use super::problem::Problem;
 use super::rate_limits::Limiter;
 use super::request_context::RequestContext;
 use super::rules;
-use super::schemas::{EmailText, NameText, PasswordText, PositiveNumber, RoleName};
+use super::schemas::{EmailText, NameText, PasswordText, PositiveNumber, RetentionDays, RoleName};
 use super::time::Timestamp;
 use super::webhook_secret;
 use crate::event_store::Actor;
@@ -40,6 +40,8 @@ pub(super) struct Tenants {
     pub(super) commands: Commands,
     pub(super) passwords: Passwords,
     pub(super) vault: Vault,
+    /// How long a new tenant keeps what has ended.
+    pub(super) retention: Retention,
     /// Tenants created, by address.
     pub(super) creations: Limiter,
     /// Longest body that carries a payload, in bytes.
@@ -75,6 +77,14 @@ pub(super) struct TenantChange {
     max_trys: Option<u32>,
     #[schema(value_type = Option<PositiveNumber>)]
     circuit_breaker_timer: Option<u32>,
+    /// Days after their acceptance at which the payloads of events that have ended are erased; `null`:
+    /// never.
+    #[schema(value_type = Option<RetentionDays>)]
+    payload_retention_days: Option<Option<u32>>,
+    /// Days after their acceptance at which events that have ended leave the lists, their payloads with
+    /// them; `null`: never.
+    #[schema(value_type = Option<RetentionDays>)]
+    event_retention_days: Option<Option<u32>>,
 }
 
 /// A tenant that was just registered, with its first user.
@@ -105,6 +115,12 @@ pub(super) struct TenantView {
     max_trys: u32,
     /// Seconds a destination's circuit breaker stays open.
     circuit_breaker_timer: u32,
+    /// Days after their acceptance at which the payloads of events that have ended are erased; `null`:
+    /// never.
+    payload_retention_days: Option<u32>,
+    /// Days after their acceptance at which events that have ended leave the lists, their payloads with
+    /// them; `null`: never.
+    event_retention_days: Option<u32>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -155,6 +171,7 @@ pub(super) async fn register(
                 name: new.name.clone(),
                 owner,
                 resilience,
+                retention: tenants.retention,
                 webhook_secret: webhook_secret.clone(),
                 at,
             };
@@ -196,9 +213,10 @@ pub(super) async fn get(
     tenants.own(&caller, id).await.map(|tenant| Json(tenant.into()))
 }
 
-/// Rename the tenant or change how stubbornly it retries.
+/// Rename the tenant, change how stubbornly it retries or how long it keeps what has ended.
 ///
-/// A new `maxTrys` holds for events under way as well.
+/// A new `maxTrys` holds for events under way as well. What is kept for a shorter time goes within minutes
+/// and does not come back; events still on their way never go. The history of every event stays.
 #[utoipa::path(patch, path = "/api/v1/tenants/{id}", tag = "Tenants", request_body = TenantChange,
     responses((status = 200, body = TenantView), (status = 400), (status = 403), (status = 404),
         (status = 409)))]
@@ -217,7 +235,7 @@ pub(super) async fn update(
         .together(&caller.metadata(), |mut streams| async move {
             let mut tenant = streams.load::<Tenant>(id.0).await?;
             let Tenant::Registered(account) = &tenant.state else { return Err(Problem::not_found("tenant")) };
-            let (old_name, old) = (account.name.clone(), account.resilience);
+            let (old_name, old, kept) = (account.name.clone(), account.resilience, account.retention);
             let mut commands = vec![];
             if let Some(name) = change.name.as_ref().filter(|name| **name != old_name) {
                 let take = ClaimCommand::Take { holder: id.0, at };
@@ -233,6 +251,11 @@ pub(super) async fn update(
                 circuit_breaker_timer: change.circuit_breaker_timer.unwrap_or(old.circuit_breaker_timer),
             };
             commands.push(TenantCommand::ChangeResilience { resilience, at });
+            let retention = Retention {
+                payload_days: change.payload_retention_days.unwrap_or(kept.payload_days),
+                event_days: change.event_retention_days.unwrap_or(kept.event_days),
+            };
+            commands.push(TenantCommand::ChangeRetention { retention, at });
             let facts = streams.decide_loaded(&mut tenant, commands, Problem::from)?;
             match tenant.state {
                 Tenant::Registered(account) => Ok((streams, (account, !facts.is_empty()))),
@@ -245,6 +268,8 @@ pub(super) async fn update(
         name: account.name,
         max_trys: account.resilience.max_trys,
         circuit_breaker_timer: account.resilience.circuit_breaker_timer,
+        payload_retention_days: account.retention.payload_days,
+        event_retention_days: account.retention.event_days,
         created_at: before.created_at.into(),
         updated_at: if changed { at } else { before.updated_at }.into(),
     }))
@@ -296,7 +321,11 @@ impl TenantChange {
         let name = fields.optional("name", |value| rules::name(value, NAME_CHARS_MAX));
         let max_trys = fields.optional("maxTrys", rules::positive);
         let circuit_breaker_timer = fields.optional("circuitBreakerTimer", rules::positive);
-        fields.complete(|| Some(Self { name, max_trys, circuit_breaker_timer }))
+        let payload_retention_days = fields.nullable("payloadRetentionDays", rules::retention_days);
+        let event_retention_days = fields.nullable("eventRetentionDays", rules::retention_days);
+        fields.complete(|| {
+            Some(Self { name, max_trys, circuit_breaker_timer, payload_retention_days, event_retention_days })
+        })
     }
 }
 
@@ -307,6 +336,8 @@ impl From<tenants::Tenant> for TenantView {
             name: tenant.name,
             max_trys: tenant.resilience.max_trys,
             circuit_breaker_timer: tenant.resilience.circuit_breaker_timer,
+            payload_retention_days: tenant.retention.payload_days,
+            event_retention_days: tenant.retention.event_days,
             created_at: tenant.created_at.into(),
             updated_at: tenant.updated_at.into(),
         }

@@ -4,6 +4,7 @@ use aggregates::ids::TenantId;
 use aggregates::tenant::{Tenant, TenantCommand, WebhookSecret};
 use axum::Json;
 use axum::extract::State;
+use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +14,9 @@ use super::body::UnreadBody;
 use super::path::Id;
 use super::problem::Problem;
 use super::rules;
+use super::schemas::OverlapSeconds;
 use super::tenants::Tenants;
+use super::time::Timestamp;
 use crate::clock;
 use crate::secrets::token::{self, TokenKind};
 use crate::secrets::vault::Vault;
@@ -21,6 +24,9 @@ use crate::worker::signature;
 
 /// What sealed webhook secrets are bound to.
 pub(crate) const CONTEXT: &str = "webhook-secret";
+
+/// For how long a secret that was replaced may sign too: 30 days. Longer, and a rotation protects from nothing.
+pub(super) const OVERLAP_SECONDS_MAX: u32 = 30 * 86_400;
 
 /// A webhook secret.
 #[derive(Serialize, ToSchema)]
@@ -30,6 +36,29 @@ pub(super) struct SecretView {
     /// The key of `X-HookSentry-Signature`, as it stands here.
     #[schema(examples("whsec_5f8a3b2c1d9e4f6a7b8c9d0e1f2a3b4c"))]
     webhook_secret: String,
+}
+
+/// How a webhook secret is replaced.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct SecretRotation {
+    /// For how many seconds the secret that is replaced signs too, at most 2592000 (30 days), so that
+    /// receivers can change over: until then `webhook-signature` carries a signature with each, while
+    /// `X-HookSentry-Signature` is by the new one. If absent, the old secret is dead at once.
+    #[schema(value_type = Option<OverlapSeconds>)]
+    overlap_seconds: Option<u32>,
+}
+
+/// A webhook secret that replaced another.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RegeneratedSecret {
+    /// The key of `X-HookSentry-Signature`, as it stands here.
+    #[schema(examples("whsec_5f8a3b2c1d9e4f6a7b8c9d0e1f2a3b4c"))]
+    webhook_secret: String,
+    /// Until when the old secret signs too; absent when it is dead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_signs_until: Option<Timestamp>,
 }
 
 /// A delivery whose signature is in question.
@@ -66,24 +95,30 @@ pub(super) async fn get(
 
 /// Replace the webhook secret.
 ///
-/// Attempts that start from now on are signed with the new one only.
+/// Attempts that start from now on are signed with the new one. The old one signs besides only for as long as
+/// the body asks; without a body it is dead at once. A secret that was replaced before is dead in any case.
 #[utoipa::path(post, path = "/api/v1/tenants/{id}/webhook-secret", tag = "Tenants",
-    responses((status = 200, body = SecretView), (status = 403), (status = 404)))]
+    request_body = SecretRotation,
+    responses((status = 200, body = RegeneratedSecret), (status = 400), (status = 403), (status = 404)))]
 pub(super) async fn regenerate(
     State(tenants): State<Tenants>,
     caller: Caller,
     Id(id): Id<TenantId>,
-) -> Result<Json<SecretView>, Problem> {
+    body: UnreadBody,
+) -> Result<Json<RegeneratedSecret>, Problem> {
     tenants.own(&caller, id).await?;
+    let rotation = SecretRotation::read(body).await?;
+    let at = clock::now();
+    let overlap = rotation.overlap_seconds.map(|seconds| TimeDelta::seconds(seconds.into()));
+    let previous_signs_until = overlap.map(|overlap| at + overlap);
     let secret = TokenKind::WebhookSecret.generate();
     let webhook_secret = seal(&tenants.vault, id, &secret).await?;
-    let command = TenantCommand::RegenerateWebhookSecret {
-        webhook_secret,
-        previous_signs_until: None,
-        at: clock::now(),
-    };
+    let command = TenantCommand::RegenerateWebhookSecret { webhook_secret, previous_signs_until, at };
     tenants.commands.execute::<Tenant>(id.0, command, &caller.metadata()).await?;
-    Ok(Json(SecretView { webhook_secret: secret.expose_secret().to_owned() }))
+    Ok(Json(RegeneratedSecret {
+        webhook_secret: secret.expose_secret().to_owned(),
+        previous_signs_until: previous_signs_until.map(Timestamp),
+    }))
 }
 
 /// Check a signature.
@@ -106,6 +141,15 @@ pub(super) async fn verify(
     let secret = tenants.current_secret(id).await?;
     let valid = signature::verify(&secret, signed.payload.as_bytes(), &signed.signature);
     Ok(Json(Verdict { valid }))
+}
+
+impl SecretRotation {
+    async fn read(body: UnreadBody) -> Result<Self, Problem> {
+        let mut fields = body.fields_if_any().await?;
+        let overlap_seconds =
+            fields.optional("overlapSeconds", |value| rules::integer(value, 1, OVERLAP_SECONDS_MAX));
+        fields.complete(|| Some(Self { overlap_seconds }))
+    }
 }
 
 /// A webhook secret as facts carry it.

@@ -23,6 +23,7 @@
 mod connection;
 mod fairness;
 mod generator;
+pub mod history;
 mod ingest_request;
 mod ledger;
 mod meters;

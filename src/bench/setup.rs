@@ -1,13 +1,16 @@
 //! What a run needs in the HookSentry it measures: tenants, keys and destinations, made through the API
 //! like anybody's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, anyhow, bail};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use url::Url;
+use uuid::Uuid;
 
 use super::connection::{Answer, Connection};
-use super::options::BenchOptions;
+use super::options::{BenchOptions, OptionProblem};
 use crate::identifiers;
 
 /// The API that is measured.
@@ -18,6 +21,8 @@ pub(super) struct Api {
 }
 
 /// A tenant, and who it is to the API.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Account {
     tenant_id: String,
     email: String,
@@ -37,7 +42,21 @@ pub(super) struct Target {
 impl Api {
     /// Finds the API, and makes sure that it may be driven and is ready.
     pub(super) async fn find(options: &BenchOptions) -> anyhow::Result<Self> {
-        let base = &options.base;
+        Self::reach(&options.base, |address| options.judge(address)).await
+    }
+
+    /// Finds an API on this machine.
+    pub(super) async fn on_this_machine(base: &Url) -> anyhow::Result<Self> {
+        let judge = |address: IpAddr| {
+            if address.is_loopback() { Ok(()) } else { Err(OptionProblem::Remote(address)) }
+        };
+        Self::reach(base, judge).await
+    }
+
+    async fn reach(base: &Url, judge: impl Fn(IpAddr) -> Result<(), OptionProblem>) -> anyhow::Result<Self> {
+        if base.scheme() != "http" || !base.has_host() {
+            return Err(OptionProblem::NotPlainHttp.into());
+        }
         let name = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = base.port_or_known_default().unwrap_or(80);
         let address = tokio::net::lookup_host((name, port))
@@ -45,7 +64,7 @@ impl Api {
             .with_context(|| format!("{name} cannot be looked up"))?
             .next()
             .with_context(|| format!("{name} has no address"))?;
-        options.judge(address.ip())?;
+        judge(address.ip())?;
         let api = Self { address, host: format!("{}:{port}", base.host_str().unwrap_or_default()) };
         let ready = api.call("GET", "/health/ready", None, None).await;
         ready.with_context(|| format!("there is no HookSentry ready at {base}"))?;
@@ -112,13 +131,14 @@ impl Api {
     }
 
     /// An access token. They do not live long, and a run may.
-    async fn log_in(&self, account: &Account) -> anyhow::Result<String> {
+    pub(super) async fn log_in(&self, account: &Account) -> anyhow::Result<String> {
         let body = json!({ "email": account.email, "password": account.password });
         let session = self.call("POST", "/api/v1/auth/login", None, Some(&body)).await?;
         text(&session, "accessToken")
     }
 
-    async fn call(
+    /// The answer's body, if it says that all went well.
+    pub(super) async fn call(
         &self,
         method: &str,
         path: &str,
@@ -140,6 +160,13 @@ impl Api {
         let mut connection = Connection::open(self.address).await?;
         let answer = connection.exchange(request.as_bytes()).await?;
         understand(&answer).with_context(|| format!("{method} {path}"))
+    }
+}
+
+impl Account {
+    /// Which tenant it is.
+    pub(super) fn tenant_id(&self) -> anyhow::Result<Uuid> {
+        Ok(self.tenant_id.parse()?)
     }
 }
 

@@ -5,8 +5,10 @@ mod dev;
 mod listen;
 mod migrate;
 mod openapi;
+mod rebuild;
 mod rewrap_keys;
 mod serve;
+mod verify_projections;
 
 use clap::{Parser, Subcommand};
 
@@ -15,8 +17,10 @@ pub use dev::Dev;
 pub use listen::Listen;
 pub use migrate::Migrate;
 pub use openapi::Openapi;
+pub use rebuild::Rebuild;
 pub use rewrap_keys::RewrapKeys;
 pub use serve::Serve;
+pub use verify_projections::{CouldNotCompare, VerifyProjections};
 
 use crate::telemetry::Telemetry;
 
@@ -44,6 +48,10 @@ pub enum Command {
     Openapi(Openapi),
     /// Put load on a running service, receive what it delivers, and report how it did.
     Bench(Box<Bench>),
+    /// Build read models anew from the log, beside the live ones, and put them in their place.
+    Rebuild(Rebuild),
+    /// Compare read models, row by row, with what the log says.
+    VerifyProjections(VerifyProjections),
     /// Wrap every data key under the first encryption key, so that the others can be retired.
     RewrapKeys(RewrapKeys),
 }
@@ -67,6 +75,14 @@ impl Command {
             Self::RewrapKeys(rewrap_keys) => {
                 Telemetry::start(&rewrap_keys.log)?;
                 rewrap_keys.run().await
+            }
+            Self::Rebuild(rebuild) => {
+                Telemetry::start(&rebuild.log)?;
+                rebuild.run().await
+            }
+            Self::VerifyProjections(verify) => {
+                Telemetry::start(&verify.log)?;
+                verify.run().await
             }
             Self::Listen(listen) => listen.run().await,
             Self::Openapi(openapi) => openapi.run(),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use aggregates::destination_url::Insecure;
 
-use super::values::{ValueProblem, duration_between, number_between, truth};
+use super::values::{ValueProblem, bytes_between, duration_between, number_between, truth, weights};
+use crate::fair_share::Weights;
 use crate::worker::outbound_client::OutboundProxy;
 
 /// How an attempt is made, and how many at once.
@@ -40,16 +41,30 @@ pub struct DeliverySettings {
 
     /// Attempts that a worker process makes at once.
     ///
-    /// Too low and slow destinations hold up the fast ones; each attempt needs memory for a payload and an
-    /// answer, so too high and a burst fills the memory.
+    /// Too low and destinations that hang hold up all others: each may have its limit of attempts under way
+    /// for a whole timeout. Each attempt needs a file descriptor, and some kilobytes besides its payload, so
+    /// too high and a burst runs out of those.
     #[arg(
         long,
         env = "HOOKSENTRY_WORKER_CONCURRENCY",
         value_name = "NUMBER",
-        default_value = "128",
+        default_value = "4096",
         value_parser = number_between::<NonZeroU16>(NonZeroU16::MIN, NonZeroU16::MAX)
     )]
     pub worker_concurrency: NonZeroU16,
+
+    /// Bytes of payloads that a worker process has in memory at once, at most.
+    ///
+    /// No new attempts are begun while those under way are larger together. Too low and large payloads to
+    /// slow destinations hold up all others; too high and they fill the memory.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_WORKER_PAYLOAD_BYTES",
+        value_name = "BYTES",
+        default_value = "256MiB",
+        value_parser = bytes_between(1 << 20, 1 << 40)
+    )]
+    pub worker_payload_bytes: usize,
 
     /// Whether destinations may have http URLs and private addresses.
     ///
@@ -107,6 +122,20 @@ pub struct DeliverySettings {
         value_parser = duration_between(Duration::from_secs(1), Duration::from_secs(86_400))
     )]
     pub republish_after: Duration,
+
+    /// Tenants that get more of a round than the others, as `TENANT=WEIGHT,...`.
+    ///
+    /// Where more is to be accepted or delivered than can be at once, tenants take turns. One with weight 3
+    /// gets three places where the others get one. Tenants that are not named have weight 1.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_TENANT_WEIGHTS",
+        value_name = "TENANT=WEIGHT,...",
+        default_value = "",
+        hide_default_value = true,
+        value_parser = weights
+    )]
+    pub tenant_weights: Weights,
 }
 
 impl DeliverySettings {

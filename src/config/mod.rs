@@ -15,6 +15,7 @@ mod problem;
 mod process;
 mod queue;
 mod reading;
+mod retention;
 mod retries;
 mod roles;
 mod values;
@@ -29,6 +30,7 @@ pub use problem::SettingProblem;
 pub use process::{LogFilter, LogFormat, LogSettings, StartSettings, StopSettings};
 pub use queue::QueueSettings;
 pub use reading::{NotUnderstood, read};
+pub use retention::RetentionSettings;
 pub use retries::RetrySettings;
 pub use roles::{Role, Roles};
 pub use values::{Networks, ValueProblem};
@@ -61,6 +63,9 @@ pub struct Settings {
     /// When failed ones are repeated.
     #[command(flatten)]
     pub retries: RetrySettings,
+    /// How long what was delivered is kept.
+    #[command(flatten)]
+    pub retention: RetentionSettings,
     /// How often strangers may try things.
     #[command(flatten)]
     pub limits: LimitSettings,

@@ -65,15 +65,22 @@ pub struct LogSettings {
     pub format: LogFormat,
 }
 
+/// The client library of the broker. It logs every lost connection as an error, and we connect again, and
+/// say so ourselves.
+const BROKER_CLIENT: &str = "lapin";
+
 /// A filter of tracing-subscriber that is known to parse.
 #[derive(Clone, Debug)]
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// The filter.
+    /// The filter. The broker's client library is silent unless it is named.
     #[must_use]
     pub fn filter(&self) -> EnvFilter {
-        EnvFilter::new(&self.0)
+        match self.0.contains(BROKER_CLIENT) {
+            true => EnvFilter::new(&self.0),
+            false => EnvFilter::new(format!("{},{BROKER_CLIENT}=off", self.0)),
+        }
     }
 }
 

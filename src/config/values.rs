@@ -1,16 +1,23 @@
 //! How values of settings are written: what each kind of value looks like and between which bounds it
 //! must lie.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use aggregates::ids::TenantId;
 use axum::http::HeaderValue;
 use humantime::format_duration;
 use ipnet::IpNet;
 use thiserror::Error;
 use url::Url;
+
+use crate::fair_share::Weights;
+
+/// The largest weight of a tenant.
+const WEIGHT_MAX: u16 = 1_000;
 
 /// Why a value is not taken, as a phrase that goes on after the setting and its value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -97,6 +104,29 @@ pub(super) fn networks(text: &str) -> Result<Networks, ValueProblem> {
         Some(networks) => Ok(Networks(networks)),
         None => problem("must be networks such as 10.0.0.0/8,fd00::/8"),
     }
+}
+
+/// What each of some tenants gets of a round, such as
+/// `0190a5c2-6f7e-7c1d-9e0b-3f4a5b6c7d8e=3,0190a5c2-7a81-7b90-8c2d-1e2f3a4b5c6d=10`.
+pub(super) fn weights(text: &str) -> Result<Weights, ValueProblem> {
+    let mut weights = HashMap::new();
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let pair = word.split_once('=').and_then(|(tenant, weight)| {
+            let tenant = tenant.trim().parse().ok().map(TenantId)?;
+            let weight =
+                weight.trim().parse::<u16>().ok().filter(|weight| (1..=WEIGHT_MAX).contains(weight))?;
+            Some((tenant, weight))
+        });
+        let Some((tenant, weight)) = pair else {
+            return problem(format!(
+                "must be TENANT=WEIGHT,... with ids of tenants and weights from 1 to {WEIGHT_MAX}"
+            ));
+        };
+        if weights.insert(tenant, weight).is_some() {
+            return problem(format!("must name each tenant once; {tenant} is there twice"));
+        }
+    }
+    Ok(Weights::new(weights))
 }
 
 /// The origin of a website, as browsers send it.

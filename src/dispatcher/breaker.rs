@@ -2,19 +2,31 @@
 //! decides whether; the fact comes back through the log and changes the lane.
 
 use aggregates::destination::{Destination, DestinationCommand};
-use aggregates::ids::DestinationId;
+use aggregates::ids::{DestinationId, TenantId};
 use aggregates::tenant::{Resilience, Tenant};
 use chrono::{DateTime, Utc};
+use futures::{StreamExt, stream};
 
 use super::Term;
 use super::lane::{BreakerStep, LaneState};
 use crate::event_store::Metadata;
 
+/// Steps taken at once, each with a connection to the database.
+const STEPS_AT_ONCE: usize = 4;
+
 impl Term<'_> {
     pub(super) async fn take_breaker_steps(&mut self, now: DateTime<Utc>) {
         let threshold = self.dispatcher.settings.breaker_threshold;
-        for (id, lane, step) in self.schedule.breaker_steps(threshold, now) {
-            if let Err(error) = self.take(id, &lane, step, now).await {
+        let steps = self.schedule.breaker_steps(threshold, now);
+        let this = &*self;
+        // Side by side: when much fails at once, the jobs of all others wait for this.
+        let taken: Vec<_> = stream::iter(steps)
+            .map(async |(id, lane, step)| (id, this.take(id, &lane, step, now).await))
+            .buffer_unordered(STEPS_AT_ONCE)
+            .collect()
+            .await;
+        for (id, taken) in taken {
+            if let Err(error) = taken {
                 tracing::warn!(
                     destination.id = %id,
                     error = ?error,
@@ -36,7 +48,7 @@ impl Term<'_> {
         let command = match step {
             BreakerStep::Open => DestinationCommand::Suspend {
                 consecutive_failures: lane.consecutive_failures,
-                timer_seconds: self.resilience(lane).await?.circuit_breaker_timer,
+                timer_seconds: self.resilience(lane.tenant_id).await?.circuit_breaker_timer,
                 at,
             },
             BreakerStep::HalfOpen => DestinationCommand::Probe { at },
@@ -48,9 +60,9 @@ impl Term<'_> {
         Ok(())
     }
 
-    /// How the lane's tenant wants to be retried, from the tenant's own stream.
-    pub(super) async fn resilience(&self, lane: &LaneState) -> anyhow::Result<Resilience> {
-        let tenant = self.dispatcher.store.load::<Tenant>(lane.tenant_id.0).await?;
+    /// How a tenant wants to be retried, from the tenant's own stream.
+    pub(super) async fn resilience(&self, tenant_id: TenantId) -> anyhow::Result<Resilience> {
+        let tenant = self.dispatcher.store.load::<Tenant>(tenant_id.0).await?;
         Ok(match tenant.state {
             Tenant::Registered(account) => account.resilience,
             Tenant::Unknown => Resilience::default(),

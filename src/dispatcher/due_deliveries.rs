@@ -21,6 +21,8 @@ pub(super) struct DueDelivery {
     pub(super) stream_version: u64,
     pub(super) attempts: u32,
     pub(super) failed_attempts: u32,
+    /// How many of its last attempts have an unknown outcome, one after the other.
+    pub(super) unknown_in_a_row: u32,
     /// Since when an attempt is under way.
     pub(super) started_at: Option<DateTime<Utc>>,
 }
@@ -33,6 +35,7 @@ struct Row {
     stream_version: i64,
     attempts: i32,
     failed_attempts: i32,
+    unknown_in_a_row: i32,
     started_at: Option<DateTime<Utc>>,
 }
 
@@ -46,6 +49,7 @@ impl From<Row> for DueDelivery {
             stream_version: u64::try_from(row.stream_version).unwrap_or_default(),
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
             failed_attempts: u32::try_from(row.failed_attempts).unwrap_or_default(),
+            unknown_in_a_row: u32::try_from(row.unknown_in_a_row).unwrap_or_default(),
             started_at: row.started_at,
         }
     }
@@ -66,7 +70,7 @@ pub(super) async fn load(
         "
         SELECT
             event_id, tenant_id, destination_id, due_at, stream_version, attempts, failed_attempts,
-            started_at
+            unknown_in_a_row, started_at
         FROM due_deliveries
         WHERE event_id = ANY ($1)
         ",
@@ -85,7 +89,7 @@ pub(super) async fn under_way(connection: &mut PgConnection) -> Result<Vec<DueDe
         "
         SELECT
             event_id, tenant_id, destination_id, due_at, stream_version, attempts, failed_attempts,
-            started_at
+            unknown_in_a_row, started_at
         FROM due_deliveries
         WHERE started_at IS NOT NULL
         "
@@ -155,7 +159,7 @@ pub(super) async fn windows(
         r#"
         SELECT
             due.event_id, due.tenant_id, due.destination_id, due.due_at, due.stream_version,
-            due.attempts, due.failed_attempts, due.started_at
+            due.attempts, due.failed_attempts, due.unknown_in_a_row, due.started_at
         FROM unnest($1::uuid[], $2::bigint[]) AS lane (destination_id, rows_max)
         CROSS JOIN LATERAL (
             SELECT *
@@ -216,17 +220,19 @@ pub(super) async fn write(connection: &mut PgConnection, rows: &[DueDelivery]) -
     sqlx::query!(
         "
         INSERT INTO due_deliveries
-            (event_id, tenant_id, destination_id, due_at, stream_version, attempts, failed_attempts, started_at)
+            (event_id, tenant_id, destination_id, due_at, stream_version, attempts, failed_attempts,
+             unknown_in_a_row, started_at)
         SELECT *
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::bigint[], $6::int[], $7::int[],
-            $8::timestamptz[]
+            $8::int[], $9::timestamptz[]
         )
         ON CONFLICT (event_id) DO UPDATE SET
             due_at = excluded.due_at,
             stream_version = excluded.stream_version,
             attempts = excluded.attempts,
             failed_attempts = excluded.failed_attempts,
+            unknown_in_a_row = excluded.unknown_in_a_row,
             started_at = excluded.started_at
         ",
         &rows.iter().map(|row| row.event_id.0).collect::<Vec<_>>(),
@@ -236,6 +242,7 @@ pub(super) async fn write(connection: &mut PgConnection, rows: &[DueDelivery]) -
         &rows.iter().map(|row| i64::try_from(row.stream_version).unwrap_or(i64::MAX)).collect::<Vec<_>>(),
         &rows.iter().map(|row| integer(row.attempts)).collect::<Vec<_>>(),
         &rows.iter().map(|row| integer(row.failed_attempts)).collect::<Vec<_>>(),
+        &rows.iter().map(|row| integer(row.unknown_in_a_row)).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.started_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
     )
     .execute(connection)

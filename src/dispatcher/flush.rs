@@ -5,12 +5,14 @@ use std::collections::HashMap;
 
 use aggregates::ids::DestinationId;
 use chrono::{DateTime, Utc};
-use projections::checkpoints;
-use sqlx::Connection;
+use projections::{LogPosition, checkpoints};
+use sqlx::{Connection, PgPool};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::due_deliveries::{self, DueDelivery, Window};
 use super::fold::Fetched;
+use super::schedule::Changes;
 use super::{READER, REFILL_LANES_MAX, Term, TermEnded};
 
 impl Term<'_> {
@@ -39,6 +41,7 @@ impl Term<'_> {
         if events.is_empty() && lanes.is_empty() {
             return Ok(Fetched::new());
         }
+        self.end_flush().await?;
         let mut connection = self.dispatcher.pool.acquire().await?;
         if !lanes.is_empty() {
             for (id, state) in due_deliveries::load_lanes(&mut connection, lanes).await? {
@@ -89,19 +92,55 @@ impl Term<'_> {
 
     /// Writes what differs from the tables, and moves the checkpoint with it.
     pub(super) async fn flush(&mut self) -> Result<(), TermEnded> {
+        self.begin_flush().await?;
+        self.end_flush().await
+    }
+
+    /// Begins a flush, after the one before it, and does not wait until it is written: jobs are released
+    /// meanwhile.
+    pub(super) async fn begin_flush(&mut self) -> Result<(), TermEnded> {
+        self.end_flush().await?;
         self.unflushed_since = None;
         if self.position == self.flushed && self.schedule.changes_len() == 0 {
             return Ok(());
         }
         let changes = self.schedule.take_changes();
-        let mut connection = self.dispatcher.pool.acquire().await?;
-        let mut transaction = connection.begin().await?;
-        due_deliveries::write(&mut transaction, &changes.written).await?;
-        due_deliveries::remove(&mut transaction, &changes.removed).await?;
-        due_deliveries::write_lanes(&mut transaction, &changes.lanes).await?;
-        checkpoints::advance(&mut transaction, READER, self.leadership.epoch(), self.position).await?;
-        transaction.commit().await?;
-        self.flushed = self.position;
+        let (pool, epoch, position) = (self.dispatcher.pool.clone(), self.leadership.epoch(), self.position);
+        let written = self.dispatcher.tasks.spawn(write(pool, changes, epoch, position));
+        self.flush_under_way = Some(FlushUnderWay { written, position });
         Ok(())
     }
+
+    /// Waits for the flush that is under way. Until then the tables may lack what memory no longer holds.
+    pub(super) async fn end_flush(&mut self) -> Result<(), TermEnded> {
+        if let Some(flush) = self.flush_under_way.take() {
+            flush.written.await??;
+            self.flushed = flush.position;
+        }
+        Ok(())
+    }
+}
+
+/// A flush that is being written. If the term ends before it, it is written all the same, or refused because
+/// somebody else leads by then.
+pub(super) struct FlushUnderWay {
+    written: JoinHandle<Result<(), TermEnded>>,
+    position: LogPosition,
+}
+
+impl FlushUnderWay {
+    pub(super) fn is_over(&self) -> bool {
+        self.written.is_finished()
+    }
+}
+
+async fn write(pool: PgPool, changes: Changes, epoch: u64, position: LogPosition) -> Result<(), TermEnded> {
+    let mut connection = pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    due_deliveries::write(&mut transaction, &changes.written).await?;
+    due_deliveries::remove(&mut transaction, &changes.removed).await?;
+    due_deliveries::write_lanes(&mut transaction, &changes.lanes).await?;
+    checkpoints::advance(&mut transaction, READER, epoch, position).await?;
+    transaction.commit().await?;
+    Ok(())
 }

@@ -97,6 +97,7 @@ impl Schedule {
                     stream_version,
                     attempts: 0,
                     failed_attempts: 0,
+                    unknown_in_a_row: 0,
                     started_at: None,
                 };
                 self.write(delivery.clone(), persisted);
@@ -111,6 +112,7 @@ impl Schedule {
                     stream_version,
                     attempts: *attempts,
                     failed_attempts: 0,
+                    unknown_in_a_row: 0,
                     started_at: None,
                 };
                 self.write(delivery.clone(), persisted);
@@ -122,7 +124,7 @@ impl Schedule {
                 self.write(delivery.clone(), persisted);
                 self.start(delivery, *at);
             }
-            (Fact::DeliveryAttempted { failed_attempts, report, at, .. }, Some(known)) => {
+            (Fact::DeliveryAttempted { failed_attempts, unknown_in_a_row, report, at, .. }, Some(known)) => {
                 let destination_id = known.destination_id;
                 if let Some(lane) = self.lanes.get_mut(&destination_id) {
                     lane.attempted(report.outcome.is_success(), report.outcome.counts_as_failure());
@@ -137,6 +139,7 @@ impl Schedule {
                     let settled = DueDelivery {
                         stream_version,
                         failed_attempts,
+                        unknown_in_a_row: *unknown_in_a_row,
                         started_at: None,
                         due_at: *at,
                         ..known

@@ -50,20 +50,22 @@ use crate::clock;
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::log_reader::{self, HeldBack, LogPage};
 use crate::event_store::{EventStore, OutcomeBatch};
+use crate::fair_share::Weights;
 use crate::leadership::Leadership;
 use crate::queue::JobQueue;
+use flush::FlushUnderWay;
 use publisher::Publisher;
 use schedule::Schedule;
 
 /// The dispatcher's name in `checkpoints` and `leaderships`. It is data: it never changes.
 const READER: &str = "dispatcher";
 /// Facts read at once.
-const PAGE_FACTS_MAX: i64 = 1_000;
+const PAGE_FACTS_MAX: usize = 1_000;
 /// Rows that may differ from the tables before they are written.
 const CHANGES_MAX: usize = 5_000;
 /// How long a change may stay unwritten. Longer, and a new leader has more to read; shorter, and more
 /// rows are written of events that are delivered at once.
-const FLUSH_AFTER: Duration = Duration::from_millis(250);
+const FLUSH_AFTER: Duration = Duration::from_millis(1_000);
 /// Lanes whose windows are filled by one query.
 const REFILL_LANES_MAX: usize = 128;
 /// How often the log is looked at although nobody says that it has grown, and the lead is confirmed.
@@ -72,7 +74,7 @@ const TICK: Duration = Duration::from_secs(1);
 const LEAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What the dispatcher goes by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DispatcherSettings {
     /// Failed attempts in a row that open a destination's breaker.
     pub breaker_threshold: u32,
@@ -83,6 +85,8 @@ pub struct DispatcherSettings {
     pub republish_after: Duration,
     /// The schedule of retries, for attempts whose worker vanished.
     pub backoff: aggregates::backoff::Backoff,
+    /// How tenants share what is released.
+    pub weights: Weights,
 }
 
 /// The dispatcher.
@@ -106,6 +110,8 @@ enum TermEnded {
     Checkpoint(#[from] projections::checkpoints::CheckpointFailure),
     #[error("the log holds a fact that this version cannot read")]
     Unreadable(#[from] projections::logged_fact::UnreadableRow),
+    #[error("the tables were not written to the end")]
+    Flush(#[from] tokio::task::JoinError),
 }
 
 impl Dispatcher {
@@ -152,10 +158,11 @@ impl Dispatcher {
             dispatcher: self,
             leadership,
             publisher,
-            schedule: Schedule::default(),
+            schedule: Schedule::shared_by(self.settings.weights.clone()),
             position: LogPosition::default(),
             flushed: LogPosition::default(),
             unflushed_since: None,
+            flush_under_way: None,
             held_back: HeldBack::default(),
         };
         let mut grown = self.store.wakeups().subscribe();
@@ -177,6 +184,7 @@ struct Term<'a> {
     /// How far the tables are.
     flushed: LogPosition,
     unflushed_since: Option<tokio::time::Instant>,
+    flush_under_way: Option<FlushUnderWay>,
     held_back: HeldBack,
 }
 
@@ -187,11 +195,12 @@ impl Term<'_> {
         let barrier = log_reader::barrier(&mut connection).await?;
         drop(connection);
         loop {
+            self.leadership.keep().await?;
             let mut connection = self.dispatcher.pool.acquire().await?;
             let horizon = log_reader::horizon(&mut connection).await?;
             drop(connection);
             let page = self.read().await?;
-            let complete = page.rows.len() < usize::try_from(PAGE_FACTS_MAX).unwrap_or(usize::MAX);
+            let complete = page.rows.len() < PAGE_FACTS_MAX;
             let wait = self.held_back.after(&page);
             self.fold(page).await?;
             if self.schedule.changes_len() >= CHANGES_MAX {
@@ -214,10 +223,11 @@ impl Term<'_> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.leadership.keep().await?;
             // Marked seen before the look, so that what comes during the look wakes us again.
             grown.mark_unchanged();
             let page = self.read().await?;
-            let more = page.rows.len() >= usize::try_from(PAGE_FACTS_MAX).unwrap_or(usize::MAX);
+            let more = page.rows.len() >= PAGE_FACTS_MAX;
             let look_again = self.held_back.after(&page);
             self.fold(page).await?;
             self.step().await?;
@@ -233,7 +243,7 @@ impl Term<'_> {
                 _ = grown.changed() => {}
                 () = self.publisher.ready(), if self.publisher.is_blocked() => {}
                 () = tokio::time::sleep(wake) => {}
-                _ = tick.tick() => self.leadership.confirm().await?,
+                _ = tick.tick() => {}
             }
         }
     }
@@ -262,14 +272,16 @@ impl Term<'_> {
             .set(f64::from(u32::try_from(self.schedule.outstanding()).unwrap_or(u32::MAX)));
         let is_late = self.unflushed_since.is_some_and(|since| since.elapsed() >= FLUSH_AFTER);
         if is_late || self.schedule.changes_len() >= CHANGES_MAX {
-            self.flush().await?;
+            self.begin_flush().await?;
+        } else if self.flush_under_way.as_ref().is_some_and(FlushUnderWay::is_over) {
+            self.end_flush().await?;
         }
         Ok(())
     }
 
     async fn read(&mut self) -> Result<LogPage, TermEnded> {
         let mut connection = self.dispatcher.pool.acquire().await?;
-        Ok(log_reader::read_after(&mut connection, self.position, PAGE_FACTS_MAX).await?)
+        Ok(self.dispatcher.store.recent().read_after(&mut connection, self.position, PAGE_FACTS_MAX).await?)
     }
 
     async fn fold(&mut self, page: LogPage) -> Result<(), TermEnded> {

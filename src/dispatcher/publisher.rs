@@ -1,5 +1,6 @@
 //! The dispatcher's hand to the queue: a task that publishes batch after batch, so that waiting for the
-//! broker's confirms holds up neither the log nor the clock.
+//! broker's confirms holds up neither the log nor the clock. A few batches are on their way at once: a job
+//! does not wait for the confirm of the one before it.
 //!
 //! A batch the queue does not take is tried again until it does or the term ends. Meanwhile the channel
 //! in front of it fills up and the dispatcher releases nothing more: a broker that is away costs a
@@ -8,6 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +20,8 @@ use crate::queue::{Job, JobQueue};
 
 /// Batches on their way to the queue, at most.
 const BATCHES_MAX: usize = 8;
+/// Batches that wait for their confirms at once.
+const UNDER_WAY_MAX: usize = 4;
 /// How long to wait before publishing again after a failure that did not itself take time.
 const PUBLISH_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
@@ -76,6 +81,7 @@ impl Room<'_> {
             stream_version: delivery.stream_version,
             attempt: delivery.attempts + 1,
             failed_attempts: delivery.failed_attempts,
+            unknown_in_a_row: delivery.unknown_in_a_row,
             epoch,
             stage_version: *stage_version,
             accepted_at_ms: None,
@@ -85,17 +91,29 @@ impl Room<'_> {
 }
 
 async fn publish_all(queue: &dyn JobQueue, mut waiting: mpsc::Receiver<Vec<Job>>) {
-    while let Some(mut jobs) = waiting.recv().await {
-        while let Ok(more) = waiting.try_recv() {
-            jobs.extend(more);
-        }
-        let mut complained = false;
-        while let Err(failure) = queue.publish(&jobs).await {
-            if !complained {
-                tracing::warn!(error = %failure, jobs = jobs.len(), "jobs are not published; they are tried again until they are");
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            Some(()) = under_way.next() => {}
+            jobs = waiting.recv(), if under_way.len() < UNDER_WAY_MAX => {
+                let Some(mut jobs) = jobs else { break };
+                while let Ok(more) = waiting.try_recv() {
+                    jobs.extend(more);
+                }
+                under_way.push(publish(queue, jobs));
             }
-            complained = true;
-            tokio::time::sleep(PUBLISH_AGAIN_AFTER).await;
         }
+    }
+    while let Some(()) = under_way.next().await {}
+}
+
+async fn publish(queue: &dyn JobQueue, jobs: Vec<Job>) {
+    let mut complained = false;
+    while let Err(failure) = queue.publish(&jobs).await {
+        if !complained {
+            tracing::warn!(error = %failure, jobs = jobs.len(), "jobs are not published; they are tried again until they are");
+        }
+        complained = true;
+        tokio::time::sleep(PUBLISH_AGAIN_AFTER).await;
     }
 }

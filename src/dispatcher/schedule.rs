@@ -5,7 +5,7 @@
 //! accepted and delivered between two flushes never touches the tables. Memory is bounded: a lane holds
 //! a window of its due events, and everything beyond it is in the table alone.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use aggregates::ids::{DestinationId, WebhookEventId};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,9 +14,12 @@ use uuid::Uuid;
 use super::due_deliveries::DueDelivery;
 use super::lane::{BreakerStep, Lane, LaneState};
 use super::timetable::Timetable;
+use crate::fair_share::{Turns, Weights};
 
-/// Jobs released to the queue and not yet started, at most, over all destinations.
-const OUTSTANDING_MAX: usize = 4_096;
+/// Jobs released to the queue and not yet started, at most, over all destinations. What is on the queue
+/// can no longer be overtaken: more, and whoever comes next waits for longer; fewer, and workers wait for
+/// jobs while the news of what they started is on its way back.
+const OUTSTANDING_MAX: usize = 512;
 /// Jobs one lane releases before the next lane has its turn.
 const TURN_JOBS_MAX: usize = 16;
 /// How long an attempt that was to be given up is left alone before that is tried again.
@@ -66,8 +69,8 @@ pub(super) struct Schedule {
     pub(super) lanes: HashMap<DestinationId, Lane>,
     pub(super) changes: HashMap<WebhookEventId, Change>,
     pub(super) changed_lanes: HashSet<DestinationId>,
-    /// Lanes with something to release, in turn.
-    releasable: VecDeque<DestinationId>,
+    /// Lanes with something to release: tenants take turns, and so do the lanes of each.
+    releasable: Turns<DestinationId>,
     /// Lanes whose window runs dry while the table has more.
     refill: HashSet<DestinationId>,
     /// When lanes must be looked at although nothing arrives.
@@ -84,6 +87,11 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
+    /// An empty schedule in which tenants take turns by `weights`.
+    pub(super) fn shared_by(weights: Weights) -> Self {
+        Self { releasable: Turns::new(weights), ..Self::default() }
+    }
+
     /// Takes in a lane as its row says.
     pub(super) fn take_in_lane(&mut self, id: DestinationId, state: LaneState) {
         self.lanes.entry(id).or_insert_with(|| Lane::of_row(state));
@@ -199,7 +207,7 @@ impl Schedule {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if !lane.queued && lane.room() > 0 && !lane.ready.is_empty() {
             lane.queued = true;
-            self.releasable.push_back(id);
+            self.releasable.push(lane.state.tenant_id, id);
         }
         if lane.wants_refill() {
             self.refill.insert(id);
@@ -230,7 +238,7 @@ impl Schedule {
     pub(super) fn release(&mut self, now: DateTime<Utc>) -> Vec<DueDelivery> {
         let mut jobs = Vec::new();
         while self.released.len() < OUTSTANDING_MAX {
-            let Some(id) = self.releasable.pop_front() else { break };
+            let Some(id) = self.releasable.pop() else { break };
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             lane.queued = false;
             let mut turn = lane.room().min(TURN_JOBS_MAX).min(OUTSTANDING_MAX - self.released.len());

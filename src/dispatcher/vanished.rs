@@ -1,14 +1,15 @@
 //! Giving up attempts whose worker vanished: started, and no outcome long after the timeout.
 //!
-//! Whether the request arrived is not known, so the outcome is `unknown`, it uses up none of the
-//! tenant's attempts, and the event is retried. If the worker was merely slow, its own outcome finds the
-//! version taken and is dropped; the destination may then get the event twice, which is what "at least
-//! once" means.
+//! Whether the request arrived is not known, so the outcome is `unknown`, and the event is retried. That
+//! uses up none of the tenant's attempts, unless one worker after the other vanishes with this event. If the
+//! worker was merely slow, its own outcome finds the version taken and is dropped; the destination may then
+//! get the event twice, which is what "at least once" means.
 
+use aggregates::Decide;
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
-use aggregates::webhook_event::{Delivery, WebhookEvent, WebhookEventCommand};
-use aggregates::{Decide, tenant::MAX_TRYS_DEFAULT};
+use aggregates::webhook_event::{Delivery, UNKNOWN_IN_A_ROW_FREE, WebhookEvent, WebhookEventCommand};
 use chrono::{DateTime, Utc};
+use futures::future::join_all;
 
 use super::due_deliveries::DueDelivery;
 use super::{Term, before};
@@ -18,8 +19,12 @@ use crate::identifiers;
 impl Term<'_> {
     pub(super) async fn give_up_vanished(&mut self, now: DateTime<Utc>) {
         let vanished_before = before(now, self.dispatcher.settings.vanished_after);
-        for delivery in self.schedule.vanished(vanished_before) {
-            match self.give_up(&delivery, now).await {
+        let vanished = self.schedule.vanished(vanished_before);
+        // Together: a worker that vanished leaves as many attempts as it had under way, and one commit gives
+        // up many of them.
+        let given_up = join_all(vanished.iter().map(|delivery| self.give_up(delivery, now))).await;
+        for (delivery, given_up) in vanished.iter().zip(given_up) {
+            match given_up {
                 Ok(OutcomeResult::Recorded) => tracing::warn!(
                     event.id = %delivery.event_id,
                     attempt = delivery.attempts,
@@ -43,13 +48,18 @@ impl Term<'_> {
             destination_id: delivery.destination_id,
             attempts: delivery.attempts,
             failed_attempts: delivery.failed_attempts,
+            unknown_in_a_row: delivery.unknown_in_a_row,
         });
+        // Only an event that goes on like this uses up attempts: how many it has is not asked before.
+        let max_trys = match delivery.unknown_in_a_row < UNKNOWN_IN_A_ROW_FREE {
+            true => u32::MAX,
+            false => self.resilience(delivery.tenant_id).await?.max_trys,
+        };
         let detail = "the worker vanished before it recorded an outcome".to_owned();
         let facts = under_way.decide(WebhookEventCommand::RecordAttempt {
             report: AttemptReport::without_answer(Outcome::Unknown, duration_ms, Some(detail)),
             backoff: self.dispatcher.settings.backoff,
-            // An unknown outcome uses up no attempt, so any number above those used will do.
-            max_trys: MAX_TRYS_DEFAULT.max(delivery.failed_attempts + 1),
+            max_trys,
             chance: identifiers::chance(),
             at: now,
         })?;

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use aggregates::Facts;
 use aggregates::ids::{TenantId, WebhookEventId};
 use aggregates::sealed::TokenHash;
 use aggregates::webhook_event::{Acceptance, WebhookEventFact};
@@ -95,6 +96,10 @@ impl Batch for AcceptBatch {
     type Item = AcceptItem;
     type Outcome = AcceptOutcome;
 
+    fn tenant(item: &AcceptItem) -> TenantId {
+        item.tenant_id
+    }
+
     fn bytes(item: &AcceptItem) -> usize {
         item.fact.len()
             + item.metadata.len()
@@ -165,7 +170,7 @@ async fn accept(
         appended AS (
             INSERT INTO events
                 (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-            SELECT 'WebhookEvent', event_id::text, 1, 'EventAccepted', '1.0', fact::json, metadata::json
+            SELECT 'WebhookEvent', event_id::text, 1, 'EventAccepted', $10::text, fact::json, metadata::json
             FROM admitted
             ORDER BY event_id
             ON CONFLICT DO NOTHING
@@ -193,6 +198,7 @@ async fn accept(
         &items.iter().map(|item| item.delivered.to_vec()).collect::<Vec<_>>(),
         &items.iter().map(|item| item.received.as_ref().map(|bytes| bytes.to_vec())).collect::<Vec<_>>()
             as &[Option<Vec<u8>>],
+        WebhookEventFact::stored_version("EventAccepted"),
     )
     .fetch_all(pool)
     .await?;

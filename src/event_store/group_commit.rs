@@ -5,16 +5,24 @@
 //! all who waited for it. Each caller learns its own outcome. When a batch as a whole is refused by the
 //! database, its items are tried one by one, so that one poisonous item harms nobody else.
 //!
+//! Tenants take turns ([`crate::fair_share`]): where more waits than one batch holds, each has its part of
+//! the next one, however much the others have waiting.
+//!
 //! Everything is bounded: the queue in front (callers wait for room), the items and the bytes of a
 //! batch, and the number of commits at once.
 
 use std::sync::Arc;
 
+use aggregates::ids::TenantId;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
-/// Items that wait for a commit, at most; further callers wait for room.
+use crate::fair_share::{Turns, Weights};
+
+/// Items that wait for a commit, at most, and as many that wait for their turn; further callers wait for
+/// room.
 const WAITING_MAX: usize = 4_096;
 /// Items of one batch, at most.
 const BATCH_ITEMS_MAX: usize = 512;
@@ -27,6 +35,11 @@ pub trait Batch: Send + Sync + 'static {
     type Item: Send + Sync + 'static;
     /// What a caller learns.
     type Outcome: Send + 'static;
+
+    /// Whose turn it takes; nobody's in particular where what arrives is shared out already.
+    fn tenant(_item: &Self::Item) -> TenantId {
+        TenantId(Uuid::nil())
+    }
 
     /// About how many bytes an item sends to the database.
     fn bytes(item: &Self::Item) -> usize;
@@ -66,10 +79,11 @@ impl<B: Batch> Clone for GroupCommit<B> {
 }
 
 impl<B: Batch> GroupCommit<B> {
-    /// Starts the committer, which runs at most `commits_max` commits at once.
-    pub fn start(batch: B, commits_max: usize, tasks: &TaskTracker) -> Self {
+    /// Starts the committer, which runs at most `commits_max` commits at once and serves tenants by
+    /// `weights`.
+    pub fn start(batch: B, commits_max: usize, weights: Weights, tasks: &TaskTracker) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
-        tasks.spawn(run(Arc::new(batch), waiting, commits_max, tasks.clone()));
+        tasks.spawn(run(Arc::new(batch), waiting, commits_max, Turns::new(weights), tasks.clone()));
         Self { queue }
     }
 
@@ -85,12 +99,13 @@ async fn run<B: Batch>(
     batch: Arc<B>,
     mut waiting: mpsc::Receiver<Waiting<B>>,
     commits_max: usize,
+    mut turns: Turns<Waiting<B>>,
     tasks: TaskTracker,
 ) {
     let commits = Arc::new(Semaphore::new(commits_max));
     // The permit comes first: whoever arrives while all commits are under way joins the next batch.
     while let Ok(permit) = Arc::clone(&commits).acquire_owned().await {
-        let Some(items) = gather(&mut waiting).await else { return };
+        let Some(items) = gather(&mut waiting, &mut turns).await else { return };
         let batch = Arc::clone(&batch);
         tasks.spawn(async move {
             settle(&*batch, items).await;
@@ -99,13 +114,26 @@ async fn run<B: Batch>(
     }
 }
 
-/// The next batch: waits for its first item, and takes what else is there.
-async fn gather<B: Batch>(waiting: &mut mpsc::Receiver<Waiting<B>>) -> Option<Vec<Waiting<B>>> {
-    let first = waiting.recv().await?;
-    let mut bytes = B::bytes(&first.item);
-    let mut items = vec![first];
-    while items.len() < BATCH_ITEMS_MAX && bytes < BATCH_BYTES_MAX {
-        let Ok(next) = waiting.try_recv() else { break };
+/// The next batch: waits until there is an item, and takes what else is there, tenant by tenant.
+async fn gather<B: Batch>(
+    waiting: &mut mpsc::Receiver<Waiting<B>>,
+    turns: &mut Turns<Waiting<B>>,
+) -> Option<Vec<Waiting<B>>> {
+    if turns.len() == 0 {
+        let first = waiting.recv().await?;
+        turns.push(B::tenant(&first.item), first);
+    }
+    while turns.len() < WAITING_MAX
+        && let Ok(next) = waiting.try_recv()
+    {
+        turns.push(B::tenant(&next.item), next);
+    }
+    let mut bytes = 0;
+    let mut items = Vec::new();
+    while items.len() < BATCH_ITEMS_MAX
+        && bytes < BATCH_BYTES_MAX
+        && let Some(next) = turns.pop()
+    {
         bytes += B::bytes(&next.item);
         items.push(next);
     }

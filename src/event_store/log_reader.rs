@@ -48,23 +48,49 @@ pub async fn read_after(
     after: LogPosition,
     rows_max: i64,
 ) -> Result<LogPage, sqlx::Error> {
-    // Rows that must not be read yet come last in the order; one of them says that there are some.
+    // The first row that must not be read yet comes last in the order, and says that there are some. The
+    // rows behind it stay where they are: under load there are many, and the next page would bring them
+    // again.
     let rows = sqlx::query!(
         r#"
         SELECT
-            transaction_id < pg_snapshot_xmin(pg_current_snapshot()) AS "settled!",
+            settled AS "settled!",
             transaction_id::text AS "transaction_id!",
-            position,
-            aggregate_type,
-            aggregate_id,
-            sequence,
+            position AS "position!",
+            aggregate_type AS "aggregate_type!",
+            aggregate_id AS "aggregate_id!",
+            sequence AS "sequence!",
+            event_type AS "event_type!",
+            event_version AS "event_version!",
             payload::text AS "payload!",
             tenant_id,
-            recorded_at
-        FROM events
-        WHERE (transaction_id, position) > ($1::text::xid8, $2)
-        ORDER BY transaction_id, position
-        LIMIT $3
+            recorded_at AS "recorded_at!"
+        FROM (
+            (
+                SELECT
+                    true AS settled, transaction_id, position, aggregate_type, aggregate_id, sequence,
+                    event_type, event_version, payload, tenant_id, recorded_at
+                FROM events
+                WHERE (transaction_id, position) > ($1::text::xid8, $2)
+                  AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+                ORDER BY transaction_id, position
+                LIMIT $3
+            )
+            UNION ALL
+            (
+                SELECT
+                    false, transaction_id, position, aggregate_type, aggregate_id, sequence,
+                    event_type, event_version, payload, tenant_id, recorded_at
+                FROM events
+                -- One bound for the index, so that it begins there: of two it would take the reader's, and
+                -- walk through everything that a reader far behind has before it.
+                WHERE transaction_id >= greatest(pg_snapshot_xmin(pg_current_snapshot()), $1::text::xid8)
+                  AND (transaction_id > $1::text::xid8 OR position > $2)
+                ORDER BY transaction_id, position
+                LIMIT 1
+            )
+        ) AS page
+        ORDER BY page.transaction_id, page.position
         "#,
         after.transaction_id.to_string(),
         after.position,
@@ -82,6 +108,8 @@ pub async fn read_after(
             aggregate_type: row.aggregate_type,
             aggregate_id: row.aggregate_id,
             sequence: row.sequence,
+            event_type: row.event_type,
+            event_version: row.event_version,
             payload: row.payload,
             tenant_id: row.tenant_id,
             recorded_at: row.recorded_at,
@@ -105,7 +133,7 @@ pub async fn read_between(
         r#"
         SELECT
             transaction_id::text AS "transaction_id!", position, aggregate_type, aggregate_id, sequence,
-            payload::text AS "payload!", tenant_id, recorded_at
+            event_type, event_version, payload::text AS "payload!", tenant_id, recorded_at
         FROM events
         WHERE (transaction_id, position) > ($2::text::xid8, $3)
           AND (transaction_id, position) <= ($4::text::xid8, $5)
@@ -122,6 +150,98 @@ pub async fn read_between(
     )
     .fetch_all(connection)
     .await
+}
+
+/// A stretch of the log, of which only some facts are wanted.
+#[derive(Debug, Default)]
+pub struct Stretch {
+    /// The facts that are wanted.
+    pub rows: Vec<LogRow>,
+    /// How many facts it has in all.
+    pub facts: usize,
+    /// Its last fact, wanted or not.
+    pub last: Option<LogPosition>,
+}
+
+/// The next `facts_max` facts after `after` and up to `until`, with those of `aggregates` picked out.
+/// Everything up to `until` must have been read before, by whatever reader.
+#[tracing::instrument(name = "db.events.read_stretch", level = "trace", skip_all, err(level = "debug"))]
+pub async fn read_stretch(
+    connection: &mut PgConnection,
+    aggregates: &[String],
+    after: LogPosition,
+    until: LogPosition,
+    facts_max: i64,
+) -> Result<Stretch, sqlx::Error> {
+    // Facts that are not wanted come without their payload, which is most of a row.
+    let rows = sqlx::query!(
+        r#"
+        SELECT
+            transaction_id::text AS "transaction_id!",
+            position,
+            aggregate_type,
+            aggregate_id,
+            sequence,
+            event_type,
+            event_version,
+            CASE WHEN aggregate_type = ANY($6) THEN payload::text END AS payload,
+            tenant_id,
+            recorded_at
+        FROM events
+        WHERE (transaction_id, position) > ($1::text::xid8, $2)
+          AND (transaction_id, position) <= ($3::text::xid8, $4)
+        ORDER BY transaction_id, position
+        LIMIT $5
+        "#,
+        after.transaction_id.to_string(),
+        after.position,
+        until.transaction_id.to_string(),
+        until.position,
+        facts_max,
+        aggregates,
+    )
+    .fetch_all(connection)
+    .await?;
+    let facts = rows.len();
+    let last = rows.last().map(|row| LogPosition {
+        transaction_id: row.transaction_id.parse().unwrap_or_default(),
+        position: row.position,
+    });
+    let wanted = rows.into_iter().filter_map(|row| {
+        Some(LogRow {
+            transaction_id: row.transaction_id,
+            position: row.position,
+            aggregate_type: row.aggregate_type,
+            aggregate_id: row.aggregate_id,
+            sequence: row.sequence,
+            event_type: row.event_type,
+            event_version: row.event_version,
+            payload: row.payload?,
+            tenant_id: row.tenant_id,
+            recorded_at: row.recorded_at,
+        })
+    });
+    Ok(Stretch { rows: wanted.collect(), facts, last })
+}
+
+/// The last fact that readers may look at at this moment.
+#[tracing::instrument(name = "db.events.last_settled", level = "debug", skip_all, err(level = "debug"))]
+pub async fn last_settled(connection: &mut PgConnection) -> Result<LogPosition, sqlx::Error> {
+    let last = sqlx::query!(
+        r#"
+        SELECT transaction_id::text AS "transaction_id!", position
+        FROM events
+        WHERE transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY transaction_id DESC, position DESC
+        LIMIT 1
+        "#
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(last.map_or_else(LogPosition::default, |last| LogPosition {
+        transaction_id: last.transaction_id.parse().unwrap_or_default(),
+        position: last.position,
+    }))
 }
 
 /// A bound on the transactions that have ended: everything they wrote is read once a reader's
@@ -141,25 +261,6 @@ pub async fn horizon(connection: &mut PgConnection) -> Result<u64, sqlx::Error> 
             .fetch_one(connection)
             .await?;
     Ok(horizon.parse().unwrap_or_default())
-}
-
-/// Where the log ends at this moment, facts that must not be read yet included.
-#[tracing::instrument(name = "db.events.end", level = "trace", skip_all, err(level = "debug"))]
-pub async fn end_of_log(connection: &mut PgConnection) -> Result<LogPosition, sqlx::Error> {
-    let last = sqlx::query!(
-        r#"
-        SELECT transaction_id::text AS "transaction_id!", position
-        FROM events
-        ORDER BY transaction_id DESC, position DESC
-        LIMIT 1
-        "#
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(last.map_or_else(LogPosition::default, |last| LogPosition {
-        transaction_id: last.transaction_id.parse().unwrap_or_default(),
-        position: last.position,
-    }))
 }
 
 /// The last fact that is committed at this moment, whether or not readers may look at it yet.

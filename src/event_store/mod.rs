@@ -12,11 +12,14 @@ pub mod group_commit;
 pub mod log_reader;
 mod metadata;
 mod outcome;
+mod recent_log;
 pub mod stream_reader;
 mod ticket;
+mod upcasting;
 mod wakeups;
+mod with_payload;
 
-use aggregates::Decide;
+use aggregates::{Decide, Facts};
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{Aggregate, AggregateError, EventStore as _};
 use postgres_es::PostgresEventRepository;
@@ -29,8 +32,11 @@ pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, Door};
 pub use append::{AppendFailure, StreamAppend};
 pub use metadata::{Actor, Metadata};
 pub use outcome::{OutcomeBatch, OutcomeItem, OutcomeResult};
+pub use recent_log::RecentLog;
 pub use ticket::{Ticket, TicketBatch, TicketItem, TicketOutcome};
 pub use wakeups::Wakeups;
+
+use upcasting::Upcaster;
 
 /// How often a command is decided anew when somebody else appended first.
 const CONFLICT_RETRIES_MAX: u32 = 5;
@@ -40,6 +46,7 @@ const CONFLICT_RETRIES_MAX: u32 = 5;
 pub struct EventStore {
     pool: PgPool,
     wakeups: Wakeups,
+    recent: RecentLog,
 }
 
 /// An aggregate as its stream stands.
@@ -103,13 +110,19 @@ impl EventStore {
     /// The log in the database of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, wakeups: Wakeups) -> Self {
-        Self { pool, wakeups }
+        Self { pool, wakeups, recent: RecentLog::default() }
     }
 
     /// Who is woken when the log grows.
     #[must_use]
     pub fn wakeups(&self) -> &Wakeups {
         &self.wakeups
+    }
+
+    /// Its end, as the followers in this process share it.
+    #[must_use]
+    pub fn recent(&self) -> &RecentLog {
+        &self.recent
     }
 
     /// The database of the log.
@@ -119,12 +132,13 @@ impl EventStore {
     }
 
     /// Loads the aggregate whose stream is `id`.
-    pub async fn load<A: Aggregate>(&self, id: Uuid) -> Result<Loaded<A>, LoadFailure>
+    pub async fn load<A: Aggregate<Event: Facts>>(&self, id: Uuid) -> Result<Loaded<A>, LoadFailure>
     where
         A::Error: Send + Sync + 'static,
     {
         let repository = PostgresEventRepository::new(self.pool.clone());
-        let store = PersistedEventStore::<_, A>::new_event_store(repository);
+        let store = PersistedEventStore::<_, A>::new_event_store(repository)
+            .with_upcasters(vec![Box::new(Upcaster::<A::Event>::default())]);
         let context = store.load_aggregate(&id.to_string()).await.map_err(|error| {
             let source = match error {
                 AggregateError::DatabaseConnectionError(source)

@@ -7,6 +7,7 @@
 //! the append, nothing is appended and the caller reads them again. The winner gets the payload in the
 //! same round trip.
 
+use aggregates::Facts;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
 use sqlx::PgPool;
@@ -140,7 +141,7 @@ async fn announce(pool: &PgPool, items: &[TicketItem]) -> Result<Vec<TicketOutco
             INSERT INTO events
                 (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
             SELECT
-                'WebhookEvent', event_id::text, sequence, 'DeliveryStarted', '1.0', fact::json, metadata::json
+                'WebhookEvent', event_id::text, sequence, 'DeliveryStarted', $10::text, fact::json, metadata::json
             FROM candidates
             ORDER BY event_id
             ON CONFLICT DO NOTHING
@@ -169,6 +170,7 @@ async fn announce(pool: &PgPool, items: &[TicketItem]) -> Result<Vec<TicketOutco
         &tickets().map(|ticket| signed(ticket.tenant_version)).collect::<Vec<_>>(),
         &items.iter().map(|item| item.fact.clone()).collect::<Vec<_>>(),
         &items.iter().map(|item| item.metadata.clone()).collect::<Vec<_>>(),
+        WebhookEventFact::stored_version("DeliveryStarted"),
     )
     .fetch_all(pool)
     .await?;

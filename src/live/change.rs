@@ -170,6 +170,7 @@ fn of_tenant(fact: &TenantFact) -> Option<NameAndStatus> {
     match fact {
         TenantFact::TenantRenamed { .. }
         | TenantFact::ResilienceChanged { .. }
+        | TenantFact::RetentionChanged { .. }
         | TenantFact::WebhookSecretRegenerated { .. } => Some(("tenant.updated", None)),
         // Nobody can listen before it exists; who owns it is told of its users.
         TenantFact::TenantRegistered { .. }

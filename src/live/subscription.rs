@@ -83,7 +83,8 @@ impl Subscription {
             // Another node may be ahead of this one. But a place that no log has reached is of another
             // log, or of none: then everything has to be looked at anew.
             Some(from) => {
-                let end = log_reader::end_of_log(&mut *self.live.pool.acquire().await?).await?;
+                let end = log_reader::last_committed(&mut *self.live.pool.acquire().await?).await?;
+                let end = end.unwrap_or_default();
                 self.passed_over = from > end;
                 if self.passed_over { followed.reading } else { from }
             }

@@ -12,21 +12,21 @@ use super::page::{Page, describe};
 
 /// Where a projection is after a page.
 #[derive(Clone, Debug)]
-pub(super) struct Outcome {
-    pub(super) projection: Projection,
-    pub(super) reached: LogPosition,
-    pub(super) halted_because: Option<String>,
+pub(crate) struct Outcome {
+    pub(crate) projection: Projection,
+    pub(crate) reached: LogPosition,
+    pub(crate) halted_because: Option<String>,
 }
 
 impl Outcome {
-    pub(super) fn as_move(&self) -> Move {
+    pub(crate) fn as_move(&self) -> Move {
         Move { reader: self.projection.name(), to: self.reached, halted_because: self.halted_because.clone() }
     }
 }
 
 /// Why a page was not applied.
 #[derive(Debug)]
-pub(super) enum Unapplied {
+pub(crate) enum Unapplied {
     /// The world broke; the page may be tried again.
     Failure(sqlx::Error),
     /// Some fact does not apply.
@@ -63,7 +63,7 @@ fn is_passing(error: &sqlx::Error) -> bool {
 }
 
 /// Applies a page to a cohort, all of it to all.
-pub(super) async fn apply_all(
+pub(crate) async fn apply_all(
     connection: &mut PgConnection,
     cohort: &[Projection],
     page: &Page,
@@ -84,7 +84,7 @@ pub(super) async fn apply_all(
 
 /// Applies a page to a cohort that stands at `from`, and halts each projection at the first fact that
 /// does not apply to it.
-pub(super) async fn apply_what_can_be(
+pub(crate) async fn apply_what_can_be(
     connection: &mut PgConnection,
     cohort: &[Projection],
     from: LogPosition,

@@ -30,6 +30,11 @@ impl HeldBackWatch {
         }
     }
 
+    /// Whether readers are held back.
+    pub(super) fn lasts(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Names the oldest transaction, when it has lasted too long.
     pub(super) async fn complain(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let lasts = self.since.is_some_and(|since| since.elapsed() >= PATIENCE);

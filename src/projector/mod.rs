@@ -11,10 +11,14 @@
 //!
 //! **A fact that cannot be applied** stops the projection it does not fit, at that fact, and no other.
 //! Nothing is skipped: a row that misses a fact would be wrong for ever. The projection says so in its
-//! checkpoint, in the log and in a metric, and is tried again with the next lead, which a restart brings.
+//! checkpoint, in the log and in a metric, and is tried again with the next lead, which a restart brings,
+//! or goes on once it was built anew ([`crate::generations`]).
 //! While it stands still, or while a projection that is new catches up, the others go on: projections at
 //! the same place in the log form a cohort that moves together, the front one first, and cohorts that
 //! meet become one.
+//!
+//! **What is old is removed here too**: as the projector alone writes rows, nothing else may take them away
+//! while it holds them in hand. [`retention`] says how.
 //!
 //! **Transactions are short**, because an open one holds back all readers of the log, this one included.
 //! A page is read outside the transaction that applies it.
@@ -23,11 +27,12 @@
 //! of them, it loses rows and checkpoint together, and they are folded again. Facts about configuration
 //! are waited for, because "this key is revoked" has been answered by then.
 
-mod halting;
+pub(crate) mod halting;
 mod health;
 mod held_back;
-mod page;
+pub(crate) mod page;
 mod projected;
+mod retention;
 mod term;
 
 use std::sync::Arc;
@@ -36,15 +41,22 @@ use std::time::Duration;
 use projections::LogPosition;
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::event_store::Wakeups;
+use crate::clock;
+use crate::event_store::{RecentLog, Wakeups};
 pub use health::{Health, ProjectionHealth, ProjectorHealth};
 pub use projected::Projected;
+pub use retention::Removed;
+use retention::Rhythm;
 pub use term::{Step, Term, TermEnded};
 
 /// The role in `leaderships`. It is data: it never changes.
 const ROLE: &str = "projector";
+/// How often it is looked what need not be kept any longer, unless somebody says otherwise. Retention is
+/// counted in days.
+pub(crate) const RETENTION_EVERY_DEFAULT: Duration = Duration::from_secs(600);
 /// How long to wait before taking the lead again after it failed.
 const LEAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -53,17 +65,40 @@ const LEAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub struct Projector {
     pool: PgPool,
     wakeups: Wakeups,
-    /// How far the hindmost projection is, while this process leads.
+    /// What other followers in this process have read.
+    recent: RecentLog,
+    /// How far the hindmost projection is that is waited for, while this process leads.
     reached: watch::Sender<Option<LogPosition>>,
     /// Somebody waits for the read models.
     awaited: Arc<Notify>,
+    /// How often it is looked what need not be kept any longer.
+    retention_every: Duration,
 }
 
 impl Projector {
     /// A projector of the log in the database of `pool`, woken by `wakeups`.
     #[must_use]
     pub fn new(pool: PgPool, wakeups: Wakeups) -> Self {
-        Self { pool, wakeups, reached: watch::Sender::new(None), awaited: Arc::default() }
+        Self {
+            pool,
+            wakeups,
+            recent: RecentLog::default(),
+            reached: watch::Sender::new(None),
+            awaited: Arc::default(),
+            retention_every: RETENTION_EVERY_DEFAULT,
+        }
+    }
+
+    /// Reads what other followers in this process have read from `recent`.
+    #[must_use]
+    pub fn sharing(self, recent: RecentLog) -> Self {
+        Self { recent, ..self }
+    }
+
+    /// The same, looking this often what need not be kept any longer.
+    #[must_use]
+    pub fn with_retention_every(self, retention_every: Duration) -> Self {
+        Self { retention_every, ..self }
     }
 
     /// What waits for its read models.
@@ -99,7 +134,7 @@ impl Projector {
 
     /// Waits for the lead, and takes over the checkpoints.
     pub async fn lead(&self) -> Result<Term, TermEnded> {
-        Term::begin(&self.pool, self.reached.clone()).await
+        Term::begin(&self.pool, self.recent.clone(), self.reached.clone()).await
     }
 
     /// One term as leader. It ends in peace only with `stop`.
@@ -110,6 +145,7 @@ impl Projector {
         complained: &mut bool,
     ) -> Result<(), TermEnded> {
         let mut grown = self.wakeups.subscribe();
+        let mut rhythm = Rhythm::every(self.retention_every);
         loop {
             // Marked seen before the look, so that what comes during the look wakes us again.
             grown.mark_unchanged();
@@ -119,6 +155,11 @@ impl Projector {
                 return Ok(());
             }
             term.tend().await?;
+            if rhythm.is_due() {
+                let begun = Instant::now();
+                let retained = term.retain(clock::now()).await?;
+                rhythm.rest(begun.elapsed(), retained);
+            }
             if step.more {
                 continue;
             }
@@ -133,7 +174,7 @@ impl Projector {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = grown.changed() => {}
-                () = tokio::time::sleep(step.look_again.unwrap_or(term::TICK)) => {}
+                () = tokio::time::sleep(step.look_again.unwrap_or(term::TICK).min(rhythm.wait())) => {}
             }
         }
     }

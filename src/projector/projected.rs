@@ -35,7 +35,8 @@ impl Projected {
     }
 
     /// Waits until every read model shows the fact at `position`, but not longer than `patience`; says
-    /// whether they do. A projection that has halted is not waited for.
+    /// whether they do. A projection that has halted is not waited for, nor is one that still has a long
+    /// log before it ([`checkpoints::BEHIND_FACTS_MAX`]), as a new one has.
     pub async fn wait(&self, position: LogPosition, patience: Duration) -> bool {
         tokio::time::timeout(patience, self.until(position)).await.is_ok()
     }

@@ -179,6 +179,7 @@ mod tests {
             stream_version: number,
             attempt: 1,
             failed_attempts: 0,
+            unknown_in_a_row: 0,
             epoch: 1,
             stage_version: 1,
             accepted_at_ms: None,

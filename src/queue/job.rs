@@ -26,6 +26,8 @@ pub struct Job {
     pub attempt: u32,
     /// How many attempts of the current set have failed, for the backoff.
     pub failed_attempts: u32,
+    /// How many attempts before this one have an unknown outcome, one after the other.
+    pub unknown_in_a_row: u32,
     /// The term of the dispatcher that released the job; jobs of a former leader are void.
     pub epoch: u64,
     /// The version at which the destination entered its present stage (active, half open): once it has
@@ -82,10 +84,17 @@ struct Message {
     stream: u64,
     attempt: u32,
     failed: u32,
+    #[serde(default, skip_serializing_if = "is_none")]
+    unknown: u32,
     epoch: u64,
     stage: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     accepted: Option<i64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it asks about by reference")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 impl From<Job> for Message {
@@ -98,6 +107,7 @@ impl From<Job> for Message {
             stream: job.stream_version,
             attempt: job.attempt,
             failed: job.failed_attempts,
+            unknown: job.unknown_in_a_row,
             epoch: job.epoch,
             stage: job.stage_version,
             accepted: job.accepted_at_ms,
@@ -119,6 +129,7 @@ impl TryFrom<Message> for Job {
             stream_version: message.stream,
             attempt: message.attempt,
             failed_attempts: message.failed,
+            unknown_in_a_row: message.unknown,
             epoch: message.epoch,
             stage_version: message.stage,
             accepted_at_ms: message.accepted,
@@ -140,6 +151,7 @@ mod tests {
             stream_version: 4,
             attempt: 2,
             failed_attempts: 1,
+            unknown_in_a_row: 0,
             epoch: 9,
             stage_version: 1,
             accepted_at_ms: Some(1_700_000_000_000),
@@ -166,6 +178,16 @@ mod tests {
     fn a_field_that_a_later_release_adds_is_ignored() {
         let later = WRITTEN.replace(r#","epoch""#, r#","weight":3,"epoch""#);
         assert_eq!(Job::read(later.as_bytes()), Ok(job()));
+    }
+
+    #[test]
+    fn unknown_outcomes_travel_along_where_there_are_any() {
+        let with = WRITTEN.replace(r#","epoch""#, r#","unknown":3,"epoch""#);
+        let expected = Job { unknown_in_a_row: 3, ..job() };
+        assert_eq!(Job::read(with.as_bytes()), Ok(expected));
+        let mut bytes = Vec::new();
+        expected.write_to(&mut bytes);
+        assert_eq!(String::from_utf8(bytes).unwrap(), with);
     }
 
     #[test]

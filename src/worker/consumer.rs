@@ -5,43 +5,41 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::delivery::{Deliverer, DeliveryFailure, Done};
+use super::room::{Place, Room};
 use crate::queue::{Delivery, JobQueue};
 
 /// How long a job is held before it goes back because something it needs is away.
 const HOLD_BEFORE_REQUEUE: Duration = Duration::from_secs(1);
 
-/// Takes jobs until `stop`, then waits for those in hand. At most `concurrency` are in hand at once.
+/// Takes jobs until `stop`, as long as there is `room`, then waits for those in hand.
 pub(super) async fn consume(
     deliverer: Arc<Deliverer>,
     queue: Arc<dyn JobQueue>,
-    concurrency: NonZeroU16,
+    room: Room,
     prefetch: NonZeroU16,
     stop: CancellationToken,
 ) {
-    let slots = Arc::new(Semaphore::new(usize::from(concurrency.get())));
     let in_hand = TaskTracker::new();
     let mut deliveries = queue.consume(prefetch, stop.clone());
-    // A slot comes first: a job is not taken that nobody could attend to.
-    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+    // The place comes first: a job is not taken that nobody could attend to.
+    while let Some(place) = room.place().await {
         let Some(delivery) = deliveries.recv().await else { break };
         let deliverer = Arc::clone(&deliverer);
         in_hand.spawn(async move {
-            attend(&deliverer, delivery).await;
-            drop(slot);
+            attend(&deliverer, delivery, place).await;
         });
     }
     in_hand.close();
     in_hand.wait().await;
 }
 
-async fn attend(deliverer: &Deliverer, delivery: Delivery) {
+async fn attend(deliverer: &Deliverer, delivery: Delivery, mut place: Place) {
     let job = *delivery.job();
-    match deliverer.deliver(&job).await {
+    match deliverer.deliver(&job, &mut place).await {
         Ok(Done::Attempted(outcome)) => {
             tracing::debug!(event.id = %job.event_id, attempt = job.attempt, outcome = outcome.name(), "attempted");
             delivery.ack();

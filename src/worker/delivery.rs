@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use super::outbound_client::OutboundClient;
 use super::request::Request;
+use super::room::Place;
 use super::settings::{Settings, SettingsCache, SettingsFailure};
 use crate::event_store::group_commit::{CommitFailure, GroupCommit};
 use crate::event_store::{
@@ -83,10 +84,11 @@ pub(super) enum Done {
 
 impl Deliverer {
     /// Announces, attempts, records. Once announced, it sees the attempt through.
-    pub(super) async fn deliver(&self, job: &Job) -> Result<Done, DeliveryFailure> {
-        let Some((settings, payload, started)) = self.announce(job).await? else {
-            return Ok(Done::Dropped);
-        };
+    pub(super) async fn deliver(&self, job: &Job, place: &mut Place) -> Result<Done, DeliveryFailure> {
+        let announced = self.announce(job).await;
+        let payload = announced.as_ref().ok().and_then(|announced| announced.as_ref()?.1.as_ref());
+        place.announced(payload.map_or(0, Vec::len));
+        let Some((settings, payload, started)) = announced? else { return Ok(Done::Dropped) };
         let report = self.attempt(job, &settings, payload, started).await;
         let outcome = report.outcome;
         metrics::counter!("hooksentry_attempts_total", "outcome" => outcome.name()).increment(1);
@@ -189,6 +191,7 @@ impl Deliverer {
             destination_id: job.destination_id,
             attempts: job.attempt,
             failed_attempts: job.failed_attempts,
+            unknown_in_a_row: job.unknown_in_a_row,
         });
         let facts = under_way
             .decide(WebhookEventCommand::RecordAttempt {

@@ -24,6 +24,7 @@ mod outbound_auth;
 pub mod outbound_client;
 pub mod request;
 mod response;
+mod room;
 mod settings;
 pub mod signature;
 mod token_cache;
@@ -42,6 +43,7 @@ use crate::queue::JobQueue;
 use crate::secrets::vault::Vault;
 use delivery::Deliverer;
 use outbound_client::OutboundClient;
+use room::Room;
 use settings::SettingsCache;
 
 /// What a worker goes by.
@@ -51,6 +53,8 @@ pub struct WorkerSettings {
     pub name: String,
     /// Attempts under way at once, at most.
     pub concurrency: NonZeroU16,
+    /// Bytes of their payloads, at most; a few payloads more while attempts are announced.
+    pub payload_bytes: usize,
     /// Jobs taken from the queue and not settled, at most.
     pub prefetch: NonZeroU16,
     /// The schedule of retries.
@@ -91,7 +95,8 @@ impl Worker {
 
     /// Takes jobs until `stop`, then finishes those in hand.
     pub async fn run(self, stop: CancellationToken) {
-        let WorkerSettings { concurrency, prefetch, .. } = self.settings;
-        consumer::consume(self.deliverer, self.queue, concurrency, prefetch, stop).await;
+        let WorkerSettings { concurrency, payload_bytes, prefetch, .. } = self.settings;
+        let room = Room::new(concurrency, payload_bytes);
+        consumer::consume(self.deliverer, self.queue, room, prefetch, stop).await;
     }
 }

@@ -20,9 +20,9 @@ use super::token_cache::TokenCache;
 /// go.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 
-/// Waiting connections a host. More only matter to destinations with a greater limit of concurrent
-/// requests.
-const POOL_IDLE_MAX_PER_HOST: usize = 32;
+/// Waiting connections a host. What one commit announces is sent at once, so a busy destination needs as
+/// many as it has requests at once; fewer, and connections are made and closed again for every burst.
+const POOL_IDLE_MAX_PER_HOST: usize = 512;
 
 /// Header fields of an answer. hyper's own bound, stated because memory depends on it; the bytes of an
 /// HTTP/1 head are bounded by hyper's read buffer of about 400 KiB.

@@ -180,6 +180,18 @@ mod tests {
         }
     }
 
+    /// What `standardwebhooks` 1.1.0 for Python signs.
+    #[test]
+    fn a_signature_is_the_one_that_the_library_for_python_makes() {
+        let secret = SecretString::from("whsec_5f8a3b2c1d9e4f6a7b8c9d0e1f2a3b4c");
+        let time = DateTime::from_timestamp_secs(1_783_089_120).unwrap();
+        let (id, body) = ("0198c5a2-7e31-7c3a-9f64-2b8d1e0c4a57", r#"{"event":"bezahlt","betrag":"9,90 €"}"#);
+        assert_eq!(
+            sign_standard(&secret.into(), id, time, body.as_bytes()),
+            "v1,Rr0kCUlrHcMo9CKTQyOeYMXUB/SucCOOIm8XCoxFZ38="
+        );
+    }
+
     #[test]
     fn what_a_stock_signer_made_is_accepted() {
         let stock = standardwebhooks::Webhook::new(SECRET).unwrap();

@@ -184,12 +184,21 @@ async fn bodies(owner: &User) -> Vec<Body> {
             "patch",
             "/api/v1/tenants/{id}",
             format!("/api/v1/tenants/{tenant}"),
-            json!({ "name": unique("body"), "maxTrys": 1, "circuitBreakerTimer": 1 }),
+            json!({ "name": unique("body"), "maxTrys": 1, "circuitBreakerTimer": 1, "payloadRetentionDays": 1, "eventRetentionDays": 1 }),
             vec![
                 ("name", OPTIONAL, Kind::Name(255)),
                 ("maxTrys", OPTIONAL, number),
                 ("circuitBreakerTimer", OPTIONAL, number),
+                ("payloadRetentionDays", OPTIONAL, Kind::Number { max: 36_500 }),
+                ("eventRetentionDays", OPTIONAL, Kind::Number { max: 36_500 }),
             ],
+        ),
+        body(
+            "post",
+            "/api/v1/tenants/{id}/webhook-secret",
+            format!("/api/v1/tenants/{tenant}/webhook-secret"),
+            json!({ "overlapSeconds": 60 }),
+            vec![("overlapSeconds", OPTIONAL, Kind::Number { max: 30 * 86_400 })],
         ),
         body(
             "post",

@@ -1,11 +1,11 @@
-//! Events and queues: looked at, replayed, purged.
+//! Events and queues: looked at, replayed, cancelled, purged.
 
 use aggregates::attempt_outcome::Outcome;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, User, send};
-use crate::harness::events::{accept, attempt, until_status};
+use crate::harness::events::{accept, attempt, start_attempt, try_start_attempt, until_status};
 
 struct Setting {
     owner: User,
@@ -107,6 +107,67 @@ async fn events_are_filtered_sorted_and_paged() {
 }
 
 #[tokio::test]
+async fn a_cursor_leads_through_the_whole_list() {
+    let setting = Setting::new().await;
+    let mut ids = vec![];
+    for _ in 0..5 {
+        ids.push(setting.accept().await);
+    }
+    for order in ["CpOrd=acceptedAt", "CpOrd=id&TpOrd=Asc", "CpOrd=status", "CpOrd=idempotencyKey&TpOrd=Asc"]
+    {
+        let mut path = format!("/api/v1/events?Qt=2&{order}");
+        let mut seen = vec![];
+        loop {
+            let page = setting.owner.get(&path).await.expect(200).body;
+            assert_eq!(page["total"], 5);
+            seen.extend(page["items"].as_array().unwrap().iter().map(|event| event["id"].clone()));
+            let Some(next) = page["next"].as_str() else { break };
+            path = format!("/api/v1/events?Qt=2&{order}&After={next}");
+        }
+        assert_eq!(seen.len(), 5, "{order}");
+        assert!(ids.iter().all(|id| seen.contains(&json!(id))), "{order}");
+    }
+    let by_payload = setting.owner.get("/api/v1/events?Qt=2&CpOrd=payload").await.expect(200).body;
+    assert_eq!(by_payload["next"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_cursor_is_good_for_its_list_alone() {
+    let (setting, stranger) = (Setting::new().await, Setting::new().await);
+    for setting in [&setting, &stranger] {
+        setting.accept().await;
+        setting.accept().await;
+    }
+    let next = async |setting: &Setting| {
+        let page = setting.owner.get("/api/v1/events?Qt=1").await.expect(200);
+        page.text_of("next")
+    };
+    let (cursor, foreign) = (next(&setting).await, next(&stranger).await);
+    let page = setting.owner.get(&format!("/api/v1/events?Qt=200&After={cursor}")).await.expect(200);
+    assert_eq!(page.body["items"].as_array().unwrap().len(), 1, "the size of a page may change");
+    let tampered = format!("{}{}", if cursor.starts_with('A') { 'B' } else { 'A' }, &cursor[1..]);
+    for query in [
+        format!("After={foreign}"),
+        format!("After={tampered}"),
+        "After=".to_owned(),
+        "After=%00".to_owned(),
+        format!("After={cursor}&Pg=1"),
+        format!("After={cursor}&After={cursor}"),
+        format!("After={cursor}&Status=Pending"),
+        format!("After={cursor}&DestinationUrlId={}", setting.destination),
+        format!("After={cursor}&From=2020-01-01"),
+        format!("After={cursor}&To=2120-01-01"),
+        format!("After={cursor}&CpOrd=id"),
+        format!("After={cursor}&TpOrd=Asc"),
+    ] {
+        let refused = setting.owner.get(&format!("/api/v1/events?Qt=1&{query}")).await.expect(400);
+        assert_eq!(refused.wrong(), ["After"], "{query}");
+    }
+    let refused = setting.owner.get(&format!("/api/v1/events?Status=Gone&After={cursor}")).await.expect(400);
+    assert_eq!(refused.wrong(), ["Status"], "what else is wrong comes first");
+}
+
+#[tokio::test]
 async fn large_payloads_come_in_full() {
     let setting = Setting::new().await;
     let payload = |n: usize| format!("{{\"n\":{n},\"a\":\"{}\"}}", "ü".repeat(25_000));
@@ -156,6 +217,61 @@ async fn an_event_in_critical_failure_is_replayed_once() {
     let delivered = until_status(&setting.owner, &id, "Succeeded").await;
     assert!(delivered["deliveredAt"].is_string() && delivered["nextAttemptAt"].is_null());
     setting.owner.call(&replay).await.expect(400);
+}
+
+#[tokio::test]
+async fn an_event_that_waits_is_cancelled_once_and_for_good() {
+    let setting = Setting::new().await;
+    let (pending, retried) = (setting.accept().await, setting.accept().await);
+    attempt(&setting.owner, &retried, Outcome::Connect, 9).await;
+    for (id, failed_attempts) in [(&pending, 0), (&retried, 1)] {
+        let cancel = format!("/api/v1/events/{id}/cancel");
+        let answers = join_all((0..5).map(|_| setting.owner.call(&cancel))).await;
+        let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 400, 400, 400, 400]);
+        let cancelled = answers.into_iter().find(|answer| answer.status == 200).unwrap().body;
+        assert_eq!(cancelled["status"], "Cancelled");
+        assert_eq!(cancelled["currentRetryCount"], failed_attempts);
+        assert_eq!((&cancelled["nextAttemptAt"], &cancelled["deliveredAt"]), (&Value::Null, &Value::Null));
+        assert_eq!(setting.event(id).await, cancelled);
+        setting.owner.call(&format!("/api/v1/events/{id}/replay")).await.expect(400);
+    }
+    let path = format!("/api/v1/events/{pending}/history");
+    let history = setting.owner.get(&path).await.expect(200).body;
+    assert_eq!(history["items"][1]["type"], "Cancelled");
+    assert_eq!(history["items"][1]["actor"], format!("user:{}", setting.owner.id));
+}
+
+#[tokio::test]
+async fn an_event_that_does_not_wait_is_not_cancelled() {
+    let setting = Setting::new().await;
+    let (under_way, delivered, failed) =
+        (setting.accept().await, setting.accept().await, setting.accept().await);
+    attempt(&setting.owner, &delivered, Outcome::Succeeded, 1).await;
+    attempt(&setting.owner, &failed, Outcome::Connect, 1).await;
+    start_attempt(&setting.owner, &under_way).await;
+    for (id, status) in [(&under_way, "Processing"), (&delivered, "Succeeded"), (&failed, "CriticalFailure")]
+    {
+        until_status(&setting.owner, id, status).await;
+        let refused = setting.owner.call(&format!("/api/v1/events/{id}/cancel")).await.expect(400);
+        assert_eq!(refused.problem(), "event-not-cancellable", "{status}");
+        assert_eq!(setting.event(id).await["status"], status);
+    }
+}
+
+#[tokio::test]
+async fn of_a_cancellation_and_an_attempt_one_wins() {
+    let setting = Setting::new().await;
+    for _ in 0..10 {
+        let id = setting.accept().await;
+        let path = format!("/api/v1/events/{id}/cancel");
+        let (cancelled, started) =
+            tokio::join!(setting.owner.call(&path), try_start_attempt(&setting.owner, &id));
+        assert_eq!(cancelled.status == 200, !started, "{}", cancelled.text);
+        let status = if started { "Processing" } else { "Cancelled" };
+        until_status(&setting.owner, &id, status).await;
+    }
 }
 
 #[tokio::test]

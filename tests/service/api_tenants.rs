@@ -91,7 +91,7 @@ async fn a_tenant_is_shown_and_changed() {
     let owner = User::owner(&Api::visit().await).await;
     let path = format!("/api/v1/tenants/{}", owner.tenant_id);
     let before = owner.get(&path).await.expect(200);
-    assert_eq!(before.body.as_object().unwrap().len(), 6);
+    assert_eq!(before.body.as_object().unwrap().len(), 8);
     assert!(!before.text.contains("whsec_"));
     let name = unique("renamed");
     let after = owner.patch(&path, &json!({ "name": format!(" {name} "), "maxTrys": 4 })).await.expect(200);
@@ -143,6 +143,26 @@ async fn the_webhook_secret_is_shown_and_replaced() {
     assert_eq!(owner.get(&path).await.expect(200).text_of("webhookSecret"), second);
     let developer = owner.colleague("Developer").await;
     assert_eq!(developer.get(&path).await.expect(200).text_of("webhookSecret"), second);
+}
+
+#[tokio::test]
+async fn a_webhook_secret_is_replaced_with_an_overlap() {
+    let owner = User::owner(&Api::visit().await).await;
+    let path = format!("/api/v1/tenants/{}/webhook-secret", owner.tenant_id);
+    let at_once = owner.post(&path, &json!({})).await.expect(200).body;
+    assert!(at_once.get("previousSignsUntil").is_none(), "{at_once}");
+    let overlapping = owner.post(&path, &json!({ "overlapSeconds": 60 })).await.expect(200).body;
+    assert!(overlapping["previousSignsUntil"].is_string(), "{overlapping}");
+    let shown = owner.get(&path).await.expect(200).text_of("webhookSecret");
+    assert_eq!(overlapping["webhookSecret"], shown);
+    for wrong in [json!(0), json!(-1), json!(30 * 86_400 + 1), json!("a day"), json!(1.5)] {
+        let refused = owner.post(&path, &json!({ "overlapSeconds": wrong })).await.expect(400);
+        assert_eq!(
+            refused.body["errors"],
+            json!({ "overlapSeconds": ["must be a whole number from 1 to 2592000"] })
+        );
+    }
+    assert_eq!(owner.get(&path).await.expect(200).text_of("webhookSecret"), shown, "nothing half done");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::harness::postgres::TestDatabase;
 use crate::harness::process::Launch;
 use crate::harness::rabbitmq::SharedBroker;
 use crate::harness::receiver::Receiver;
-use crate::harness::until;
+use crate::harness::{client, until};
 
 /// Sends webhooks on several connections until one fails or `count` are sent, and answers with the ids
 /// of those that were accepted.
@@ -83,8 +83,7 @@ async fn a_worker_killed_with_attempts_in_flight_loses_nothing() {
     let broker = SharedBroker::connect().await;
     let launch = |roles: &str| {
         Launch::serve(roles, &database.url())
-            .with("AMQP_URL", &broker.url)
-            .with("HOOKSENTRY_QUEUE_PREFIX", &broker.prefix)
+            .through(&broker)
             .with("HOOKSENTRY_RETRY_BASE", "50ms")
             .with("HOOKSENTRY_RETRY_FACTOR", "1")
             .with("HOOKSENTRY_DELIVERY_TIMEOUT", "2s")
@@ -115,5 +114,132 @@ async fn a_worker_killed_with_attempts_in_flight_loses_nothing() {
     for process in [api, dispatcher, second_worker] {
         assert!(process.stop().await.success());
     }
+    database.discard().await;
+}
+
+/// The leader of both followers of the log is killed, and the next one paused: a paused process keeps its
+/// connections, so nobody but the server can take the lead from it.
+#[tokio::test]
+async fn a_leader_that_is_killed_or_paused_is_replaced() {
+    let database = TestDatabase::create().await;
+    let broker = SharedBroker::connect().await;
+    let launch = |roles: &str| Launch::serve(roles, &database.url()).through(&broker).ready();
+    let first = launch("projector,dispatcher").await;
+    let (api, worker, second) = tokio::join!(launch("api"), launch("worker"), launch("projector,dispatcher"));
+    let receiver = Receiver::answering(200).await;
+    let account = Account::register(api.base()).await;
+    let destination = account.destination(&receiver.url(), 10).await;
+    let accept = async |number: usize| account.ingest(&destination, &json!({ "number": number })).await;
+    let event_id = accept(1).await;
+    account.until_event(&event_id, "Succeeded").await;
+
+    first.kill().await;
+    let event_id = accept(2).await;
+    account.until_event(&event_id, "Succeeded").await;
+
+    let third = launch("projector,dispatcher").await;
+    second.signal("STOP").await;
+    let event_id = accept(3).await;
+    account.until_event(&event_id, "Succeeded").await;
+
+    // It wakes up, learns that it leads no more, and stands by.
+    second.signal("CONT").await;
+    third.kill().await;
+    let event_id = accept(4).await;
+    account.until_event(&event_id, "Succeeded").await;
+    assert_eq!(receiver.count(), 4, "each once");
+    for process in [api, worker, second] {
+        assert!(process.stop().await.success());
+    }
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_finishes_what_is_in_flight_and_hands_back_the_rest() {
+    let database = TestDatabase::create().await;
+    let broker = SharedBroker::connect().await;
+    let launch = |roles: &str| {
+        Launch::serve(roles, &database.url())
+            .through(&broker)
+            .with("HOOKSENTRY_RETRY_BASE", "50ms")
+            .with("HOOKSENTRY_DELIVERY_TIMEOUT", "20s")
+            .with("HOOKSENTRY_VANISHED_MARGIN", "100ms")
+            // Of ten jobs it has four in hand and the others in advance.
+            .with("HOOKSENTRY_WORKER_CONCURRENCY", "4")
+            .with("HOOKSENTRY_PREFETCH", "20")
+            .with("HOOKSENTRY_SHUTDOWN_DEADLINE", "15s")
+    };
+    let others = launch("api,projector,dispatcher").ready().await;
+    let worker = launch("worker").ready().await;
+    let receiver = Receiver::answering(200).await;
+    let account = Account::register(others.base()).await;
+    let destination = account.destination(&receiver.url(), 10).await;
+    receiver.hold();
+    for number in 0..10 {
+        account.ingest(&destination, &json!({ "number": number })).await;
+    }
+    until("attempts to be in flight", async || (receiver.in_flight() == 4).then_some(())).await;
+
+    let ready = format!("{}/health/ready", worker.base());
+    let (stopped, ()) = tokio::join!(worker.stop(), async {
+        until("the worker to take no more", async || {
+            let health = client().get(&ready).send().await.ok()?.text().await.ok()?;
+            health.contains("stopping").then_some(())
+        })
+        .await;
+        receiver.release();
+    });
+    assert!(stopped.success(), "it finished its work");
+    account.until_count("Succeeded", 4).await;
+    assert_eq!(receiver.count(), 4, "it began nothing more");
+
+    // The next one finds the rest at once, and is cut off in the middle of it.
+    receiver.hold();
+    let worker = launch("worker").with("HOOKSENTRY_SHUTDOWN_DEADLINE", "1s").ready().await;
+    until("attempts to be in flight", async || (receiver.in_flight() == 4).then_some(())).await;
+    assert!(!worker.stop().await.success(), "it says that it did not finish");
+    receiver.release();
+    let worker = launch("worker").ready().await;
+    account.until_count("Succeeded", 10).await;
+    assert_eq!(receiver.count(), 14, "what was cut off is delivered again, and nothing else");
+    for process in [worker, others] {
+        assert!(process.stop().await.success());
+    }
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn an_event_that_takes_down_worker_after_worker_is_given_up() {
+    let database = TestDatabase::create().await;
+    let broker = SharedBroker::connect().await;
+    let launch = |roles: &str| {
+        Launch::serve(roles, &database.url())
+            .through(&broker)
+            .with("HOOKSENTRY_RETRY_BASE", "50ms")
+            .with("HOOKSENTRY_RETRY_FACTOR", "1")
+            .with("HOOKSENTRY_DELIVERY_TIMEOUT", "3s")
+            .with("HOOKSENTRY_VANISHED_MARGIN", "100ms")
+            .ready()
+    };
+    let others = launch("api,projector,dispatcher").await;
+    let receiver = Receiver::answering(200).await;
+    let account = Account::register(others.base()).await;
+    account.resilience(1, 300).await;
+    let destination = account.destination(&receiver.url(), 1).await;
+    // Whoever gets this far with it dies.
+    receiver.hold();
+    let event_id = account.ingest(&destination, &json!({ "event": "poison" })).await;
+    for attempt in 1..=5 {
+        let worker = launch("worker").await;
+        until("an attempt to be in flight", async || (receiver.count() == attempt).then_some(())).await;
+        worker.kill().await;
+    }
+    let event = account.until_event(&event_id, "CriticalFailure").await;
+    assert_eq!(event["currentRetryCount"], 1);
+    let attempts = account.get(&format!("events/{event_id}/attempts")).await;
+    let outcomes: Vec<_> =
+        attempts["items"].as_array().expect("a list").iter().map(|attempt| &attempt["outcome"]).collect();
+    assert_eq!(outcomes, ["unknown"; 5]);
+    assert!(others.stop().await.success());
     database.discard().await;
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::harness::account::Account;
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::{Launch, Process};
-use crate::harness::receiver::Receiver;
+use crate::harness::receiver::{Arrival, Receiver};
 use crate::harness::until;
 
 const ALL_ROLES: &str = "api,projector,dispatcher,worker";
@@ -64,6 +64,56 @@ async fn a_webhook_is_delivered_byte_for_byte_and_both_signatures_hold() {
         .map(|fact| fact["type"].as_str().expect("a type"))
         .collect();
     assert_eq!(types, ["EventAccepted", "DeliveryStarted", "DeliveryAttempted"]);
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_was_replaced_signs_as_long_as_was_asked() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let receiver = Receiver::answering(200).await;
+    let account = Account::register(program.base()).await;
+    let destination = account.destination(&receiver.url(), 5).await;
+    let arrives = async || {
+        let event_id = account.ingest(&destination, &json!({ "event": "signed" })).await;
+        account.until_event(&event_id, "Succeeded").await;
+        receiver.arrivals().into_iter().find(|arrival| arrival.event_id() == event_id).expect("it arrived")
+    };
+    // Which of these secrets a stock verifier accepts, and which signed the header of our own.
+    let verified = |arrival: &Arrival, secrets: &[&str]| -> Vec<(bool, bool)> {
+        let signature = arrival.header("x-hooksentry-signature");
+        let verify = |secret: &&str| {
+            let stock = standardwebhooks::Webhook::new(secret).expect("a secret");
+            let own = secrecy::SecretString::from(*secret);
+            (
+                stock.verify(&arrival.body, &arrival.headers).is_ok(),
+                hooksentry::worker::signature::verify(&own, &arrival.body, signature),
+            )
+        };
+        secrets.iter().map(verify).collect()
+    };
+    let first = account.webhook_secret.clone();
+    assert_eq!(verified(&arrives().await, &[&first]), [(true, true)]);
+
+    let second = account.regenerate_secret(json!({ "overlapSeconds": 86_400 })).await;
+    let arrival = arrives().await;
+    assert_eq!(arrival.header("webhook-signature").split(' ').count(), 2);
+    assert_eq!(verified(&arrival, &[&first, &second]), [(true, false), (true, true)]);
+
+    // The next one ends every overlap but its own.
+    let third = account.regenerate_secret(json!({ "overlapSeconds": 1 })).await;
+    until("the overlap to be over", async || {
+        let arrival = arrives().await;
+        assert_eq!(verified(&arrival, &[&first, &third]), [(false, false), (true, true)]);
+        (verified(&arrival, &[&second]) == [(false, false)]).then_some(())
+    })
+    .await;
+
+    let fourth = account.regenerate_secret(json!({})).await;
+    let arrival = arrives().await;
+    assert_eq!(arrival.header("webhook-signature").split(' ').count(), 1);
+    assert_eq!(verified(&arrival, &[&third, &fourth]), [(false, false), (true, true)]);
     assert!(program.stop().await.success());
     database.discard().await;
 }
@@ -152,6 +202,76 @@ async fn a_broken_destination_is_suspended_probed_and_resumed() {
 }
 
 #[tokio::test]
+async fn a_destination_that_comes_back_is_probed_by_one_request_and_then_not_overrun() {
+    const LIMIT: u32 = 4;
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let (broken, well) = (Receiver::answering(503).await, Receiver::answering(200).await);
+    let account = Account::register(program.base()).await;
+    account.resilience(50, 1).await;
+    let destination = account.destination(&broken.url(), LIMIT).await;
+    let other = account.destination(&well.url(), 4).await;
+    let path = format!("destinations/{}", destination.id);
+    let mut accepted = 0;
+    until("the destination to be suspended", async || {
+        let answer = account.try_ingest(&destination, "{}").await.expect("an answer");
+        accepted += usize::from(answer.status() == 202);
+        (answer.status() == 422).then_some(())
+    })
+    .await;
+
+    // A command is answered when the read models show all that was before it.
+    account.change(&other, json!({ "serverRateLimit": 5 })).await;
+    account.until_count("Processing", 0).await;
+    broken.hold();
+    until("the probe", async || (broken.in_flight() == 1).then_some(())).await;
+    until("the destination to take events again", async || {
+        (account.get(&path).await["status"] == "Active").then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        account.ingest(&destination, &json!({ "event": "during the probe" })).await;
+        accepted += 1;
+    }
+    // Once this one is delivered, the dispatcher has seen those before it.
+    let event_id = account.ingest(&other, &json!({ "event": "elsewhere" })).await;
+    account.until_event(&event_id, "Succeeded").await;
+    assert_eq!(broken.in_flight(), 1, "a probe is one request");
+
+    broken.answer(200);
+    broken.release();
+    account.until_count("Succeeded", accepted + 1).await;
+    assert!(broken.in_flight_max() <= LIMIT as usize);
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn changed_settings_hold_from_the_next_attempt() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let (old, new) = (Receiver::answering(500).await, Receiver::answering(200).await);
+    let account = Account::register(program.base()).await;
+    let destination = account.destination(&old.url(), 1).await;
+    old.hold();
+    let event_id = account.ingest(&destination, &json!({ "event": "moved" })).await;
+    until("an attempt by the old settings", async || (old.in_flight() == 1).then_some(())).await;
+    let change = json!({
+        "url": new.url(),
+        "authType": "BearerToken",
+        "credentials": { "token": "a new token" },
+    });
+    account.change(&destination, change).await;
+    old.release();
+    account.until_event(&event_id, "Succeeded").await;
+    assert_eq!((old.count(), new.count()), (1, 1));
+    assert_eq!(new.arrivals()[0].header("authorization"), "Bearer a new token");
+    assert_eq!(old.arrivals()[0].header("authorization"), "");
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
+#[tokio::test]
 async fn an_inactive_destination_holds_what_it_has_and_resumes() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
@@ -193,10 +313,20 @@ async fn a_purge_cancels_what_waits_and_leaves_what_is_under_way() {
     receiver.release();
     account.until_count("Succeeded", 1).await;
 
-    // What comes after the purge is delivered.
+    // One by itself is cancelled beside an attempt that goes on.
+    receiver.hold();
+    let under_way = account.ingest(&destination, &json!({ "number": "held" })).await;
+    account.until_event(&under_way, "Processing").await;
+    let waiting = account.ingest(&destination, &json!({ "number": "cancelled" })).await;
+    assert_eq!(account.post(&format!("events/{waiting}/cancel")).await.status(), 200);
+    assert_eq!(account.post(&format!("events/{under_way}/cancel")).await.status(), 400);
+    receiver.release();
+    account.until_event(&under_way, "Succeeded").await;
+
+    // What comes after it is delivered.
     let event_id = account.ingest(&destination, &json!({ "number": "next" })).await;
     account.until_event(&event_id, "Succeeded").await;
-    assert_eq!(receiver.count(), 2);
+    assert_eq!(receiver.count(), 3);
     assert!(program.stop().await.success());
     database.discard().await;
 }

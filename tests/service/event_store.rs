@@ -7,13 +7,14 @@ mod group_commit;
 mod leading;
 mod outcomes;
 mod tickets;
+mod versions;
 mod waking;
 
 use aggregates::api_key::{ApiKey, ApiKeyCommand};
 use aggregates::destination::{Destination, DestinationCommand};
 use aggregates::ids::{ApiKeyId, DestinationId, TenantId, UserId, WebhookEventId};
 use aggregates::sealed::{Fingerprint, Sealed, TokenHash};
-use aggregates::tenant::{Resilience, Tenant, TenantCommand, WebhookSecret};
+use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSecret};
 use aggregates::webhook_event::{Acceptance, PayloadDigest};
 use hooksentry::event_store::{EventStore, Metadata, Wakeups};
 use hooksentry::{clock, identifiers};
@@ -103,25 +104,41 @@ impl Log {
 
     /// Brings the read models up to date.
     async fn project(&self) {
-        let rows: Vec<LogRow> = sqlx::query_as::<_, (String, i64, String, String, i64, String, Option<Uuid>)>(
-            "SELECT transaction_id::text, position, aggregate_type, aggregate_id, sequence, payload::text, tenant_id
+        let rows: Vec<LogRow> =
+            sqlx::query_as::<_, (String, i64, String, String, i64, String, String, String, Option<Uuid>)>(
+                "SELECT transaction_id::text, position, aggregate_type, aggregate_id, sequence, event_type,
+                    event_version, payload::text, tenant_id
              FROM events ORDER BY position",
-        )
-        .fetch_all(&self.pool)
-        .await
-        .expect("the log")
-        .into_iter()
-        .map(|(transaction_id, position, aggregate_type, aggregate_id, sequence, payload, tenant_id)| LogRow {
-            transaction_id,
-            position,
-            aggregate_type,
-            aggregate_id,
-            sequence,
-            payload,
-            tenant_id,
-            recorded_at: clock::now(),
-        })
-        .collect();
+            )
+            .fetch_all(&self.pool)
+            .await
+            .expect("the log")
+            .into_iter()
+            .map(
+                |(
+                    transaction_id,
+                    position,
+                    aggregate_type,
+                    aggregate_id,
+                    sequence,
+                    event_type,
+                    event_version,
+                    payload,
+                    tenant_id,
+                )| LogRow {
+                    transaction_id,
+                    position,
+                    aggregate_type,
+                    aggregate_id,
+                    sequence,
+                    event_type,
+                    event_version,
+                    payload,
+                    tenant_id,
+                    recorded_at: clock::now(),
+                },
+            )
+            .collect();
         let facts: Vec<LoggedFact> =
             rows.into_iter().map(|row| row.try_into().expect("a fact that can be read")).collect();
         let mut transaction = self.pool.begin().await.expect("a transaction");
@@ -164,6 +181,7 @@ impl Log {
             name: "Acme".to_owned(),
             owner: UserId(identifiers::new_id()),
             resilience: Resilience::default(),
+            retention: Retention::default(),
             webhook_secret: webhook_secret("first"),
             at: clock::now(),
         };

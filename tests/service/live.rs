@@ -2,7 +2,7 @@
 
 use aggregates::ids::{SessionId, TenantId, UserId};
 use aggregates::sealed::{Fingerprint, Sealed};
-use aggregates::tenant::{Resilience, Tenant, TenantCommand, TenantFact, WebhookSecret};
+use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, TenantFact, WebhookSecret};
 use hooksentry::clock;
 use hooksentry::event_store::{EventStore, Metadata, StreamAppend, Wakeups};
 use hooksentry::live::{Heard, Live};
@@ -163,6 +163,7 @@ async fn a_listener_that_falls_behind_hears_everything_in_order_from_the_log() {
         name: "Acme".to_owned(),
         owner: UserId(Uuid::from_u128(3)),
         resilience: Resilience::default(),
+        retention: Retention::default(),
         webhook_secret: WebhookSecret {
             sealed: Sealed { data_key: Uuid::from_u128(4), ciphertext: String::new() },
             fingerprint: Fingerprint(String::new()),

@@ -7,12 +7,12 @@ use aggregates::email::Email;
 use aggregates::ids::{DestinationId, TenantId, UserId};
 use aggregates::role::{Role, UserStatus};
 use aggregates::sealed::{Fingerprint, Sealed};
-use aggregates::tenant::{Resilience, Tenant, TenantCommand, WebhookSecret};
+use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSecret};
 use aggregates::user::{User, UserCommand};
 use hooksentry::clock;
 use hooksentry::event_store::{EventStore, Metadata, Wakeups};
 use hooksentry::projector::{Projected, Projector, ProjectorHealth, Term, TermEnded};
-use projections::checkpoints::CheckpointFailure;
+use projections::checkpoints::{self, CheckpointFailure};
 use projections::{LogPosition, Projection, tenants, users};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,7 @@ impl Ground {
             name: format!("Tenant {number}"),
             owner: UserId(Uuid::from_u128(number)),
             resilience: Resilience::default(),
+            retention: Retention::default(),
             webhook_secret: WebhookSecret {
                 sealed: Sealed { data_key: Uuid::from_u128(1), ciphertext: String::new() },
                 fingerprint: Fingerprint(String::new()),
@@ -279,10 +280,82 @@ async fn a_projection_that_is_behind_catches_up_beside_the_others() {
     ground.clear_away().await;
 }
 
+#[tokio::test]
+async fn nobody_waits_for_a_projection_that_has_a_long_log_before_it() {
+    // A server of its own: each step that is held back would bring the projection nearer.
+    let server = OwnServer::start().await;
+    let ground = Ground::on(server.create_database().await).await;
+    let (_, position) = ground.register_tenant(1).await;
+    sqlx::query(
+        r#"
+        INSERT INTO events
+            (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+        SELECT 'Spaceship', gen_random_uuid()::text, 1, 'Launched', '1.0', '{}', '{}'
+        FROM generate_series(1, 30000)
+        "#,
+    )
+    .execute(&ground.pool)
+    .await
+    .expect("the log takes it");
+    let mut term = ground.projector().lead().await.expect("the lead");
+    catch_up(&ground, &mut term, position).await;
+    let (_, position) = ground.register_tenant(2).await;
+    catch_up(&ground, &mut term, position).await;
+    drop(term);
+
+    sqlx::query("DELETE FROM checkpoints WHERE reader = 'users'")
+        .execute(&ground.pool)
+        .await
+        .expect("no row");
+    let projector = ground.projector();
+    let (here, elsewhere) = (projector.projected(), Projected::elsewhere(ground.pool.clone()));
+    let mut term = projector.lead().await.expect("the lead");
+    let (tenant, position) = ground.register_tenant(3).await;
+    until("the front to move", async || {
+        term.run_once().await.expect("a step");
+        ground.tenant_is_shown(tenant).await.then_some(())
+    })
+    .await;
+    assert!(!ground.users_reached(position).await);
+    assert!(here.wait(position, PATIENCE).await);
+    assert!(elsewhere.wait(position, PATIENCE).await);
+    ground.clear_away().await;
+}
+
+#[tokio::test]
+async fn the_others_go_on_while_a_projection_is_held() {
+    let ground = Ground::prepare().await;
+    let mut term = ground.projector().lead().await.expect("the lead");
+    let (_, position) = ground.register_tenant(1).await;
+    catch_up(&ground, &mut term, position).await;
+
+    let mut holder = ground.pool.acquire().await.expect("a connection");
+    checkpoints::hold(&mut holder, Projection::Users.name(), Duration::from_secs(3_600))
+        .await
+        .expect("a hold");
+    let (user, _) = ground.register_user(1).await;
+    let (tenant, position) = ground.register_tenant(2).await;
+    until("the front to move", async || {
+        term.run_once().await.expect("a step");
+        ground.tenant_is_shown(tenant).await.then_some(())
+    })
+    .await;
+    assert!(!ground.user_is_shown(user).await);
+    assert!(
+        !Projected::elsewhere(ground.pool.clone()).wait(position, Duration::from_millis(20)).await,
+        "what is held for a moment is waited for"
+    );
+    checkpoints::release(&mut holder, Projection::Users.name()).await.expect("its end");
+    catch_up(&ground, &mut term, position).await;
+    assert!(ground.user_is_shown(user).await);
+    drop(holder);
+    ground.clear_away().await;
+}
+
 impl Ground {
     async fn users_reached(&self, position: LogPosition) -> bool {
         let mut connection = self.pool.acquire().await.expect("a connection");
-        projections::checkpoints::have_reached(&mut connection, &[Projection::Users.name()], position)
+        checkpoints::have_reached(&mut connection, &[Projection::Users.name()], position)
             .await
             .expect("an answer")
     }

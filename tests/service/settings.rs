@@ -98,7 +98,9 @@ fn a_flag_wins_over_the_environment_and_that_over_the_default() {
     assert_eq!(base(serve(&[], &[("HOOKSENTRY_RETRY_BASE", "")])), Duration::from_secs(10));
     // A flag whose name begins like another one's does not stand in for it.
     let both = serve(&["--log-format", "json"], &[("HOOKSENTRY_LOG", "debug")]);
-    assert_eq!(both.settings.log.filter.filter().to_string(), "debug");
+    assert_eq!(both.settings.log.filter.filter().to_string(), "lapin=off,debug");
+    let named = serve(&[], &[("HOOKSENTRY_LOG", "warn,lapin=info")]);
+    assert_eq!(named.settings.log.filter.filter().to_string(), "lapin=info,warn");
 }
 
 #[test]
@@ -142,6 +144,13 @@ fn a_wrong_value_is_refused_with_its_name_itself_and_what_is_allowed() {
         ("HOOKSENTRY_ALLOW_INSECURE_DESTINATIONS", "yes", "true or false"),
         ("HOOKSENTRY_DATABASE_CONNECTIONS", "1", "between 5 and 1000"),
         ("HOOKSENTRY_WORKER_CONCURRENCY", "0", "between 1 and 65535"),
+        ("HOOKSENTRY_TENANT_WEIGHTS", "acme=2", "ids of tenants and weights from 1 to 1000"),
+        ("HOOKSENTRY_TENANT_WEIGHTS", "0190a5c2-6f7e-7c1d-9e0b-3f4a5b6c7d8e=0", "weights from 1 to 1000"),
+        (
+            "HOOKSENTRY_TENANT_WEIGHTS",
+            "0190a5c2-6f7e-7c1d-9e0b-3f4a5b6c7d8e=2,0190a5c2-6f7e-7c1d-9e0b-3f4a5b6c7d8e=3",
+            "each tenant once",
+        ),
         ("HOOKSENTRY_PREFETCH", "65536", "between 1 and 65535"),
         ("HOOKSENTRY_QUEUE_PREFIX", "a b", "letters, digits"),
         ("HOOKSENTRY_CORS_ORIGIN", "https://a.example/", "without a path"),

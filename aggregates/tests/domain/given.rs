@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use aggregates::fact::Fact;
+use aggregates::fact::{Fact, StoredFact};
 use aggregates::ids::{DestinationId, SenderId, TenantId, UserId};
 use aggregates::sealed::{Sealed, TokenHash};
 use aggregates::{Decide, Facts};
@@ -64,7 +64,14 @@ where
             let name = fact.event_type();
             assert!(A::Event::NAMES.contains(&name.as_str()), "{name} is missing in the list of facts");
             let stored = serde_json::to_string(fact).expect("a fact that can be stored");
-            let read = Fact::read(A::TYPE, &stored).expect("a fact that can be read");
+            let version = fact.event_version();
+            let read = Fact::read(StoredFact {
+                aggregate_type: A::TYPE,
+                event_type: &name,
+                event_version: &version,
+                payload: &stored,
+            })
+            .expect("a fact that can be read");
             assert_eq!(
                 stored_form(&read),
                 serde_json::to_value(fact).expect("a fact"),

@@ -2,9 +2,10 @@
 //!
 //! `tests/stored_facts` holds one file for every version of every fact that was ever written, named
 //! `<Aggregate>.<Fact>.v<version>.json`, and further ones where optional fields make a difference
-//! (`.v1.minimal.json`). A file is never edited: a fact that changes gets a new version and a new file.
+//! (`.v1.minimal.json`). A file is never edited: a fact that changes gets a new version, a new file, and a
+//! step from the old version to it in `upcasting.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,23 +13,43 @@ use aggregates::Facts;
 use aggregates::api_key::ApiKey;
 use aggregates::claim::Claim;
 use aggregates::destination::Destination;
-use aggregates::fact::{Fact, UnreadableFact};
+use aggregates::fact::{Fact, StoredFact, UnreadableFact};
 use aggregates::invite::Invite;
 use aggregates::sender::Sender;
 use aggregates::session::Session;
-use aggregates::tenant::Tenant;
+use aggregates::tenant::{Retention, Tenant, TenantFact};
 use aggregates::user::User;
 use aggregates::webhook_event::WebhookEvent;
 use cqrs_es::{Aggregate, DomainEvent};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::fields;
 use crate::given::stored_form;
 
 struct Stored {
     path: PathBuf,
     aggregate: String,
     name: String,
-    version: String,
+    version: u32,
+}
+
+impl Stored {
+    fn text(&self) -> String {
+        fs::read_to_string(&self.path).expect("a stored fact")
+    }
+
+    fn value(&self) -> Value {
+        serde_json::from_str(&self.text()).expect("JSON")
+    }
+
+    fn read(&self) -> Result<Fact, UnreadableFact> {
+        read(&self.aggregate, &self.name, &format!("{}.0", self.version), &self.text())
+    }
+}
+
+fn read(aggregate: &str, name: &str, version: &str, payload: &str) -> Result<Fact, UnreadableFact> {
+    Fact::read(StoredFact { aggregate_type: aggregate, event_type: name, event_version: version, payload })
 }
 
 fn corpus() -> Vec<Stored> {
@@ -43,6 +64,8 @@ fn corpus() -> Vec<Stored> {
                 || parts.next().unwrap_or_else(|| panic!("{file} has too short a name")).to_owned();
             let (aggregate, name, version) = (part(), part(), part());
             assert_eq!(parts.next_back(), Some("json"), "{file} is no stored fact");
+            let version = version.strip_prefix('v').and_then(|version| version.parse().ok());
+            let version = version.unwrap_or_else(|| panic!("{file} has no version"));
             Stored { path, aggregate, name, version }
         })
         .collect();
@@ -50,10 +73,12 @@ fn corpus() -> Vec<Stored> {
     corpus
 }
 
-/// Every fact that can be written today, as aggregate and name.
-fn every_fact() -> BTreeSet<(&'static str, &'static str)> {
-    fn of<A: Aggregate<Event: Facts>>() -> impl Iterator<Item = (&'static str, &'static str)> {
-        A::Event::NAMES.iter().map(|name| (A::TYPE, *name))
+/// Every fact that can be written today, as aggregate and name, with its version.
+fn every_fact() -> BTreeMap<(&'static str, &'static str), u32> {
+    fn of<A: Aggregate<Event: Facts>>() -> impl Iterator<Item = ((&'static str, &'static str), u32)> {
+        A::Event::NAMES
+            .iter()
+            .map(|name| ((A::TYPE, *name), A::Event::version_of(name).expect("a fact that is written")))
     }
     of::<ApiKey>()
         .chain(of::<Claim>())
@@ -86,43 +111,112 @@ fn name_and_version(fact: &Fact) -> (String, String) {
 }
 
 #[test]
-fn every_stored_fact_is_read_and_written_back_as_it_was() {
-    for Stored { path, aggregate, name, version } in corpus() {
-        let stored = fs::read_to_string(&path).expect("a stored fact");
-        let fact = Fact::read(&aggregate, &stored)
-            .unwrap_or_else(|error| panic!("{} cannot be read any more: {error:?}", path.display()));
-        let value: Value = serde_json::from_str(&stored).expect("JSON");
-        assert_eq!(stored_form(&fact), value, "{} is written differently now", path.display());
-        assert_eq!(name_and_version(&fact), (name, format!("{}.0", &version[1..])), "{}", path.display());
+fn every_version_of_every_fact_is_read_and_written_in_the_newest() {
+    let newest = every_fact();
+    for stored in corpus() {
+        let path = stored.path.display();
+        let fact = stored.read().unwrap_or_else(|error| panic!("{path} cannot be read any more: {error:?}"));
+        let newest = newest[&(stored.aggregate.as_str(), stored.name.as_str())];
+        assert_eq!(name_and_version(&fact), (stored.name.clone(), format!("{newest}.0")), "{path}");
+        if stored.version == newest {
+            assert_eq!(stored_form(&fact), stored.value(), "{path} is written differently now");
+        } else {
+            let written = stored_form(&fact);
+            assert_ne!(written, stored.value(), "{path} needs no version of its own");
+            let again = read(&stored.aggregate, &stored.name, &format!("{newest}.0"), &written.to_string());
+            assert_eq!(again.expect("what is written can be read"), fact, "{path}");
+        }
     }
 }
 
 #[test]
-fn no_fact_lacks_its_stored_form() {
-    let corpus = corpus();
-    let stored: BTreeSet<(&str, &str)> =
-        corpus.iter().map(|stored| (stored.aggregate.as_str(), stored.name.as_str())).collect();
-    let missing: Vec<_> = every_fact().into_iter().filter(|fact| !stored.contains(fact)).collect();
-    assert!(missing.is_empty(), "stored forms are missing: {missing:?}");
+fn no_version_of_a_fact_lacks_its_stored_form() {
+    let stored: BTreeSet<(String, String, u32)> =
+        corpus().into_iter().map(|stored| (stored.aggregate, stored.name, stored.version)).collect();
+    let known = every_fact().into_iter().flat_map(|((aggregate, name), newest)| {
+        (1..=newest).map(move |version| (aggregate.to_owned(), name.to_owned(), version))
+    });
+    assert_eq!(stored, known.collect());
+}
+
+/// A field that is left out where it has no value changes no file: so somebody could add one and nobody
+/// would know from which version on it may be there. It has to stand in some stored form.
+#[test]
+fn no_field_of_a_fact_is_missing_in_its_stored_forms() {
+    let newest = every_fact();
+    let mut fields: BTreeMap<(String, String), bool> = BTreeMap::new();
+    for stored in corpus() {
+        let fact = (stored.aggregate.as_str(), stored.name.as_str());
+        if stored.version != newest[&fact] {
+            continue;
+        }
+        for (field, is_there) in fields_of(&stored.aggregate, &stored.value()) {
+            *fields.entry((stored.name.clone(), field)).or_default() |= is_there;
+        }
+    }
+    assert!(fields.len() > newest.len());
+    let missing: Vec<_> =
+        fields.into_iter().filter(|(_, is_there)| !is_there).map(|(field, _)| field).collect();
+    assert!(missing.is_empty(), "no stored form shows {missing:?}");
+}
+
+fn fields_of(aggregate: &str, form: &Value) -> Vec<(String, bool)> {
+    fn of<A: Aggregate<Event: DeserializeOwned>>(form: &Value) -> Vec<(String, bool)> {
+        fields::of::<A::Event>(form)
+    }
+    match aggregate {
+        ApiKey::TYPE => of::<ApiKey>(form),
+        Claim::TYPE => of::<Claim>(form),
+        Destination::TYPE => of::<Destination>(form),
+        Invite::TYPE => of::<Invite>(form),
+        Sender::TYPE => of::<Sender>(form),
+        Session::TYPE => of::<Session>(form),
+        Tenant::TYPE => of::<Tenant>(form),
+        User::TYPE => of::<User>(form),
+        WebhookEvent::TYPE => of::<WebhookEvent>(form),
+        unknown => panic!("{unknown}"),
+    }
+}
+
+#[test]
+fn who_registered_before_there_was_retention_keeps_everything_for_ever() {
+    let old = corpus().into_iter().find(|stored| stored.name == "TenantRegistered" && stored.version == 1);
+    let Fact::Tenant(fact) = old.expect("a stored form").read().expect("a fact") else { panic!("a tenant") };
+    let TenantFact::TenantRegistered { name, retention, .. } = fact else { panic!("{fact:?}") };
+    assert_eq!((name.as_str(), retention), ("Acme Inc", Retention::default()));
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_not_guessed_at() {
+    for stored in corpus() {
+        for version in ["0.0", "99.0", "1.5", ""] {
+            let unknown = read(&stored.aggregate, &stored.name, version, &stored.text());
+            assert!(
+                matches!(unknown, Err(UnreadableFact::UnknownVersion { .. })),
+                "{} in version {version:?}",
+                stored.path.display()
+            );
+        }
+    }
 }
 
 /// Names are shown to auditors and asked for by them: no two facts may share one.
 #[test]
 fn no_two_facts_share_a_name() {
     let mut names = BTreeSet::new();
-    for (aggregate, name) in every_fact() {
+    for ((aggregate, name), _) in every_fact() {
         assert!(names.insert(name), "{name} of {aggregate} has a namesake");
     }
 }
 
 #[test]
 fn what_is_no_fact_is_refused_with_its_reason() {
-    let unknown = Fact::read("Gadget", "{}").expect_err("no such aggregate");
+    let unknown = read("Gadget", "Wound", "1.0", "{}").expect_err("no such aggregate");
     assert!(matches!(unknown, UnreadableFact::UnknownAggregate(name) if name == "Gadget"));
     for stored in
         ["", "{}", "null", r#"{"ApiKeyRevoked":{}}"#, r#"{"ClaimReleased":{"at":"2026-07-03T14:32:00Z"}}"#]
     {
-        let malformed = Fact::read("ApiKey", stored).expect_err(stored);
+        let malformed = read("ApiKey", "ApiKeyRevoked", "1.0", stored).expect_err(stored);
         assert!(matches!(malformed, UnreadableFact::Malformed { aggregate: "ApiKey", .. }), "{stored}");
     }
 }

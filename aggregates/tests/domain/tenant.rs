@@ -4,7 +4,8 @@ use aggregates::Decide;
 use aggregates::ids::UserId;
 use aggregates::sealed::Fingerprint;
 use aggregates::tenant::{
-    Resilience, Tenant, TenantCommand as Command, TenantFact as Fact, TenantRefusal as Refusal, WebhookSecret,
+    Resilience, Retention, Tenant, TenantCommand as Command, TenantFact as Fact, TenantRefusal as Refusal,
+    WebhookSecret,
 };
 use cqrs_es::Aggregate;
 use proptest::collection::vec;
@@ -22,6 +23,7 @@ fn register() -> Command {
         name: "Acme".to_owned(),
         owner: ALICE,
         resilience: Resilience::default(),
+        retention: Retention::default(),
         webhook_secret: secret("first"),
         at: moment(0),
     }
@@ -32,6 +34,7 @@ fn registered() -> Fact {
         name: "Acme".to_owned(),
         owner: ALICE,
         resilience: Resilience::default(),
+        retention: Retention::default(),
         webhook_secret: secret("first"),
         at: moment(0),
     }
@@ -44,6 +47,10 @@ fn rename(name: &str) -> Command {
 fn change_resilience(max_trys: u32) -> Command {
     let resilience = Resilience { max_trys, ..Resilience::default() };
     Command::ChangeResilience { resilience, at: moment(1) }
+}
+
+fn change_retention(payload_days: Option<u32>) -> Command {
+    Command::ChangeRetention { retention: Retention { payload_days, event_days: None }, at: moment(1) }
 }
 
 fn regenerate() -> Command {
@@ -92,7 +99,8 @@ fn a_tenant_is_not_registered_twice() {
 
 #[test]
 fn nothing_can_be_asked_of_an_unknown_tenant() {
-    for command in [rename("Acme"), change_resilience(3), regenerate(), appoint_bob(), dismiss(ALICE)] {
+    let changes = [rename("Acme"), change_resilience(3), change_retention(None), regenerate()];
+    for command in changes.into_iter().chain([appoint_bob(), dismiss(ALICE)]) {
         given::<Tenant>([]).when(command).then_refused(Refusal::NotRegistered);
     }
 }
@@ -126,6 +134,45 @@ fn resilience_changes_only_to_something_else() {
         .then([changed])
         .when(change_resilience(3))
         .then_nothing();
+}
+
+#[test]
+fn unless_it_says_otherwise_a_tenant_keeps_everything_for_ever() {
+    assert_eq!(Retention::default(), Retention { payload_days: None, event_days: None });
+    let tenant = given::<Tenant>([]).when(register()).then([registered()]);
+    let Tenant::Registered(account) = tenant.state() else { panic!("it is registered") };
+    assert_eq!(account.retention, Retention::default());
+}
+
+#[test]
+fn retention_changes_only_to_something_else() {
+    let changed = |payload_days| Fact::RetentionChanged {
+        retention: Retention { payload_days, event_days: None },
+        at: moment(1),
+    };
+    given::<Tenant>([registered()])
+        .when(change_retention(None))
+        .then_nothing()
+        .when(change_retention(Some(30)))
+        .then([changed(Some(30))])
+        .when(change_retention(Some(30)))
+        .then_nothing()
+        .when(change_retention(None))
+        .then([changed(None)]);
+}
+
+#[test]
+fn payloads_go_at_the_latest_with_their_events() {
+    for (payload_days, event_days, at_most) in [
+        (None, None, None),
+        (Some(7), None, Some(7)),
+        (None, Some(30), Some(30)),
+        (Some(7), Some(30), Some(7)),
+        (Some(30), Some(7), Some(7)),
+    ] {
+        let retention = Retention { payload_days, event_days };
+        assert_eq!(retention.payload_days_at_most(), at_most, "{retention:?}");
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use aggregates::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
 use aggregates::backoff::Backoff;
 use aggregates::webhook_event::{
-    Acceptance, MappingResult, PayloadDigest, WebhookEvent, WebhookEventCommand as Command,
-    WebhookEventFact as Fact, WebhookEventRefusal as Refusal,
+    Acceptance, MappingResult, PayloadDigest, UNKNOWN_IN_A_ROW_FREE, WebhookEvent,
+    WebhookEventCommand as Command, WebhookEventFact as Fact, WebhookEventRefusal as Refusal,
 };
 
 use crate::given::{ACME, ALICE, GITHUB, Given, SHOP, given, moment};
@@ -59,7 +59,25 @@ fn record(outcome: Outcome) -> Command {
 }
 
 fn attempted_with(attempt: u32, failed_attempts: u32, report: AttemptReport) -> Fact {
-    Fact::DeliveryAttempted { destination_id: SHOP, attempt, failed_attempts, report, at: moment(2) }
+    Fact::DeliveryAttempted {
+        destination_id: SHOP,
+        attempt,
+        failed_attempts,
+        unknown_in_a_row: 0,
+        report,
+        at: moment(2),
+    }
+}
+
+fn vanished(attempt: u32, failed_attempts: u32, unknown_in_a_row: u32) -> Fact {
+    Fact::DeliveryAttempted {
+        destination_id: SHOP,
+        attempt,
+        failed_attempts,
+        unknown_in_a_row,
+        report: report(Outcome::Unknown),
+        at: moment(2),
+    }
 }
 
 fn attempted(attempt: u32, failed_attempts: u32, outcome: Outcome) -> Fact {
@@ -196,11 +214,55 @@ fn every_failure_that_counts_is_retried() {
 fn an_attempt_whose_worker_vanished_is_retried_and_uses_up_nothing() {
     delivering()
         .when(record(Outcome::Unknown))
-        .then([attempted(1, 0, Outcome::Unknown), retry_in(10, 0)])
+        .then([vanished(1, 0, 1), retry_in(10, 0)])
         .when(start())
         .then([started(2)])
         .when(record(Outcome::Timeout))
         .then([attempted(2, 1, Outcome::Timeout), retry_in(10, 1)]);
+}
+
+/// The event that `UNKNOWN_IN_A_ROW_FREE` workers did not survive, as the next one is about to try.
+fn poisonous() -> Vec<Fact> {
+    let mut facts = vec![accepted()];
+    for attempt in 1..=UNKNOWN_IN_A_ROW_FREE {
+        facts.extend([started(attempt), vanished(attempt, 0, attempt), retry_in(10, 0)]);
+    }
+    facts.push(started(UNKNOWN_IN_A_ROW_FREE + 1));
+    facts
+}
+
+#[test]
+fn an_event_that_takes_down_worker_after_worker_comes_to_an_end() {
+    assert_eq!(UNKNOWN_IN_A_ROW_FREE, 4);
+    given::<WebhookEvent>(poisonous())
+        .when(record(Outcome::Unknown))
+        .then([vanished(5, 1, 5), retry_in(2_560, 1)])
+        .when(start())
+        .then([started(6)])
+        .when(record(Outcome::Unknown))
+        .then([vanished(6, 2, 6), retry_in(21_600, 2)])
+        .when(start())
+        .then([started(7)])
+        .when(record(Outcome::Unknown))
+        .then([vanished(7, 3, 7), given_up(3)])
+        // A replay is a full set of attempts.
+        .when(replay())
+        .then([replayed(7)])
+        .when(start())
+        .then([started(8)])
+        .when(record(Outcome::Unknown))
+        .then([vanished(8, 0, 1), retry_in(10, 0)]);
+}
+
+#[test]
+fn an_outcome_that_is_known_begins_the_count_anew() {
+    given::<WebhookEvent>(poisonous())
+        .when(record(Outcome::Timeout))
+        .then([attempted(5, 1, Outcome::Timeout), retry_in(10, 1)])
+        .when(start())
+        .then([started(6)])
+        .when(record(Outcome::Unknown))
+        .then([vanished(6, 1, 1), retry_in(40, 1)]);
 }
 
 #[test]

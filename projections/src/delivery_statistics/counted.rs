@@ -142,17 +142,25 @@ async fn begun_at(
     connection: &mut PgConnection,
     ids: &[Uuid],
 ) -> Result<HashMap<Uuid, DateTime<Utc>>, sqlx::Error> {
+    // LATERAL looks each stream up by the key; for a mere condition and an order the planner may choose to
+    // walk through the whole log in that order.
     let rows = sqlx::query_as!(
         LogRow,
         r#"
         SELECT
-            transaction_id::text AS "transaction_id!", position, aggregate_type, aggregate_id, sequence,
-            payload::text AS "payload!", tenant_id, recorded_at
-        FROM events
-        WHERE aggregate_type = 'WebhookEvent'
-          AND aggregate_id = ANY($1)
-          AND event_type IN ('EventAccepted', 'Replayed')
-        ORDER BY aggregate_id, sequence
+            fact.transaction_id::text AS "transaction_id!", fact.position, fact.aggregate_type,
+            fact.aggregate_id, fact.sequence, fact.event_type, fact.event_version,
+            fact.payload::text AS "payload!", fact.tenant_id, fact.recorded_at
+        FROM unnest($1::text[]) AS stream (id)
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM events
+            WHERE aggregate_type = 'WebhookEvent'
+              AND aggregate_id = stream.id
+              AND event_type IN ('EventAccepted', 'Replayed')
+            ORDER BY sequence DESC
+            LIMIT 1
+        ) AS fact
         "#,
         &ids.iter().map(Uuid::to_string).collect::<Vec<_>>(),
     )

@@ -30,7 +30,7 @@ impl Interval {
         DateTime::from_timestamp(start, 0).unwrap_or(DateTime::<Utc>::MIN_UTC)
     }
 
-    pub(super) fn hours(self) -> i16 {
+    pub(crate) fn hours(self) -> i16 {
         match self {
             Self::Hour => 1,
             Self::Day => 24,

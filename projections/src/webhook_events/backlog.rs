@@ -2,6 +2,9 @@
 
 use aggregates::ids::DestinationId;
 
+use super::recount;
+use super::timeline::{Statuses, Timeline};
+use super::{Filter, Status};
 use crate::tenant_scope::TenantScope;
 
 /// How many events of the scope's tenant wait for an attempt: for one destination, or in all.
@@ -15,18 +18,11 @@ pub async fn count_waiting(
     scope: &mut TenantScope,
     destination_id: Option<DestinationId>,
 ) -> Result<i64, sqlx::Error> {
-    let tenant_id = scope.tenant_id().0;
-    sqlx::query_scalar!(
-        r#"
-        SELECT count(*) AS "count!"
-        FROM webhook_events
-        WHERE tenant_id = $1
-          AND ($2::uuid IS NULL OR destination_id = $2)
-          AND status IN (0, 4)
-        "#,
-        tenant_id,
-        destination_id.map(|id| id.0),
-    )
-    .fetch_one(scope.connection())
-    .await
+    let recounting = recount::is_under_way(scope).await?;
+    let mut waiting = 0;
+    for status in [Status::Pending, Status::WaitingRetry] {
+        let filter = Filter { status: Some(status), destination_id, ..Filter::default() };
+        waiting += Timeline::read(scope, filter, Statuses::Only(status), recounting).await?.total();
+    }
+    Ok(waiting)
 }

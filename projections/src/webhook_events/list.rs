@@ -1,14 +1,20 @@
 //! The list of webhook events, along every field the contract sorts by.
 //!
-//! One statement a field and direction, so that each runs along its index. A page is found as ids first
-//! (an index holds all that takes) and only then filled in, so that a deep page does not read the rows
-//! it passes over.
+//! Each order ends in the time of acceptance and the id. So every list is made of parts that follow one
+//! another: by status, those of one status in the order of time after those of another; by a field that
+//! may be absent, those that have it, sorted, and those that lack it, in the order of time. A part in the
+//! order of time knows from the counts where a page begins ([`super::timeline`]); the others pass over
+//! what comes before it.
 
 use aggregates::ids::DestinationId;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::{Row, Status, WebhookEvent};
-use crate::paging::{Direction, Listed, Page, sort_fields};
+use super::page::{self, After, Extent, Keyed};
+use super::timeline::{Statuses, Timeline};
+use super::{Row, Status, WebhookEvent, recount};
+use crate::paging::{Direction, sort_fields};
 use crate::tenant_scope::TenantScope;
 
 /// Which events to list.
@@ -25,7 +31,8 @@ pub struct Filter {
 }
 
 sort_fields! {
-    /// What events can be sorted by.
+    /// What events can be sorted by. Where events are equal in a field, the time of acceptance and then
+    /// the id decide, in the same direction.
     SortField {
         Id => "id",
         TenantId => "tenantId",
@@ -41,119 +48,280 @@ sort_fields! {
     }
 }
 
-/// The statement that reads a page ordered by `$key` in one direction. `$joined` brings in what the key
-/// needs besides the events themselves.
-macro_rules! page {
-    ($tenant_id:expr, $filter:expr, $page:expr, $joined:literal, $key:literal, $direction:literal) => {
-        sqlx::query_as!(
-            Row,
-            "SELECT "
-                + "    event.id, event.tenant_id, event.destination_id, event.sender_id, event.accepted_at, "
-                + "    CASE "
-                + "        WHEN event.status IN (0, 4) "
-                + "        THEN greatest(event.next_attempt_at, destinations.next_check_at) "
-                + "        ELSE event.next_attempt_at "
-                + "    END AS next_attempt_at, "
-                + "    event.delivered_at, event.version, event.failed_attempts, event.attempts, "
-                + "    event.status, event.idempotency_key "
-                + "FROM ( "
-                + "    SELECT webhook_events.id, "
-                + $key
-                + "        AS key "
-                + "    FROM webhook_events "
-                + $joined
-                + "    WHERE webhook_events.tenant_id = $1 "
-                + "      AND ($2::smallint IS NULL OR webhook_events.status = $2) "
-                + "      AND ($3::uuid IS NULL OR webhook_events.destination_id = $3) "
-                + "      AND ($4::timestamptz IS NULL OR webhook_events.accepted_at >= $4) "
-                + "      AND ($5::timestamptz IS NULL OR webhook_events.accepted_at <= $5) "
-                + "    ORDER BY key "
-                + $direction
-                + "        , webhook_events.id "
-                + $direction
-                + "    LIMIT $6 "
-                + "    OFFSET $7 "
-                + ") AS page "
-                + "JOIN webhook_events AS event ON event.id = page.id "
-                + "LEFT JOIN destinations ON destinations.id = event.destination_id "
-                + "ORDER BY page.key "
-                + $direction
-                + "    , page.id "
-                + $direction,
-            $tenant_id,
-            $filter.status.map(Status::number),
-            $filter.destination_id.map(|id| id.0),
-            $filter.from,
-            $filter.to,
-            $page.limit,
-            $page.offset,
-        )
-    };
+impl SortField {
+    /// Whether a place in a list that is sorted by it can be named. Payloads are too long to be.
+    #[must_use]
+    pub fn has_places(self) -> bool {
+        self != Self::Payload
+    }
 }
 
-/// The events of the scope's tenant.
+/// A place in a sorted list: right behind an event, whether or not that is still there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// What the list is sorted by, if the event has it.
+    pub key: Option<Key>,
+    /// When the event was accepted.
+    pub accepted_at: DateTime<Utc>,
+    /// The event.
+    pub id: Uuid,
+}
+
+/// What a list is sorted by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Key {
+    /// A number.
+    Number(i32),
+    /// A text.
+    Text(String),
+    /// A time.
+    Time(DateTime<Utc>),
+    /// An id.
+    Id(Uuid),
+}
+
+/// Where a page begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// So many events after the first.
+    Offset(i64),
+    /// At a place.
+    Behind(Place),
+}
+
+/// A page of the list, and how long the list is at the same moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Events that match, on all pages.
+    pub total: i64,
+    /// Events of this page.
+    pub items: Vec<WebhookEvent>,
+    /// Where the next page begins; `None` when there is none, or when its place cannot be named.
+    pub next: Option<Place>,
+}
+
+/// A part of a list.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// In the order of time, and counted.
+    Counted(Filter, Statuses),
+    /// Sorted by something that each of its events has.
+    Sorted(Keyed),
+    /// In the order of time: those that lack what the others are sorted by.
+    Lacking(Keyed),
+}
+
+/// The events of the scope's tenant that match `filter`: at most `limit` from `start` on.
 #[tracing::instrument(name = "db.webhook_events.list", level = "debug", skip_all, err(level = "debug"))]
 pub async fn list(
     scope: &mut TenantScope,
     filter: Filter,
     sort: SortField,
     direction: Direction,
-    page: Page,
-) -> Result<Listed<WebhookEvent>, sqlx::Error> {
-    let tenant_id = scope.tenant_id().0;
-    let total = sqlx::query_scalar!(
-        r#"
-        SELECT count(*) AS "total!"
-        FROM webhook_events
-        WHERE tenant_id = $1
-          AND ($2::smallint IS NULL OR status = $2)
-          AND ($3::uuid IS NULL OR destination_id = $3)
-          AND ($4::timestamptz IS NULL OR accepted_at >= $4)
-          AND ($5::timestamptz IS NULL OR accepted_at <= $5)
-        "#,
-        tenant_id,
-        filter.status.map(Status::number),
-        filter.destination_id.map(|id| id.0),
-        filter.from,
-        filter.to,
-    )
-    .fetch_one(scope.connection())
-    .await?;
+    limit: i64,
+    start: Start,
+) -> Result<Listing, sqlx::Error> {
+    let recounting = recount::is_under_way(scope).await?;
+    let total = Timeline::read(scope, filter, Statuses::of(filter), recounting).await?.total();
+    let mut reading = Reading { filter, direction, total, recounting };
+    let rows = match &start {
+        Start::Offset(offset) if *offset >= total => vec![],
+        // One more tells whether there is a next page.
+        _ => reading.read(scope, sort, limit.saturating_add(1), &start).await?,
+    };
+    Listing::of(rows, total, limit, sort)
+}
 
-    macro_rules! along {
-        ($key:literal) => {
-            along!("", $key)
+impl Listing {
+    fn of(mut rows: Vec<Row>, total: i64, limit: i64, sort: SortField) -> Result<Self, sqlx::Error> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_next = rows.len() > limit && sort != SortField::Payload;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| has_next).map(|row| Place::of(row, sort));
+        let items = rows.into_iter().map(WebhookEvent::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { total, items, next })
+    }
+}
+
+impl Place {
+    fn of(row: &Row, sort: SortField) -> Self {
+        let key = match sort {
+            SortField::AcceptedAt | SortField::TenantId | SortField::Payload => None,
+            SortField::Id => Some(Key::Id(row.id)),
+            SortField::DestinationUrlId => Some(Key::Id(row.destination_id)),
+            SortField::Status => Some(Key::Number(row.status.into())),
+            SortField::CurrentRetryCount => Some(Key::Number(row.failed_attempts)),
+            SortField::IdempotencyKey => row.idempotency_key.clone().map(Key::Text),
+            SortField::NextAttemptAt => row.next_attempt_at.map(Key::Time),
+            SortField::DeliveredAt => row.delivered_at.map(Key::Time),
         };
-        ($joined:literal, $key:literal) => {
-            match direction {
-                Direction::Ascending => {
-                    page!(tenant_id, filter, page, $joined, $key, " ASC ").fetch_all(scope.connection()).await
-                }
-                Direction::Descending => {
-                    page!(tenant_id, filter, page, $joined, $key, " DESC ")
-                        .fetch_all(scope.connection())
-                        .await
+        Self { key, accepted_at: row.accepted_at, id: row.id }
+    }
+}
+
+impl Part {
+    /// Whether a place of the list lies in this part.
+    fn holds(self, place: &Place) -> bool {
+        match (self, &place.key) {
+            (Self::Counted(filter, _), Some(Key::Number(number))) => {
+                filter.status.is_some_and(|status| i32::from(status.number()) == *number)
+            }
+            (Self::Counted(filter, _), Some(Key::Id(id))) => {
+                filter.destination_id.is_some_and(|destination| destination.0 == *id)
+            }
+            (Self::Sorted(Keyed::Failures), Some(Key::Number(number))) => *number > 0,
+            (Self::Lacking(Keyed::Failures), Some(Key::Number(number))) => *number == 0,
+            (Self::Counted(..) | Self::Lacking(_), key) => key.is_none(),
+            (Self::Sorted(_), key) => key.is_some(),
+        }
+    }
+}
+
+/// Reads a list part by part.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    filter: Filter,
+    direction: Direction,
+    total: i64,
+    recounting: bool,
+}
+
+impl Reading {
+    async fn read(
+        &mut self,
+        scope: &mut TenantScope,
+        sort: SortField,
+        wanted: i64,
+        start: &Start,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let (mut offset, mut behind) = match start {
+            Start::Offset(offset) => (*offset, None),
+            Start::Behind(place) => (0, Some(place)),
+        };
+        let parts = self.parts(scope, sort, behind).await?;
+        let is_divided = parts.len() > 1;
+        let mut rows: Vec<Row> = vec![];
+        let first = behind.map_or(Some(0), |place| parts.iter().position(|part| part.holds(place)));
+        for part in parts.into_iter().skip(first.unwrap_or(usize::MAX)) {
+            if offset > 0 && is_divided {
+                let len = self.len(scope, part).await?;
+                if offset >= len {
+                    offset -= len;
+                    continue;
                 }
             }
-        };
-    }
-    let rows = match sort {
-        // All of a scope's events have one tenant: what remains of that order is the id.
-        SortField::Id | SortField::TenantId => along!("webhook_events.id "),
-        SortField::DestinationUrlId => along!("webhook_events.destination_id "),
-        SortField::Status => along!("webhook_events.status "),
-        SortField::IdempotencyKey => along!("webhook_events.idempotency_key "),
-        SortField::CurrentRetryCount => along!("webhook_events.failed_attempts "),
-        SortField::AcceptedAt => along!("webhook_events.accepted_at "),
-        SortField::DeliveredAt => along!("webhook_events.delivered_at "),
-        // `payloads` is no projection's: its bytes are in the order of their text.
-        SortField::Payload => {
-            along!("LEFT JOIN payloads ON payloads.event_id = webhook_events.id ", "payloads.delivered ")
+            let missing = wanted - i64::try_from(rows.len()).unwrap_or(i64::MAX);
+            rows.extend(self.read_part(scope, part, offset, missing, behind).await?);
+            (offset, behind) = (0, None);
+            if usize::try_from(wanted).is_ok_and(|wanted| rows.len() >= wanted) {
+                break;
+            }
         }
-        SortField::NextAttemptAt => along!(
-            "LEFT JOIN destinations AS breaker ON breaker.id = webhook_events.destination_id ",
-            "CASE WHEN webhook_events.status IN (0, 4) THEN greatest(webhook_events.next_attempt_at, breaker.next_check_at) ELSE webhook_events.next_attempt_at END "
-        ),
-    }?;
-    Listed::read(total, rows)
+        Ok(rows)
+    }
+
+    /// The parts of the list, in its order.
+    async fn parts(
+        self,
+        scope: &mut TenantScope,
+        sort: SortField,
+        behind: Option<&Place>,
+    ) -> Result<Vec<Part>, sqlx::Error> {
+        let filter = self.filter;
+        let all = Part::Counted(filter, Statuses::of(filter));
+        let by = |key| vec![Part::Sorted(key), Part::Lacking(key)];
+        let mut parts = match (sort, filter) {
+            // All of a scope's events have one tenant.
+            (SortField::AcceptedAt | SortField::TenantId, _)
+            | (SortField::Status, Filter { status: Some(_), .. })
+            | (SortField::DestinationUrlId, Filter { destination_id: Some(_), .. }) => vec![all],
+            (SortField::Status, _) => {
+                let of =
+                    |status| Part::Counted(Filter { status: Some(status), ..filter }, Statuses::Only(status));
+                Status::ALL.into_iter().map(of).collect()
+            }
+            (SortField::DestinationUrlId, _) => {
+                let of =
+                    |id| Part::Counted(Filter { destination_id: Some(id), ..filter }, Statuses::of(filter));
+                let mut ids = page::destinations(scope).await?;
+                // That place is to be found even if all events there have been removed since.
+                if let Some(Place { key: Some(Key::Id(id)), .. }) = behind {
+                    ids.push(DestinationId(*id));
+                    ids.sort_unstable();
+                    ids.dedup();
+                }
+                ids.into_iter().map(of).collect()
+            }
+            // What is delivered is what succeeded.
+            (SortField::DeliveredAt, Filter { status: Some(Status::Succeeded), .. }) => {
+                vec![Part::Sorted(Keyed::DeliveredAt)]
+            }
+            (SortField::DeliveredAt, Filter { status: Some(_), .. }) => vec![all],
+            (SortField::DeliveredAt, _) => vec![
+                Part::Sorted(Keyed::DeliveredAt),
+                Part::Counted(filter, Statuses::AllBut(Status::Succeeded)),
+            ],
+            (SortField::Id, _) => vec![Part::Sorted(Keyed::Id)],
+            (SortField::CurrentRetryCount, _) => {
+                vec![Part::Lacking(Keyed::Failures), Part::Sorted(Keyed::Failures)]
+            }
+            (SortField::IdempotencyKey, _) => by(Keyed::IdempotencyKey),
+            (SortField::NextAttemptAt, _) => by(Keyed::NextAttemptAt),
+            (SortField::Payload, _) => by(Keyed::Payload),
+        };
+        if self.direction.is_descending() {
+            parts.reverse();
+        }
+        Ok(parts)
+    }
+
+    /// How many events a part has.
+    async fn len(self, scope: &mut TenantScope, part: Part) -> Result<i64, sqlx::Error> {
+        match part {
+            Part::Counted(filter, statuses) => self.count(scope, filter, statuses).await,
+            Part::Sorted(Keyed::Id) => Ok(self.total),
+            Part::Sorted(Keyed::DeliveredAt) => {
+                self.count(scope, self.filter, Statuses::Only(Status::Succeeded)).await
+            }
+            Part::Sorted(key) => page::count(scope, key, self.filter).await,
+            Part::Lacking(key) => Ok(self.total - page::count(scope, key, self.filter).await?),
+        }
+    }
+
+    async fn count(
+        self,
+        scope: &mut TenantScope,
+        filter: Filter,
+        statuses: Statuses,
+    ) -> Result<i64, sqlx::Error> {
+        Ok(Timeline::read(scope, filter, statuses, self.recounting).await?.total())
+    }
+
+    /// At most `limit` rows of a part: after the first `offset`, or behind a place in it.
+    async fn read_part(
+        self,
+        scope: &mut TenantScope,
+        part: Part,
+        offset: i64,
+        limit: i64,
+        behind: Option<&Place>,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let after = behind.map(|place| After { accepted_at: place.accepted_at, id: place.id });
+        let extent = Extent { filter: self.filter, limit, offset };
+        match part {
+            Part::Sorted(key) => page::sorted(scope, key, extent, self.direction, behind).await,
+            Part::Lacking(key) => page::lacking(scope, key, extent, self.direction, after).await,
+            Part::Counted(filter, statuses) => {
+                let timeline = Timeline::read(scope, filter, statuses, self.recounting).await?;
+                let window = match after {
+                    Some(after) => timeline.window_after(self.direction, after.accepted_at, limit),
+                    None => timeline.window(scope, self.direction, offset, limit).await?,
+                };
+                let Some(window) = window else { return Ok(vec![]) };
+                let filter = Filter { from: window.from, to: window.to, ..filter };
+                let extent = Extent { filter, limit, offset: window.offset };
+                page::in_time(scope, extent, statuses.all_but(), self.direction, after).await
+            }
+        }
+    }
 }

@@ -32,6 +32,12 @@ impl Status {
         Self::Cancelled,
     ];
 
+    /// Whether it waits for an attempt.
+    #[must_use]
+    pub fn is_waiting(self) -> bool {
+        matches!(self, Self::Pending | Self::WaitingRetry)
+    }
+
     /// The status's integer in the API.
     #[must_use]
     pub fn number(self) -> i16 {

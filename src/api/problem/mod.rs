@@ -65,6 +65,8 @@ kinds! {
     MappingAlreadySet = BAD_REQUEST "mapping-already-set" "A mapping is set already",
     /// An event that was not given up cannot be replayed.
     EventNotReplayable = BAD_REQUEST "event-not-replayable" "The event cannot be replayed",
+    /// An event that does not wait cannot be cancelled.
+    EventNotCancellable = BAD_REQUEST "event-not-cancellable" "The event cannot be cancelled",
     /// No access token, or one that is not valid (any more).
     Unauthenticated = UNAUTHORIZED "unauthenticated" "Authentication is required",
     /// Email and password do not belong together, or the user may not log in.

@@ -94,10 +94,12 @@ impl From<WebhookEventRefusal> for Problem {
             WebhookEventRefusal::NotGivenUp | WebhookEventRefusal::PayloadIsErased => {
                 Self::new(Kind::EventNotReplayable, sentence(&refusal))
             }
-            WebhookEventRefusal::AlreadyAccepted
-            | WebhookEventRefusal::NotWaiting
-            | WebhookEventRefusal::NoAttemptUnderWay
-            | WebhookEventRefusal::AttemptUnderWay => repeated(refusal),
+            WebhookEventRefusal::NotWaiting | WebhookEventRefusal::AttemptUnderWay => {
+                Self::new(Kind::EventNotCancellable, sentence(&refusal))
+            }
+            WebhookEventRefusal::AlreadyAccepted | WebhookEventRefusal::NoAttemptUnderWay => {
+                repeated(refusal)
+            }
         }
     }
 }

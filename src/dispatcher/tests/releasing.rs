@@ -160,7 +160,7 @@ fn lanes_have_their_turns_whatever_their_backlog() {
     assert_eq!(of(&jobs[16..32], small), 16);
     assert_eq!(of(&jobs[32..48], big), 16);
     assert_eq!(of(&jobs[48..52], small), 4);
-    assert_eq!(of(&jobs, big), 900);
+    assert_eq!(of(&jobs, big), 492, "the rest waits where it can be overtaken");
 }
 
 #[test]
@@ -180,19 +180,19 @@ fn a_slow_destination_holds_up_nobody() {
 fn jobs_on_the_queue_are_bounded_over_all_destinations() {
     let mut world = World::new();
     for number in 0..4 {
-        let id = world.register(number, 2_000);
-        world.accept_many(id, 2_000);
+        let id = world.register(number, 300);
+        world.accept_many(id, 300);
     }
     world.fold_all();
-    assert_eq!(world.step().len(), 4_096);
-    assert_eq!(world.schedule.outstanding(), 4_096);
+    assert_eq!(world.step().len(), 512);
+    assert_eq!(world.schedule.outstanding(), 512);
     assert_eq!(world.step(), []);
     // What has started leaves the queue.
     for _ in 0..10 {
         world.start(0);
     }
     world.fold_all();
-    assert_eq!(world.schedule.outstanding(), 4_086);
+    assert_eq!(world.schedule.outstanding(), 502);
     assert_eq!(world.step().len(), 10);
 }
 

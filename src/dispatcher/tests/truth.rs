@@ -57,8 +57,8 @@ impl World {
             assert_eq!(row.stream_version, stream.version, "{id}");
             assert_eq!(row.destination_id, delivery.destination_id, "{id}");
             assert_eq!(
-                (row.attempts, row.failed_attempts),
-                (delivery.attempts, delivery.failed_attempts),
+                (row.attempts, row.failed_attempts, row.unknown_in_a_row),
+                (delivery.attempts, delivery.failed_attempts, delivery.unknown_in_a_row),
                 "{id}"
             );
             assert_eq!(row.started_at.is_some(), delivers, "{id}");

@@ -27,8 +27,19 @@ use super::topology::Topology;
 use crate::queue::delivery::Verdict;
 use crate::queue::{Deliveries, Delivery, Job};
 
-/// How often a consumer that receives nothing looks whether it still is one.
+/// How often a consumer looks whether it has received anything.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// Looks without anything received, and with nothing in hand, after which a consumer begins anew. An attempt in
+/// hand ends with its timeout.
+const SILENT_LOOKS_MAX: u32 = 4;
+
+/// Why a channel's consumer ended.
+enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// It received nothing for a while.
+    Silent,
+}
 
 pub(super) struct Consumer {
     connector: Arc<Connector>,
@@ -103,7 +114,14 @@ impl Consumer {
 
     /// Serves over one connection, until told to stop (`Ok`) or it is lost.
     async fn serve(&self, link: Link, pause: &mut Pause) -> Result<(), LinkFailure> {
-        let (channel, consumer) = self.connector.in_time(link.address(), self.begin(&link)).await?;
+        while let Ended::Silent = self.consume(&link, pause).await? {}
+        link.close().await;
+        Ok(())
+    }
+
+    /// Consumes on one channel.
+    async fn consume(&self, link: &Link, pause: &mut Pause) -> Result<Ended, LinkFailure> {
+        let (channel, consumer) = self.connector.in_time(link.address(), self.begin(link)).await?;
         *pause = Pause::default();
         tracing::debug!(broker = link.address(), prefetch = self.prefetch, "consuming");
 
@@ -115,11 +133,16 @@ impl Consumer {
         tokio::select! {
             handed_out = self.hand_out(&channel, consumer, settler, &received) => handed_out?,
             settled = &mut settling => settled?,
-            forgotten = self.forgotten(&link, &received, &in_hand) => return Err(forgotten?),
+            forgotten = self.forgotten(link, &received, &in_hand) => return Err(forgotten?),
+            () = silence(&received, &in_hand) => {
+                tracing::debug!(broker = link.address(), "nothing received for a while, beginning anew");
+                let closing = async { Ok(channel.close(200, "beginning anew".into()).await?) };
+                self.connector.in_time(link.address(), closing).await?;
+                return Ok(Ended::Silent);
+            }
         }
         settling.await?;
-        link.close().await;
-        Ok(())
+        Ok(Ended::Stopped)
     }
 
     async fn begin(&self, link: &Link) -> Result<(Channel, lapin::Consumer), LinkFailure> {
@@ -139,12 +162,10 @@ impl Consumer {
         Ok((channel, consumer))
     }
 
-    /// Resolves when the broker has forgotten this consumer.
+    /// Resolves when the broker shows that it has forgotten this consumer, as one may whose node failed.
     ///
-    /// A broker tells its consumers when their queue is deleted, but not reliably when a queue of the same
-    /// name is declared right afterwards, as our publisher does (seen with RabbitMQ 3.10). So a consumer
-    /// that receives nothing looks whether it should: jobs wait though it has room, or its queue knows no
-    /// consumer. It believes that only when it sees it twice, since a job may just be on its way.
+    /// A consumer that receives nothing looks whether it should: jobs wait though it has room, or its queue
+    /// knows no consumer. It believes that only when it sees it twice, since a job may just be on its way.
     async fn forgotten(
         &self,
         link: &Link,
@@ -212,6 +233,27 @@ impl Consumer {
             passed = self.out.send(delivery) => passed.is_ok(),
             () = unwanted => false,
         }
+    }
+}
+
+/// Resolves when nothing has been received for so long that the broker may have forgotten its consumer and not
+/// show it.
+///
+/// A broker tells its consumers when their queue is deleted, but not when a queue of the same name is there by
+/// the time it comes to do so, as our publisher sees to: then it moves the consumer to the new queue by itself,
+/// and loses on the way where to deliver. The new queue hands out jobs that reach nobody, and takes them for
+/// delivered (`rabbit_channel:handle_consuming_queue_down_or_eol`; seen with RabbitMQ 3.10). Nothing that a client
+/// can ask tells such a consumer from one without work, so one that has no work for a while begins anew.
+async fn silence(received: &AtomicU64, in_hand: &Weak<Settler>) {
+    let mut received_before = 0;
+    let mut silent_looks = 0;
+    while silent_looks < SILENT_LOOKS_MAX {
+        sleep(LOOK_INTERVAL).await;
+        let received_now = received.load(Ordering::Relaxed);
+        // One reference is the receiving end's, each further one a delivery's.
+        let is_silent = received_now == received_before && in_hand.strong_count() <= 1;
+        received_before = received_now;
+        silent_looks = if is_silent { silent_looks + 1 } else { 0 };
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{AcceptBatch, AcceptItem, AcceptOutcome, Door, Metadata, Wakeups};
+use hooksentry::fair_share::Weights;
 use hooksentry::{clock, identifiers};
 
 use super::{Log, acceptance, metadata_of, new_event, poisonous_metadata, token};
@@ -45,7 +46,7 @@ impl Log {
 
     fn acceptances(&self) -> GroupCommit<AcceptBatch> {
         let batch = AcceptBatch::new(self.pool.clone(), Wakeups::within_process());
-        GroupCommit::start(batch, 1, &self.tasks)
+        GroupCommit::start(batch, 1, Weights::default(), &self.tasks)
     }
 
     /// What is delivered and what was received, of every stored payload.

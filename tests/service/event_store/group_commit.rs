@@ -1,16 +1,18 @@
 //! Who is committed together with whom, and how much at once.
 
-use std::ops::Range;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use aggregates::ids::TenantId;
 use futures::future::join_all;
 use futures::poll;
 use hooksentry::event_store::group_commit::{Batch, CommitFailure, GroupCommit};
+use hooksentry::fair_share::Weights;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::harness::until;
 
@@ -33,6 +35,11 @@ struct Line {
 impl Batch for Page {
     type Item = Line;
     type Outcome = usize;
+
+    /// A tenant has a thousand numbers.
+    fn tenant(item: &Line) -> TenantId {
+        TenantId(Uuid::from_u128(item.number as u128 / 1_000))
+    }
 
     fn bytes(item: &Line) -> usize {
         item.bytes
@@ -61,12 +68,7 @@ impl Notebook {
     }
 
     fn open(self: &Arc<Self>, commits_max: usize, tasks: &TaskTracker) -> GroupCommit<Page> {
-        GroupCommit::start(Page(Arc::clone(self)), commits_max, tasks)
-    }
-
-    fn lines(&self, numbers: Range<usize>) -> impl Iterator<Item = Line> {
-        let bytes = self.bytes_an_item;
-        numbers.map(move |number| Line { number, bytes })
+        GroupCommit::start(Page(Arc::clone(self)), commits_max, Weights::default(), tasks)
     }
 
     fn sizes(&self) -> Vec<usize> {
@@ -98,13 +100,18 @@ fn hand_in(
 }
 
 /// Has so many lines wait while a commit of another is under way, and then lets everybody go.
-async fn outcomes_of(notebook: &Arc<Notebook>, lines: Range<usize>) -> Vec<Result<usize, CommitFailure>> {
+async fn outcomes_of(
+    notebook: &Arc<Notebook>,
+    numbers: impl IntoIterator<Item = usize>,
+) -> Vec<Result<usize, CommitFailure>> {
     let (tasks, queued) = (TaskTracker::new(), Arc::new(AtomicUsize::new(0)));
     let door = notebook.open(1, &tasks);
     let first = hand_in(&door, Line { number: 1, bytes: 1 }, &tasks, &queued);
     notebook.until_begun(1).await;
-    let expected = lines.len() + 1;
-    let rest: Vec<_> = notebook.lines(lines).map(|line| hand_in(&door, line, &tasks, &queued)).collect();
+    let bytes = notebook.bytes_an_item;
+    let line = |number| hand_in(&door, Line { number, bytes }, &tasks, &queued);
+    let rest: Vec<_> = numbers.into_iter().map(line).collect();
+    let expected = rest.len() + 1;
     until("all to be in the queue", async || (queued.load(Ordering::SeqCst) == expected).then_some(())).await;
     notebook.gate.add_permits(1_000);
     assert_eq!(first.await.expect("a caller").expect("a commit"), 10);
@@ -129,6 +136,16 @@ async fn a_batch_is_bounded_in_items_and_in_bytes() {
         outcomes_of(&notebook, 100..100 + items).await;
         assert_eq!(notebook.sizes(), sizes, "{items} items of {bytes} bytes");
     }
+}
+
+#[tokio::test]
+async fn a_burst_of_one_tenant_does_not_queue_in_front_of_another() {
+    let notebook = Notebook::new(1);
+    let (burst, another) = (10_000..10_600, 20_000..20_002);
+    outcomes_of(&notebook, burst.chain(another)).await;
+    let batches = notebook.batches.lock().expect("a notebook");
+    assert_eq!(batches[1][..5], [10_000, 20_000, 10_001, 20_001, 10_002], "they take turns");
+    assert_eq!(batches[2].len(), 90, "what is left of the burst");
 }
 
 #[tokio::test]

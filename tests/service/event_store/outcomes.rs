@@ -7,6 +7,7 @@ use futures::future::join_all;
 use hooksentry::clock;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{Metadata, OutcomeBatch, OutcomeItem, OutcomeResult, Wakeups};
+use hooksentry::fair_share::Weights;
 
 use super::{Log, metadata_of, new_event, poisonous_metadata};
 
@@ -17,7 +18,7 @@ const BEFORE: u64 = 2;
 impl Log {
     fn outcomes(&self) -> GroupCommit<OutcomeBatch> {
         let batch = OutcomeBatch::new(self.pool.clone(), Wakeups::within_process());
-        GroupCommit::start(batch, 1, &self.tasks)
+        GroupCommit::start(batch, 1, Weights::default(), &self.tasks)
     }
 }
 
@@ -30,7 +31,14 @@ fn failed_at(event: WebhookEventId, version: u64, reporter: &str, metadata: &Met
     let (destination_id, at) = (DestinationId::default(), clock::now());
     let report = AttemptReport::without_answer(Outcome::Timeout, 1, Some(reporter.to_owned()));
     let facts = [
-        Fact::DeliveryAttempted { destination_id, attempt: 1, failed_attempts: 1, report, at },
+        Fact::DeliveryAttempted {
+            destination_id,
+            attempt: 1,
+            failed_attempts: 1,
+            unknown_in_a_row: 0,
+            report,
+            at,
+        },
         Fact::RetryScheduled { destination_id, failed_attempts: 1, retry_at: at, at },
     ];
     OutcomeItem::new(event, version, &facts, metadata).expect("facts")

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use hooksentry::clock;
 use hooksentry::event_store::group_commit::GroupCommit;
 use hooksentry::event_store::{Ticket, TicketBatch, TicketItem, TicketOutcome, Wakeups};
+use hooksentry::fair_share::Weights;
 use hooksentry::leadership::Leadership;
 
 use super::{Log, acceptance, metadata_of, new_event, webhook_secret};
@@ -47,7 +48,7 @@ impl Log {
 
     fn tickets(&self) -> GroupCommit<TicketBatch> {
         let batch = TicketBatch::new(self.pool.clone(), Wakeups::within_process());
-        GroupCommit::start(batch, 1, &self.tasks)
+        GroupCommit::start(batch, 1, Weights::default(), &self.tasks)
     }
 }
 

@@ -72,6 +72,12 @@ impl Account {
         send(self.client.patch(url).bearer_auth(&self.token).json(&body)).await;
     }
 
+    /// Replaces the webhook secret, and answers with the new one.
+    pub(crate) async fn regenerate_secret(&self, rotation: Value) -> String {
+        let url = format!("{}/api/v1/tenants/{}/webhook-secret", self.base, self.tenant_id);
+        text(&send(self.client.post(url).bearer_auth(&self.token).json(&rotation)).await, "webhookSecret")
+    }
+
     /// Registers a destination.
     pub(crate) async fn destination(&self, url: &str, limit: u32) -> Destination {
         let body = json!({ "url": url, "serverRateLimit": limit });

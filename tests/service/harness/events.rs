@@ -3,9 +3,9 @@
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
 use aggregates::backoff::Backoff;
 use aggregates::ids::TenantId;
-use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand};
+use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand, WebhookEventRefusal};
 use hooksentry::clock;
-use hooksentry::event_store::Metadata;
+use hooksentry::event_store::{CommandFailure, Metadata};
 use serde_json::Value;
 
 use super::api::{User, send};
@@ -20,22 +20,62 @@ pub(crate) async fn accept(user: &User, api_key: &str, token: &str) -> String {
 
 /// Makes one attempt to deliver an event, as a worker does, with this outcome; the event gets `max_trys`.
 pub(crate) async fn attempt(user: &User, event_id: &str, outcome: Outcome, max_trys: u32) {
+    attempt_by(user, event_id, outcome, max_trys, FIRST_SETTINGS).await;
+}
+
+/// The versions of the settings that an attempt goes by.
+#[derive(Clone, Copy)]
+pub(crate) struct SettingsUsed {
+    pub(crate) destination: u64,
+    pub(crate) tenant: u64,
+}
+
+const FIRST_SETTINGS: SettingsUsed = SettingsUsed { destination: 1, tenant: 1 };
+
+/// The same, by the settings of these versions.
+pub(crate) async fn attempt_by(
+    user: &User,
+    event_id: &str,
+    outcome: Outcome,
+    max_trys: u32,
+    used: SettingsUsed,
+) {
+    assert!(try_start_by(user, event_id, used).await, "an attempt that starts");
     let log = user.api.log().await;
     let id = event_id.parse().expect("an id");
     let metadata = Metadata::of_role(TenantId(user.tenant_id.parse().expect("an id")), "worker");
-    let start = WebhookEventCommand::Start {
-        worker: "tests".to_owned(),
-        destination_version: 1,
-        tenant_version: 1,
-        at: clock::now(),
-    };
-    log.execute::<WebhookEvent>(id, start, &metadata).await.expect("an attempt that starts");
     let mut report = AttemptReport::without_answer(outcome, 12, Some("for a test".to_owned()));
     report.status = outcome.is_success().then_some(204);
     let backoff = Backoff::default();
     let record =
         WebhookEventCommand::RecordAttempt { report, backoff, max_trys, chance: 0.5, at: clock::now() };
     log.execute::<WebhookEvent>(id, record, &metadata).await.expect("an attempt that ends");
+}
+
+/// Starts an attempt to deliver an event, as a worker does.
+pub(crate) async fn start_attempt(user: &User, event_id: &str) {
+    assert!(try_start_attempt(user, event_id).await, "an attempt that starts");
+}
+
+/// Tries to start an attempt, and says whether the event was still waiting for one.
+pub(crate) async fn try_start_attempt(user: &User, event_id: &str) -> bool {
+    try_start_by(user, event_id, FIRST_SETTINGS).await
+}
+
+async fn try_start_by(user: &User, event_id: &str, used: SettingsUsed) -> bool {
+    let id = event_id.parse().expect("an id");
+    let metadata = Metadata::of_role(TenantId(user.tenant_id.parse().expect("an id")), "worker");
+    let start = WebhookEventCommand::Start {
+        worker: "tests".to_owned(),
+        destination_version: used.destination,
+        tenant_version: used.tenant,
+        at: clock::now(),
+    };
+    match user.api.log().await.execute::<WebhookEvent>(id, start, &metadata).await {
+        Ok(_) => true,
+        Err(CommandFailure::Refused(WebhookEventRefusal::NotWaiting)) => false,
+        Err(failure) => panic!("{failure}"),
+    }
 }
 
 /// Waits until lists show an event in this status.

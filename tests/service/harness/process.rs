@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use tokio::process::{Child, Command};
 
+use super::rabbitmq::SharedBroker;
 use super::{client, until};
 
 /// A running `hooksentry`. It is killed with the value.
@@ -63,6 +64,11 @@ impl Launch {
         Self { command, port: Some(port) }
     }
 
+    /// Has its jobs go through `broker`, on queues of this test's own.
+    pub(crate) fn through(self, broker: &SharedBroker) -> Self {
+        self.with("AMQP_URL", &broker.url).with("HOOKSENTRY_QUEUE_PREFIX", &broker.prefix)
+    }
+
     /// Sets an environment variable.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
@@ -105,11 +111,16 @@ impl Process {
         self.child.kill().await.expect("a child of ours");
     }
 
+    /// Sends it a signal, by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let (name, id) = (format!("-{name}"), self.id().to_string());
+        let sent = Command::new("kill").args([&name, &id]).status().await.expect("kill runs");
+        assert!(sent.success(), "the process was gone before its signal");
+    }
+
     /// Asks it to stop, and waits until it has.
     pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
-        let id = self.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill runs");
-        assert!(asked.success(), "the process was gone before it was asked to stop");
+        self.signal("TERM").await;
         tokio::time::timeout(super::PATIENCE, self.child.wait())
             .await
             .expect("it stops in time")

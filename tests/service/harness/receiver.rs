@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 /// A webhook that arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
+    pub(crate) at: Instant,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -141,7 +142,11 @@ impl Drop for InFlight {
 
 async fn take(State(behaviour): State<Arc<Behaviour>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let _in_flight = InFlight::enter(&behaviour);
-    behaviour.arrivals.lock().expect("no panic while held").push(Arrival { headers, body });
+    behaviour.arrivals.lock().expect("no panic while held").push(Arrival {
+        at: Instant::now(),
+        headers,
+        body,
+    });
     let mut held = behaviour.held.subscribe();
     // The sender lives in the behaviour, which lives here.
     drop(held.wait_for(|held| !held).await);

@@ -1,0 +1,205 @@
+//! Events that leave the read model: those that have ended and are older than their tenant keeps them.
+//!
+//! Whether an event has ended is said by its row, and the row may be a moment behind the log: a replay may
+//! be there already. So an event counts as ended only if nothing follows in the log what its row shows.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use aggregates::fact::Fact;
+use aggregates::ids::{TenantId, WebhookEventId};
+use aggregates::webhook_event::WebhookEventFact;
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Row;
+use crate::fold::StreamRow;
+use crate::logged_fact::{LogRow, LoggedFact};
+use crate::retention::{self, Place, uuids};
+
+/// An event that is old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aged {
+    /// Its id.
+    pub id: WebhookEventId,
+    /// When it was accepted.
+    pub accepted_at: DateTime<Utc>,
+    /// Whether it has ended.
+    pub ended: bool,
+}
+
+/// The events of a tenant after `after` that were accepted before `before`, oldest first.
+#[tracing::instrument(name = "db.webhook_events.aged", level = "trace", skip_all, err(level = "debug"))]
+pub async fn aged(
+    connection: &mut PgConnection,
+    tenant_id: TenantId,
+    after: Option<Place>,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Aged>, sqlx::Error> {
+    sqlx::query_as!(
+        Aged,
+        r#"
+        SELECT
+            event.id,
+            event.accepted_at,
+            event.status IN (2, 5, 6) AND NOT EXISTS (
+                SELECT FROM events
+                WHERE aggregate_type = 'WebhookEvent'
+                  AND aggregate_id = event.id::text
+                  AND sequence = event.version + 1
+            ) AS "ended!"
+        FROM webhook_events AS event
+        WHERE event.tenant_id = $1
+          AND (event.accepted_at, event.id) > (coalesce($2::timestamptz, '-infinity'), $3)
+          AND event.accepted_at < $4
+        ORDER BY event.accepted_at, event.id
+        LIMIT $5
+        "#,
+        tenant_id.0,
+        after.map(|place| place.accepted_at),
+        after.map_or(Uuid::nil(), |place| place.id.0),
+        before,
+        limit,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// The events of a tenant that were accepted before `before` and by their rows have ended, oldest first.
+#[tracing::instrument(name = "db.webhook_events.ended", level = "trace", skip_all, err(level = "debug"))]
+pub async fn ended(
+    connection: &mut PgConnection,
+    tenant_id: TenantId,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Aged>, sqlx::Error> {
+    // Each status by itself, along its index: what waits may be a million rows, and is not looked at.
+    sqlx::query_as!(
+        Aged,
+        r#"
+        SELECT
+            event.id,
+            event.accepted_at,
+            NOT EXISTS (
+                SELECT FROM events
+                WHERE aggregate_type = 'WebhookEvent'
+                  AND aggregate_id = event.id::text
+                  AND sequence = event.version + 1
+            ) AS "ended!"
+        FROM unnest('{2, 5, 6}'::smallint[]) AS over (status)
+        CROSS JOIN LATERAL (
+            SELECT id, accepted_at, version
+            FROM webhook_events
+            WHERE tenant_id = $1
+              AND status = over.status
+              AND accepted_at < $2
+            ORDER BY accepted_at, id
+            LIMIT $3
+        ) AS event
+        ORDER BY event.accepted_at, event.id
+        LIMIT $3
+        "#,
+        tenant_id.0,
+        before,
+        limit,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Those of `events` that have ended; what has left the read model has.
+#[tracing::instrument(
+    name = "db.webhook_events.ended_among",
+    level = "trace",
+    skip_all,
+    err(level = "debug")
+)]
+pub async fn ended_among(
+    connection: &mut PgConnection,
+    events: &[WebhookEventId],
+) -> Result<Vec<Aged>, sqlx::Error> {
+    sqlx::query_as!(
+        Aged,
+        r#"
+        SELECT
+            straggler.id AS "id!",
+            coalesce(event.accepted_at, 'epoch') AS "accepted_at!",
+            true AS "ended!"
+        FROM unnest($1::uuid[]) AS straggler (id)
+        LEFT JOIN webhook_events AS event ON event.id = straggler.id
+        WHERE event.id IS NULL
+           OR event.status IN (2, 5, 6) AND NOT EXISTS (
+                SELECT FROM events
+                WHERE aggregate_type = 'WebhookEvent'
+                  AND aggregate_id = event.id::text
+                  AND sequence = event.version + 1
+            )
+        "#,
+        &uuids(events),
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// `facts` without those of events that have left the read model. `rows` are those of their streams.
+pub(super) async fn without_removed<'a>(
+    connection: &mut PgConnection,
+    rows: &[Row],
+    facts: &'a [LoggedFact],
+) -> Result<Cow<'a, [LoggedFact]>, sqlx::Error> {
+    let mut known: HashSet<Uuid> = rows.iter().map(StreamRow::stream_id).collect();
+    let mut headless = HashSet::new();
+    for logged in facts.iter().filter(|logged| Row::pick(&logged.fact).is_some()) {
+        if logged.sequence == 1 {
+            known.insert(logged.stream_id);
+        } else if !known.contains(&logged.stream_id) {
+            headless.insert(logged.stream_id);
+        }
+    }
+    let removed = removed(connection, headless.into_iter().collect()).await?;
+    if removed.is_empty() {
+        return Ok(Cow::Borrowed(facts));
+    }
+    Ok(facts.iter().filter(|logged| !removed.contains(&logged.stream_id)).cloned().collect())
+}
+
+/// Those of `streams`, which have no row, whose events are below the floor of their tenant: that is why.
+/// The log tells when they were accepted.
+#[tracing::instrument(name = "db.webhook_events.removed", level = "debug", skip_all, err(level = "debug"))]
+pub(crate) async fn removed(
+    connection: &mut PgConnection,
+    streams: Vec<Uuid>,
+) -> Result<HashSet<Uuid>, sqlx::Error> {
+    if streams.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids: Vec<String> = streams.iter().map(Uuid::to_string).collect();
+    let rows = sqlx::query_as!(
+        LogRow,
+        r#"
+        SELECT
+            transaction_id::text AS "transaction_id!", position, aggregate_type, aggregate_id, sequence,
+            event_type, event_version, payload::text AS "payload!", tenant_id, recorded_at
+        FROM events
+        WHERE aggregate_type = 'WebhookEvent'
+          AND aggregate_id = ANY($1)
+          AND sequence = 1
+        "#,
+        &ids,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let accepted: Vec<LoggedFact> = rows.into_iter().filter_map(|row| row.try_into().ok()).collect();
+    let tenants: Vec<Uuid> = accepted.iter().map(|logged| logged.tenant_id.0).collect();
+    let floors = retention::floors(connection, &tenants).await?;
+    let is_below = |logged: &LoggedFact| match &logged.fact {
+        Fact::WebhookEvent(WebhookEventFact::EventAccepted(acceptance)) => {
+            let floor = floors.get(&logged.tenant_id).and_then(|floor| floor.events_before);
+            floor.is_some_and(|floor| acceptance.at < floor)
+        }
+        _ => false,
+    };
+    Ok(accepted.iter().filter(|logged| is_below(logged)).map(|logged| logged.stream_id).collect())
+}

@@ -1,0 +1,80 @@
+//! Counting, bit by bit, the webhook events that were there before their counts.
+//!
+//! What has an id up to the mark is counted. So while the recount is under way the fold counts changes of
+//! those alone, and lists count row by row.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::counts::{Changes, Counted};
+use crate::tenant_scope::TenantScope;
+
+/// Webhook events that are counted in one step.
+const STEP_EVENTS: i64 = 5_000;
+
+/// Whether the counts are not to be trusted yet.
+#[tracing::instrument(
+    name = "db.webhook_event_recounts.is_under_way",
+    level = "trace",
+    skip_all,
+    err(level = "debug")
+)]
+pub(super) async fn is_under_way(scope: &mut TenantScope) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT EXISTS (SELECT under_way FROM webhook_event_recounts) AS "under_way!""#)
+        .fetch_one(scope.connection())
+        .await
+}
+
+/// Up to which id webhook events are counted; `None`: all of them are.
+#[tracing::instrument(
+    name = "db.webhook_event_recounts.mark",
+    level = "trace",
+    skip_all,
+    err(level = "debug")
+)]
+pub(super) async fn mark(connection: &mut PgConnection) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!("SELECT reached FROM webhook_event_recounts").fetch_optional(connection).await
+}
+
+/// Counts some more of the webhook events that are not counted yet. Answers whether any are left. Nobody
+/// else may fold webhook events meanwhile.
+#[tracing::instrument(
+    name = "db.webhook_event_recounts.step",
+    level = "debug",
+    skip_all,
+    err(level = "debug")
+)]
+pub async fn recount(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let Some(mark) = mark(connection).await? else { return Ok(false) };
+    let rows = sqlx::query!(
+        r#"
+        SELECT id, tenant_id, destination_id, accepted_at, status
+        FROM webhook_events
+        WHERE id > $1
+        ORDER BY id
+        LIMIT $2
+        FOR KEY SHARE
+        "#,
+        mark,
+        STEP_EVENTS,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let Some(last) = rows.last() else {
+        sqlx::query!("DELETE FROM webhook_event_recounts").execute(connection).await?;
+        return Ok(false);
+    };
+    let reached = last.id;
+    let mut changes = Changes::default();
+    for row in rows {
+        let event = Counted {
+            tenant_id: row.tenant_id,
+            destination_id: row.destination_id,
+            accepted_at: row.accepted_at,
+        };
+        changes.note(event, None, Some(row.status));
+    }
+    changes.add(connection).await?;
+    sqlx::query!("UPDATE webhook_event_recounts SET reached = $1", reached).execute(connection).await?;
+    Ok(true)
+}

@@ -1,0 +1,209 @@
+//! Many destinations at once, some of which hang or fail: the others must not notice, no limit may be exceeded,
+//! and every event ends where its destination deserves.
+//!
+//! The suite runs it with [`EVENTS_DEFAULT`] events; `HOOKSENTRY_TEST_EVENTS=10000` runs it in full.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use serde_json::json;
+
+use crate::harness::account::{Account, Destination};
+use crate::harness::postgres::TestDatabase;
+use crate::harness::process::{Launch, Process};
+use crate::harness::rabbitmq::SharedBroker;
+use crate::harness::receiver::Receiver;
+use crate::harness::until;
+
+const EVENTS_DEFAULT: usize = 2_000;
+const DESTINATIONS: usize = 50;
+const HANGING: usize = 5;
+const FAILING: usize = 5;
+const HEALTHY: usize = DESTINATIONS - HANGING - FAILING;
+/// Requests in flight to one destination. A hanging one takes all it may have.
+const HEALTHY_LIMIT: u32 = 10;
+const HANGING_LIMIT: u32 = 100;
+const FAILING_LIMIT: u32 = 20;
+const DELIVERY_TIMEOUT: &str = "5s";
+const BREAKER_THRESHOLD: usize = 5;
+const CONNECTIONS: usize = 16;
+
+struct Target {
+    receiver: Receiver,
+    destination: Destination,
+    limit: u32,
+}
+
+impl Target {
+    async fn new(account: &Account, status: u16, limit: u32) -> Self {
+        let receiver = Receiver::answering(status).await;
+        let destination = account.destination(&receiver.url(), limit).await;
+        Self { receiver, destination, limit }
+    }
+
+    fn check_limit(&self) {
+        let seen = self.receiver.in_flight_max();
+        assert!(seen <= self.limit as usize, "{seen} requests in flight, {} are allowed", self.limit);
+    }
+
+    /// How many of its events have this status.
+    async fn count(&self, account: &Account, status: &str) -> usize {
+        let path = format!("events?Qt=1&DestinationUrlId={}&Status={status}", self.destination.id);
+        usize::try_from(account.get(&path).await["total"].as_u64().expect("a total")).expect("a count")
+    }
+}
+
+/// The processes of an installation: every role that delivers runs twice.
+struct Installation {
+    database: TestDatabase,
+    broker: SharedBroker,
+    api: Process,
+    dispatchers: Vec<Process>,
+    workers: Vec<Process>,
+}
+
+impl Installation {
+    async fn start() -> Self {
+        let (database, broker) = (TestDatabase::create().await, SharedBroker::connect().await);
+        let api = launch("api,projector", &database, &broker).ready().await;
+        Self { database, broker, api, dispatchers: vec![], workers: vec![] }
+    }
+
+    async fn deliver(&mut self) {
+        for (roles, processes) in [("dispatcher", &mut self.dispatchers), ("worker", &mut self.workers)] {
+            let launch = || launch(roles, &self.database, &self.broker).ready();
+            processes.extend(<[Process; 2]>::from(tokio::join!(launch(), launch())));
+        }
+    }
+
+    async fn stop(self) {
+        for process in self.workers.into_iter().chain(self.dispatchers).chain([self.api]) {
+            assert!(process.stop().await.success());
+        }
+        self.database.discard().await;
+    }
+}
+
+fn launch(roles: &str, database: &TestDatabase, broker: &SharedBroker) -> Launch {
+    Launch::serve(roles, &database.url())
+        .through(broker)
+        .with("HOOKSENTRY_DELIVERY_TIMEOUT", DELIVERY_TIMEOUT)
+        .with("HOOKSENTRY_BREAKER_THRESHOLD", &BREAKER_THRESHOLD.to_string())
+        .with("HOOKSENTRY_RETRY_BASE", "50ms")
+        .with("HOOKSENTRY_RETRY_FACTOR", "1")
+}
+
+/// Has `each` events accepted for every target, those of the first target first.
+async fn ingest(account: &Account, targets: &[Target], each: usize) {
+    let events = targets.iter().flat_map(|target| std::iter::repeat_n(&target.destination, each));
+    stream::iter(events.enumerate())
+        .for_each_concurrent(CONNECTIONS, async |(number, destination)| {
+            account.ingest(destination, &json!({ "number": number })).await;
+        })
+        .await;
+}
+
+/// Waits until every event has arrived at every target, and answers with how long that took from the first
+/// arrival of any.
+async fn until_delivered(healthy: &[Target], each: usize) -> Duration {
+    until("every event to arrive at the healthy destinations", async || {
+        healthy.iter().all(|target| target.receiver.count() >= each).then_some(())
+    })
+    .await;
+    let times: Vec<Instant> =
+        healthy.iter().flat_map(|target| target.receiver.arrivals()).map(|arrival| arrival.at).collect();
+    let (first, last) = (times.iter().min(), times.iter().max());
+    first.zip(last).map(|(first, last)| *last - *first).expect("arrivals")
+}
+
+/// Delivers to healthy destinations alone.
+async fn without_the_others(each: usize) -> Duration {
+    let mut installation = Installation::start().await;
+    let account = Account::register(installation.api.base()).await;
+    let mut healthy = Vec::new();
+    for _ in 0..HEALTHY {
+        healthy.push(Target::new(&account, 200, HEALTHY_LIMIT).await);
+    }
+    ingest(&account, &healthy, each).await;
+    installation.deliver().await;
+    let took = until_delivered(&healthy, each).await;
+    healthy.iter().for_each(Target::check_limit);
+    installation.stop().await;
+    took
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn destinations_that_hang_or_fail_do_not_hold_up_the_others() {
+    let events = std::env::var("HOOKSENTRY_TEST_EVENTS");
+    let events = events.map_or(EVENTS_DEFAULT, |events| events.parse().expect("a number of events"));
+    let each = events / DESTINATIONS;
+    let alone = without_the_others(each).await;
+
+    let mut installation = Installation::start().await;
+    let account = Account::register(installation.api.base()).await;
+    // Nothing is probed while we look.
+    account.resilience(2, 3_600).await;
+    // Those in trouble come first: whatever queue there is, theirs are at its head.
+    let mut targets = Vec::new();
+    for _ in 0..HANGING {
+        let target = Target::new(&account, 200, HANGING_LIMIT).await;
+        target.receiver.hold();
+        targets.push(target);
+    }
+    for _ in 0..FAILING {
+        targets.push(Target::new(&account, 500, FAILING_LIMIT).await);
+    }
+    for _ in 0..HEALTHY {
+        targets.push(Target::new(&account, 200, HEALTHY_LIMIT).await);
+    }
+    ingest(&account, &targets, each).await;
+    let (hanging, rest) = targets.split_at(HANGING);
+    let (failing, healthy) = rest.split_at(FAILING);
+
+    installation.deliver().await;
+    let beside = until_delivered(healthy, each).await;
+    // It goes to the test's own output, and is compared by people: times depend on what else runs.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{events} events over {DESTINATIONS} destinations: the {HEALTHY} healthy ones were served within \
+         {alone:.2?} by themselves, and within {beside:.2?} beside {HANGING} that hang and {FAILING} that fail"
+    );
+    for target in healthy {
+        let arrivals = target.receiver.arrivals();
+        let ids: HashSet<&str> = arrivals.iter().map(|arrival| arrival.event_id()).collect();
+        assert_eq!((ids.len(), arrivals.len()), (each, each), "each event once");
+    }
+
+    // Those in trouble are suspended, and what they did not take waits behind the breaker.
+    for target in hanging.iter().chain(failing) {
+        let path = format!("destinations/{}", target.destination.id);
+        until("the destination to be suspended with nothing under way", async || {
+            let suspended = account.get(&path).await["status"] == "Suspended";
+            (suspended && target.count(&account, "Processing").await == 0).then_some(())
+        })
+        .await;
+    }
+    let mut given_up = 0;
+    for target in hanging.iter().chain(failing) {
+        let critical = target.count(&account, "CriticalFailure").await;
+        let waiting = target.count(&account, "Pending").await + target.count(&account, "WaitingRetry").await;
+        assert_eq!(critical + waiting, each);
+        // What was in flight when the breaker opened, and what the failures before had made room for.
+        let attempts_max = target.limit as usize + BREAKER_THRESHOLD - 1;
+        assert!(target.receiver.count() <= attempts_max, "{} attempts", target.receiver.count());
+        given_up += critical;
+    }
+
+    // Once they are well again, everything that was not given up arrives.
+    for target in hanging.iter().chain(failing) {
+        target.receiver.answer(200);
+        target.receiver.release();
+        account.change(&target.destination, json!({ "status": "active" })).await;
+    }
+    account.until_count("Succeeded", each * DESTINATIONS - given_up).await;
+    assert_eq!(account.count("CriticalFailure").await, given_up);
+    targets.iter().for_each(Target::check_limit);
+    installation.stop().await;
+}
