@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use projections::delivery_attempts::{self, DeliveryAttempt};
 use projections::paging::{self, Direction, Listed};
-use projections::{LogPosition, LoggedFact, TenantScope};
+use projections::{LogPosition, LoggedFact, Projection, TenantScope};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::attempt_configuration::{ConfigurationView, InForce};
 use super::authentication::Caller;
+use super::event_streams;
 use super::events::Events;
 use super::path::Id;
 use super::problem::Problem;
@@ -104,10 +105,17 @@ pub(super) async fn attempts(
     let page = query.page(ENTRIES_DEFAULT);
     let direction = query.direction(Direction::Ascending);
     query.complete()?;
-    let mut scope = TenantScope::begin(events.commands.pool(), caller.tenant_id).await?;
+    let pool = events.commands.pool();
+    let mut scope = TenantScope::begin(pool, caller.tenant_id).await?;
     let mut listed = delivery_attempts::list(&mut scope, id, direction, page).await?;
     if listed.total == 0 {
-        listed = of_stream(&mut scope, id, direction, page).await?;
+        scope.end().await?;
+        let mut connection = pool.acquire().await?;
+        let facts =
+            event_streams::facts_before_rows(&mut connection, id, Projection::DeliveryAttempts).await?;
+        drop(connection);
+        listed = of_stream(&facts, direction, page);
+        scope = TenantScope::begin(pool, caller.tenant_id).await?;
     }
     let in_force = InForce::at(&mut scope, &listed.items).await?;
     scope.end().await?;
@@ -117,23 +125,15 @@ pub(super) async fn attempts(
 
 /// The attempts of an event that the read model does not show: it was kept as long as its tenant wanted, or
 /// accepted a moment ago.
-async fn of_stream(
-    scope: &mut TenantScope,
-    id: WebhookEventId,
-    direction: Direction,
-    page: paging::Page,
-) -> Result<Listed<DeliveryAttempt>, Problem> {
-    let rows = stream_reader::read::<WebhookEvent>(scope.connection(), id.0).await?;
-    let facts: Vec<_> =
-        rows.into_iter().map(LoggedFact::try_from).collect::<Result<_, _>>().map_err(Problem::internal)?;
-    let mut attempts = delivery_attempts::of_stream(&facts);
+fn of_stream(facts: &[LoggedFact], direction: Direction, page: paging::Page) -> Listed<DeliveryAttempt> {
+    let mut attempts = delivery_attempts::of_stream(facts);
     if direction == Direction::Descending {
         attempts.reverse();
     }
     let total = i64::try_from(attempts.len()).unwrap_or(i64::MAX);
     let bound = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
     let items = attempts.into_iter().skip(bound(page.offset)).take(bound(page.limit)).collect();
-    Ok(Listed { total, items })
+    Listed { total, items }
 }
 
 /// List every fact of an event, oldest first.

@@ -212,7 +212,7 @@ pub(super) async fn cancel(
 }
 
 impl Events {
-    /// An event of the caller's tenant; from its stream, where the read model does not show it yet.
+    /// An event of the caller's tenant; from its stream, where the read model does not show it.
     pub(super) async fn find(
         &self,
         caller: &Caller,
@@ -225,7 +225,7 @@ impl Events {
             return Ok(event);
         }
         let mut connection = self.commands.pool().acquire().await?;
-        let event = event_streams::read(&mut connection, id).await?;
+        let event = event_streams::read_before_row(&mut connection, id).await?;
         caller.check_owner(event.as_ref().map(|event| event.tenant_id), "event")?;
         event.ok_or_else(|| Problem::not_found("event"))
     }

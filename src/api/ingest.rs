@@ -216,7 +216,8 @@ impl Ingest {
         let standing = match webhook_events::standing(&mut connection, id).await? {
             Some(standing) => Some((standing.status, standing.accepted_at)),
             None => {
-                event_streams::read(&mut connection, id).await?.map(|event| (event.status, event.accepted_at))
+                let event = event_streams::read_before_row(&mut connection, id).await?;
+                event.map(|event| (event.status, event.accepted_at))
             }
         };
         Ok(standing.map(|(status, accepted_at)| answer(StatusCode::OK, id, status.into(), accepted_at)))

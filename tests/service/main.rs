@@ -23,6 +23,7 @@ mod event_store;
 mod fairness;
 mod generations;
 mod harness;
+mod lag;
 mod live;
 mod local_postgres;
 mod outbound;
