@@ -14,6 +14,7 @@ use super::due_deliveries::{self, DueDelivery, Window};
 use super::fold::Fetched;
 use super::schedule::Changes;
 use super::{READER, REFILL_LANES_MAX, Term, TermEnded};
+use crate::event_store;
 
 impl Term<'_> {
     /// Loads what is under way, and the lanes with something to do.
@@ -137,6 +138,7 @@ impl FlushUnderWay {
 async fn write(pool: PgPool, changes: Changes, epoch: u64, position: LogPosition) -> Result<(), TermEnded> {
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
+    event_store::stand_by(&mut transaction).await?;
     due_deliveries::write(&mut transaction, &changes.written).await?;
     due_deliveries::remove(&mut transaction, &changes.removed).await?;
     due_deliveries::write_lanes(&mut transaction, &changes.lanes).await?;

@@ -111,6 +111,11 @@ impl Lane {
         limit.saturating_sub(self.under_way.len())
     }
 
+    /// Whether something that is due waits for an attempt to end.
+    pub(super) fn is_crowded(&self) -> bool {
+        !self.under_way.is_empty() && self.room() == 0 && (self.behind || !self.ready.is_empty())
+    }
+
     /// Whether a newly due event may join the window without overtaking the table's.
     pub(super) fn takes_more(&self) -> bool {
         !self.behind && self.ready.len() < self.window()

@@ -66,6 +66,9 @@ const CHANGES_MAX: usize = 5_000;
 /// How long a change may stay unwritten. Longer, and a new leader has more to read; shorter, and more
 /// rows are written of events that are delivered at once.
 const FLUSH_AFTER: Duration = Duration::from_millis(1_000);
+/// How long the news of how attempts go is left to gather while nothing waits for it. Longer, and whoever
+/// follows this one as leader has more to read.
+const PROGRESS_AFTER: Duration = Duration::from_millis(25);
 /// Lanes whose windows are filled by one query.
 const REFILL_LANES_MAX: usize = 128;
 /// How often the log is looked at although nobody says that it has grown, and the lead is confirmed.
@@ -165,11 +168,44 @@ impl Dispatcher {
             flush_under_way: None,
             held_back: HeldBack::default(),
         };
-        let mut grown = self.store.wakeups().subscribe();
+        let mut ears = Ears {
+            work: self.store.wakeups().subscribe_to_work(),
+            anything: self.store.wakeups().subscribe(),
+        };
         term.load().await?;
         term.catch_up().await?;
         *complained = false;
-        term.dispatch(&mut grown, stop).await
+        term.dispatch(&mut ears, stop).await
+    }
+}
+
+/// What wakes the dispatcher.
+struct Ears {
+    work: watch::Receiver<u64>,
+    anything: watch::Receiver<u64>,
+}
+
+impl Ears {
+    /// Takes note that the log is looked at now.
+    fn mark_unchanged(&mut self) {
+        self.work.mark_unchanged();
+        self.anything.mark_unchanged();
+    }
+
+    /// Waits until the log is to be looked at: at once for work; for anything else at once as well if that
+    /// `is_awaited`, and a little later if not.
+    async fn wait(&mut self, is_awaited: bool) {
+        let progress = async {
+            let changed = self.anything.changed().await;
+            if !is_awaited {
+                tokio::time::sleep(PROGRESS_AFTER).await;
+            }
+            changed
+        };
+        tokio::select! {
+            _ = self.work.changed() => {}
+            _ = progress => {}
+        }
     }
 }
 
@@ -215,17 +251,13 @@ impl Term<'_> {
         }
     }
 
-    async fn dispatch(
-        &mut self,
-        grown: &mut watch::Receiver<u64>,
-        stop: &CancellationToken,
-    ) -> Result<(), TermEnded> {
+    async fn dispatch(&mut self, ears: &mut Ears, stop: &CancellationToken) -> Result<(), TermEnded> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.leadership.keep().await?;
             // Marked seen before the look, so that what comes during the look wakes us again.
-            grown.mark_unchanged();
+            ears.mark_unchanged();
             let page = self.read().await?;
             let more = page.rows.len() >= PAGE_FACTS_MAX;
             let look_again = self.held_back.after(&page);
@@ -238,9 +270,11 @@ impl Term<'_> {
                 continue;
             }
             let wake = self.sleep_for(look_again);
+            // What is held back may be work, and be told no more.
+            let is_awaited = look_again.is_some() || self.schedule.is_short_of_room();
             tokio::select! {
                 () = stop.cancelled() => {}
-                _ = grown.changed() => {}
+                () = ears.wait(is_awaited) => {}
                 () = self.publisher.ready(), if self.publisher.is_blocked() => {}
                 () = tokio::time::sleep(wake) => {}
                 _ = tick.tick() => {}

@@ -71,6 +71,8 @@ pub(super) struct Schedule {
     pub(super) changed_lanes: HashSet<DestinationId>,
     /// Lanes with something to release: tenants take turns, and so do the lanes of each.
     releasable: Turns<DestinationId>,
+    /// Lanes in which something waits for an attempt to end.
+    crowded: HashSet<DestinationId>,
     /// Lanes whose window runs dry while the table has more.
     refill: HashSet<DestinationId>,
     /// When lanes must be looked at although nothing arrives.
@@ -211,6 +213,11 @@ impl Schedule {
         }
         if lane.wants_refill() {
             self.refill.insert(id);
+        }
+        if lane.is_crowded() {
+            self.crowded.insert(id);
+        } else {
+            self.crowded.remove(&id);
         }
         self.breakers.insert(id);
         match lane.wake_at() {
@@ -368,6 +375,11 @@ impl Schedule {
     /// When the job that waits longest was published, and when the oldest attempt under way started.
     pub(super) fn oldest(&self) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
         (self.released.first(), self.started.first())
+    }
+
+    /// Whether something that is due waits for news of attempts: for one to start, or to end.
+    pub(super) fn is_short_of_room(&self) -> bool {
+        self.released.len() >= OUTSTANDING_MAX || !self.crowded.is_empty()
     }
 
     /// Jobs released and not yet started.

@@ -15,7 +15,7 @@ use sqlx::PgPool;
 
 use super::group_commit::Batch;
 use super::metadata::Metadata;
-use super::wakeups::Wakeups;
+use super::wakeups::{Growth, Wakeups};
 
 /// A webhook event to accept.
 #[derive(Clone, Debug)]
@@ -121,7 +121,7 @@ impl Batch for AcceptBatch {
             .collect();
         let outcomes = accept(&self.pool, &distinct).await?;
         if outcomes.values().any(|outcome| *outcome == AcceptOutcome::Accepted) {
-            self.wakeups.announce();
+            self.wakeups.announce(Growth::Work);
         }
         let outcome_of = |(index, item): (usize, &AcceptItem)| {
             match outcomes.get(&item.id).copied().unwrap_or(AcceptOutcome::RouteChanged) {

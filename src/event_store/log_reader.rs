@@ -1,9 +1,10 @@
 //! Following the log in its total order.
 //!
 //! A reader pages by `(transaction_id, position)` and stays below the oldest transaction that still
-//! runs. Ordering by position alone would lose facts: positions are drawn before the commit, so a slow
-//! writer's lower position can appear after a reader has gone past it. The price is that any
-//! transaction that stays open anywhere in the cluster holds all readers back.
+//! runs and may append. Ordering by position alone would lose facts: positions are drawn before the commit,
+//! so a slow writer's lower position can appear after a reader has gone past it. The price is that any
+//! transaction that stays open anywhere in the cluster holds all readers back, but for those of ours that say
+//! they will append nothing ([`super::bystander`]).
 
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use projections::{LogPosition, LogRow};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::bystander::BYSTANDERS;
+
 /// How soon a reader that is held back looks again, at first and at most. The transaction that holds it
 /// back need not be an append, so nobody may announce its end.
-const HELD_BACK_WAIT_MIN: Duration = Duration::from_millis(1);
+const HELD_BACK_WAIT_MIN: Duration = Duration::from_millis(2);
 const HELD_BACK_WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// Rows of the log, oldest first.
@@ -41,7 +44,8 @@ impl HeldBack {
     }
 }
 
-/// The next rows after `after`, at most `rows_max`.
+/// The next rows after `after`, at most `rows_max`. Not to be called within a transaction: who stands by
+/// would wait for its end.
 #[tracing::instrument(name = "db.events.follow", level = "trace", skip_all, err(level = "debug"))]
 pub async fn read_after(
     connection: &mut PgConnection,
@@ -53,6 +57,21 @@ pub async fn read_after(
     // again.
     let rows = sqlx::query!(
         r#"
+        WITH horizon AS MATERIALIZED (
+            SELECT coalesce(
+                (
+                    SELECT running
+                    FROM pg_snapshot_xip(pg_current_snapshot()) AS running
+                    -- Not to be had where the transaction itself holds it.
+                    WHERE pg_try_advisory_xact_lock_shared(
+                        hashtext($4), (running::text::bigint & 2147483647)::int
+                    )
+                    ORDER BY running
+                    LIMIT 1
+                ),
+                pg_snapshot_xmax(pg_current_snapshot())
+            ) AS transaction_id
+        )
         SELECT
             settled AS "settled!",
             transaction_id::text AS "transaction_id!",
@@ -72,7 +91,7 @@ pub async fn read_after(
                     event_type, event_version, payload, tenant_id, recorded_at
                 FROM events
                 WHERE (transaction_id, position) > ($1::text::xid8, $2)
-                  AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+                  AND transaction_id < (SELECT transaction_id FROM horizon)
                 ORDER BY transaction_id, position
                 LIMIT $3
             )
@@ -84,7 +103,7 @@ pub async fn read_after(
                 FROM events
                 -- One bound for the index, so that it begins there: of two it would take the reader's, and
                 -- walk through everything that a reader far behind has before it.
-                WHERE transaction_id >= greatest(pg_snapshot_xmin(pg_current_snapshot()), $1::text::xid8)
+                WHERE transaction_id >= greatest((SELECT transaction_id FROM horizon), $1::text::xid8)
                   AND (transaction_id > $1::text::xid8 OR position > $2)
                 ORDER BY transaction_id, position
                 LIMIT 1
@@ -95,6 +114,7 @@ pub async fn read_after(
         after.transaction_id.to_string(),
         after.position,
         rows_max,
+        BYSTANDERS,
     )
     .fetch_all(connection)
     .await?;

@@ -8,6 +8,7 @@
 
 mod acceptance;
 mod append;
+mod bystander;
 pub mod group_commit;
 pub mod log_reader;
 mod metadata;
@@ -30,11 +31,12 @@ use uuid::Uuid;
 
 pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, Door};
 pub use append::{AppendFailure, StreamAppend};
+pub use bystander::{BYSTANDERS, stand_by};
 pub use metadata::{Actor, Metadata};
 pub use outcome::{OutcomeBatch, OutcomeItem, OutcomeResult};
 pub use recent_log::RecentLog;
 pub use ticket::{Ticket, TicketBatch, TicketItem, TicketOutcome};
-pub use wakeups::Wakeups;
+pub use wakeups::{Growth, Wakeups};
 
 use upcasting::Upcaster;
 
@@ -188,7 +190,7 @@ impl EventStore {
         let mut transaction = self.pool.begin().await?;
         let position = append::append_atomically(&mut transaction, appends).await?;
         transaction.commit().await?;
-        self.wakeups.announce();
+        self.wakeups.announce(Growth::Work);
         Ok(Some(position))
     }
 }

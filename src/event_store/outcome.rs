@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use super::append::{Columns, StreamAppend};
 use super::group_commit::Batch;
 use super::metadata::Metadata;
-use super::wakeups::Wakeups;
+use super::wakeups::{Growth, Wakeups};
 
 /// Facts to append to one webhook event's stream.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ impl Batch for OutcomeBatch {
         let appends: Vec<StreamAppend> = items.iter().map(|item| item.append.clone()).collect();
         let recorded = record(&self.pool, &appends).await?;
         if !recorded.is_empty() {
-            self.wakeups.announce();
+            self.wakeups.announce(Growth::Progress);
         }
         Ok((0i32..)
             .zip(items)

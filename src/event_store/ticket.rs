@@ -14,7 +14,7 @@ use sqlx::PgPool;
 
 use super::group_commit::Batch;
 use super::metadata::Metadata;
-use super::wakeups::Wakeups;
+use super::wakeups::{Growth, Wakeups};
 
 /// An attempt to announce.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl Batch for TicketBatch {
     async fn commit(&self, items: &[TicketItem]) -> Result<Vec<TicketOutcome>, sqlx::Error> {
         let outcomes = announce(&self.pool, items).await?;
         if outcomes.iter().any(|outcome| matches!(outcome, TicketOutcome::Won(_))) {
-            self.wakeups.announce();
+            self.wakeups.announce(Growth::Progress);
         }
         Ok(outcomes)
     }

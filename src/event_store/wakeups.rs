@@ -8,6 +8,9 @@
 //!
 //! Each NOTIFY is a transaction of its own, which costs as much as an append. So processes greet one another
 //! now and then, and who has heard nobody for a while is alone and tells nobody.
+//!
+//! Some facts are work, such as a webhook that was accepted; others only tell how work goes on. A follower may
+//! look at once for the first and take its time for the others.
 
 use std::time::Duration;
 
@@ -22,8 +25,10 @@ use crate::identifiers;
 
 /// The channel of NOTIFY. Every process of an installation shares it.
 const CHANNEL: &str = "hooksentry_log";
-/// What follows the name of a process that says it listens; a name alone says that the log has grown.
+/// What follows the name of a process that says it listens; a name alone says that there is work.
 const GREETING: &str = " listens";
+/// What follows the name of a process that says work goes on.
+const PROGRESS: &str = " goes on";
 /// How often a process greets.
 const GREET_EVERY: Duration = Duration::from_secs(5);
 /// How long after it last heard another one a process takes itself to be alone.
@@ -31,18 +36,34 @@ const ALONE_AFTER: Duration = Duration::from_secs(20);
 /// How long to wait before listening again after the connection broke.
 const RELISTEN_AFTER: Duration = Duration::from_secs(1);
 
+/// How the log has grown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// By something that somebody has to act on.
+    Work,
+    /// By what became of something that somebody acts on already.
+    Progress,
+}
+
 /// Announces new facts, and wakes those who follow them.
 #[derive(Clone, Debug)]
 pub struct Wakeups {
-    here: watch::Sender<u64>,
-    elsewhere: watch::Sender<u64>,
+    here: Told,
+    elsewhere: Told,
+}
+
+/// Counts what was told, for those who wait for more.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    anything: watch::Sender<u64>,
+    work: watch::Sender<u64>,
 }
 
 impl Wakeups {
     /// Wake-ups within this process alone.
     #[must_use]
     pub fn within_process() -> Self {
-        Self { here: watch::Sender::new(0), elsewhere: watch::Sender::new(0) }
+        Self { here: Told::default(), elsewhere: Told::default() }
     }
 
     /// Wake-ups within this process and between all processes on the same database.
@@ -56,22 +77,37 @@ impl Wakeups {
             heard: watch::Sender::new(Instant::now()),
             wakeups: wakeups.clone(),
         };
-        let grown = wakeups.elsewhere.subscribe();
-        tasks.spawn(others.clone().notify(grown, stop.clone()));
+        let told = (wakeups.elsewhere.anything.subscribe(), wakeups.elsewhere.work.subscribe());
+        tasks.spawn(others.clone().notify(told, stop.clone()));
         tasks.spawn(others.listen(stop.clone()));
         wakeups
     }
 
     /// Says that the log has grown.
-    pub fn announce(&self) {
-        bump(&self.here);
-        bump(&self.elsewhere);
+    pub fn announce(&self, growth: Growth) {
+        self.here.tell(growth);
+        self.elsewhere.tell(growth);
     }
 
-    /// A follower's ear. Mark it seen before looking at the log, then wait for the next change.
+    /// A follower's ear for everything. Mark it seen before looking at the log, then wait for the next change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.here.subscribe()
+        self.here.anything.subscribe()
+    }
+
+    /// A follower's ear for work alone, to be used like the other.
+    #[must_use]
+    pub fn subscribe_to_work(&self) -> watch::Receiver<u64> {
+        self.here.work.subscribe()
+    }
+}
+
+impl Told {
+    fn tell(&self, growth: Growth) {
+        if growth == Growth::Work {
+            self.work.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        self.anything.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
@@ -86,17 +122,26 @@ struct Others {
 }
 
 impl Others {
-    async fn notify(self, mut grown: watch::Receiver<u64>, stop: CancellationToken) {
+    async fn notify(
+        self,
+        (mut anything, mut work): (watch::Receiver<u64>, watch::Receiver<u64>),
+        stop: CancellationToken,
+    ) {
         let mut greet = tokio::time::interval(GREET_EVERY);
         greet.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let payload = tokio::select! {
                 () = stop.cancelled() => return,
                 _ = greet.tick() => format!("{}{GREETING}", self.ourselves),
-                _ = grown.changed() => match self.are_there() {
-                    true => self.ourselves.clone(),
-                    false => continue,
-                },
+                _ = anything.changed() => {
+                    let has_work = work.has_changed().unwrap_or(true);
+                    work.mark_unchanged();
+                    match (self.are_there(), has_work) {
+                        (false, _) => continue,
+                        (true, true) => self.ourselves.clone(),
+                        (true, false) => format!("{}{PROGRESS}", self.ourselves),
+                    }
+                }
             };
             // Nothing is kept that a crash could lose, so this commit need not wait for the disk.
             let sent = sqlx::query!(
@@ -139,12 +184,12 @@ impl Others {
         loop {
             // What was announced while nobody listened is caught by looking once. `try_recv` also answers
             // when it had to connect anew; `recv` would keep that to itself.
-            bump(&self.wakeups.here);
+            self.wakeups.here.tell(Growth::Work);
             loop {
                 match listener.try_recv().await {
                     Ok(Some(notification)) => {
-                        if self.tells_of_growth(notification.payload()) {
-                            break;
+                        if let Some(growth) = self.told_by(notification.payload()) {
+                            self.wakeups.here.tell(growth);
                         }
                     }
                     Ok(None) => break,
@@ -154,31 +199,28 @@ impl Others {
         }
     }
 
-    /// Notes who was heard, and says whether the log has grown.
-    fn tells_of_growth(&self, payload: &str) -> bool {
-        let (name, is_greeting) = match payload.strip_suffix(GREETING) {
-            Some(name) => (name, true),
-            None => (payload, false),
+    /// Notes who was heard, and says how the log has grown, if it has.
+    fn told_by(&self, payload: &str) -> Option<Growth> {
+        let (name, growth) = match (payload.strip_suffix(GREETING), payload.strip_suffix(PROGRESS)) {
+            (Some(name), _) => (name, None),
+            (None, Some(name)) => (name, Some(Growth::Progress)),
+            (None, None) => (payload, Some(Growth::Work)),
         };
         if name == self.ourselves {
-            return false;
+            return None;
         }
         let was_alone = !self.are_there();
         self.heard.send_replace(Instant::now());
         if was_alone {
             // Whoever comes has looked at the log, and was not told what was appended since.
-            bump(&self.wakeups.elsewhere);
+            self.wakeups.elsewhere.tell(Growth::Work);
         }
-        !is_greeting
+        growth
     }
 
     fn are_there(&self) -> bool {
         self.heard.borrow().elapsed() < ALONE_AFTER
     }
-}
-
-fn bump(count: &watch::Sender<u64>) {
-    count.send_modify(|count| *count = count.wrapping_add(1));
 }
 
 #[cfg(test)]
@@ -194,21 +236,22 @@ mod tests {
             heard: watch::Sender::new(Instant::now()),
             wakeups: wakeups.clone(),
         };
-        let mut told = wakeups.elsewhere.subscribe();
+        let mut told = wakeups.elsewhere.work.subscribe();
         assert!(others.are_there(), "who has just begun does not know");
 
         let long_ago = Instant::now().checked_sub(ALONE_AFTER).expect("a machine that runs for a while");
         others.heard.send_replace(long_ago);
-        assert!(!others.tells_of_growth("us listens"));
-        assert!(!others.tells_of_growth("us"));
+        assert_eq!(others.told_by("us listens"), None);
+        assert_eq!(others.told_by("us"), None);
         assert!(!others.are_there());
 
-        assert!(!others.tells_of_growth("them listens"));
+        assert_eq!(others.told_by("them listens"), None);
         assert!(others.are_there());
         assert!(told.has_changed().expect("a sender"), "what it was not told it is told now");
         told.mark_unchanged();
 
-        assert!(others.tells_of_growth("them"));
+        assert_eq!(others.told_by("them"), Some(Growth::Work));
+        assert_eq!(others.told_by("them goes on"), Some(Growth::Progress));
         assert!(!told.has_changed().expect("a sender"));
     }
 }

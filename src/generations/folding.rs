@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::tables::Purpose;
 use super::workshop::{Generation, Workshop};
 use super::{GenerationFailure, News, record};
+use crate::event_store;
 use crate::event_store::log_reader::{self, Stretch};
 use crate::projector::halting::{Unapplied, apply_all, apply_what_can_be};
 use crate::projector::page::Page;
@@ -107,6 +108,7 @@ async fn apply(
     purpose: Purpose,
 ) -> Result<(), GenerationFailure> {
     let mut transaction = writer.begin().await?;
+    event_store::stand_by(&mut transaction).await?;
     match apply_all(&mut transaction, cohort, page).await {
         Ok(_) => {}
         Err(Unapplied::Failure(error)) => return Err(error.into()),
@@ -130,6 +132,7 @@ async fn find_misfit(
     page: &Page,
 ) -> Result<GenerationFailure, sqlx::Error> {
     let mut transaction = writer.begin().await?;
+    event_store::stand_by(&mut transaction).await?;
     let outcomes = apply_what_can_be(&mut transaction, cohort, from, page).await?;
     transaction.rollback().await?;
     let misfit = outcomes.into_iter().find_map(|outcome| {

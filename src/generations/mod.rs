@@ -12,8 +12,8 @@
 //! **Verifying** ([`verify()`]) compares the generation with the live rows at one place of the log, and drops
 //! it.
 //!
-//! Both write in short transactions, because an open one holds back the readers of the log, the dispatcher
-//! among them; what takes long (indexes, statistics, comparing) runs without one. One of the two runs at a
+//! Both write in short transactions, which hold back no reader of the log ([`crate::event_store::stand_by`]);
+//! what takes long (indexes, statistics, comparing) runs without one. One of the two runs at a
 //! time: a lock that ends with the session sees to it.
 
 mod compare;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use super::workshop::{Generation, Workshop};
 use super::{GenerationFailure, News, live_tables, rebuild, record};
-use crate::event_store::log_reader;
+use crate::event_store::{self, log_reader};
 
 /// How long a checkpoint is held at most. Whoever waits for the read model waits as long; commands have more
 /// patience than that.
@@ -154,6 +154,7 @@ impl Workshop {
         )
         .fetch_one(&mut *transaction)
         .await?;
+        event_store::stand_by(&mut transaction).await?;
         // The tables first: who writes to them locks the checkpoint last.
         live_tables::lock_live(&mut transaction, projection).await?;
         let definition = live_tables::definition(&mut transaction, projection).await?;

@@ -1,12 +1,14 @@
 //! Saying who holds the readers of the log back.
 //!
-//! Readers stay below the oldest transaction that still runs. One that is forgotten open, in whatever
+//! Readers stay below the oldest transaction that runs and does not stand by. One that is forgotten open, in whatever
 //! program and database of the cluster, stops them all, and nothing else shows why.
 
 use std::time::Duration;
 
 use sqlx::PgConnection;
 use tokio::time::Instant;
+
+use crate::event_store::BYSTANDERS;
 
 /// How long readers may be held back before somebody should know. Ours take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,9 +55,16 @@ impl HeldBackWatch {
                 coalesce(extract(epoch FROM clock_timestamp() - xact_start), 0)::float8 AS "age!"
             FROM pg_stat_activity
             WHERE backend_xid IS NOT NULL
+              AND NOT EXISTS (
+                SELECT FROM pg_locks
+                WHERE pg_locks.pid = pg_stat_activity.pid
+                  AND locktype = 'advisory'
+                  AND classid::bigint = hashtext($1)::bigint & 4294967295
+              )
             ORDER BY age(backend_xid) DESC
             LIMIT 1
-            "#
+            "#,
+            BYSTANDERS,
         )
         .fetch_optional(connection)
         .await?;

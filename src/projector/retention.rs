@@ -28,6 +28,8 @@ use projections::{Projection, delivery_attempts, payloads};
 use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 
+use crate::event_store;
+
 /// The read models that events leave.
 pub(super) const READ_MODELS: [Projection; 2] = [Projection::WebhookEvents, Projection::DeliveryAttempts];
 /// How far the read models may be behind the log. Nothing expires within a day.
@@ -155,6 +157,7 @@ impl Retention {
         )
         .fetch_one(&mut *transaction)
         .await?;
+        event_store::stand_by(&mut transaction).await?;
         let mut removed = Removed { more: true, ..Removed::default() };
         match self.remove(&mut transaction, epoch, tenant, now, &mut removed).await {
             Ok(Some(goes_on)) => {

@@ -16,8 +16,8 @@ use super::page::Page;
 use super::retention::{self, Removed, Retention};
 use super::{ROLE, health};
 use crate::clock;
-use crate::event_store::RecentLog;
 use crate::event_store::log_reader::HeldBack;
+use crate::event_store::{self, RecentLog};
 use crate::leadership::{Leadership, LeadershipFailure};
 
 /// How often the log is looked at although nobody says that it has grown, and the lead is confirmed.
@@ -187,6 +187,7 @@ impl Term {
         };
         let epoch = self.leadership.epoch();
         let mut transaction = self.connection.begin().await?;
+        event_store::stand_by(&mut transaction).await?;
         let left = webhook_events::recount(&mut transaction).await?;
         // It stays where it is; but whoever lost the lead counts nothing, and what is held stays as it is.
         match checkpoints::advance(&mut transaction, cursor.projection.name(), epoch, cursor.position).await {
@@ -333,6 +334,7 @@ async fn begin<'c>(
     page: &Page,
 ) -> Result<sqlx::Transaction<'c, sqlx::Postgres>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
+    event_store::stand_by(&mut transaction).await?;
     if !page.is_deliveries_only() {
         sqlx::query!("SELECT set_config('synchronous_commit', 'on', true) AS commit")
             .fetch_one(&mut *transaction)

@@ -64,9 +64,14 @@ fn an_attempt_that_ends_makes_room_for_the_next() {
     let started = world.start_all();
     world.fold_all();
     assert_eq!(world.step(), [], "a started attempt takes its room until it ends");
+    assert!(world.schedule.is_short_of_room(), "so the news of its end is awaited");
     world.finish(started[1], Outcome::Succeeded);
     world.fold_all();
     assert_eq!(events(&world.step()), accepted[2..3]);
+    world.finish(started[0], Outcome::Succeeded);
+    world.fold_all();
+    world.step();
+    assert!(!world.schedule.is_short_of_room(), "nothing waits for room any more");
 }
 
 #[test]

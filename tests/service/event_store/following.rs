@@ -3,6 +3,7 @@
 use aggregates::claim::{Claim, ClaimCommand};
 use aggregates::ids::TenantId;
 use hooksentry::event_store::log_reader::{self, HeldBack};
+use hooksentry::event_store::stand_by;
 use hooksentry::{clock, identifiers};
 use projections::LogPosition;
 use sqlx::{Connection, PgConnection};
@@ -80,7 +81,7 @@ async fn a_naive_reader_loses_the_fact_of_a_slow_writer_and_ours_does_not() {
 }
 
 /// The price of it: a transaction anywhere on the server holds readers back, even one that never
-/// appends.
+/// appends and does not say so.
 #[tokio::test]
 async fn any_transaction_that_writes_holds_readers_back_until_it_ends() {
     let server = OwnServer::start().await;
@@ -105,6 +106,40 @@ async fn any_transaction_that_writes_holds_readers_back_until_it_ends() {
     assert_eq!(held_back.after(&page), None);
     drop((reader, other));
     elsewhere.discard().await;
+    log.discard().await;
+}
+
+/// Who says that it appends nothing holds nobody back, and hides nobody who does.
+#[tokio::test]
+async fn a_transaction_that_stands_by_holds_no_reader_back() {
+    let server = OwnServer::start().await;
+    let log = Log::create_on(&server).await;
+    let mut reader = log.pool.acquire().await.expect("a connection");
+    let mut bystander = log.pool.acquire().await.expect("a connection");
+    let mut slow_writer = log.pool.acquire().await.expect("a connection");
+    let mut standing_by = bystander.begin().await.expect("a transaction");
+    stand_by(&mut standing_by).await.expect("a lock");
+
+    let (first, _) = take_claim(&log).await;
+    let (streams, position, held_back) = read(&mut reader, LogPosition::default()).await;
+    assert_eq!((streams, held_back), (vec![first.to_string()], false));
+
+    let slow = identifiers::new_id();
+    let mut appending = slow_writer.begin().await.expect("a transaction");
+    append_in(&mut appending, slow).await;
+    let mut younger = log.pool.begin().await.expect("a transaction");
+    stand_by(&mut younger).await.expect("a lock");
+    let (quick, _) = take_claim(&log).await;
+    let (streams, _, held_back) = read(&mut reader, position).await;
+    assert_eq!((streams, held_back), (vec![], true), "an append between the two does hold it back");
+
+    appending.commit().await.expect("a commit");
+    let (streams, _, held_back) = read(&mut reader, position).await;
+    assert_eq!((streams, held_back), (vec![slow.to_string(), quick.to_string()], false));
+    for transaction in [standing_by, younger] {
+        transaction.rollback().await.expect("a rollback");
+    }
+    drop((reader, bystander, slow_writer));
     log.discard().await;
 }
 

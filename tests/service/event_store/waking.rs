@@ -1,6 +1,6 @@
 //! Whoever follows the log is woken, in this process and in others.
 
-use hooksentry::event_store::Wakeups;
+use hooksentry::event_store::{Growth, Wakeups};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,16 +25,24 @@ async fn an_announcement_wakes_this_process_and_the_others() {
     let here = Wakeups::between_processes(&log.pool, &tasks, &stop);
     let there = Wakeups::between_processes(&other_pool, &tasks, &stop);
     let (mut ear_here, mut ear_there) = (here.subscribe(), there.subscribe());
+    let (work_here, mut work_there) = (here.subscribe_to_work(), there.subscribe_to_work());
     until_listening(&mut ear_here).await;
     until_listening(&mut ear_there).await;
 
-    here.announce();
+    here.announce(Growth::Work);
     assert!(ear_here.has_changed().expect("a sender"), "at once, without the database");
     woken(&mut ear_there).await;
 
     ear_here.mark_unchanged();
-    there.announce();
+    there.announce(Growth::Work);
     woken(&mut ear_here).await;
+    assert!(work_here.has_changed().expect("a sender"));
+
+    ear_there.mark_unchanged();
+    work_there.mark_unchanged();
+    here.announce(Growth::Progress);
+    woken(&mut ear_there).await;
+    assert!(!work_there.has_changed().expect("a sender"), "there is nothing to do");
 
     stop.cancel();
     tasks.close();
@@ -75,8 +83,8 @@ async fn a_wake_up_that_comes_during_the_look_is_not_missed() {
     let mut ear = wakeups.subscribe();
     ear.mark_unchanged();
     // Here the log is read; meanwhile it grows, twice.
-    wakeups.announce();
-    wakeups.announce();
+    wakeups.announce(Growth::Work);
+    wakeups.announce(Growth::Work);
     woken(&mut ear).await;
     assert!(!ear.has_changed().expect("a sender"), "two announcements are one look");
 }
