@@ -164,6 +164,34 @@ async fn a_reader_that_has_reached_the_barrier_has_read_all_that_had_ended() {
     log.discard().await;
 }
 
+/// The first fact that is held back lies behind all that a reader far behind has before it, and is not looked
+/// for among them.
+#[tokio::test]
+async fn a_reader_far_behind_reads_its_page_and_no_more() {
+    let log = Log::create().await;
+    sqlx::query(
+        r#"INSERT INTO events
+               (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, transaction_id)
+           SELECT 'Claim', gen_random_uuid()::text, 1, 'ClaimTaken', '1.0', '{}', '{}', (1 + number / 100)::text::xid8
+           FROM generate_series(1, 20000) AS number"#,
+    )
+    .execute(&log.pool)
+    .await
+    .expect("a long log");
+    let mut reading = log.pool.begin().await.expect("a transaction, for its own counts");
+    let page = log_reader::read_after(&mut reading, LogPosition::default(), 10).await.expect("the log");
+    let looked_at: i64 = sqlx::query_scalar(
+        "SELECT (seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables WHERE relname = 'events'",
+    )
+    .fetch_one(&mut *reading)
+    .await
+    .expect("a count");
+    assert_eq!((page.rows.len(), page.held_back), (10, false));
+    assert!((10..=11).contains(&looked_at), "{looked_at} rows");
+    reading.rollback().await.expect("a rollback");
+    log.discard().await;
+}
+
 #[tokio::test]
 async fn pages_of_any_size_hold_every_fact_once_and_in_order() {
     let server = OwnServer::start().await;
