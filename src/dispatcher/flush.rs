@@ -139,6 +139,11 @@ async fn write(pool: PgPool, changes: Changes, epoch: u64, position: LogPosition
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
     event_store::stand_by(&mut transaction).await?;
+    // Rows are looked up by their keys. The table is now empty, now long: a plan that was made while it was short
+    // and scans it took a second for each flush of a backlog.
+    sqlx::query!("SELECT set_config('enable_seqscan', 'off', true) AS scans")
+        .fetch_one(&mut *transaction)
+        .await?;
     due_deliveries::write(&mut transaction, &changes.written).await?;
     due_deliveries::remove(&mut transaction, &changes.removed).await?;
     due_deliveries::write_lanes(&mut transaction, &changes.lanes).await?;
