@@ -81,7 +81,8 @@ pub(super) struct EventView {
         ("DestinationUrlId" = Option<Uuid>, Query, description = "Only events to this destination."),
         ("From" = Option<DateOrTime>, Query, description = "Only events accepted at or after this time."),
         ("To" = Option<DateOrTime>, Query, description = "Only events accepted at or before this time; a date means its end."),
-        ("After" = Option<String>, Query, description = "What follows the page that gave this as next, with the same filters and order; not together with Pg."),
+        ("After" = Option<String>, Query, min_length = 44, max_length = 8192, pattern = r"^[A-Za-z0-9_-]+$",
+            description = "What follows the page that gave this as next, with the same filters and order; not together with Pg."),
     ),
     responses((status = 200, body = EventPage), (status = 400)))]
 pub(super) async fn list(
