@@ -26,6 +26,7 @@
 
 mod breaker;
 mod due_deliveries;
+mod ears;
 mod flush;
 mod fold;
 mod lane;
@@ -42,7 +43,6 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::{LogPosition, LoggedFact};
 use sqlx::PgPool;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,6 +53,7 @@ use crate::event_store::{EventStore, OutcomeBatch};
 use crate::fair_share::Weights;
 use crate::leadership::Leadership;
 use crate::queue::JobQueue;
+use ears::Ears;
 use flush::FlushUnderWay;
 use publisher::Publisher;
 use schedule::Schedule;
@@ -66,9 +67,6 @@ const CHANGES_MAX: usize = 5_000;
 /// How long a change may stay unwritten. Longer, and a new leader has more to read; shorter, and more
 /// rows are written of events that are delivered at once.
 const FLUSH_AFTER: Duration = Duration::from_millis(1_000);
-/// How long the news of how attempts go is left to gather while nothing waits for it. Longer, and whoever
-/// follows this one as leader has more to read.
-const PROGRESS_AFTER: Duration = Duration::from_millis(25);
 /// Lanes whose windows are filled by one query.
 const REFILL_LANES_MAX: usize = 128;
 /// How often the log is looked at although nobody says that it has grown, and the lead is confirmed.
@@ -168,44 +166,11 @@ impl Dispatcher {
             flush_under_way: None,
             held_back: HeldBack::default(),
         };
-        let mut ears = Ears {
-            work: self.store.wakeups().subscribe_to_work(),
-            anything: self.store.wakeups().subscribe(),
-        };
+        let mut ears = Ears::of(self.store.wakeups());
         term.load().await?;
         term.catch_up().await?;
         *complained = false;
         term.dispatch(&mut ears, stop).await
-    }
-}
-
-/// What wakes the dispatcher.
-struct Ears {
-    work: watch::Receiver<u64>,
-    anything: watch::Receiver<u64>,
-}
-
-impl Ears {
-    /// Takes note that the log is looked at now.
-    fn mark_unchanged(&mut self) {
-        self.work.mark_unchanged();
-        self.anything.mark_unchanged();
-    }
-
-    /// Waits until the log is to be looked at: at once for work; for anything else at once as well if that
-    /// `is_awaited`, and a little later if not.
-    async fn wait(&mut self, is_awaited: bool) {
-        let progress = async {
-            let changed = self.anything.changed().await;
-            if !is_awaited {
-                tokio::time::sleep(PROGRESS_AFTER).await;
-            }
-            changed
-        };
-        tokio::select! {
-            _ = self.work.changed() => {}
-            _ = progress => {}
-        }
     }
 }
 
