@@ -11,7 +11,7 @@ use projections::LogPosition;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::problem::Problem;
+use crate::api::http::problem::Problem;
 use crate::event_store::log_reader;
 use crate::event_store::{AppendFailure, EventStore, Executed, Loaded, Metadata, StreamAppend};
 use crate::projector::Projected;
@@ -19,40 +19,40 @@ use crate::projector::Projected;
 /// How long a command waits for the read models.
 const PROJECTION_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often a command over several streams is decided anew when somebody else appended first.
-pub(super) const CONFLICT_RETRIES_MAX: u32 = 5;
+pub(crate) const CONFLICT_RETRIES_MAX: u32 = 5;
 
 /// Runs commands.
 #[derive(Clone, Debug)]
-pub(super) struct Commands {
+pub(crate) struct Commands {
     store: EventStore,
     projected: Projected,
 }
 
 /// Streams that are decided on together, and appended together or not at all.
 #[derive(Debug)]
-pub(super) struct Together {
+pub(crate) struct Together {
     store: EventStore,
     metadata: Metadata,
     appends: Vec<StreamAppend>,
 }
 
 impl Commands {
-    pub(super) fn new(store: EventStore, projected: Projected) -> Self {
+    pub(crate) fn new(store: EventStore, projected: Projected) -> Self {
         Self { store, projected }
     }
 
     /// The database behind both sides.
-    pub(super) fn pool(&self) -> &PgPool {
+    pub(crate) fn pool(&self) -> &PgPool {
         self.store.pool()
     }
 
     /// The log.
-    pub(super) fn store(&self) -> &EventStore {
+    pub(crate) fn store(&self) -> &EventStore {
         &self.store
     }
 
     /// Has one aggregate decide.
-    pub(super) async fn execute<A>(
+    pub(crate) async fn execute<A>(
         &self,
         id: Uuid,
         command: A::Command,
@@ -70,7 +70,7 @@ impl Commands {
 
     /// Has several aggregates decide. When somebody else appended to one of them first, all decide anew.
     /// `decide` gives the streams back, with what it has found out.
-    pub(super) async fn together<T, D>(
+    pub(crate) async fn together<T, D>(
         &self,
         metadata: &Metadata,
         decide: impl Fn(Together) -> D + Send + Sync,
@@ -94,13 +94,13 @@ impl Commands {
     }
 
     /// Waits until every read model shows what is in the log now; says whether they do.
-    pub(super) async fn catch_up(&self) -> Result<bool, Problem> {
+    pub(crate) async fn catch_up(&self) -> Result<bool, Problem> {
         let end = log_reader::last_committed(&mut *self.pool().acquire().await?).await?;
         Ok(self.wait(end).await)
     }
 
     /// Waits until every read model shows a fact; says whether they do.
-    pub(super) async fn wait(&self, position: Option<LogPosition>) -> bool {
+    pub(crate) async fn wait(&self, position: Option<LogPosition>) -> bool {
         let Some(position) = position else { return true };
         let shown = self.projected.wait(position, PROJECTION_WAIT_MAX).await;
         if !shown {
@@ -112,7 +112,7 @@ impl Commands {
 
 impl Together {
     /// Loads the aggregate of stream `id`.
-    pub(super) async fn load<A>(&self, id: Uuid) -> Result<Loaded<A>, Problem>
+    pub(crate) async fn load<A>(&self, id: Uuid) -> Result<Loaded<A>, Problem>
     where
         A: Decide,
         A::Error: Send + Sync + 'static,
@@ -121,7 +121,7 @@ impl Together {
     }
 
     /// Has the aggregate of stream `id` decide; what it refuses is answered by `refused`.
-    pub(super) async fn decide<A>(
+    pub(crate) async fn decide<A>(
         &mut self,
         id: Uuid,
         command: A::Command,
@@ -137,7 +137,7 @@ impl Together {
     }
 
     /// Has an aggregate that was loaded before decide on several commands.
-    pub(super) fn decide_loaded<A>(
+    pub(crate) fn decide_loaded<A>(
         &mut self,
         loaded: &mut Loaded<A>,
         commands: Vec<A::Command>,

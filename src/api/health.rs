@@ -9,8 +9,8 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::problem::{Kind, Problem};
-use super::time::Timestamp;
+use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::time::Timestamp;
 use crate::clock;
 use crate::health::Health as ProcessHealth;
 use crate::projector::ProjectorHealth;
@@ -20,14 +20,14 @@ const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// What looking after the service needs.
 #[derive(Clone, Debug)]
-pub(super) struct Health {
-    pub(super) process: ProcessHealth,
-    pub(super) projector: ProjectorHealth,
+pub(crate) struct Health {
+    pub(crate) process: ProcessHealth,
+    pub(crate) projector: ProjectorHealth,
 }
 
 /// That the service is there.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Alive {
+pub(crate) struct Alive {
     #[schema(examples("healthy"))]
     status: &'static str,
     timestamp: Timestamp,
@@ -35,7 +35,7 @@ pub(super) struct Alive {
 
 /// That the service can work.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Ready {
+pub(crate) struct Ready {
     /// `ready`, or `degraded` while a read model stands still.
     #[schema(examples("ready"))]
     status: &'static str,
@@ -47,7 +47,7 @@ pub(super) struct Ready {
 /// A read model.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ReadModel {
+pub(crate) struct ReadModel {
     name: &'static str,
     /// Whether it stands still because of a fact that it cannot take; the log says why.
     halted: bool,
@@ -59,20 +59,20 @@ pub(super) struct ReadModel {
 
 /// Say whether the service is there; it looks at nothing else.
 #[utoipa::path(get, path = "/health", tag = "Health", responses((status = 200, body = Alive)))]
-pub(super) async fn health() -> Json<Alive> {
+pub(crate) async fn health() -> Json<Alive> {
     Json(Alive { status: "healthy", timestamp: clock::now().into() })
 }
 
 /// Say whether the process should go on; it looks at nothing else.
 #[utoipa::path(get, path = "/health/live", tag = "Health", responses((status = 200, body = Alive)))]
-pub(super) async fn live() -> Json<Alive> {
+pub(crate) async fn live() -> Json<Alive> {
     health().await
 }
 
 /// Say whether the service can work now.
 #[utoipa::path(get, path = "/health/ready", tag = "Health",
     responses((status = 200, body = Ready), (status = 503)))]
-pub(super) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, Problem> {
+pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, Problem> {
     let hindrances = health.process.hindrances().await;
     if !hindrances.is_empty() {
         let hindrances: Vec<_> = hindrances.iter().map(|(name, reason)| format!("{name} {reason}")).collect();
@@ -98,6 +98,6 @@ pub(super) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
 /// Everything that this process measured, for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "Health",
     responses((status = 200, body = String, content_type = "text/plain")))]
-pub(super) async fn metrics(State(health): State<Health>) -> impl IntoResponse {
+pub(crate) async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], health.process.telemetry.render())
 }

@@ -5,47 +5,14 @@
 //! one table, so none of them can forget a route. Permissions are judged before a handler runs; what is
 //! not done is said by [`problem`] alone; each handler is given the two or three handles it uses.
 
-mod access_tokens;
-mod api_keys;
-mod attempt_configuration;
-mod auth;
-mod authentication;
-mod body;
-mod client_address;
+mod access;
+mod as_of;
 mod commands;
-mod created;
-mod cursor;
-mod destination_bodies;
-mod destinations;
-mod docs;
-mod event_history;
-mod event_pages;
-mod event_streams;
-mod events;
 mod health;
-mod ingest;
-mod ingest_cache;
-mod invites;
-mod layers;
-mod mappings;
-mod parts;
-mod past;
-mod path;
-mod permissions;
-pub mod problem;
-mod query;
-mod queues;
-mod rate_limits;
-mod request_context;
-mod rules;
-mod schemas;
-mod senders;
-mod stats;
-mod stream;
-mod tenants;
-mod time;
-mod users;
-mod webhook_secret;
+mod http;
+mod openapi;
+mod state;
+mod v1;
 
 use std::time::Duration;
 
@@ -54,13 +21,22 @@ use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-pub use client_address::TrustedProxies;
-pub use docs::openapi;
-pub use parts::{Handles, Settings};
-pub use permissions::Permission;
+pub use access::permissions::Permission;
+pub use http::client_address::TrustedProxies;
+pub use http::problem;
+pub use openapi::openapi;
+pub use state::{Handles, Settings};
 
-use layers::Bounds;
-use parts::Parts;
+use access::authentication;
+use http::layers::{self, Bounds};
+use openapi::schemas;
+use state::Parts;
+use v1::events::history as event_history;
+use v1::senders::mapping;
+use v1::tenants::webhook_secret;
+use v1::{
+    api_keys, auth, destinations, events, ingest, invites, queues, senders, stats, stream, tenants, users,
+};
 
 /// How long an ordinary request may take.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
@@ -154,10 +130,10 @@ routes! {
     GET    "/api/v1/senders/{id}"                       Read                    Bounded   senders      => senders::get;
     DELETE "/api/v1/senders/{id}"                       ManageDestinations      Bounded   senders      => senders::delete;
     POST   "/api/v1/senders/{id}/ingest-token"          ManageDestinations      Bounded   senders      => senders::regenerate_token;
-    POST   "/api/v1/senders/{id}/mapping"               ManageDestinations      Bounded   senders      => mappings::set;
-    GET    "/api/v1/senders/{id}/mapping"               Read                    Bounded   senders      => mappings::get;
-    DELETE "/api/v1/senders/{id}/mapping"               ManageDestinations      Bounded   senders      => mappings::remove;
-    POST   "/api/v1/senders/{id}/mapping/preview"       Read                    Bounded   senders      => mappings::preview;
+    POST   "/api/v1/senders/{id}/mapping"               ManageDestinations      Bounded   senders      => mapping::set;
+    GET    "/api/v1/senders/{id}/mapping"               Read                    Bounded   senders      => mapping::get;
+    DELETE "/api/v1/senders/{id}/mapping"               ManageDestinations      Bounded   senders      => mapping::remove;
+    POST   "/api/v1/senders/{id}/mapping/preview"       Read                    Bounded   senders      => mapping::preview;
 
     POST   "/api/v1/ingest/{tenantId}/{token}"          ApiKey                  Bounded   ingest       => ingest::ingest;
 
@@ -177,9 +153,9 @@ routes! {
     GET    "/health/live"                               Anyone                  Always    health       => health::live;
     GET    "/health/ready"                              Anyone                  Always    health       => health::ready;
     GET    "/metrics"                                   Anyone                  Always    health       => health::metrics;
-    GET    "/openapi.json"                              Anyone                  Bounded   docs         => docs::openapi_json;
-    GET    "/docs"                                      Anyone                  Bounded   docs         => docs::index;
-    GET    "/docs/{file}"                               Anyone                  Bounded   docs         => docs::file;
+    GET    "/openapi.json"                              Anyone                  Bounded   docs         => openapi::openapi_json;
+    GET    "/docs"                                      Anyone                  Bounded   docs         => openapi::index;
+    GET    "/docs/{file}"                               Anyone                  Bounded   docs         => openapi::file;
 }
 
 /// The router of the whole API.

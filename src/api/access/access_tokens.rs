@@ -1,0 +1,184 @@
+//! Access tokens: JWT, HS256, fifteen minutes.
+//!
+//! A key is rotated by putting a new one in front: it signs from then on, and the others still verify
+//! until they are taken away. A token says by `kid` which key signed it.
+
+use std::sync::Arc;
+
+use aggregates::ids::{SessionId, TenantId, UserId};
+use aggregates::role::Role;
+use chrono::{DateTime, TimeDelta, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::secrets::signing_keys::SigningKeys;
+
+/// How long an access token is good.
+pub(crate) const LIFETIME: TimeDelta = TimeDelta::minutes(15);
+
+const ISSUER: &str = "hooksentry-api";
+const AUDIENCE: &str = "hooksentry-client";
+/// How far the clocks of two nodes may lie apart.
+const LEEWAY_SECONDS: u64 = 5;
+
+/// Issues and verifies access tokens.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessTokens {
+    keys: SigningKeys,
+    validation: Arc<Validation>,
+}
+
+/// What an access token says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claims {
+    /// Who.
+    pub(crate) sub: UserId,
+    /// The token's own id.
+    pub(crate) jti: Uuid,
+    /// The session it was issued in: while that is open, the token is good.
+    pub(crate) sid: SessionId,
+    pub(crate) email: String,
+    pub(crate) tenant_id: TenantId,
+    /// The role at the time of issue, for clients. What decides is the user's role now.
+    pub(crate) role: Role,
+    iss: String,
+    aud: String,
+    iat: i64,
+    exp: i64,
+}
+
+/// Whom a token is for.
+#[derive(Clone, Debug)]
+pub(crate) struct Bearer {
+    pub(crate) user_id: UserId,
+    pub(crate) session_id: SessionId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) email: String,
+    pub(crate) role: Role,
+}
+
+impl AccessTokens {
+    pub(crate) fn new(keys: SigningKeys) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.leeway = LEEWAY_SECONDS;
+        Self { keys, validation: Arc::new(validation) }
+    }
+
+    /// Issues a token.
+    pub(crate) fn issue(
+        &self,
+        bearer: &Bearer,
+        token_id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
+        let claims = Claims {
+            sub: bearer.user_id,
+            jti: token_id,
+            sid: bearer.session_id,
+            email: bearer.email.clone(),
+            tenant_id: bearer.tenant_id,
+            role: bearer.role,
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            iat: now.timestamp(),
+            exp: (now + LIFETIME).timestamp(),
+        };
+        let key = self.keys.first();
+        let header = Header { kid: Some(key.kid().to_owned()), ..Header::new(Algorithm::HS256) };
+        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(key.expose_bytes()))
+    }
+
+    /// What a token says, if it was issued here and has not expired. A token that names no key is one of
+    /// the first.
+    pub(crate) fn verify(&self, token: &str) -> Option<Claims> {
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        let key = match &header.kid {
+            Some(kid) => self.keys.find(kid)?,
+            None => self.keys.first(),
+        };
+        let key = DecodingKey::from_secret(key.expose_bytes());
+        let data = jsonwebtoken::decode::<Claims>(token, &key, &self.validation).ok()?;
+        Some(data.claims)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+    use crate::clock;
+
+    const FIRST: &str = "first-key-of-at-least-thirty-two-bytes";
+    const SECOND: &str = "second-key-of-at-least-thirty-two-bytes";
+
+    fn keys(secrets: &[&str]) -> AccessTokens {
+        AccessTokens::new(secrets.join(",").parse().unwrap())
+    }
+
+    fn bearer() -> Bearer {
+        Bearer {
+            user_id: UserId(Uuid::from_u128(1)),
+            session_id: SessionId(Uuid::from_u128(2)),
+            tenant_id: TenantId(Uuid::from_u128(3)),
+            email: "dev@acme.com".to_owned(),
+            role: Role::Admin,
+        }
+    }
+
+    fn issue(keys: &AccessTokens, now: DateTime<Utc>) -> String {
+        keys.issue(&bearer(), Uuid::from_u128(4), now).unwrap()
+    }
+
+    #[test]
+    fn a_token_says_what_the_contract_says() {
+        let token = issue(&keys(&[FIRST]), clock::now());
+        let claims = token.split('.').nth(1).unwrap();
+        let claims: serde_json::Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        assert_eq!(claims["sub"], "00000000-0000-0000-0000-000000000001");
+        assert_eq!(claims["role"], "Admin");
+        assert_eq!(claims["iss"], "hooksentry-api");
+        assert_eq!(claims["aud"], "hooksentry-client");
+        assert_eq!(claims["tenant_id"], "00000000-0000-0000-0000-000000000003");
+        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 900);
+    }
+
+    #[test]
+    fn a_key_is_rotated_by_putting_a_new_one_in_front() {
+        let old = issue(&keys(&[FIRST]), clock::now());
+        assert!(keys(&[FIRST]).verify(&old).is_some());
+        assert!(keys(&[SECOND, FIRST]).verify(&old).is_some());
+        assert!(keys(&[SECOND]).verify(&old).is_none());
+        let new = issue(&keys(&[SECOND, FIRST]), clock::now());
+        assert!(keys(&[SECOND]).verify(&new).is_some());
+        assert!(keys(&[FIRST]).verify(&new).is_none());
+    }
+
+    #[test]
+    fn a_token_expires_and_cannot_be_altered() {
+        let keys = keys(&[FIRST]);
+        assert!(keys.verify(&issue(&keys, clock::now() - TimeDelta::minutes(14))).is_some());
+        assert!(keys.verify(&issue(&keys, clock::now() - TimeDelta::minutes(16))).is_none());
+        let token = issue(&keys, clock::now());
+        let (head, signature) = token.rsplit_once('.').unwrap();
+        let unsigned = URL_SAFE_NO_PAD.encode(br#"{"alg":"none"}"#);
+        let claims = head.split('.').nth(1).unwrap();
+        for forged in [
+            head.to_owned(),
+            format!("{head}."),
+            format!("{head}.{}", signature.to_uppercase()),
+            format!("{unsigned}.{claims}."),
+            format!("{unsigned}.{claims}.{signature}"),
+            String::new(),
+            "..".to_owned(),
+        ] {
+            assert!(keys.verify(&forged).is_none(), "{forged}");
+        }
+    }
+}

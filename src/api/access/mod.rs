@@ -1,0 +1,5 @@
+//! Who calls, and what a caller may do.
+
+pub(crate) mod access_tokens;
+pub(crate) mod authentication;
+pub(crate) mod permissions;

@@ -1,0 +1,19 @@
+//! The answer to whoever made something.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// 201, with where the new thing is found.
+pub(crate) struct Created<T> {
+    pub(crate) location: String,
+    pub(crate) body: T,
+}
+
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, [(LOCATION, self.location)], Json(self.body)).into_response()
+    }
+}

@@ -1,0 +1,206 @@
+//! What surrounds every request: its id, its span, its bounds, and the net below it.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{CACHE_CONTROL, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tokio::sync::Semaphore;
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+use tracing::Instrument;
+
+use crate::api::http::client_address::TrustedProxies;
+use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::request_context::{REQUEST_ID, RequestContext};
+
+/// Gives a request its context and its span, and the answer its headers.
+pub(crate) async fn surround(
+    State(proxies): State<TrustedProxies>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let context = RequestContext::of(&request, &proxies);
+    // The path itself may hold a token: the log gets the route.
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let method = known_method(request.method());
+    let span = tracing::info_span!(
+        "http.request",
+        request.id = %context.request_id,
+        trace.id = context.trace_id.as_deref(),
+        http.method = method,
+        http.route = %route,
+    );
+    let request_id = context.header();
+    request.extensions_mut().insert(context);
+
+    let mut response = next.run(request).instrument(span.clone()).await;
+
+    let headers = response.headers_mut();
+    if let Some(request_id) = request_id {
+        headers.insert(REQUEST_ID, request_id);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let (status, duration) = (response.status(), started.elapsed());
+    span.in_scope(|| {
+        tracing::debug!(http.status = status.as_u16(), duration_ms = duration.as_millis(), "answered");
+    });
+    metrics::histogram!(
+        "hooksentry_http_request_seconds",
+        "method" => method, "route" => route, "status" => status.as_str().to_owned(),
+    )
+    .record(duration.as_secs_f64());
+    response
+}
+
+/// A metric may have a label for each method there is, not for each that somebody makes up.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// A handler that panics has a bug; its caller still gets an answer, and the others are not disturbed.
+pub(crate) async fn catch(request: Request, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => Problem::internal(format!("a handler panicked: {}", words(&*panic))).into_response(),
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word")
+}
+
+/// How many requests may be under way, and how long each may take.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) under_way: Arc<Semaphore>,
+    /// `None`: as long as it takes.
+    pub(crate) time: Option<Duration>,
+}
+
+/// Keeps a request within its bounds. Whoever comes while all places are taken is turned away at once: a
+/// queue in front of a busy service only makes it answer late.
+pub(crate) async fn bound(
+    State(bounds): State<Bounds>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let Ok(_place) = bounds.under_way.try_acquire() else { return Err(Problem::busy()) };
+    match bounds.time {
+        None => Ok(next.run(request).await),
+        Some(time) => tokio::time::timeout(time, next.run(request))
+            .await
+            .map_err(|_| Problem::unavailable(format!("a request took longer than {time:?}"))),
+    }
+}
+
+/// Which websites may call: every one for ingest, the configured one for the rest.
+pub(crate) fn cors(management_origin: Option<HeaderValue>) -> CorsLayer {
+    let allowed = move |origin: &HeaderValue, parts: &Parts| {
+        parts.uri.path().starts_with("/api/v1/ingest/") || management_origin.as_ref() == Some(origin)
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(allowed))
+        // Mirrored, because a literal `*` does not cover `Authorization`.
+        .allow_headers(AllowHeaders::mirror_request())
+        .allow_methods(AllowMethods::mirror_request())
+        .expose_headers([LOCATION, RETRY_AFTER, REQUEST_ID])
+        .max_age(Duration::from_secs(600))
+}
+
+/// What answers where no route does.
+pub(crate) async fn no_such_route() -> Problem {
+    Problem::new(Kind::NoSuchRoute, "No route matches this path.")
+}
+
+/// What answers where a route does not know the method.
+pub(crate) async fn method_not_allowed() -> Problem {
+    Problem::new(Kind::MethodNotAllowed, "See the header Allow for the methods of this route.")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::to_bytes;
+    use axum::http::StatusCode;
+    use axum::middleware::{from_fn, from_fn_with_state};
+    use axum::routing::get;
+    use serde_json::Value;
+    use tokio::sync::Notify;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(router: &Router) -> (StatusCode, Value) {
+        let request = Request::builder().uri("/").body(axum::body::Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 9_999).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    fn bounded(handler: axum::routing::MethodRouter, places: usize, time: Option<Duration>) -> Router {
+        let bounds = Bounds { under_way: Arc::new(Semaphore::new(places)), time };
+        Router::new().route("/", handler.route_layer(from_fn_with_state(bounds, bound)))
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_does_not_tell_what_happened() {
+        async fn handler() {
+            panic!("the secret is 42");
+        }
+        let router = Router::new().route("/", get(handler)).layer(from_fn(catch));
+        let (status, body) = ask(&router).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(body["detail"], "An unexpected error occurred.");
+        assert!(!body.to_string().contains("42"));
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_while_all_places_are_taken_is_turned_away() {
+        let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let handler = {
+            let (entered, leave) = (Arc::clone(&entered), Arc::clone(&leave));
+            get(move || async move {
+                entered.notify_one();
+                leave.notified().await;
+            })
+        };
+        let router = bounded(handler, 1, None);
+        let first = ask(&router);
+        let second = async {
+            entered.notified().await;
+            let second = ask(&router).await;
+            leave.notify_one();
+            second
+        };
+        let ((first, _), (second, _)) = tokio::join!(first, second);
+        assert_eq!((first, second), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
+        leave.notify_one();
+        assert_eq!(ask(&router).await.0, StatusCode::OK, "the place is free again");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_given_up() {
+        let router = bounded(get(std::future::pending::<()>), 1, Some(Duration::from_millis(5)));
+        assert_eq!(ask(&router).await.0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ask(&router).await.0, StatusCode::SERVICE_UNAVAILABLE, "its place was free again");
+    }
+}

@@ -1,0 +1,14 @@
+//! What every handler shares: reading requests, answering with problems, paging, limits.
+
+pub(crate) mod body;
+pub(crate) mod client_address;
+pub(crate) mod created;
+pub(crate) mod cursor;
+pub(crate) mod layers;
+pub(crate) mod path;
+pub mod problem;
+pub(crate) mod query;
+pub(crate) mod rate_limits;
+pub(crate) mod request_context;
+pub(crate) mod time;
+pub(crate) mod validation;

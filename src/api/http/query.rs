@@ -1,0 +1,256 @@
+//! Reading query parameters: names in any case, unknown names ignored, every wrong one named at once.
+
+use std::borrow::Cow;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use chrono::{DateTime, Utc};
+use projections::paging::{Direction, Page};
+use url::form_urlencoded;
+use uuid::Uuid;
+
+use crate::api::http::problem::{FieldErrors, Problem};
+use crate::api::http::time::{self, Bound};
+
+/// Items of a page, unless a caller says otherwise.
+pub(crate) const PAGE_ITEMS_DEFAULT: i64 = 10;
+/// Most items of a page; who asks for more gets these.
+pub(crate) const PAGE_ITEMS_MAX: i64 = 200;
+
+/// The parameters of a query, and what was found wrong with them so far.
+#[derive(Debug, Default)]
+pub(crate) struct Query {
+    parameters: Vec<(String, String)>,
+    errors: FieldErrors,
+}
+
+/// Which page of a list is wanted, and how the list is sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Paging<F> {
+    pub(crate) page: Page,
+    pub(crate) sort: F,
+    pub(crate) direction: Direction,
+}
+
+/// What a list can be sorted by.
+pub(crate) trait SortFields: Copy + Default + 'static {
+    /// Every field.
+    const ALL: &'static [Self];
+    /// The field's name in the API.
+    fn name(self) -> &'static str;
+}
+
+macro_rules! sort_fields {
+    ($($room:ident),+ $(,)?) => {$(
+        impl SortFields for projections::$room::SortField {
+            const ALL: &'static [Self] = Self::ALL;
+
+            fn name(self) -> &'static str {
+                self.name()
+            }
+        }
+    )+};
+}
+sort_fields!(api_keys, destinations, invites, senders, users, webhook_events);
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(parts.uri.query().unwrap_or_default()))
+    }
+}
+
+impl Query {
+    fn of(query: &str) -> Self {
+        let parameters =
+            form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into(), value.into()));
+        Self { parameters: parameters.collect(), errors: FieldErrors::default() }
+    }
+
+    /// The value of a parameter, judged by `rule`; `None` when it is absent or refused.
+    pub(crate) fn optional<T>(
+        &mut self,
+        name: &'static str,
+        rule: impl FnOnce(&str) -> Result<T, Cow<'static, str>>,
+    ) -> Option<T> {
+        let mut values = self.parameters.iter().filter(|(given, _)| given.eq_ignore_ascii_case(name));
+        let (_, value) = values.next()?;
+        let judged = match values.next() {
+            None => rule(value),
+            Some(_) => Err("must not be given more than once".into()),
+        };
+        judged.map_err(|message| self.errors.add(name, message)).ok()
+    }
+
+    /// Whether a parameter is given, be it right or wrong.
+    pub(crate) fn mentions(&self, name: &str) -> bool {
+        self.parameters.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
+    }
+
+    /// What is wanted of a sorted list: `Qt`, `Pg`, `CpOrd` and `TpOrd`.
+    pub(crate) fn paging<F: SortFields>(&mut self) -> Paging<F> {
+        let page = self.page(PAGE_ITEMS_DEFAULT);
+        let sort = self.optional("CpOrd", sort_field).unwrap_or_default();
+        Paging { page, sort, direction: self.direction(Direction::Descending) }
+    }
+
+    /// The page that is wanted: `Qt` and `Pg`.
+    pub(crate) fn page(&mut self, items_default: i64) -> Page {
+        let limit = self.optional("Qt", from_one).unwrap_or(items_default).min(PAGE_ITEMS_MAX);
+        let number = self.optional("Pg", from_one).unwrap_or(1);
+        // A page beyond all that can be counted is as empty as any other beyond the last.
+        Page { limit, offset: (number - 1).saturating_mul(limit) }
+    }
+
+    /// The direction that is wanted: `TpOrd`.
+    pub(crate) fn direction(&mut self, default: Direction) -> Direction {
+        self.optional("TpOrd", direction).unwrap_or(default)
+    }
+
+    /// Where a list is to go on, if it is not to begin at a page: `After`, understood by `read`. It is
+    /// judged last, because it is good only together with what else was asked for.
+    pub(crate) fn after<P>(&mut self, read: impl FnOnce(&str) -> Option<P>) -> Option<P> {
+        let is_given = |name: &str| self.parameters.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+        let (with_page, others_are_good) = (is_given("Pg"), self.errors.is_empty());
+        let place = self.optional("After", |text| {
+            if with_page {
+                return Err("must not be given together with Pg".into());
+            }
+            if !others_are_good {
+                return Ok(None);
+            }
+            let unknown = "must be the next of a page of this same list, with the same filters and order";
+            read(text).map(Some).ok_or_else(|| unknown.into())
+        });
+        place.flatten()
+    }
+
+    /// What was asked for, if nothing is wrong with any parameter.
+    pub(crate) fn complete(self) -> Result<(), Problem> {
+        if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
+    }
+}
+
+/// A whole number from 1; more than can be counted is as much as can be counted.
+fn from_one(text: &str) -> Result<i64, Cow<'static, str>> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("must be a whole number from 1".into());
+    }
+    match text.parse().unwrap_or(i64::MAX) {
+        0 => Err("must be a whole number from 1".into()),
+        number => Ok(number),
+    }
+}
+
+fn sort_field<F: SortFields>(text: &str) -> Result<F, Cow<'static, str>> {
+    F::ALL.iter().copied().find(|field| field.name().eq_ignore_ascii_case(text)).ok_or_else(|| {
+        let names: Vec<_> = F::ALL.iter().map(|field| field.name()).collect();
+        format!("must be one of {}", names.join(", ")).into()
+    })
+}
+
+fn direction(text: &str) -> Result<Direction, Cow<'static, str>> {
+    match text {
+        "0" => Ok(Direction::Ascending),
+        "1" => Ok(Direction::Descending),
+        _ if text.eq_ignore_ascii_case("Asc") => Ok(Direction::Ascending),
+        _ if text.eq_ignore_ascii_case("Desc") => Ok(Direction::Descending),
+        _ => Err("must be Asc or Desc".into()),
+    }
+}
+
+/// One of some values, each with its name and its number.
+pub(crate) fn one_of<T: Copy>(
+    values: &'static [(T, &'static str, i64)],
+) -> impl FnOnce(&str) -> Result<T, Cow<'static, str>> {
+    move |text| {
+        let number = crate::api::http::validation::decimal(text);
+        let found = values
+            .iter()
+            .find(|(_, name, of_name)| name.eq_ignore_ascii_case(text) || number == Some(*of_name));
+        found.map(|(value, ..)| *value).ok_or_else(|| {
+            let names: Vec<_> = values.iter().map(|(_, name, number)| format!("{name} ({number})")).collect();
+            format!("must be one of {}", names.join(", ")).into()
+        })
+    }
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean(text: &str) -> Result<bool, Cow<'static, str>> {
+    match text {
+        _ if text.eq_ignore_ascii_case("true") => Ok(true),
+        _ if text.eq_ignore_ascii_case("false") => Ok(false),
+        _ => Err("must be true or false".into()),
+    }
+}
+
+/// A UUID.
+pub(crate) fn uuid(text: &str) -> Result<Uuid, Cow<'static, str>> {
+    crate::api::http::path::uuid(text).ok_or_else(|| "must be a UUID".into())
+}
+
+/// A time that ends or begins a range.
+pub(crate) fn moment(bound: Bound) -> impl FnOnce(&str) -> Result<DateTime<Utc>, Cow<'static, str>> {
+    move |text| {
+        time::parse(text, bound)
+            .ok_or_else(|| "must be a date or a time in ISO 8601, such as 2026-07-03T14:32:00Z".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use projections::users::SortField;
+
+    fn paging(query: &str) -> Result<Paging<SortField>, Problem> {
+        let mut query = Query::of(query);
+        let paging = query.paging();
+        query.complete().map(|()| paging)
+    }
+
+    #[test]
+    fn without_parameters_the_first_ten_come_largest_id_first() {
+        let paging = paging("").unwrap();
+        assert_eq!(paging.page, Page { limit: 10, offset: 0 });
+        assert_eq!((paging.sort, paging.direction), (SortField::Id, Direction::Descending));
+    }
+
+    #[test]
+    fn parameters_are_read_in_any_case() {
+        let paging = paging("qt=20&PG=3&cpORD=CREATEDAT&tpord=asc&other=%FF").unwrap();
+        assert_eq!(paging.page, Page { limit: 20, offset: 40 });
+        assert_eq!((paging.sort, paging.direction), (SortField::CreatedAt, Direction::Ascending));
+    }
+
+    #[test]
+    fn large_pages_are_cut_and_far_pages_are_empty() {
+        assert_eq!(paging("Qt=201").unwrap().page.limit, 200);
+        assert_eq!(paging("Qt=99999999999999999999").unwrap().page.limit, 200);
+        assert_eq!(paging("Pg=99999999999999999999").unwrap().page.offset, i64::MAX);
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused() {
+        for query in [
+            "Qt=0",
+            "Qt=-1",
+            "Qt=x",
+            "Qt=",
+            "Qt=1.5",
+            "Qt=%2B5",
+            "Pg=0",
+            "Pg=-1",
+            "Pg=",
+            "CpOrd=passwordHash",
+            "CpOrd=",
+            "TpOrd=up",
+            "TpOrd=2",
+            "TpOrd=",
+            "Qt=1&qt=2",
+            "Qt=1%00",
+        ] {
+            assert!(paging(query).is_err(), "{query}");
+        }
+    }
+}

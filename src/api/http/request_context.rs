@@ -1,0 +1,115 @@
+//! What is known of every request: its id, its trace, where it comes from.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use aggregates::ids::TenantId;
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::api::http::client_address::TrustedProxies;
+use crate::api::http::problem::Problem;
+use crate::event_store::{Actor, Metadata};
+use crate::identifiers;
+
+/// The header that carries a request's id, both ways.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id that is taken from a client, in characters.
+const REQUEST_ID_CHARS_MAX: usize = 128;
+
+/// Where a request comes from and in what course it was made.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestContext {
+    pub(crate) request_id: Arc<str>,
+    pub(crate) trace_id: Option<Arc<str>>,
+    pub(crate) client: IpAddr,
+}
+
+impl RequestContext {
+    pub(crate) fn of(request: &Request, proxies: &TrustedProxies) -> Self {
+        let headers = request.headers();
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self {
+            request_id: given_request_id(headers)
+                .map_or_else(|| identifiers::new_id().to_string().into(), Arc::from),
+            trace_id: trace_id(headers).map(Arc::from),
+            client: proxies.client(peer.unwrap_or(nowhere), headers),
+        }
+    }
+
+    /// What stands beside a fact that this request brings about.
+    pub(crate) fn metadata(&self, tenant_id: TenantId, actor: Actor) -> Metadata {
+        Metadata {
+            tenant_id,
+            actor,
+            request_id: Some(self.request_id.to_string()),
+            trace_id: self.trace_id.as_deref().map(str::to_owned),
+            causation: None,
+        }
+    }
+
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.request_id).ok()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let context = parts.extensions.get::<Self>().cloned();
+        context.ok_or_else(|| Problem::internal("a route is mounted without the layers of the router"))
+    }
+}
+
+/// A client's own id of its request, if it is one that can stand in a log.
+fn given_request_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte);
+    (!id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX && id.bytes().all(harmless)).then_some(id)
+}
+
+/// The trace of a W3C `traceparent`.
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let parent = headers.get("traceparent")?.to_str().ok()?;
+    let mut parts = parent.split('-');
+    let (version, trace) = (parts.next()?, parts.next()?);
+    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    (version.len() == 2 && trace.len() == 32 && hex(trace) && trace.bytes().any(|byte| byte != b'0'))
+        .then_some(trace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        [(HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect()
+    }
+
+    #[test]
+    fn a_client_may_name_its_request_within_reason() {
+        assert_eq!(given_request_id(&headers("x-request-id", "abc-123")), Some("abc-123"));
+        for bad in ["", "a b", "a\"b", "ä", &"x".repeat(129)] {
+            assert_eq!(given_request_id(&headers("x-request-id", bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_trace_is_taken_from_a_valid_traceparent() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let valid = format!("00-{trace}-00f067aa0ba902b7-01");
+        assert_eq!(trace_id(&headers("traceparent", &valid)), Some(trace));
+        for bad in [
+            "",
+            "00-zz-1-1",
+            &valid.to_uppercase(),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(trace_id(&headers("traceparent", bad)), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Pages of events with their payloads, in bounded memory.
+//!
+//! Two hundred payloads can be more than a process should hold at once for one caller. A page of small
+//! ones is answered whole. A large one is sent piece by piece: the next payloads are read when the caller
+//! has taken the ones before.
+
+use std::collections::{HashMap, VecDeque};
+
+use aggregates::ids::{TenantId, WebhookEventId};
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use projections::{TenantScope, payloads};
+use sqlx::PgPool;
+
+use crate::api::http::problem::Problem;
+use crate::api::v1::events::{EventPage, EventView};
+
+/// Bytes of payloads that are read at once; a single payload may be larger.
+const PIECE_BYTES_MAX: u64 = 8 << 20;
+
+/// The page, with the payload of each event. `sizes` are those of the payloads that are still there.
+pub(crate) async fn answer(
+    pool: PgPool,
+    tenant_id: TenantId,
+    page: EventPage,
+    sizes: &HashMap<WebhookEventId, u64>,
+) -> Result<Response, Problem> {
+    let EventPage { total, next, items: events } = page;
+    let mut pieces = pieces(events, sizes);
+    let first = pieces.pop_front().unwrap_or_default();
+    let first = with_payloads(&pool, tenant_id, first).await?;
+    if pieces.is_empty() {
+        return Ok(Json(EventPage { total, next, items: first }).into_response());
+    }
+    let next = serde_json::to_string(&next)?;
+    let head = format!("{{\"total\":{total},\"next\":{next},\"items\":[{}", items(&first)?);
+    let rest = stream::unfold(Some(pieces), move |pieces| {
+        let pool = pool.clone();
+        async move {
+            let mut pieces = pieces?;
+            let Some(piece) = pieces.pop_front() else { return Some((Ok(Bytes::from_static(b"]}")), None)) };
+            let read = with_payloads(&pool, tenant_id, piece).await;
+            match read.and_then(|events| Ok(items(&events)?)) {
+                Ok(items) => Some((Ok(Bytes::from(format!(",{items}"))), Some(pieces))),
+                Err(problem) => {
+                    // The status is sent already: all that is left is to break off.
+                    Some((Err(std::io::Error::other(format!("{problem:?}"))), None))
+                }
+            }
+        }
+    });
+    let head = stream::once(async { Ok(Bytes::from(head)) });
+    let body = Body::from_stream(stream::StreamExt::chain(head, rest));
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Divides events so that the payloads of each piece fit into memory at once.
+fn pieces(events: Vec<EventView>, sizes: &HashMap<WebhookEventId, u64>) -> VecDeque<Vec<EventView>> {
+    let mut pieces = VecDeque::from([vec![]]);
+    let mut bytes = 0_u64;
+    for event in events {
+        let size = sizes.get(&WebhookEventId(event.id)).copied().unwrap_or_default();
+        bytes = bytes.saturating_add(size);
+        if bytes > PIECE_BYTES_MAX && bytes > size {
+            pieces.push_back(vec![]);
+            bytes = size;
+        }
+        if let Some(piece) = pieces.back_mut() {
+            piece.push(event);
+        }
+    }
+    pieces
+}
+
+async fn with_payloads(
+    pool: &PgPool,
+    tenant_id: TenantId,
+    mut events: Vec<EventView>,
+) -> Result<Vec<EventView>, Problem> {
+    if events.is_empty() {
+        return Ok(events);
+    }
+    let ids: Vec<_> = events.iter().map(|event| WebhookEventId(event.id)).collect();
+    let mut scope = TenantScope::begin(pool, tenant_id).await?;
+    let mut delivered = payloads::delivered(&mut scope, &ids).await?;
+    scope.end().await?;
+    for event in &mut events {
+        event.payload = delivered.remove(&WebhookEventId(event.id));
+    }
+    Ok(events)
+}
+
+/// The events as JSON, with commas between them.
+fn items(events: &[EventView]) -> Result<String, serde_json::Error> {
+    let events: Result<Vec<_>, _> = events.iter().map(serde_json::to_string).collect();
+    Ok(events?.join(","))
+}

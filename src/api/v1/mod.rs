@@ -1,0 +1,14 @@
+//! The handlers. A handler's path in this folder is its path under `/api/v1`.
+
+pub(crate) mod api_keys;
+pub(crate) mod auth;
+pub(crate) mod destinations;
+pub(crate) mod events;
+pub(crate) mod ingest;
+pub(crate) mod invites;
+pub(crate) mod queues;
+pub(crate) mod senders;
+pub(crate) mod stats;
+pub(crate) mod stream;
+pub(crate) mod tenants;
+pub(crate) mod users;
