@@ -2,7 +2,7 @@
 CREATE TABLE tenants (
     id                           uuid        PRIMARY KEY,
     name                         text        NOT NULL,
-    max_trys                     bigint      NOT NULL,
+    max_attempts                     bigint      NOT NULL,
     -- Seconds.
     circuit_breaker_timer        bigint      NOT NULL,
     -- The signing secret, sealed under a data key.

@@ -3,7 +3,7 @@
 CREATE TABLE retention_floors (
     tenant_id      uuid        PRIMARY KEY,
     -- The last event, by its acceptance and its id, that was looked at for its payload: the payloads of all
-    -- up to here that have ended are gone, but for `retention_stragglers`.
+    -- up to here that have ended are gone, but for `retention_exceptions`.
     payloads_until timestamptz,
     payloads_last  uuid,
     -- Events that were accepted before and have ended have left the read models.
@@ -14,7 +14,7 @@ CREATE TABLE retention_floors (
 
 -- Events that were still on their way when the floor of payloads passed them: looked at again until they
 -- have ended.
-CREATE TABLE retention_stragglers (
+CREATE TABLE retention_exceptions (
     tenant_id uuid NOT NULL,
     event_id  uuid NOT NULL,
 

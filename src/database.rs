@@ -243,7 +243,7 @@ async fn first_connection(
         {
             return Err(DatabaseFailure::Refused { database: database.clone(), source: refusal });
         }
-        let next = pause.mul_f64(0.75 + identifiers::chance() / 2.0);
+        let next = pause.mul_f64(0.75 + identifiers::random_fraction() / 2.0);
         if began.elapsed() + next >= within {
             return Err(DatabaseFailure::Unreachable { database: database.clone(), within, source: refusal });
         }

@@ -50,21 +50,21 @@ impl Health {
     }
 
     /// What stands in the way of working, by name; nothing when the process is ready.
-    pub async fn hindrances(&self) -> Vec<(&'static str, String)> {
-        let mut hindrances = Vec::new();
+    pub async fn not_ready_reasons(&self) -> Vec<(&'static str, String)> {
+        let mut not_ready_reasons = Vec::new();
         if self.intake.is_cancelled() {
-            hindrances.push(("process", "stopping".to_owned()));
+            not_ready_reasons.push(("process", "stopping".to_owned()));
         }
         let answer = timeout(ANSWER_WITHIN, sqlx::query("SELECT 1").execute(&self.pool)).await;
         if !matches!(answer, Ok(Ok(_))) {
-            hindrances.push(("database", "does not answer".to_owned()));
+            not_ready_reasons.push(("database", "does not answer".to_owned()));
         }
         match self.queue.as_ref().map(|queue| queue.state()) {
             None | Some(QueueState::Ready) => {}
-            Some(QueueState::Blocked { .. }) => hindrances.push(("queue", "takes no jobs".to_owned())),
-            Some(QueueState::Disconnected) => hindrances.push(("queue", "not connected".to_owned())),
+            Some(QueueState::Blocked { .. }) => not_ready_reasons.push(("queue", "takes no jobs".to_owned())),
+            Some(QueueState::Disconnected) => not_ready_reasons.push(("queue", "not connected".to_owned())),
         }
-        hindrances
+        not_ready_reasons
     }
 }
 
@@ -74,15 +74,19 @@ async fn live() -> impl IntoResponse {
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
-    let hindrances = health.hindrances().await;
-    let (code, status) = if hindrances.is_empty() {
+    let not_ready_reasons = health.not_ready_reasons().await;
+    let (code, status) = if not_ready_reasons.is_empty() {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     };
-    let hindrances: serde_json::Map<_, _> =
-        hindrances.into_iter().map(|(name, reason)| (name.to_owned(), reason.into())).collect();
-    (code, [(CACHE_CONTROL, "no-store")], Json(json!({ "status": status, "hindrances": hindrances })))
+    let not_ready_reasons: serde_json::Map<_, _> =
+        not_ready_reasons.into_iter().map(|(name, reason)| (name.to_owned(), reason.into())).collect();
+    (
+        code,
+        [(CACHE_CONTROL, "no-store")],
+        Json(json!({ "status": status, "not_ready_reasons": not_ready_reasons })),
+    )
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {

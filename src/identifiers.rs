@@ -1,4 +1,4 @@
-//! Ids and chance: the program's own randomness that is no secret.
+//! Ids and random fractions: the program's own randomness that is no secret.
 //!
 //! The domain draws nothing; ids and random numbers travel to it in commands.
 
@@ -22,7 +22,7 @@ pub fn new_event_id() -> WebhookEventId {
 
 /// A random number from 0 up to, but not including, 1.
 #[must_use]
-pub fn chance() -> f64 {
+pub fn random_fraction() -> f64 {
     rand::random()
 }
 
@@ -40,6 +40,6 @@ mod tests {
 
     #[test]
     fn chance_lies_between_zero_and_one() {
-        assert!((0..1_000).all(|_| (0.0..1.0).contains(&chance())));
+        assert!((0..1_000).all(|_| (0.0..1.0).contains(&random_fraction())));
     }
 }

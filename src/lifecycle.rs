@@ -40,13 +40,13 @@ pub struct Lifecycle {
     working: TaskTracker,
     supporting: TaskTracker,
     attending: TaskTracker,
-    first_death: Arc<Mutex<Option<Ending>>>,
+    first_death: Arc<Mutex<Option<ShutdownError>>>,
     deadline: Duration,
 }
 
 /// Why the process ends other than in peace.
 #[derive(Debug, Error)]
-pub enum Ending {
+pub enum ShutdownError {
     /// A task ended although nobody asked.
     #[error("{task} ended although nobody asked it to")]
     Unasked {
@@ -156,7 +156,7 @@ impl Lifecycle {
     }
 
     /// Waits until this life is told to stop or a task dies, and ends it.
-    pub async fn finish(self) -> Result<(), Ending> {
+    pub async fn finish(self) -> Result<(), ShutdownError> {
         tokio::select! {
             () = self.intake.cancelled() => {}
             () = self.failed.cancelled() => self.intake.cancel(),
@@ -175,7 +175,7 @@ impl Lifecycle {
         let first_death = self.first_death.lock().unwrap_or_else(PoisonError::into_inner).take();
         match first_death {
             Some(death) => Err(death),
-            None if !in_time => Err(Ending::CutOff),
+            None if !in_time => Err(ShutdownError::CutOff),
             None => Ok(()),
         }
     }
@@ -228,14 +228,14 @@ impl Lifecycle {
             let asked = || asked.is_cancelled() || life.hard.is_cancelled();
             match running.await {
                 Ok(Ok(())) if asked() => tracing::debug!(task, "ended"),
-                Ok(Ok(())) => life.died(Ending::Unasked { task }),
-                Ok(Err(source)) => life.died(Ending::Failed { task, source }),
-                Err(_) => life.died(Ending::Panicked { task }),
+                Ok(Ok(())) => life.died(ShutdownError::Unasked { task }),
+                Ok(Err(source)) => life.died(ShutdownError::Failed { task, source }),
+                Err(_) => life.died(ShutdownError::Panicked { task }),
             }
         });
     }
 
-    fn died(&self, death: Ending) {
+    fn died(&self, death: ShutdownError) {
         let mut first_death = self.first_death.lock().unwrap_or_else(PoisonError::into_inner);
         if first_death.is_none() {
             tracing::error!(reason = %death, "stopping because a part of the program died");
@@ -293,7 +293,7 @@ mod tests {
         life.spawn("worker", std::future::pending());
         life.stop();
         let began = Instant::now();
-        assert!(matches!(life.finish().await, Err(Ending::CutOff)));
+        assert!(matches!(life.finish().await, Err(ShutdownError::CutOff)));
         assert!((deadline..DROPPED_WITHIN).contains(&began.elapsed()), "{:?}", began.elapsed());
     }
 
@@ -306,7 +306,7 @@ mod tests {
         assert!(life.intake().is_cancelled() && !life.hard().is_cancelled());
         life.signalled("SIGTERM");
         let began = Instant::now();
-        assert!(matches!(life.finish().await, Err(Ending::CutOff)));
+        assert!(matches!(life.finish().await, Err(ShutdownError::CutOff)));
         assert!(began.elapsed() < DROPPED_WITHIN, "{:?}", began.elapsed());
     }
 
@@ -316,7 +316,7 @@ mod tests {
         let order = Arc::default();
         life.spawn("api", obey(life.intake(), Arc::clone(&order), "api"));
         life.spawn("worker", async { panic!("a bug") });
-        assert!(matches!(life.finish().await, Err(Ending::Panicked { task: "worker" })));
+        assert!(matches!(life.finish().await, Err(ShutdownError::Panicked { task: "worker" })));
         assert_eq!(*order.lock().unwrap(), ["api"]);
     }
 
@@ -330,7 +330,7 @@ mod tests {
 
         let life = Lifecycle::new(LONG);
         life.spawn("dispatcher", async { Ok(()) });
-        assert!(matches!(life.finish().await, Err(Ending::Unasked { task: "dispatcher" })));
+        assert!(matches!(life.finish().await, Err(ShutdownError::Unasked { task: "dispatcher" })));
 
         // Support that ends while work goes on has ended unasked too.
         let life = Lifecycle::new(LONG);
@@ -345,7 +345,7 @@ mod tests {
             Ok(())
         });
         life.stop();
-        assert!(matches!(life.finish().await, Err(Ending::Unasked { task: "projector" })));
+        assert!(matches!(life.finish().await, Err(ShutdownError::Unasked { task: "projector" })));
     }
 
     #[tokio::test]

@@ -112,11 +112,11 @@ pub enum Verdict {
 /// A receiver with its port bound, not serving yet: what arrives meanwhile waits.
 pub struct Listener {
     socket: TcpListener,
-    desk: Arc<Desk>,
+    desk: Arc<RequestHandler>,
 }
 
 /// What all connections share.
-struct Desk {
+struct RequestHandler {
     settings: ListenerSettings,
     arrivals: broadcast::Sender<Arc<Arrival>>,
     count: AtomicU64,
@@ -128,7 +128,7 @@ impl Listener {
     /// Binds the port. What arrives is printed to `output`.
     pub async fn bind(settings: ListenerSettings, output: Box<dyn Write + Send>) -> io::Result<Self> {
         let socket = TcpListener::bind(settings.address).await?;
-        let desk = Desk {
+        let desk = RequestHandler {
             settings,
             arrivals: broadcast::Sender::new(ARRIVALS_WAITING_MAX),
             count: AtomicU64::new(0),
@@ -165,7 +165,7 @@ impl Listener {
 }
 
 async fn receive(
-    State(desk): State<Arc<Desk>>,
+    State(desk): State<Arc<RequestHandler>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,

@@ -23,14 +23,14 @@ fn main() -> ExitCode {
         Ok(command_line) => command_line,
         Err(NotUnderstood::Usage(usage)) => usage.exit(),
         Err(NotUnderstood::Setting(problem)) => {
-            complain(&problem);
+            print_error(&problem);
             return USAGE.into();
         }
     };
     match run(command_line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format_args!("{error:#}"));
+            print_error(&format_args!("{error:#}"));
             // Some settings can only be judged by a command, against one another.
             if error.is::<config::SettingProblem>() {
                 USAGE.into()
@@ -52,7 +52,7 @@ fn run(command_line: CommandLine) -> anyhow::Result<()> {
     ended
 }
 
-fn complain(problem: &dyn std::fmt::Display) {
+fn print_error(problem: &dyn std::fmt::Display) {
     // Nobody is left to tell when this cannot be written.
     let _ = writeln!(io::stderr(), "hooksentry: {problem}");
 }

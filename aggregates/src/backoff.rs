@@ -24,7 +24,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The delay after failed attempt number `failed_attempts` (from 1), in milliseconds. `chance` is
+    /// The delay after failed attempt number `failed_attempts` (from 1), in milliseconds. `jitter_sample` is
     /// a random number from 0 to 1 that places the delay within its jitter.
     #[must_use]
     #[expect(
@@ -33,12 +33,12 @@ impl Backoff {
         clippy::cast_precision_loss,
         reason = "casts to integers saturate, and the cap is far below what a float holds exactly"
     )]
-    pub fn delay_ms(&self, failed_attempts: u32, chance: f64) -> u64 {
+    pub fn delay_ms(&self, failed_attempts: u32, jitter_sample: f64) -> u64 {
         let exponent = i32::try_from(failed_attempts.saturating_sub(1)).unwrap_or(i32::MAX);
         let cap = self.cap_ms as f64;
         // A power that overflows is brought back among the numbers: none at all times infinity is NaN.
         let plain = (self.base_ms as f64 * self.factor.powi(exponent).min(f64::MAX)).min(cap);
-        let spread = 1.0 + self.jitter * (2.0 * chance.clamp(0.0, 1.0) - 1.0);
+        let spread = 1.0 + self.jitter * (2.0 * jitter_sample.clamp(0.0, 1.0) - 1.0);
         ((plain * spread).max(0.0) as u64).min(self.cap_ms)
     }
 
@@ -49,10 +49,10 @@ impl Backoff {
         &self,
         now: DateTime<Utc>,
         failed_attempts: u32,
-        chance: f64,
+        jitter_sample: f64,
         wished: Option<DateTime<Utc>>,
     ) -> DateTime<Utc> {
-        let own = later(now, self.delay_ms(failed_attempts, chance));
+        let own = later(now, self.delay_ms(failed_attempts, jitter_sample));
         let latest = later(now, self.cap_ms);
         wished.map_or(own, |wished| wished.max(own).min(latest))
     }

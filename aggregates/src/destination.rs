@@ -26,12 +26,12 @@ pub enum Destination {
     #[default]
     Unknown,
     /// Registered.
-    Registered(Endpoint),
+    Registered(DestinationState),
 }
 
 /// What a registered destination knows of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
+pub struct DestinationState {
     /// Whose destination it is.
     pub tenant_id: TenantId,
     /// Where requests go, as given.
@@ -262,7 +262,7 @@ impl Decide for Destination {
     }
 }
 
-impl Endpoint {
+impl DestinationState {
     fn decide(&self, command: DestinationCommand) -> Vec<DestinationFact> {
         use DestinationCommand as Command;
         match (command, self.stage) {
@@ -338,7 +338,7 @@ impl Destination {
     fn fold(&mut self, fact: DestinationFact) {
         match (&mut *self, fact) {
             (_, DestinationFact::DestinationRegistered { tenant_id, url, concurrency_limit, .. }) => {
-                *self = Self::Registered(Endpoint {
+                *self = Self::Registered(DestinationState {
                     tenant_id,
                     url,
                     concurrency_limit,

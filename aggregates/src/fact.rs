@@ -5,9 +5,9 @@ use thiserror::Error;
 
 use crate::Facts;
 use crate::api_key::{ApiKey, ApiKeyFact};
-use crate::claim::{Claim, ClaimFact};
 use crate::destination::{Destination, DestinationFact};
 use crate::invite::{Invite, InviteFact};
+use crate::reservation::{Reservation, ReservationFact};
 use crate::sender::{Sender, SenderFact};
 use crate::session::{Session, SessionFact};
 use crate::tenant::{Tenant, TenantFact};
@@ -21,7 +21,7 @@ pub enum Fact {
     /// Of an API key.
     ApiKey(ApiKeyFact),
     /// Of a claim.
-    Claim(ClaimFact),
+    Reservation(ReservationFact),
     /// Of a destination.
     Destination(DestinationFact),
     /// Of an invite.
@@ -80,7 +80,7 @@ impl Fact {
     /// The names of all aggregates.
     pub const AGGREGATES: [&str; 9] = [
         ApiKey::TYPE,
-        Claim::TYPE,
+        Reservation::TYPE,
         Destination::TYPE,
         Invite::TYPE,
         Sender::TYPE,
@@ -95,7 +95,7 @@ impl Fact {
     pub fn event_type(&self) -> String {
         match self {
             Self::ApiKey(fact) => fact.event_type(),
-            Self::Claim(fact) => fact.event_type(),
+            Self::Reservation(fact) => fact.event_type(),
             Self::Destination(fact) => fact.event_type(),
             Self::Invite(fact) => fact.event_type(),
             Self::Sender(fact) => fact.event_type(),
@@ -138,7 +138,7 @@ impl Fact {
             Session::TYPE => parse::<Session>(stored, Self::Session),
             Invite::TYPE => parse::<Invite>(stored, Self::Invite),
             ApiKey::TYPE => parse::<ApiKey>(stored, Self::ApiKey),
-            Claim::TYPE => parse::<Claim>(stored, Self::Claim),
+            Reservation::TYPE => parse::<Reservation>(stored, Self::Reservation),
             unknown => Err(UnreadableFact::UnknownAggregate(unknown.to_owned())),
         }
     }

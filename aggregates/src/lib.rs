@@ -25,7 +25,7 @@
 //! | [`Session`](session::Session) | one login and its refreshes | `session.rs` |
 //! | [`Invite`](invite::Invite) | one invitation to a tenant | `invite.rs` |
 //! | [`ApiKey`](api_key::ApiKey) | one key for ingest | `api_key.rs` |
-//! | [`Claim`](claim::Claim) | one unique name | `claim.rs` |
+//! | [`Reservation`](reservation::Reservation) | one unique name | `claim.rs` |
 
 #[macro_use]
 mod decision;
@@ -34,7 +34,6 @@ pub mod api_key;
 pub mod attempt_outcome;
 pub mod backoff;
 pub mod blocked_addresses;
-pub mod claim;
 pub mod configuration;
 pub mod destination;
 pub mod destination_url;
@@ -46,6 +45,7 @@ pub mod mapping;
 pub mod outbound_auth;
 pub mod outbound_credentials;
 pub mod payload;
+pub mod reservation;
 pub mod role;
 pub mod sealed;
 pub mod sender;

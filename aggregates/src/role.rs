@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What a user may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
-    /// Handles destinations, senders and API keys, replays events.
+    /// ApiDependencies destinations, senders and API keys, replays events.
     #[default]
     Developer,
     /// Also manages users, invites, settings and queues.

@@ -14,7 +14,7 @@ use crate::ids::UserId;
 use crate::sealed::{Fingerprint, Sealed};
 
 /// Attempts in all before a delivery is given up, unless the tenant says otherwise.
-pub const MAX_TRYS_DEFAULT: u32 = 10;
+pub const MAX_ATTEMPTS_DEFAULT: u32 = 10;
 /// Seconds a breaker stays open, unless the tenant says otherwise.
 pub const CIRCUIT_BREAKER_TIMER_SECONDS_DEFAULT: u32 = 300;
 
@@ -52,14 +52,17 @@ pub struct Account {
 #[serde(rename_all = "camelCase")]
 pub struct Resilience {
     /// Attempts in all; at least 1.
-    pub max_trys: u32,
+    pub max_attempts: u32,
     /// Seconds a destination's breaker stays open; at least 1.
     pub circuit_breaker_timer: u32,
 }
 
 impl Default for Resilience {
     fn default() -> Self {
-        Self { max_trys: MAX_TRYS_DEFAULT, circuit_breaker_timer: CIRCUIT_BREAKER_TIMER_SECONDS_DEFAULT }
+        Self {
+            max_attempts: MAX_ATTEMPTS_DEFAULT,
+            circuit_breaker_timer: CIRCUIT_BREAKER_TIMER_SECONDS_DEFAULT,
+        }
     }
 }
 

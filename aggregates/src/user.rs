@@ -18,14 +18,14 @@ pub enum User {
     #[default]
     Unknown,
     /// Registered.
-    Registered(Person),
+    Registered(UserState),
     /// Gone.
     Deleted,
 }
 
 /// What a registered user knows of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Person {
+pub struct UserState {
     /// Whose user it is.
     pub tenant_id: TenantId,
     /// The email to log in with.
@@ -211,7 +211,7 @@ impl User {
     fn fold(&mut self, fact: UserFact) {
         match (&mut *self, fact) {
             (_, UserFact::UserRegistered { tenant_id, email, role, .. }) => {
-                *self = Self::Registered(Person { tenant_id, email, role, status: UserStatus::Active });
+                *self = Self::Registered(UserState { tenant_id, email, role, status: UserStatus::Active });
             }
             (_, UserFact::UserDeleted { .. }) => *self = Self::Deleted,
             (Self::Registered(person), UserFact::EmailChanged { email, .. }) => person.email = email,

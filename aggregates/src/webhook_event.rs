@@ -1,7 +1,7 @@
 //! A webhook event is accepted once and then delivered: attempt after attempt, until one succeeds, the
 //! attempts are used up, or somebody cancels it. A failed delivery can be replayed.
 //!
-//! `DeliveryStarted` is the ticket of an attempt. It is appended at the stream version the job carries,
+//! `DeliveryStarted` is the claim of an attempt. It is appended at the stream version the job carries,
 //! so of two copies of a job one wins and the other finds the version taken. No request leaves that the
 //! log has not announced.
 
@@ -98,9 +98,9 @@ pub enum WebhookEventCommand {
         /// The schedule of retries.
         backoff: Backoff,
         /// Attempts in all.
-        max_trys: u32,
+        max_attempts: u32,
         /// A random number from 0 to 1 for the jitter.
-        chance: f64,
+        jitter_sample: f64,
         /// Now.
         at: DateTime<Utc>,
     },
@@ -302,8 +302,8 @@ impl Decide for WebhookEvent {
 
             (
                 Self::Delivering(delivery),
-                Command::RecordAttempt { report, backoff, max_trys, chance, at },
-            ) => Ok(delivery.record(report, backoff, max_trys, chance, at)),
+                Command::RecordAttempt { report, backoff, max_attempts, jitter_sample, at },
+            ) => Ok(delivery.record(report, backoff, max_attempts, jitter_sample, at)),
             (_, Command::RecordAttempt { .. }) => Err(Refusal::NoAttemptUnderWay),
 
             (Self::Waiting(delivery), Command::Cancel { reason, at }) => {
@@ -343,8 +343,8 @@ impl Delivery {
         &self,
         report: AttemptReport,
         backoff: Backoff,
-        max_trys: u32,
-        chance: f64,
+        max_attempts: u32,
+        jitter_sample: f64,
         at: DateTime<Utc>,
     ) -> Vec<WebhookEventFact> {
         let destination_id = self.destination_id;
@@ -366,13 +366,13 @@ impl Delivery {
         };
         let consequence = if succeeded {
             None
-        } else if failed_attempts >= max_trys {
+        } else if failed_attempts >= max_attempts {
             Some(WebhookEventFact::CriticalFailure { destination_id, failed_attempts, at })
         } else {
             // Unknown outcomes wait longer each time too, so that an event which takes its workers down is
             // soon alone with them.
             let failures = failed_attempts.max(self.failed_attempts + unknown_in_a_row).max(1);
-            let retry_at = backoff.retry_at(at, failures, chance, wished);
+            let retry_at = backoff.retry_at(at, failures, jitter_sample, wished);
             Some(WebhookEventFact::RetryScheduled { destination_id, failed_attempts, retry_at, at })
         };
         std::iter::once(attempted).chain(consequence).collect()

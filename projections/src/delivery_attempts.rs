@@ -16,7 +16,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::columns::{known, version, without_nul};
-use crate::fold::{ApplyFailure, Misfit};
+use crate::fold::{ApplyFailure, SequenceGap};
 use crate::logged_fact::LoggedFact;
 use crate::paging::{Direction, Listed, Page};
 use crate::retention::{self, uuids};
@@ -188,7 +188,7 @@ pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -
         let streams = orphans.iter().map(|((event_id, _), _)| *event_id).collect();
         let removed = webhook_events::removed(connection, streams).await?;
         if let Some((_, end)) = orphans.iter().find(|((event_id, _), _)| !removed.contains(event_id)) {
-            return Err(Misfit::of(end.logged, None).into());
+            return Err(SequenceGap::of(end.logged, None).into());
         }
     }
     Ok(())

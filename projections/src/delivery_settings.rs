@@ -55,7 +55,7 @@ pub async fn get(
             destinations.stage,
             destinations.stage_version,
             destinations.version AS destination_version,
-            tenants.max_trys,
+            tenants.max_attempts,
             tenants.circuit_breaker_timer,
             tenants.secret_data_key,
             tenants.secret_ciphertext,
@@ -87,7 +87,7 @@ pub async fn get(
                     .map(|(auth_type, credentials)| OutboundAuth { auth_type, credentials }),
                 stage: stage("stage", row.stage)?,
                 stage_version: version("stage_version", row.stage_version)?,
-                resilience: tenants::resilience(row.max_trys, row.circuit_breaker_timer)?,
+                resilience: tenants::resilience(row.max_attempts, row.circuit_breaker_timer)?,
                 webhook_secret: tenants::secret(
                     row.secret_data_key,
                     row.secret_ciphertext,

@@ -18,7 +18,7 @@ use crate::logged_fact::{LogPosition, LoggedFact};
 pub enum ApplyFailure {
     /// A fact does not follow from the rows.
     #[error(transparent)]
-    Misfit(#[from] Misfit),
+    SequenceGap(#[from] SequenceGap),
     /// The database did not do it.
     #[error("the rows cannot be read or written")]
     Database(#[from] sqlx::Error),
@@ -29,7 +29,7 @@ pub enum ApplyFailure {
 #[error(
     "version {sequence} of {stream_id}, at {position:?}, does not follow the row's version {row_version:?}"
 )]
-pub struct Misfit {
+pub struct SequenceGap {
     /// Where the fact stands in the log.
     pub position: LogPosition,
     /// Its stream.
@@ -45,13 +45,13 @@ pub struct Misfit {
 pub enum NotFolded {
     /// A fact is missing.
     #[error(transparent)]
-    Misfit(#[from] Misfit),
+    SequenceGap(#[from] SequenceGap),
     /// A value means nothing.
     #[error("what the stream shows cannot be read")]
     Unreadable(#[from] sqlx::Error),
 }
 
-impl Misfit {
+impl SequenceGap {
     pub(crate) fn of(logged: &LoggedFact, row_version: Option<i64>) -> Self {
         Self {
             position: logged.position,
@@ -90,7 +90,7 @@ pub(crate) fn streams_of<R: StreamRow>(facts: &[LoggedFact]) -> Vec<Uuid> {
 }
 
 /// The rows that a batch changes, as they are after it. `loaded` are the rows of its streams before it.
-pub(crate) fn fold<R: StreamRow>(loaded: Vec<R>, facts: &[LoggedFact]) -> Result<Vec<R>, Misfit> {
+pub(crate) fn fold<R: StreamRow>(loaded: Vec<R>, facts: &[LoggedFact]) -> Result<Vec<R>, SequenceGap> {
     struct Folded<R> {
         row: R,
         changed: bool,
@@ -106,14 +106,14 @@ pub(crate) fn fold<R: StreamRow>(loaded: Vec<R>, facts: &[LoggedFact]) -> Result
                 continue;
             }
             if sequence != version + 1 {
-                return Err(Misfit::of(logged, Some(version)));
+                return Err(SequenceGap::of(logged, Some(version)));
             }
             row.follow(fact);
             *row.version() = sequence;
             *changed = true;
         } else {
             let row = if sequence == 1 { R::begin(logged, fact) } else { None };
-            let row = row.ok_or_else(|| Misfit::of(logged, None))?;
+            let row = row.ok_or_else(|| SequenceGap::of(logged, None))?;
             rows.insert(logged.stream_id, Folded { row, changed: true });
         }
     }

@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::columns::{stage, stage_number};
-use crate::fold::{ApplyFailure, Misfit, sequence_of};
+use crate::fold::{ApplyFailure, SequenceGap, sequence_of};
 use crate::logged_fact::LoggedFact;
 
 /// What a living ingest token resolves to.
@@ -74,7 +74,7 @@ struct Routes {
 }
 
 impl Routes {
-    fn fold_destination(&mut self, logged: &LoggedFact, fact: &DestinationFact) -> Result<(), Misfit> {
+    fn fold_destination(&mut self, logged: &LoggedFact, fact: &DestinationFact) -> Result<(), SequenceGap> {
         let sequence = sequence_of(logged);
         let stage = stage_after(fact).map(stage_number);
         match (self.rows.get_mut(&logged.stream_id), fact) {
@@ -95,10 +95,10 @@ impl Routes {
                 };
                 self.rows.insert(logged.stream_id, row);
             }
-            (None, _) => return Err(Misfit::of(logged, None)),
+            (None, _) => return Err(SequenceGap::of(logged, None)),
             (Some(row), _) if sequence <= row.owner_sequence => {}
             (Some(row), _) if sequence != row.owner_sequence + 1 => {
-                return Err(Misfit::of(logged, Some(row.owner_sequence)));
+                return Err(SequenceGap::of(logged, Some(row.owner_sequence)));
             }
             (Some(row), fact) => {
                 row.owner_sequence = sequence;
@@ -137,14 +137,14 @@ impl Routes {
         }
     }
 
-    fn fold_sender(&mut self, logged: &LoggedFact, fact: &SenderFact) -> Result<(), Misfit> {
+    fn fold_sender(&mut self, logged: &LoggedFact, fact: &SenderFact) -> Result<(), SequenceGap> {
         let sequence = sequence_of(logged);
         if let Some(row) = self.rows.get_mut(&logged.stream_id) {
             if sequence <= row.owner_sequence {
                 return Ok(());
             }
             if sequence != row.owner_sequence + 1 {
-                return Err(Misfit::of(logged, Some(row.owner_sequence)));
+                return Err(SequenceGap::of(logged, Some(row.owner_sequence)));
             }
             match fact {
                 SenderFact::SenderRegistered { .. } => {}
@@ -160,11 +160,11 @@ impl Routes {
         } else {
             let SenderFact::SenderRegistered { tenant_id, destination_id, ingest_token_hash, .. } = fact
             else {
-                return Err(Misfit::of(logged, None));
+                return Err(SequenceGap::of(logged, None));
             };
             // A sender is registered with a destination that exists: its row is here before.
             let Some(destination) = self.rows.get(&destination_id.0).filter(|_| sequence == 1) else {
-                return Err(Misfit::of(logged, None));
+                return Err(SequenceGap::of(logged, None));
             };
             let row = Row {
                 owner_id: logged.stream_id,

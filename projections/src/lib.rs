@@ -28,7 +28,7 @@ pub mod paging;
 pub mod payloads;
 pub mod retention;
 
-pub use fold::{ApplyFailure, Misfit, NotFolded};
+pub use fold::{ApplyFailure, NotFolded, SequenceGap};
 pub use logged_fact::{LogPosition, LogRow, LoggedFact};
 pub use projection::Projection;
 pub use tenant_scope::TenantScope;

@@ -34,7 +34,7 @@ impl Place {
 /// How far retention has come for a tenant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Floor {
-    /// The payloads of events up to here that have ended are gone, but for the stragglers'.
+    /// The payloads of events up to here that have ended are gone, but for the exceptions'.
     pub payloads: Option<Place>,
     /// Events that were accepted before and have ended have no rows.
     pub events_before: Option<DateTime<Utc>>,
@@ -187,7 +187,7 @@ pub async fn raise_events(
 }
 
 /// Takes note of events that the floor of payloads passes while they are on their way.
-#[tracing::instrument(name = "db.retention_stragglers.note", level = "trace", skip_all, err(level = "debug"))]
+#[tracing::instrument(name = "db.retention_exceptions.note", level = "trace", skip_all, err(level = "debug"))]
 pub async fn note_stragglers(
     connection: &mut PgConnection,
     tenant_id: TenantId,
@@ -195,7 +195,7 @@ pub async fn note_stragglers(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
-        INSERT INTO retention_stragglers (tenant_id, event_id)
+        INSERT INTO retention_exceptions (tenant_id, event_id)
         SELECT $1, event_id
         FROM unnest($2::uuid[]) AS straggler (event_id)
         ON CONFLICT DO NOTHING
@@ -208,9 +208,9 @@ pub async fn note_stragglers(
     Ok(())
 }
 
-/// The stragglers of a tenant by id after `after`.
-#[tracing::instrument(name = "db.retention_stragglers.list", level = "trace", skip_all, err(level = "debug"))]
-pub async fn stragglers(
+/// The exceptions of a tenant by id after `after`.
+#[tracing::instrument(name = "db.retention_exceptions.list", level = "trace", skip_all, err(level = "debug"))]
+pub async fn exceptions(
     connection: &mut PgConnection,
     tenant_id: TenantId,
     after: Option<WebhookEventId>,
@@ -219,7 +219,7 @@ pub async fn stragglers(
     let ids = sqlx::query_scalar!(
         "
         SELECT event_id
-        FROM retention_stragglers
+        FROM retention_exceptions
         WHERE tenant_id = $1
           AND ($2::uuid IS NULL OR event_id > $2)
         ORDER BY event_id
@@ -234,9 +234,9 @@ pub async fn stragglers(
     Ok(ids.into_iter().map(WebhookEventId).collect())
 }
 
-/// Strikes events off the stragglers.
+/// Strikes events off the exceptions.
 #[tracing::instrument(
-    name = "db.retention_stragglers.forget",
+    name = "db.retention_exceptions.forget",
     level = "trace",
     skip_all,
     err(level = "debug")
@@ -247,7 +247,7 @@ pub async fn forget_stragglers(
     events: &[WebhookEventId],
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "DELETE FROM retention_stragglers WHERE tenant_id = $1 AND event_id = ANY($2)",
+        "DELETE FROM retention_exceptions WHERE tenant_id = $1 AND event_id = ANY($2)",
         tenant_id.0,
         &uuids(events),
     )

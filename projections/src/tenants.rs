@@ -43,7 +43,7 @@ pub struct PreviousSecret {
 
 /// A tenant that does not keep everything for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forgetful {
+pub struct TenantWithRetention {
     /// The tenant.
     pub id: TenantId,
     /// How long it keeps what has ended.
@@ -53,7 +53,7 @@ pub struct Forgetful {
 struct Row {
     id: Uuid,
     name: String,
-    max_trys: i64,
+    max_attempts: i64,
     circuit_breaker_timer: i64,
     payload_retention_days: Option<i64>,
     event_retention_days: Option<i64>,
@@ -98,7 +98,7 @@ impl StreamRow for Row {
         Some(Self {
             id: logged.stream_id,
             name: name.clone(),
-            max_trys: resilience.max_trys.into(),
+            max_attempts: resilience.max_attempts.into(),
             circuit_breaker_timer: resilience.circuit_breaker_timer.into(),
             payload_retention_days: retention.payload_days.map(Into::into),
             event_retention_days: retention.event_days.map(Into::into),
@@ -123,7 +123,7 @@ impl StreamRow for Row {
                 self.updated_at = *at;
             }
             TenantFact::ResilienceChanged { resilience, at } => {
-                self.max_trys = resilience.max_trys.into();
+                self.max_attempts = resilience.max_attempts.into();
                 self.circuit_breaker_timer = resilience.circuit_breaker_timer.into();
                 self.updated_at = *at;
             }
@@ -168,9 +168,9 @@ pub(crate) fn previous_secret(
 }
 
 /// Reads the columns of how it retries.
-pub(crate) fn resilience(max_trys: i64, circuit_breaker_timer: i64) -> Result<Resilience, sqlx::Error> {
+pub(crate) fn resilience(max_attempts: i64, circuit_breaker_timer: i64) -> Result<Resilience, sqlx::Error> {
     Ok(Resilience {
-        max_trys: count("max_trys", max_trys)?,
+        max_attempts: count("max_attempts", max_attempts)?,
         circuit_breaker_timer: count("circuit_breaker_timer", circuit_breaker_timer)?,
     })
 }
@@ -198,7 +198,7 @@ async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Row>, s
         Row,
         r#"
         SELECT
-            id, name, max_trys, circuit_breaker_timer, payload_retention_days, event_retention_days,
+            id, name, max_attempts, circuit_breaker_timer, payload_retention_days, event_retention_days,
             secret_data_key, secret_ciphertext, secret_fingerprint,
             previous_secret_data_key, previous_secret_ciphertext, previous_secret_fingerprint,
             previous_signs_until, created_at, updated_at, version
@@ -216,7 +216,7 @@ async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::
     sqlx::query!(
         r#"
         INSERT INTO tenants (
-            id, name, max_trys, circuit_breaker_timer, payload_retention_days, event_retention_days,
+            id, name, max_attempts, circuit_breaker_timer, payload_retention_days, event_retention_days,
             secret_data_key, secret_ciphertext, secret_fingerprint,
             previous_secret_data_key, previous_secret_ciphertext, previous_secret_fingerprint,
             previous_signs_until, created_at, updated_at, version
@@ -230,7 +230,7 @@ async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::
         )
         ON CONFLICT (id) DO UPDATE SET
             name = excluded.name,
-            max_trys = excluded.max_trys,
+            max_attempts = excluded.max_attempts,
             circuit_breaker_timer = excluded.circuit_breaker_timer,
             payload_retention_days = excluded.payload_retention_days,
             event_retention_days = excluded.event_retention_days,
@@ -247,7 +247,7 @@ async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::
         "#,
         &rows.iter().map(|row| row.id).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.max_trys).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.max_attempts).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.circuit_breaker_timer).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.payload_retention_days).collect::<Vec<_>>() as &[Option<i64>],
         &rows.iter().map(|row| row.event_retention_days).collect::<Vec<_>>() as &[Option<i64>],
@@ -283,7 +283,7 @@ pub async fn forgetful(
     connection: &mut PgConnection,
     after: Option<TenantId>,
     limit: i64,
-) -> Result<Vec<Forgetful>, sqlx::Error> {
+) -> Result<Vec<TenantWithRetention>, sqlx::Error> {
     let rows = sqlx::query!(
         "
         SELECT id, payload_retention_days, event_retention_days
@@ -301,7 +301,7 @@ pub async fn forgetful(
     rows.into_iter()
         .map(|row| {
             let retention = retention(row.payload_retention_days, row.event_retention_days)?;
-            Ok(Forgetful { id: row.id.into(), retention })
+            Ok(TenantWithRetention { id: row.id.into(), retention })
         })
         .collect()
 }
@@ -313,7 +313,7 @@ pub async fn get(scope: &mut TenantScope) -> Result<Option<Tenant>, sqlx::Error>
     let found = sqlx::query!(
         r#"
         SELECT
-            id, name, max_trys, circuit_breaker_timer, payload_retention_days, event_retention_days,
+            id, name, max_attempts, circuit_breaker_timer, payload_retention_days, event_retention_days,
             secret_data_key, secret_ciphertext, secret_fingerprint,
             created_at, updated_at
         FROM tenants
@@ -328,7 +328,7 @@ pub async fn get(scope: &mut TenantScope) -> Result<Option<Tenant>, sqlx::Error>
             Ok(Tenant {
                 id: row.id.into(),
                 name: row.name,
-                resilience: resilience(row.max_trys, row.circuit_breaker_timer)?,
+                resilience: resilience(row.max_attempts, row.circuit_breaker_timer)?,
                 retention: retention(row.payload_retention_days, row.event_retention_days)?,
                 webhook_secret: secret(row.secret_data_key, row.secret_ciphertext, row.secret_fingerprint),
                 created_at: row.created_at,

@@ -42,7 +42,7 @@ async fn an_attempt_goes_by_the_settings_of_destination_and_tenant(pool: PgPool)
     assert_eq!(found.concurrency_limit, 9);
     assert_eq!(found.auth, Some(auth(AuthType::BearerToken, "credentials")));
     assert_eq!(found.stage, Stage::Active);
-    assert_eq!(found.resilience.max_trys, 10);
+    assert_eq!(found.resilience.max_attempts, 10);
     assert_eq!(found.webhook_secret, secret("first"));
     assert_eq!(found.previous_secret, None);
     assert_eq!((found.destination_version, found.tenant_version), (3, 1));

@@ -157,7 +157,7 @@ impl World {
         let command = match command {
             0..=2 => TenantCommand::Rename { name: self.unique("Acme", 0), at },
             3..=5 => TenantCommand::ChangeResilience {
-                resilience: Resilience { max_trys: 1 + u32::from(command), circuit_breaker_timer: 60 },
+                resilience: Resilience { max_attempts: 1 + u32::from(command), circuit_breaker_timer: 60 },
                 at,
             },
             _ => TenantCommand::RegenerateWebhookSecret {
@@ -312,8 +312,8 @@ impl World {
             4..=6 => WebhookEventCommand::RecordAttempt {
                 report: report(outcome),
                 backoff: Backoff::default(),
-                max_trys: 2,
-                chance: 0.5,
+                max_attempts: 2,
+                jitter_sample: 0.5,
                 at,
             },
             7 => WebhookEventCommand::Replay { at },

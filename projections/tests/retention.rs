@@ -4,7 +4,7 @@ use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
 use projections::retention::{self, Floor, Place};
-use projections::webhook_events::{self, Aged};
+use projections::webhook_events::{self, RetentionCandidate};
 use projections::{ApplyFailure, Projection, delivery_attempts, payloads};
 use sqlx::{PgConnection, PgPool};
 
@@ -66,7 +66,7 @@ async fn what_has_ended_is_found_oldest_first(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     let aged = |number: u128, ended| {
         let seconds = i64::try_from(number).unwrap();
-        Aged { id: event(number), accepted_at: at(seconds), ended }
+        RetentionCandidate { id: event(number), accepted_at: at(seconds), ended }
     };
     let connection = &mut *connection;
     let ended = webhook_events::ended(connection, ACME, at(100), 10).await.unwrap();
@@ -140,7 +140,7 @@ async fn what_is_missing_above_the_floor_halts(pool: PgPool) {
     let misfit = async |projection: Projection, facts: std::ops::Range<usize>| {
         let mut transaction = pool.begin().await.unwrap();
         match projection.apply(&mut transaction, &log.facts[facts]).await {
-            Err(ApplyFailure::Misfit(misfit)) => misfit.stream_id,
+            Err(ApplyFailure::SequenceGap(misfit)) => misfit.stream_id,
             other => panic!("{other:?}"),
         }
     };
@@ -292,11 +292,11 @@ async fn stragglers_are_walked_and_forgotten(pool: PgPool) {
     retention::note_stragglers(connection, ACME, &events([3, 1, 2])).await.unwrap();
     retention::note_stragglers(connection, ACME, &events([2, 4])).await.unwrap();
     retention::note_stragglers(connection, RIVAL, &events([9])).await.unwrap();
-    assert_eq!(retention::stragglers(connection, ACME, None, 2).await.unwrap(), events([1, 2]));
-    assert_eq!(retention::stragglers(connection, ACME, Some(event(2)), 9).await.unwrap(), events([3, 4]));
+    assert_eq!(retention::exceptions(connection, ACME, None, 2).await.unwrap(), events([1, 2]));
+    assert_eq!(retention::exceptions(connection, ACME, Some(event(2)), 9).await.unwrap(), events([3, 4]));
     retention::forget_stragglers(connection, ACME, &events([1, 3, 9])).await.unwrap();
-    assert_eq!(retention::stragglers(connection, ACME, None, 9).await.unwrap(), events([2, 4]));
-    assert_eq!(retention::stragglers(connection, RIVAL, None, 9).await.unwrap(), events([9]));
+    assert_eq!(retention::exceptions(connection, ACME, None, 9).await.unwrap(), events([2, 4]));
+    assert_eq!(retention::exceptions(connection, RIVAL, None, 9).await.unwrap(), events([9]));
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -7,7 +7,7 @@ use crate::given::{ACME, Log, RIVAL, at, id, secret, tenant_registered};
 
 #[sqlx::test(migrations = "../migrations")]
 async fn a_tenant_is_shown_as_its_facts_left_it(pool: PgPool) {
-    let resilience = Resilience { max_trys: 3, circuit_breaker_timer: 60 };
+    let resilience = Resilience { max_attempts: 3, circuit_breaker_timer: 60 };
     Log::default()
         .with(ACME, ACME, tenant_registered("Acme"))
         .with(ACME, ACME, TenantFact::TenantRenamed { name: "Acme Inc".to_owned(), at: at(1) })
@@ -50,7 +50,7 @@ async fn who_keeps_not_everything_for_ever_is_found(pool: PgPool) {
     log.add(tenants[3], tenants[3], changed(None, None, 2));
     log.fold_into(&pool, Projection::Tenants).await;
     let mut connection = pool.acquire().await.unwrap();
-    let of = |number: usize, payload_days, event_days| tenants::Forgetful {
+    let of = |number: usize, payload_days, event_days| tenants::TenantWithRetention {
         id: tenants[number],
         retention: Retention { payload_days, event_days },
     };

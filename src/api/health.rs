@@ -73,10 +73,11 @@ pub(crate) async fn live() -> Json<Alive> {
 #[utoipa::path(get, path = "/health/ready", tag = "Health",
     responses((status = 200, body = Ready), (status = 503)))]
 pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, Problem> {
-    let hindrances = health.process.hindrances().await;
-    if !hindrances.is_empty() {
-        let hindrances: Vec<_> = hindrances.iter().map(|(name, reason)| format!("{name} {reason}")).collect();
-        let detail = format!("Not ready: {}.", hindrances.join(", "));
+    let not_ready_reasons = health.process.not_ready_reasons().await;
+    if !not_ready_reasons.is_empty() {
+        let not_ready_reasons: Vec<_> =
+            not_ready_reasons.iter().map(|(name, reason)| format!("{name} {reason}")).collect();
+        let detail = format!("Not ready: {}.", not_ready_reasons.join(", "));
         return Err(Problem::new(Kind::Unavailable, detail));
     }
     let looked = tokio::time::timeout(LOOK_TIME_MAX, health.projector.look()).await;

@@ -25,12 +25,12 @@ pub use access::permissions::Permission;
 pub use http::client_address::TrustedProxies;
 pub use http::problem;
 pub use openapi::openapi;
-pub use state::{Handles, Settings};
+pub use state::{ApiDependencies, Settings};
 
 use access::authentication;
 use http::layers::{self, Bounds};
 use openapi::schemas;
-use state::Parts;
+use state::AppState;
 use v1::events::history as event_history;
 use v1::senders::mapping;
 use v1::tenants::webhook_secret;
@@ -63,7 +63,7 @@ pub struct Route {
     /// Who may call.
     pub permission: Permission,
     pace: Pace,
-    mount: fn(&Parts) -> MethodRouter,
+    mount: fn(&AppState) -> MethodRouter,
 }
 
 macro_rules! routes {
@@ -159,8 +159,8 @@ routes! {
 }
 
 /// The router of the whole API.
-pub fn router(handles: Handles) -> Router {
-    let parts = Parts::new(handles);
+pub fn router(handles: ApiDependencies) -> Router {
+    let parts = AppState::new(handles);
     let router = ROUTES.iter().fold(Router::new(), |router, route| {
         let guard = (parts.authentication.clone(), route.permission);
         let handler = (route.mount)(&parts).route_layer(from_fn_with_state(guard, authentication::guard));

@@ -32,9 +32,9 @@ use crate::api::v1::tenants::Tenants;
 use crate::api::v1::users::Users;
 use crate::config::{self, RateLimit};
 use crate::event_store::group_commit::GroupCommit;
-use crate::event_store::{AcceptBatch, EventStore, OutcomeBatch};
+use crate::event_store::{AcceptBatch, EventStore, StreamAppendBatch};
 use crate::health::Health as ProcessHealth;
-use crate::live::Live;
+use crate::live::Broadcaster;
 use crate::projector::{Projected, ProjectorHealth};
 use crate::secrets::passwords::Passwords;
 use crate::secrets::signing_keys::SigningKeys;
@@ -45,17 +45,17 @@ const REQUESTS_MAX: usize = 4_096;
 
 /// What the API works with.
 #[derive(Clone)]
-pub struct Handles {
+pub struct ApiDependencies {
     /// The log.
     pub store: EventStore,
     /// The group commit of accepted webhooks.
     pub acceptances: GroupCommit<AcceptBatch>,
     /// The group commit of what becomes of webhook events.
-    pub outcomes: GroupCommit<OutcomeBatch>,
+    pub outcomes: GroupCommit<StreamAppendBatch>,
     /// How far the read models are.
     pub projected: Projected,
     /// Tells what changes.
-    pub live: Live,
+    pub live: Broadcaster,
     /// Seals and opens secrets.
     pub vault: Vault,
     /// Hashes and verifies passwords.
@@ -110,7 +110,7 @@ impl Settings {
 }
 
 /// What each room gets.
-pub(crate) struct Parts {
+pub(crate) struct AppState {
     pub(crate) authentication: Authentication,
     pub(crate) auth: Auth,
     pub(crate) tenants: Tenants,
@@ -131,9 +131,9 @@ pub(crate) struct Parts {
     pub(crate) cors_origin: Option<HeaderValue>,
 }
 
-impl Parts {
-    pub(crate) fn new(handles: Handles) -> Self {
-        let Handles { store, vault, passwords, settings, .. } = handles;
+impl AppState {
+    pub(crate) fn new(handles: ApiDependencies) -> Self {
+        let ApiDependencies { store, vault, passwords, settings, .. } = handles;
         let pool = store.pool().clone();
         let commands = Commands::new(store, handles.projected);
         let cursors = Cursors::new(&handles.signing_keys);

@@ -57,11 +57,11 @@ pub(super) struct Sink {
     #[cfg(test)]
     address: SocketAddr,
     url: String,
-    desk: Arc<Desk>,
+    desk: Arc<RequestHandler>,
     _server: JoinSet<()>,
 }
 
-struct Desk {
+struct RequestHandler {
     ledger: Arc<Ledger>,
     /// The first part of each path: what is meant for an earlier run's sink is not ours.
     run: String,
@@ -100,7 +100,7 @@ impl Sink {
         let address = listener.local_addr()?;
         let url = url.map_or_else(|| format!("http://{address}"), |url| url.trim_end_matches('/').to_owned());
         let run = identifiers::new_id().simple().to_string();
-        let desk = Arc::new(Desk { ledger, run, receivers: RwLock::default() });
+        let desk = Arc::new(RequestHandler { ledger, run, receivers: RwLock::default() });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, Arc::clone(&desk)));
         Ok(Self {
@@ -125,7 +125,7 @@ impl Sink {
     }
 }
 
-async fn serve(listener: TcpListener, desk: Arc<Desk>) {
+async fn serve(listener: TcpListener, desk: Arc<RequestHandler>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // With the set its connections end.
     let mut connections = JoinSet::new();
@@ -150,7 +150,7 @@ async fn serve(listener: TcpListener, desk: Arc<Desk>) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, desk: Arc<Desk>) {
+async fn serve_connection(stream: TcpStream, desk: Arc<RequestHandler>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
         let desk = Arc::clone(&desk);
@@ -160,7 +160,7 @@ async fn serve_connection(stream: TcpStream, desk: Arc<Desk>) {
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-impl Desk {
+impl RequestHandler {
     async fn receive(&self, request: Request<Incoming>) -> Response<Body> {
         let status = match self.event_and_receiver(&request) {
             Some((event_id, receiver)) => {

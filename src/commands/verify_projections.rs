@@ -10,8 +10,8 @@ use thiserror::Error;
 use super::rebuild::{Progress, list_of_names, projections_named};
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, StartSettings};
 use crate::database;
-use crate::generations::{self, Connections, DriftedRow, GenerationFailure, Shown, Strayed, Verdict};
 use crate::lifecycle::Lifecycle;
+use crate::rebuild::{self, Connections, DriftedRow, RebuildFailure, RowDifference, Shown, Verdict};
 
 /// How many rows that stray are printed. All are counted.
 const PRINTED_MAX: u64 = 100;
@@ -81,7 +81,7 @@ impl VerifyProjections {
         lifecycle.attend_to_signals()?;
         let mut progress = Progress::new();
         let mut printed = 0;
-        let verified = generations::verify(
+        let verified = rebuild::verify(
             Connections { writer, reader },
             &mut live,
             &projections,
@@ -98,7 +98,7 @@ impl VerifyProjections {
         .await;
         progress.finish();
         match verified {
-            Err(GenerationFailure::Interrupted) => bail!("interrupted; nothing is left behind"),
+            Err(RebuildFailure::Interrupted) => bail!("interrupted; nothing is left behind"),
             verified => Ok(verified?),
         }
     }
@@ -119,17 +119,16 @@ fn described(verdict: &Verdict) -> String {
 }
 
 fn told(row: &DriftedRow) -> String {
-    let what = match &row.strayed {
-        Strayed::Missing => "is missing; the log has it".to_owned(),
-        Strayed::Surplus => "is not in the log".to_owned(),
-        Strayed::Different(columns) => {
-            let column =
-                |difference: &generations::ColumnDifference| match (&difference.live, &difference.log) {
-                    (Shown::Value(live), Shown::Value(log)) => {
-                        format!("{} is {live} and should be {log}", difference.column)
-                    }
-                    _ => format!("{} is different", difference.column),
-                };
+    let what = match &row.difference {
+        RowDifference::Missing => "is missing; the log has it".to_owned(),
+        RowDifference::Surplus => "is not in the log".to_owned(),
+        RowDifference::Different(columns) => {
+            let column = |difference: &rebuild::ColumnDifference| match (&difference.live, &difference.log) {
+                (Shown::Value(live), Shown::Value(log)) => {
+                    format!("{} is {live} and should be {log}", difference.column)
+                }
+                _ => format!("{} is different", difference.column),
+            };
             columns.iter().map(column).collect::<Vec<_>>().join("; ")
         }
     };

@@ -138,7 +138,7 @@ impl FlushUnderWay {
 async fn write(pool: PgPool, changes: Changes, epoch: u64, position: LogPosition) -> Result<(), TermEnded> {
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
-    event_store::stand_by(&mut transaction).await?;
+    event_store::mark_non_appending(&mut transaction).await?;
     // Rows are looked up by their keys. The table is now empty, now long: a plan that was made while it was short
     // and scans it took a second for each flush of a backlog.
     sqlx::query!("SELECT set_config('enable_seqscan', 'off', true) AS scans")

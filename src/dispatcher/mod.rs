@@ -25,8 +25,8 @@
 //! destination's aggregate decide what follows.
 
 mod breaker;
+mod deadline_queue;
 mod due_deliveries;
-mod ears;
 mod flush;
 mod fold;
 mod lane;
@@ -34,8 +34,8 @@ mod publisher;
 mod schedule;
 #[cfg(test)]
 mod tests;
-mod timetable;
 mod vanished;
+mod wakeup_receiver;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,14 +49,14 @@ use tokio_util::task::TaskTracker;
 use crate::clock;
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::log_reader::{self, HeldBack, LogPage};
-use crate::event_store::{EventStore, OutcomeBatch};
+use crate::event_store::{EventStore, StreamAppendBatch};
 use crate::fair_share::Weights;
 use crate::leadership::Leadership;
 use crate::queue::JobQueue;
-use ears::Ears;
 use flush::FlushUnderWay;
 use publisher::Publisher;
 use schedule::Schedule;
+use wakeup_receiver::WakeupReceiver;
 
 /// The dispatcher's name in `checkpoints` and `leaderships`. It is data: it never changes.
 const READER: &str = "dispatcher";
@@ -94,7 +94,7 @@ pub struct DispatcherSettings {
 pub struct Dispatcher {
     pool: PgPool,
     store: EventStore,
-    outcomes: GroupCommit<OutcomeBatch>,
+    outcomes: GroupCommit<StreamAppendBatch>,
     queue: Arc<dyn JobQueue>,
     settings: DispatcherSettings,
     tasks: TaskTracker,
@@ -120,7 +120,7 @@ impl Dispatcher {
     #[must_use]
     pub fn new(
         store: EventStore,
-        outcomes: GroupCommit<OutcomeBatch>,
+        outcomes: GroupCommit<StreamAppendBatch>,
         queue: Arc<dyn JobQueue>,
         settings: DispatcherSettings,
         tasks: TaskTracker,
@@ -166,11 +166,11 @@ impl Dispatcher {
             flush_under_way: None,
             held_back: HeldBack::default(),
         };
-        let mut ears = Ears::of(self.store.wakeups());
+        let mut wakeup_receiver = WakeupReceiver::of(self.store.notifier());
         term.load().await?;
         term.catch_up().await?;
         *complained = false;
-        term.dispatch(&mut ears, stop).await
+        term.dispatch(&mut wakeup_receiver, stop).await
     }
 }
 
@@ -216,13 +216,17 @@ impl Term<'_> {
         }
     }
 
-    async fn dispatch(&mut self, ears: &mut Ears, stop: &CancellationToken) -> Result<(), TermEnded> {
+    async fn dispatch(
+        &mut self,
+        wakeup_receiver: &mut WakeupReceiver,
+        stop: &CancellationToken,
+    ) -> Result<(), TermEnded> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.leadership.keep().await?;
             // Marked seen before the look, so that what comes during the look wakes us again.
-            ears.mark_unchanged();
+            wakeup_receiver.mark_unchanged();
             let page = self.read().await?;
             let more = page.rows.len() >= PAGE_FACTS_MAX;
             let look_again = self.held_back.after(&page);
@@ -239,7 +243,7 @@ impl Term<'_> {
             let is_awaited = look_again.is_some() || self.schedule.is_short_of_room();
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = ears.wait(is_awaited) => {}
+                () = wakeup_receiver.wait(is_awaited) => {}
                 () = self.publisher.ready(), if self.publisher.is_blocked() => {}
                 () = tokio::time::sleep(wake) => {}
                 _ = tick.tick() => {}

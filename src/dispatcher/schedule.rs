@@ -11,9 +11,9 @@ use aggregates::ids::{DestinationId, WebhookEventId};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use super::deadline_queue::DeadlineQueue;
 use super::due_deliveries::DueDelivery;
 use super::lane::{BreakerStep, Lane, LaneState};
-use super::timetable::Timetable;
 use crate::fair_share::{Turns, Weights};
 
 /// Jobs released to the queue and not yet started, at most, over all destinations. What is on the queue
@@ -76,16 +76,16 @@ pub(super) struct Schedule {
     /// Lanes whose window runs dry while the table has more.
     refill: HashSet<DestinationId>,
     /// When lanes must be looked at although nothing arrives.
-    wakes: Timetable<DestinationId>,
+    wakes: DeadlineQueue<DestinationId>,
     /// Up to when that was done.
     woken: DateTime<Utc>,
     /// Lanes whose breaker may have a step to take.
     breakers: HashSet<DestinationId>,
     /// Jobs released and not yet started, by when they were published last, to publish again what the
     /// queue forgot.
-    released: Timetable<WebhookEventId>,
+    released: DeadlineQueue<WebhookEventId>,
     /// Attempts under way, by when they started, to give up what a vanished worker left.
-    started: Timetable<WebhookEventId>,
+    started: DeadlineQueue<WebhookEventId>,
 }
 
 impl Schedule {

@@ -13,7 +13,7 @@ use futures::future::join_all;
 
 use super::due_deliveries::DueDelivery;
 use super::{Term, before};
-use crate::event_store::{Metadata, OutcomeItem, OutcomeResult};
+use crate::event_store::{Metadata, StreamAppendItem, StreamAppendResult};
 use crate::identifiers;
 
 impl Term<'_> {
@@ -25,13 +25,13 @@ impl Term<'_> {
         let given_up = join_all(vanished.iter().map(|delivery| self.give_up(delivery, now))).await;
         for (delivery, given_up) in vanished.iter().zip(given_up) {
             match given_up {
-                Ok(OutcomeResult::Recorded) => tracing::warn!(
+                Ok(StreamAppendResult::Recorded) => tracing::warn!(
                     event.id = %delivery.event_id,
                     attempt = delivery.attempts,
                     "an attempt has no outcome: its worker vanished; the event is retried"
                 ),
                 // The worker was slow and has recorded its outcome after all.
-                Ok(OutcomeResult::Conflict) => {}
+                Ok(StreamAppendResult::Conflict) => {}
                 Err(error) => tracing::warn!(
                     event.id = %delivery.event_id,
                     error = ?error,
@@ -41,7 +41,11 @@ impl Term<'_> {
         }
     }
 
-    async fn give_up(&self, delivery: &DueDelivery, now: DateTime<Utc>) -> anyhow::Result<OutcomeResult> {
+    async fn give_up(
+        &self,
+        delivery: &DueDelivery,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<StreamAppendResult> {
         let started = delivery.started_at.unwrap_or(now);
         let duration_ms = u64::try_from((now - started).num_milliseconds()).unwrap_or_default();
         let under_way = WebhookEvent::Delivering(Delivery {
@@ -51,20 +55,20 @@ impl Term<'_> {
             unknown_in_a_row: delivery.unknown_in_a_row,
         });
         // Only an event that goes on like this uses up attempts: how many it has is not asked before.
-        let max_trys = match delivery.unknown_in_a_row < UNKNOWN_IN_A_ROW_FREE {
+        let max_attempts = match delivery.unknown_in_a_row < UNKNOWN_IN_A_ROW_FREE {
             true => u32::MAX,
-            false => self.resilience(delivery.tenant_id).await?.max_trys,
+            false => self.resilience(delivery.tenant_id).await?.max_attempts,
         };
         let detail = "the worker vanished before it recorded an outcome".to_owned();
         let facts = under_way.decide(WebhookEventCommand::RecordAttempt {
             report: AttemptReport::without_answer(Outcome::Unknown, duration_ms, Some(detail)),
             backoff: self.dispatcher.settings.backoff,
-            max_trys,
-            chance: identifiers::chance(),
+            max_attempts,
+            jitter_sample: identifiers::random_fraction(),
             at: now,
         })?;
         let metadata = Metadata::of_role(delivery.tenant_id, "dispatcher");
-        let item = OutcomeItem::new(delivery.event_id, delivery.stream_version, &facts, &metadata)?;
+        let item = StreamAppendItem::new(delivery.event_id, delivery.stream_version, &facts, &metadata)?;
         Ok(self.dispatcher.outcomes.commit(item).await?)
     }
 }

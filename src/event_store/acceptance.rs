@@ -14,8 +14,8 @@ use bytes::Bytes;
 use sqlx::PgPool;
 
 use super::group_commit::Batch;
+use super::log_notifier::{LogNotifier, Notification};
 use super::metadata::Metadata;
-use super::wakeups::{Growth, Wakeups};
 
 /// A webhook event to accept.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub enum AcceptOutcome {
 
 /// The way a webhook event came in: what must still hold when it is stored.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub struct IngestCredentials {
     /// Hash of the API key.
     pub key_hash: TokenHash,
     /// Hash of the ingest token.
@@ -57,7 +57,7 @@ impl AcceptItem {
     /// An event that came in through `door`. `received` is given where it differs from `delivered`.
     pub fn new(
         id: WebhookEventId,
-        door: Door,
+        door: IngestCredentials,
         acceptance: Acceptance,
         metadata: &Metadata,
         delivered: Bytes,
@@ -81,14 +81,14 @@ impl AcceptItem {
 #[derive(Debug)]
 pub struct AcceptBatch {
     pool: PgPool,
-    wakeups: Wakeups,
+    notifier: LogNotifier,
 }
 
 impl AcceptBatch {
     /// Acceptances into the log of `pool`.
     #[must_use]
-    pub fn new(pool: PgPool, wakeups: Wakeups) -> Self {
-        Self { pool, wakeups }
+    pub fn new(pool: PgPool, notifier: LogNotifier) -> Self {
+        Self { pool, notifier }
     }
 }
 
@@ -121,7 +121,7 @@ impl Batch for AcceptBatch {
             .collect();
         let outcomes = accept(&self.pool, &distinct).await?;
         if outcomes.values().any(|outcome| *outcome == AcceptOutcome::Accepted) {
-            self.wakeups.announce(Growth::Work);
+            self.notifier.announce(Notification::Work);
         }
         let outcome_of = |(index, item): (usize, &AcceptItem)| {
             match outcomes.get(&item.id).copied().unwrap_or(AcceptOutcome::RouteChanged) {

@@ -4,7 +4,7 @@
 //! runs and may append. Ordering by position alone would lose facts: positions are drawn before the commit,
 //! so a slow writer's lower position can appear after a reader has gone past it. The price is that any
 //! transaction that stays open anywhere in the cluster holds all readers back, but for those of ours that say
-//! they will append nothing ([`super::bystander`]).
+//! they will append nothing ([`super::non_appending`]).
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use projections::{LogPosition, LogRow};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::bystander::BYSTANDERS;
+use super::non_appending::NON_APPENDING;
 
 /// How soon a reader that is held back looks again, at first and at most. The transaction that holds it
 /// back need not be an append, so nobody may announce its end.
@@ -114,7 +114,7 @@ pub async fn read_after(
         after.transaction_id.to_string(),
         after.position,
         rows_max,
-        BYSTANDERS,
+        NON_APPENDING,
     )
     .fetch_all(connection)
     .await?;
@@ -174,7 +174,7 @@ pub async fn read_between(
 
 /// A stretch of the log, of which only some facts are wanted.
 #[derive(Debug, Default)]
-pub struct Stretch {
+pub struct LogRange {
     /// The facts that are wanted.
     pub rows: Vec<LogRow>,
     /// How many facts it has in all.
@@ -185,14 +185,14 @@ pub struct Stretch {
 
 /// The next `facts_max` facts after `after` and up to `until`, with those of `aggregates` picked out.
 /// Everything up to `until` must have been read before, by whatever reader.
-#[tracing::instrument(name = "db.events.read_stretch", level = "trace", skip_all, err(level = "debug"))]
-pub async fn read_stretch(
+#[tracing::instrument(name = "db.events.read_range", level = "trace", skip_all, err(level = "debug"))]
+pub async fn read_range(
     connection: &mut PgConnection,
     aggregates: &[String],
     after: LogPosition,
     until: LogPosition,
     facts_max: i64,
-) -> Result<Stretch, sqlx::Error> {
+) -> Result<LogRange, sqlx::Error> {
     // Facts that are not wanted come without their payload, which is most of a row.
     let rows = sqlx::query!(
         r#"
@@ -241,7 +241,7 @@ pub async fn read_stretch(
             recorded_at: row.recorded_at,
         })
     });
-    Ok(Stretch { rows: wanted.collect(), facts, last })
+    Ok(LogRange { rows: wanted.collect(), facts, last })
 }
 
 /// The last fact that readers may look at at this moment.

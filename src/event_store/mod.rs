@@ -8,16 +8,16 @@
 
 mod acceptance;
 mod append;
-mod bystander;
+mod attempt_claim;
 pub mod group_commit;
+mod log_notifier;
 pub mod log_reader;
 mod metadata;
-mod outcome;
+mod non_appending;
 mod recent_log;
+mod stream_append;
 pub mod stream_reader;
-mod ticket;
 mod upcasting;
-mod wakeups;
 mod with_payload;
 
 use aggregates::{Decide, Facts};
@@ -29,14 +29,14 @@ use sqlx::PgPool;
 use thiserror::Error;
 use uuid::Uuid;
 
-pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, Door};
+pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, IngestCredentials};
 pub use append::{AppendFailure, StreamAppend};
-pub use bystander::{BYSTANDERS, stand_by};
+pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome};
+pub use log_notifier::{LogNotifier, Notification};
 pub use metadata::{Actor, Metadata};
-pub use outcome::{OutcomeBatch, OutcomeItem, OutcomeResult};
+pub use non_appending::{NON_APPENDING, mark_non_appending};
 pub use recent_log::RecentLog;
-pub use ticket::{Ticket, TicketBatch, TicketItem, TicketOutcome};
-pub use wakeups::{Growth, Wakeups};
+pub use stream_append::{StreamAppendBatch, StreamAppendItem, StreamAppendResult};
 
 use upcasting::Upcaster;
 
@@ -47,7 +47,7 @@ const CONFLICT_RETRIES_MAX: u32 = 5;
 #[derive(Clone, Debug)]
 pub struct EventStore {
     pool: PgPool,
-    wakeups: Wakeups,
+    notifier: LogNotifier,
     recent: RecentLog,
 }
 
@@ -111,14 +111,14 @@ impl<A: Aggregate + Decide> Loaded<A> {
 impl EventStore {
     /// The log in the database of `pool`.
     #[must_use]
-    pub fn new(pool: PgPool, wakeups: Wakeups) -> Self {
-        Self { pool, wakeups, recent: RecentLog::default() }
+    pub fn new(pool: PgPool, notifier: LogNotifier) -> Self {
+        Self { pool, notifier, recent: RecentLog::default() }
     }
 
     /// Who is woken when the log grows.
     #[must_use]
-    pub fn wakeups(&self) -> &Wakeups {
-        &self.wakeups
+    pub fn notifier(&self) -> &LogNotifier {
+        &self.notifier
     }
 
     /// Its end, as the followers in this process share it.
@@ -190,7 +190,7 @@ impl EventStore {
         let mut transaction = self.pool.begin().await?;
         let position = append::append_atomically(&mut transaction, appends).await?;
         transaction.commit().await?;
-        self.wakeups.announce(Growth::Work);
+        self.notifier.announce(Notification::Work);
         Ok(Some(position))
     }
 }

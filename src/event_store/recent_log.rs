@@ -20,11 +20,11 @@ const ROWS_MAX: usize = 8_192;
 
 /// The end of the log, as the followers of this process have read it. Cloned freely; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct RecentLog(Arc<Mutex<Stretch>>);
+pub struct RecentLog(Arc<Mutex<LogRange>>);
 
 /// All facts after `after` and up to `until`.
 #[derive(Debug, Default)]
-struct Stretch {
+struct LogRange {
     after: LogPosition,
     until: LogPosition,
     rows: VecDeque<LogRow>,
@@ -50,12 +50,12 @@ impl RecentLog {
         Ok(LogPage { rows, held_back: page.held_back })
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Stretch) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut LogRange) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Stretch {
+impl LogRange {
     fn rows_after(&self, after: LogPosition, rows_max: usize) -> Vec<LogRow> {
         if after < self.after || after >= self.until {
             return Vec::new();
@@ -109,13 +109,13 @@ mod tests {
         LogPosition { transaction_id: 7, position }
     }
 
-    fn answer(stretch: &Stretch, after: i64, rows_max: usize) -> Vec<i64> {
+    fn answer(stretch: &LogRange, after: i64, rows_max: usize) -> Vec<i64> {
         stretch.rows_after(at(after), rows_max).iter().map(|row| row.position).collect()
     }
 
     #[test]
     fn what_one_follower_read_another_need_not_read() {
-        let mut stretch = Stretch::default();
+        let mut stretch = LogRange::default();
         stretch.extend(at(10), &rows(11..=13));
         stretch.extend(at(13), &rows(15..=16));
         assert_eq!(answer(&stretch, 10, 9), [11, 12, 13, 15, 16]);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn it_never_has_a_gap() {
-        let mut stretch = Stretch::default();
+        let mut stretch = LogRange::default();
         stretch.extend(at(10), &rows(11..=13));
         stretch.extend(at(5), &rows(6..=11));
         stretch.extend(at(11), &rows(12..=14));
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded() {
-        let mut stretch = Stretch::default();
+        let mut stretch = LogRange::default();
         let last = i64::try_from(ROWS_MAX).unwrap() + 100;
         stretch.extend(at(0), &rows(1..=last));
         assert_eq!(stretch.rows.len(), ROWS_MAX);

@@ -8,7 +8,7 @@ use projections::{LogPosition, payloads, retention};
 
 use super::EventStore;
 use super::append::{self, AppendFailure, StreamAppend};
-use super::wakeups::Growth;
+use super::log_notifier::Notification;
 
 impl EventStore {
     /// Appends to the stream of `event_id`; `None`, and nothing is appended, when its payload is gone.
@@ -26,7 +26,7 @@ impl EventStore {
         }
         let position = append::append_atomically(&mut transaction, &[append]).await?;
         transaction.commit().await?;
-        self.wakeups.announce(Growth::Work);
+        self.notifier.announce(Notification::Work);
         Ok(Some(position))
     }
 }

@@ -35,7 +35,7 @@ pub enum Full {
 
 /// Everybody who listens in this process.
 #[derive(Debug, Default)]
-pub(super) struct Audience {
+pub(super) struct SubscriberRegistry {
     state: Mutex<State>,
     /// Somebody has come.
     came: Notify,
@@ -68,17 +68,17 @@ struct Ring {
 
 /// A listener's place. It is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
-    audience: Arc<Audience>,
+pub(super) struct Slot {
+    audience: Arc<SubscriberRegistry>,
     tenant_id: TenantId,
 }
 
-impl Audience {
+impl SubscriberRegistry {
     /// Takes a place. What is handed out from now on is received.
     pub(super) fn join(
         self: &Arc<Self>,
         tenant_id: TenantId,
-    ) -> Result<(Seat, broadcast::Receiver<Arc<Notice>>), Full> {
+    ) -> Result<(Slot, broadcast::Receiver<Arc<Notice>>), Full> {
         let mut state = self.lock();
         if state.listeners >= LISTENERS_MAX {
             return Err(Full::Process);
@@ -96,7 +96,7 @@ impl Audience {
         measure(state.listeners);
         drop(state);
         self.came.notify_one();
-        Ok((Seat { audience: Arc::clone(self), tenant_id }, receiver))
+        Ok((Slot { audience: Arc::clone(self), tenant_id }, receiver))
     }
 
     /// How far the log is followed, once it is.
@@ -174,7 +174,7 @@ impl State {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.audience.lock();
         state.listeners -= 1;

@@ -77,7 +77,7 @@ impl Notice {
             Fact::User(fact) => of_user(fact)?,
             Fact::Tenant(fact) => of_tenant(fact)?,
             // Invites carry a secret and concern those who manage users; claims concern nobody.
-            Fact::Invite(_) | Fact::Claim(_) => return None,
+            Fact::Invite(_) | Fact::Reservation(_) => return None,
         };
         let change = Change {
             name,

@@ -31,14 +31,14 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::event_store::{Wakeups, log_reader};
+use crate::event_store::{LogNotifier, log_reader};
 use crate::projector::Projected;
-use audience::Audience;
+use audience::SubscriberRegistry;
 use change::Notice;
 
 pub use audience::Full;
 pub use change::Change;
-pub use subscription::{Heard, Subscription};
+pub use subscription::{StreamItem, Subscription};
 
 /// Facts that are read and handed out at once.
 const PAGE_FACTS_MAX: usize = 256;
@@ -65,18 +65,18 @@ const CATCHING_UP_MAX: usize = 4;
 
 /// Tells what changes. Cloned freely; all clones share one follower.
 #[derive(Clone, Debug)]
-pub struct Live {
+pub struct Broadcaster {
     pool: PgPool,
-    wakeups: Wakeups,
+    notifier: LogNotifier,
     projector_moves: watch::Receiver<Option<LogPosition>>,
-    audience: Arc<Audience>,
+    audience: Arc<SubscriberRegistry>,
     catching_up: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
 /// Why nobody can listen.
 #[derive(Debug, Error)]
-pub enum Deaf {
+pub enum SubscribeError {
     /// There are too many already.
     #[error(transparent)]
     Full(#[from] Full),
@@ -88,13 +88,13 @@ pub enum Deaf {
     Database(#[from] sqlx::Error),
 }
 
-impl Live {
+impl Broadcaster {
     /// Of the log in the database of `pool`. Listeners end with `stop`.
     #[must_use]
-    pub fn new(pool: PgPool, wakeups: Wakeups, projected: &Projected, stop: CancellationToken) -> Self {
+    pub fn new(pool: PgPool, notifier: LogNotifier, projected: &Projected, stop: CancellationToken) -> Self {
         Self {
             pool,
-            wakeups,
+            notifier,
             projector_moves: projected.moves(),
             audience: Arc::default(),
             catching_up: Arc::new(Semaphore::new(CATCHING_UP_MAX)),
@@ -108,13 +108,13 @@ impl Live {
         tenant_id: TenantId,
         session_id: SessionId,
         from: Option<LogPosition>,
-    ) -> Result<Subscription, Deaf> {
+    ) -> Result<Subscription, SubscribeError> {
         let (seat, notices) = self.audience.join(tenant_id)?;
         let followed = tokio::select! {
             followed = tokio::time::timeout(BEGINNING_TIME_MAX, self.audience.followed()) => followed,
-            () = self.stop.cancelled() => return Err(Deaf::NotFollowing),
+            () = self.stop.cancelled() => return Err(SubscribeError::NotFollowing),
         };
-        let followed = followed.map_err(|_| Deaf::NotFollowing)?;
+        let followed = followed.map_err(|_| SubscribeError::NotFollowing)?;
         let mut subscription = Subscription::new(self.clone(), seat, notices, tenant_id, session_id);
         subscription.begin(followed, from).await?;
         Ok(subscription)
@@ -179,7 +179,7 @@ impl Live {
     /// Waits until the read models are further than `place`, and answers how far they are; nothing, when
     /// nobody listens any more.
     async fn further_than(&self, place: Option<LogPosition>) -> Option<LogPosition> {
-        let (mut grown, mut moves) = (self.wakeups.subscribe(), self.projector_moves.clone());
+        let (mut grown, mut moves) = (self.notifier.subscribe(), self.projector_moves.clone());
         let mut pause = LOOK_AGAIN_MIN;
         loop {
             // Marked seen before the look, so that what comes during the look wakes us again.

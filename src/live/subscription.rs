@@ -8,9 +8,9 @@ use projections::{LogPosition, LoggedFact, TenantScope};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::audience::{Followed, Seat};
+use super::audience::{Followed, Slot};
 use super::change::{Change, News, Notice};
-use super::{Live, PAGE_FACTS_MAX};
+use super::{Broadcaster, PAGE_FACTS_MAX};
 use crate::event_store::log_reader;
 
 /// Most facts of the log, of all tenants, that a listener catches up with. Looking for a tenant's facts
@@ -21,7 +21,7 @@ const CATCH_UP_FACTS_MAX: i64 = 50_000;
 /// it is dropped.
 #[derive(Debug)]
 pub struct Subscription {
-    live: Live,
+    live: Broadcaster,
     tenant_id: TenantId,
     session_id: SessionId,
     notices: broadcast::Receiver<Arc<Notice>>,
@@ -31,7 +31,7 @@ pub struct Subscription {
     missed: Option<Missed>,
     /// It has to be told that something was passed over.
     passed_over: bool,
-    _seat: Seat,
+    _seat: Slot,
 }
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Missed {
 
 /// What a listener hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum StreamItem {
     /// Something changed.
     Change(Change),
     /// So much changed since the listener was here that it is passed over: whatever was looked at before
@@ -61,8 +61,8 @@ pub enum Heard {
 
 impl Subscription {
     pub(super) fn new(
-        live: Live,
-        seat: Seat,
+        live: Broadcaster,
+        seat: Slot,
         notices: broadcast::Receiver<Arc<Notice>>,
         tenant_id: TenantId,
         session_id: SessionId,
@@ -108,7 +108,7 @@ impl Subscription {
 
     /// What is heard next; nothing more when the session is closed or the service stops. Nothing is lost
     /// when this is dropped half-way.
-    pub async fn next(&mut self) -> Result<Option<Heard>, sqlx::Error> {
+    pub async fn next(&mut self) -> Result<Option<StreamItem>, sqlx::Error> {
         let stop = self.live.stop.clone();
         tokio::select! {
             biased;
@@ -117,11 +117,11 @@ impl Subscription {
         }
     }
 
-    async fn hear(&mut self) -> Result<Option<Heard>, sqlx::Error> {
+    async fn hear(&mut self) -> Result<Option<StreamItem>, sqlx::Error> {
         loop {
             if std::mem::take(&mut self.passed_over) {
                 metrics::counter!("hooksentry_live_passed_over_total").increment(1);
-                return Ok(Some(Heard::PassedOver));
+                return Ok(Some(StreamItem::PassedOver));
             }
             let notice = match &mut self.missed {
                 None => match self.notices.recv().await {
@@ -158,7 +158,7 @@ impl Subscription {
             }
             self.place = notice.position;
             match notice.news {
-                News::Changed(change) => return Ok(Some(Heard::Change(change))),
+                News::Changed(change) => return Ok(Some(StreamItem::Change(change))),
                 News::SessionClosed(session_id) if session_id == self.session_id => return Ok(None),
                 News::SessionClosed(_) => {}
             }

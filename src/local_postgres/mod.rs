@@ -22,9 +22,9 @@
 mod error;
 mod folder;
 mod installation;
-mod predecessor;
 mod server;
 mod server_user;
+mod stale_server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ impl LocalPostgres {
         if written_by.is_none() {
             initialise(&folder, &installation, &user, options.durability).await?;
         }
-        let had_predecessor = predecessor::clear_away(&folder, &installation, &user).await?;
+        let had_predecessor = stale_server::clear_away(&folder, &installation, &user).await?;
         let socket_folder = folder.prepare_socket_folder(&user)?;
 
         let began = Instant::now();

@@ -40,7 +40,7 @@ const PASSING_CLASSES: [&str; 8] = ["08", "25", "40", "53", "55", "57", "58", "X
 impl From<ApplyFailure> for Unapplied {
     fn from(failure: ApplyFailure) -> Self {
         match failure {
-            ApplyFailure::Misfit(_) => Self::Fact,
+            ApplyFailure::SequenceGap(_) => Self::Fact,
             ApplyFailure::Database(error) if is_passing(&error) => Self::Failure(error),
             ApplyFailure::Database(_) => Self::Fact,
         }

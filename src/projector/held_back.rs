@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
-use crate::event_store::BYSTANDERS;
+use crate::event_store::NON_APPENDING;
 
 /// How long readers may be held back before somebody should know. Ours take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ impl HeldBackWatch {
     }
 
     /// Names the oldest transaction, when it has lasted too long.
-    pub(super) async fn complain(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    pub(super) async fn print_error(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let lasts = self.since.is_some_and(|since| since.elapsed() >= PATIENCE);
         let said_lately = self.said.is_some_and(|said| said.elapsed() < SAY_EVERY);
         if !lasts || said_lately {
@@ -64,7 +64,7 @@ impl HeldBackWatch {
             ORDER BY age(backend_xid) DESC
             LIMIT 1
             "#,
-            BYSTANDERS,
+            NON_APPENDING,
         )
         .fetch_optional(connection)
         .await?;

@@ -45,11 +45,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::event_store::{RecentLog, Wakeups};
+use crate::event_store::{LogNotifier, RecentLog};
 pub use health::{Health, ProjectionHealth, ProjectorHealth};
 pub use projected::Projected;
+use retention::Pacing;
 pub use retention::Removed;
-use retention::Rhythm;
 pub use term::{Step, Term, TermEnded};
 
 /// The role in `leaderships`. It is data: it never changes.
@@ -64,7 +64,7 @@ const LEAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Projector {
     pool: PgPool,
-    wakeups: Wakeups,
+    notifier: LogNotifier,
     /// What other followers in this process have read.
     recent: RecentLog,
     /// How far the hindmost projection is that is waited for, while this process leads.
@@ -76,12 +76,12 @@ pub struct Projector {
 }
 
 impl Projector {
-    /// A projector of the log in the database of `pool`, woken by `wakeups`.
+    /// A projector of the log in the database of `pool`, woken by `notifier`.
     #[must_use]
-    pub fn new(pool: PgPool, wakeups: Wakeups) -> Self {
+    pub fn new(pool: PgPool, notifier: LogNotifier) -> Self {
         Self {
             pool,
-            wakeups,
+            notifier,
             recent: RecentLog::default(),
             reached: watch::Sender::new(None),
             awaited: Arc::default(),
@@ -144,8 +144,8 @@ impl Projector {
         stop: &CancellationToken,
         complained: &mut bool,
     ) -> Result<(), TermEnded> {
-        let mut grown = self.wakeups.subscribe();
-        let mut rhythm = Rhythm::every(self.retention_every);
+        let mut grown = self.notifier.subscribe();
+        let mut rhythm = Pacing::every(self.retention_every);
         loop {
             // Marked seen before the look, so that what comes during the look wakes us again.
             grown.mark_unchanged();

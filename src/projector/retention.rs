@@ -5,7 +5,7 @@
 //! when it ends. The log keeps every fact.
 //!
 //! A pass visits each tenant that forgets anything: first payloads, oldest first, up to the day that is
-//! over; then those that were on their way when their day was over and have ended since (the stragglers);
+//! over; then those that were on their way when their day was over and have ended since (the exceptions);
 //! then events. Each step is one short transaction that removes a bounded number of bytes and rows and moves
 //! the tenant's floor, so that a crash, or another leader, goes on where it ended. After a step the
 //! projector rests for a multiple of the time it took, and folds meanwhile.
@@ -22,8 +22,8 @@ use aggregates::ids::{TenantId, WebhookEventId};
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::checkpoints::{self, CheckpointFailure};
 use projections::retention::{self, Place};
-use projections::tenants::{self, Forgetful};
-use projections::webhook_events::{self, Aged};
+use projections::tenants::{self, TenantWithRetention};
+use projections::webhook_events::{self, RetentionCandidate};
 use projections::{Projection, delivery_attempts, payloads};
 use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
@@ -62,12 +62,12 @@ pub struct Removed {
 
 /// When steps are made.
 #[derive(Debug)]
-pub(super) struct Rhythm {
+pub(super) struct Pacing {
     every: Duration,
     next: Instant,
 }
 
-impl Rhythm {
+impl Pacing {
     pub(super) fn every(every: Duration) -> Self {
         Self { every, next: Instant::now() }
     }
@@ -92,7 +92,7 @@ impl Rhythm {
 #[derive(Debug, Default)]
 pub(super) struct Retention {
     /// Tenants to be visited, the present one first.
-    tenants: VecDeque<Forgetful>,
+    tenants: VecDeque<TenantWithRetention>,
     /// The last tenant that was read.
     read_until: Option<TenantId>,
     stage: Stage,
@@ -157,7 +157,7 @@ impl Retention {
         )
         .fetch_one(&mut *transaction)
         .await?;
-        event_store::stand_by(&mut transaction).await?;
+        event_store::mark_non_appending(&mut transaction).await?;
         let mut removed = Removed { more: true, ..Removed::default() };
         match self.remove(&mut transaction, epoch, tenant, now, &mut removed).await {
             Ok(Some(goes_on)) => {
@@ -182,7 +182,7 @@ impl Retention {
         &self,
         connection: &mut PgConnection,
         epoch: u64,
-        tenant: Forgetful,
+        tenant: TenantWithRetention,
         now: DateTime<Utc>,
         removed: &mut Removed,
     ) -> Result<Option<Option<Stage>>, CheckpointFailure> {
@@ -215,7 +215,7 @@ impl Retention {
 /// Erases the payloads of the oldest events above the floor. What of them has not ended is a straggler.
 async fn erase_payloads(
     connection: &mut PgConnection,
-    tenant: Forgetful,
+    tenant: TenantWithRetention,
     now: DateTime<Utc>,
     removed: &mut Removed,
 ) -> Result<Option<Stage>, sqlx::Error> {
@@ -224,7 +224,8 @@ async fn erase_payloads(
     let aged = webhook_events::aged(connection, tenant.id, floor, before, EVENTS_MAX).await?;
     let all = aged.len() < EVENTS_READ;
     let taken = as_many_as_fit(connection, &aged).await?;
-    let (ended, on_their_way): (Vec<Aged>, Vec<Aged>) = taken.iter().partition(|event| event.ended);
+    let (ended, on_their_way): (Vec<RetentionCandidate>, Vec<RetentionCandidate>) =
+        taken.iter().partition(|event| event.ended);
     retention::note_stragglers(connection, tenant.id, &ids_of(&on_their_way)).await?;
     removed.payloads += payloads::erase(connection, &ids_of(&ended)).await?;
     let goes_on = !all || taken.len() < aged.len();
@@ -236,16 +237,16 @@ async fn erase_payloads(
     Ok(goes_on.then_some(Stage::Payloads))
 }
 
-/// Erases the payloads of stragglers that have ended.
+/// Erases the payloads of exceptions that have ended.
 async fn visit_stragglers(
     connection: &mut PgConnection,
-    tenant: Forgetful,
+    tenant: TenantWithRetention,
     after: Option<WebhookEventId>,
     removed: &mut Removed,
 ) -> Result<Option<Stage>, sqlx::Error> {
-    let stragglers = retention::stragglers(connection, tenant.id, after, EVENTS_MAX).await?;
-    let Some(last) = stragglers.last() else { return Ok(None) };
-    let ended = webhook_events::ended_among(connection, &stragglers).await?;
+    let exceptions = retention::exceptions(connection, tenant.id, after, EVENTS_MAX).await?;
+    let Some(last) = exceptions.last() else { return Ok(None) };
+    let ended = webhook_events::ended_among(connection, &exceptions).await?;
     let taken = ids_of(as_many_as_fit(connection, &ended).await?);
     removed.payloads += payloads::erase(connection, &taken).await?;
     retention::forget_stragglers(connection, tenant.id, &taken).await?;
@@ -256,7 +257,7 @@ async fn visit_stragglers(
 /// Removes the oldest events that have ended, with their attempts and whatever is left of their payloads.
 async fn remove_events(
     connection: &mut PgConnection,
-    tenant: Forgetful,
+    tenant: TenantWithRetention,
     now: DateTime<Utc>,
     removed: &mut Removed,
 ) -> Result<Option<Stage>, sqlx::Error> {
@@ -264,7 +265,7 @@ async fn remove_events(
     let aged = webhook_events::ended(connection, tenant.id, before, EVENTS_MAX).await?;
     let all = aged.len() < EVENTS_READ;
     // Of those that have not ended after all the row is a moment behind; the next pass finds them.
-    let ended: Vec<Aged> = aged.iter().filter(|event| event.ended).copied().collect();
+    let ended: Vec<RetentionCandidate> = aged.iter().filter(|event| event.ended).copied().collect();
     let taken = as_many_as_fit(connection, &ended).await?;
     let goes_on = !taken.is_empty() && (!all || taken.len() < ended.len());
     let floor = match taken.last() {
@@ -284,8 +285,8 @@ async fn remove_events(
 /// The first of `events` whose payloads are not too much for one step together, at least one.
 async fn as_many_as_fit<'a>(
     connection: &mut PgConnection,
-    events: &'a [Aged],
-) -> Result<&'a [Aged], sqlx::Error> {
+    events: &'a [RetentionCandidate],
+) -> Result<&'a [RetentionCandidate], sqlx::Error> {
     let sizes = payloads::stored(connection, &ids_of(events)).await?;
     let mut bytes = 0_u64;
     let fit = events.iter().take_while(|event| {
@@ -299,7 +300,7 @@ fn days_before(now: DateTime<Utc>, days: Option<u32>) -> Option<DateTime<Utc>> {
     now.checked_sub_signed(TimeDelta::days(days?.into()))
 }
 
-fn ids_of(events: &[Aged]) -> Vec<WebhookEventId> {
+fn ids_of(events: &[RetentionCandidate]) -> Vec<WebhookEventId> {
     events.iter().map(|event| event.id).collect()
 }
 

@@ -187,7 +187,7 @@ impl Term {
         };
         let epoch = self.leadership.epoch();
         let mut transaction = self.connection.begin().await?;
-        event_store::stand_by(&mut transaction).await?;
+        event_store::mark_non_appending(&mut transaction).await?;
         let left = webhook_events::recount(&mut transaction).await?;
         // It stays where it is; but whoever lost the lead counts nothing, and what is held stays as it is.
         match checkpoints::advance(&mut transaction, cursor.projection.name(), epoch, cursor.position).await {
@@ -212,7 +212,7 @@ impl Term {
         if self.cursors.iter().any(|cursor| cursor.halted) {
             self.look_at_checkpoints().await?;
         }
-        self.held_back.complain(&mut self.connection).await?;
+        self.held_back.print_error(&mut self.connection).await?;
         health::measure(&mut self.connection).await?;
         self.tended = Instant::now();
         Ok(())
@@ -334,7 +334,7 @@ async fn begin<'c>(
     page: &Page,
 ) -> Result<sqlx::Transaction<'c, sqlx::Postgres>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    event_store::stand_by(&mut transaction).await?;
+    event_store::mark_non_appending(&mut transaction).await?;
     if !page.is_deliveries_only() {
         sqlx::query!("SELECT set_config('synchronous_commit', 'on', true) AS commit")
             .fetch_one(&mut *transaction)

@@ -9,7 +9,7 @@
 //!
 //! - **At least once while the transport lives.** A job that was published is handed to a consumer again
 //!   until one acknowledges it. A copy too many is harmless: the worker's append of `DeliveryStarted` at
-//!   the job's stream version is the ticket, and only one copy gets it.
+//!   the job's stream version is the claim, and only one copy gets it.
 //! - **Nothing depends on what the transport remembers.** Queues may be purged, deleted or lost with
 //!   their broker, and a job that nobody can handle is parked. The dispatcher sees in the log that no
 //!   attempt followed and publishes the job again. So a consumer need not be told that an

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// Bytes of a key.
 pub(super) const KEY_BYTES: usize = 32;
 /// Bytes of a nonce, which stands before the ciphertext. Nonces are drawn at random: 2^32 uses of one
-/// key keep the chance of a repetition below 2^-32, and a data key is used once for each secret of one
+/// key keep the probability of a repetition below 2^-32, and a data key is used once for each secret of one
 /// tenant.
 const NONCE_BYTES: usize = 12;
 

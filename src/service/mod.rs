@@ -1,11 +1,11 @@
 //! The service: its rooms, put together as the roles ask.
 //!
-//! Everything that can be wrong with settings or surroundings is found here, before the first request is
+//! Everything that can be wrong with settings or dependencies is found here, before the first request is
 //! taken: settings are checked, then the database is reached and its schema brought up to date, then the
 //! keys are compared with what they must open, then the broker is reached, then the port is bound. Only
 //! then do the rooms start, those that others rely on first.
 
-mod surroundings;
+mod dependencies;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use crate::api;
 use crate::config::{Needed, Role, Roles, Settings};
 use crate::dispatcher::{Dispatcher, DispatcherSettings};
 use crate::event_store::group_commit::GroupCommit;
-use crate::event_store::{AcceptBatch, EventStore, OutcomeBatch, TicketBatch, Wakeups};
+use crate::event_store::{AcceptBatch, AttemptClaimBatch, EventStore, LogNotifier, StreamAppendBatch};
 use crate::fair_share::Weights;
 use crate::health::Health;
 use crate::http_server;
-use crate::lifecycle::{Ending, Lifecycle};
-use crate::live::Live;
+use crate::lifecycle::{Lifecycle, ShutdownError};
+use crate::live::Broadcaster;
 use crate::open_files;
 use crate::projector::{Projected, Projector};
 use crate::queue::JobQueue;
@@ -77,24 +77,24 @@ impl Service {
         telemetry: Telemetry,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<Self> {
-        let pool = surroundings::database(settings, &needed).await?;
-        let vault = surroundings::vault(&pool, &needed).await?;
-        let queue = surroundings::queue(settings, roles, &lifecycle).await?;
+        let pool = dependencies::database(settings, &needed).await?;
+        let vault = dependencies::vault(&pool, &needed).await?;
+        let queue = dependencies::queue(settings, roles, &lifecycle).await?;
         let listener = http_server::bind(settings.http.listen).await?;
         let address = listener.local_addr().context("the port that was bound has no address")?;
 
         let (supporting, drained) = (lifecycle.supporting(), lifecycle.drained());
-        let wakeups = Wakeups::between_processes(&pool, supporting, &drained);
+        let notifier = LogNotifier::between_processes(&pool, supporting, &drained);
         let ground = Ground {
-            store: EventStore::new(pool.clone(), wakeups.clone()),
-            tickets: GroupCommit::start(
-                TicketBatch::new(pool.clone(), wakeups.clone()),
+            store: EventStore::new(pool.clone(), notifier.clone()),
+            claims: GroupCommit::start(
+                AttemptClaimBatch::new(pool.clone(), notifier.clone()),
                 COMMITS_MAX,
                 Weights::default(),
                 supporting,
             ),
             outcomes: GroupCommit::start(
-                OutcomeBatch::new(pool.clone(), wakeups.clone()),
+                StreamAppendBatch::new(pool.clone(), notifier.clone()),
                 COMMITS_MAX,
                 Weights::default(),
                 supporting,
@@ -137,7 +137,7 @@ impl Service {
     }
 
     /// Runs until it is told to stop or a part of it dies.
-    pub async fn finish(self) -> Result<(), Ending> {
+    pub async fn finish(self) -> Result<(), ShutdownError> {
         let ending = self.lifecycle.finish().await;
         // PostgreSQL is told goodbye; one that is away is not waited for.
         if timeout(GOODBYE_WITHIN, self.pool.close()).await.is_err() {
@@ -151,8 +151,8 @@ impl Service {
 struct Ground {
     pool: PgPool,
     store: EventStore,
-    tickets: GroupCommit<TicketBatch>,
-    outcomes: GroupCommit<OutcomeBatch>,
+    claims: GroupCommit<AttemptClaimBatch>,
+    outcomes: GroupCommit<StreamAppendBatch>,
     vault: Option<Vault>,
     queue: Option<Arc<dyn JobQueue>>,
     telemetry: Telemetry,
@@ -169,7 +169,7 @@ impl Ground {
 
     /// The read models serve the API: they go on until nobody asks any more.
     fn start_projector(&self, settings: &Settings, lifecycle: &Lifecycle) -> Projected {
-        let projector = Projector::new(self.pool.clone(), self.store.wakeups().clone())
+        let projector = Projector::new(self.pool.clone(), self.store.notifier().clone())
             .sharing(self.store.recent().clone())
             .with_retention_every(settings.retention.every);
         let projected = projector.projected();
@@ -216,7 +216,7 @@ impl Ground {
             self.pool.clone(),
             self.vault.clone().context("the worker needs a vault")?,
             client,
-            self.tickets.clone(),
+            self.claims.clone(),
             self.outcomes.clone(),
             self.queue()?,
             WorkerSettings {
@@ -243,8 +243,8 @@ impl Ground {
         projected: Projected,
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Router> {
-        let acceptances = AcceptBatch::new(self.pool.clone(), self.store.wakeups().clone());
-        Ok(api::router(api::Handles {
+        let acceptances = AcceptBatch::new(self.pool.clone(), self.store.notifier().clone());
+        Ok(api::router(api::ApiDependencies {
             store: self.store.clone(),
             acceptances: GroupCommit::start(
                 acceptances,
@@ -265,9 +265,9 @@ impl Ground {
     }
 
     /// Streams end when nothing new is taken on: they would never end by themselves.
-    fn start_live(&self, projected: &Projected, lifecycle: &Lifecycle) -> Live {
-        let wakeups = self.store.wakeups().clone();
-        let live = Live::new(self.pool.clone(), wakeups, projected, lifecycle.intake());
+    fn start_live(&self, projected: &Projected, lifecycle: &Lifecycle) -> Broadcaster {
+        let notifier = self.store.notifier().clone();
+        let live = Broadcaster::new(self.pool.clone(), notifier, projected, lifecycle.intake());
         let follower = live.clone();
         lifecycle.spawn("the live stream", async move {
             follower.follow().await;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::concurrency_limit::{ConcurrencyLimit, Permit};
 use super::delivery::{Deliverer, DeliveryFailure, Done};
-use super::room::{Place, Room};
 use crate::queue::{Delivery, JobQueue};
 
 /// How long a job is held before it goes back because something it needs is away.
@@ -19,7 +19,7 @@ const HOLD_BEFORE_REQUEUE: Duration = Duration::from_secs(1);
 pub(super) async fn consume(
     deliverer: Arc<Deliverer>,
     queue: Arc<dyn JobQueue>,
-    room: Room,
+    room: ConcurrencyLimit,
     prefetch: NonZeroU16,
     stop: CancellationToken,
 ) {
@@ -37,7 +37,7 @@ pub(super) async fn consume(
     in_hand.wait().await;
 }
 
-async fn attend(deliverer: &Deliverer, delivery: Delivery, mut place: Place) {
+async fn attend(deliverer: &Deliverer, delivery: Delivery, mut place: Permit) {
     let job = *delivery.job();
     match deliverer.deliver(&job, &mut place).await {
         Ok(Done::Attempted(outcome)) => {

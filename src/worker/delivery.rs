@@ -14,13 +14,14 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
+use super::concurrency_limit::Permit;
 use super::outbound_client::OutboundClient;
 use super::request::Request;
-use super::room::Place;
 use super::settings::{Settings, SettingsCache, SettingsFailure};
 use crate::event_store::group_commit::{CommitFailure, GroupCommit};
 use crate::event_store::{
-    Metadata, OutcomeBatch, OutcomeItem, OutcomeResult, Ticket, TicketBatch, TicketItem, TicketOutcome,
+    AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, Metadata, StreamAppendBatch,
+    StreamAppendItem, StreamAppendResult,
 };
 use crate::queue::Job;
 use crate::{clock, identifiers};
@@ -38,8 +39,8 @@ pub(super) struct Deliverer {
     pub(super) name: String,
     pub(super) client: OutboundClient,
     pub(super) settings: SettingsCache,
-    pub(super) tickets: GroupCommit<TicketBatch>,
-    pub(super) outcomes: GroupCommit<OutcomeBatch>,
+    pub(super) claims: GroupCommit<AttemptClaimBatch>,
+    pub(super) outcomes: GroupCommit<StreamAppendBatch>,
     pub(super) backoff: Backoff,
 }
 
@@ -51,10 +52,10 @@ pub(super) enum DeliveryFailure {
     Settings(#[from] SettingsFailure),
     /// The attempt was not announced: the job may go back to the queue.
     #[error("the attempt was not announced")]
-    Ticket(#[source] CommitFailure),
+    AttemptClaim(#[source] CommitFailure),
     /// The settings changed each time they were read.
     #[error("the destination's settings keep changing")]
-    Restless,
+    SettingsKeepChanging,
     /// The request was made and its outcome could not be recorded. The dispatcher will find an attempt
     /// without outcome and retry the event.
     #[error("the outcome of an attempt could not be recorded")]
@@ -84,7 +85,7 @@ pub(super) enum Done {
 
 impl Deliverer {
     /// Announces, attempts, records. Once announced, it sees the attempt through.
-    pub(super) async fn deliver(&self, job: &Job, place: &mut Place) -> Result<Done, DeliveryFailure> {
+    pub(super) async fn deliver(&self, job: &Job, place: &mut Permit) -> Result<Done, DeliveryFailure> {
         let announced = self.announce(job).await;
         let payload = announced.as_ref().ok().and_then(|announced| announced.as_ref()?.1.as_ref());
         place.announced(payload.map_or(0, Vec::len));
@@ -95,12 +96,12 @@ impl Deliverer {
         metrics::histogram!("hooksentry_attempt_seconds")
             .record(Duration::from_millis(report.duration_ms).as_secs_f64());
         match self.record(job, &settings, report).await? {
-            OutcomeResult::Recorded => Ok(Done::Attempted(outcome)),
-            OutcomeResult::Conflict => Ok(Done::TooLate),
+            StreamAppendResult::Recorded => Ok(Done::Attempted(outcome)),
+            StreamAppendResult::Conflict => Ok(Done::TooLate),
         }
     }
 
-    /// Wins the ticket, by the settings in force, or finds that there is nothing to do.
+    /// Wins the claim, by the settings in force, or finds that there is nothing to do.
     async fn announce(
         &self,
         job: &Job,
@@ -130,7 +131,7 @@ impl Deliverer {
                 tenant_version: settings.tenant_version,
                 at,
             };
-            let ticket = Ticket {
+            let claim = AttemptClaim {
                 event_id: job.event_id,
                 expected_version: job.stream_version,
                 epoch: job.epoch,
@@ -139,14 +140,16 @@ impl Deliverer {
                 tenant_id: job.tenant_id,
                 tenant_version: settings.tenant_version,
             };
-            let item = TicketItem::new(ticket, &fact, &Metadata::of_role(job.tenant_id, "worker"))?;
-            match self.tickets.commit(item).await.map_err(DeliveryFailure::Ticket)? {
-                TicketOutcome::Won(payload) => return Ok(Some((settings, payload, at))),
-                TicketOutcome::Lost => return Ok(None),
-                TicketOutcome::SettingsChanged => settings = self.settings.read(job.destination_id).await?,
+            let item = AttemptClaimItem::new(claim, &fact, &Metadata::of_role(job.tenant_id, "worker"))?;
+            match self.claims.commit(item).await.map_err(DeliveryFailure::AttemptClaim)? {
+                AttemptClaimOutcome::Won(payload) => return Ok(Some((settings, payload, at))),
+                AttemptClaimOutcome::Lost => return Ok(None),
+                AttemptClaimOutcome::SettingsChanged => {
+                    settings = self.settings.read(job.destination_id).await?
+                }
             }
         }
-        Err(DeliveryFailure::Restless)
+        Err(DeliveryFailure::SettingsKeepChanging)
     }
 
     async fn attempt(
@@ -186,7 +189,7 @@ impl Deliverer {
         job: &Job,
         settings: &Settings,
         report: AttemptReport,
-    ) -> Result<OutcomeResult, DeliveryFailure> {
+    ) -> Result<StreamAppendResult, DeliveryFailure> {
         let under_way = WebhookEvent::Delivering(EventDelivery {
             destination_id: job.destination_id,
             attempts: job.attempt,
@@ -197,14 +200,14 @@ impl Deliverer {
             .decide(WebhookEventCommand::RecordAttempt {
                 report,
                 backoff: self.backoff,
-                max_trys: settings.max_trys,
-                chance: identifiers::chance(),
+                max_attempts: settings.max_attempts,
+                jitter_sample: identifiers::random_fraction(),
                 at: clock::now(),
             })
             // An event in delivery takes an outcome: the state above says that it is.
             .unwrap_or_default();
         let metadata = Metadata::of_role(job.tenant_id, "worker");
-        let item = OutcomeItem::new(job.event_id, job.stream_version + 1, &facts, &metadata)?;
+        let item = StreamAppendItem::new(job.event_id, job.stream_version + 1, &facts, &metadata)?;
         let deadline = tokio::time::Instant::now() + RECORD_FOR;
         loop {
             match self.outcomes.commit(item.clone()).await {

@@ -1,6 +1,6 @@
 //! What an attempt goes by: URL, credentials, secrets and limits, opened and ready to use.
 //!
-//! The cache only prepares. Each entry carries the versions it was read at, the ticket's append checks
+//! The cache only prepares. Each entry carries the versions it was read at, the claim's append checks
 //! them, and an attempt never goes by settings that were not in force when it was announced.
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct Settings {
     pub(super) tenant_version: u64,
     /// Version of the destination at which it entered its present stage.
     pub(super) stage_version: u64,
-    pub(super) max_trys: u32,
+    pub(super) max_attempts: u32,
     /// Everything that is needed to send, or why nothing can be sent.
     pub(super) sending: Result<Sending, String>,
 }
@@ -101,7 +101,7 @@ impl SettingsCache {
             destination_version: row.destination_version,
             tenant_version: row.tenant_version,
             stage_version: row.stage_version,
-            max_trys: row.resilience.max_trys,
+            max_attempts: row.resilience.max_attempts,
             sending,
         });
         self.cached.insert(id, Arc::clone(&settings));

@@ -4,8 +4,8 @@ use aggregates::ids::{SessionId, TenantId, UserId};
 use aggregates::sealed::{Fingerprint, Sealed};
 use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, TenantFact, WebhookSecret};
 use hooksentry::clock;
-use hooksentry::event_store::{EventStore, Metadata, StreamAppend, Wakeups};
-use hooksentry::live::{Heard, Live};
+use hooksentry::event_store::{EventStore, LogNotifier, Metadata, StreamAppend};
+use hooksentry::live::{Broadcaster, StreamItem};
 use hooksentry::projector::Projector;
 use reqwest::Response;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ struct Reader {
 }
 
 #[derive(Debug, PartialEq)]
-struct Told {
+struct NotificationCounter {
     name: String,
     data: Value,
 }
@@ -47,7 +47,7 @@ impl Reader {
     }
 
     /// The next block: an event, or none when it carries a place alone. Nothing at the end of the stream.
-    async fn block(&mut self) -> Option<Option<Told>> {
+    async fn block(&mut self) -> Option<Option<NotificationCounter>> {
         while !self.text.contains("\n\n") {
             let chunk =
                 tokio::time::timeout(PATIENCE, self.response.chunk()).await.expect("something in time");
@@ -63,11 +63,11 @@ impl Reader {
         self.text = rest.to_owned();
         self.last_event_id = id.expect("an id");
         let told = name.zip(data);
-        Some(told.map(|(name, data)| Told { name, data: data.parse().expect("JSON") }))
+        Some(told.map(|(name, data)| NotificationCounter { name, data: data.parse().expect("JSON") }))
     }
 
     /// The next event.
-    async fn next(&mut self) -> Option<Told> {
+    async fn next(&mut self) -> Option<NotificationCounter> {
         loop {
             if let Some(told) = self.block().await? {
                 return Some(told);
@@ -149,10 +149,10 @@ async fn a_listener_that_falls_behind_hears_everything_in_order_from_the_log() {
     const RENAMES: usize = 700;
     let database = TestDatabase::create().await;
     let pool = database.pool().await;
-    let store = EventStore::new(pool.clone(), Wakeups::within_process());
-    let projector = Projector::new(pool.clone(), store.wakeups().clone());
+    let store = EventStore::new(pool.clone(), LogNotifier::within_process());
+    let projector = Projector::new(pool.clone(), store.notifier().clone());
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let live = Live::new(pool.clone(), store.wakeups().clone(), &projector.projected(), stop.clone());
+    let live = Broadcaster::new(pool.clone(), store.notifier().clone(), &projector.projected(), stop.clone());
     tasks.spawn(projector.run(stop.clone()));
     let follower = live.clone();
     tasks.spawn(async move { follower.follow().await });
@@ -184,7 +184,7 @@ async fn a_listener_that_falls_behind_hears_everything_in_order_from_the_log() {
     for listener in [&mut quick, &mut slow] {
         for _ in 0..RENAMES {
             let heard = tokio::time::timeout(PATIENCE, listener.next()).await.expect("something in time");
-            let Some(Heard::Change(change)) = heard.expect("the log can be read") else {
+            let Some(StreamItem::Change(change)) = heard.expect("the log can be read") else {
                 panic!("something else than a change")
             };
             assert_eq!((change.name, change.fact.as_str()), ("tenant.updated", "TenantRenamed"));

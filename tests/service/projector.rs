@@ -10,7 +10,7 @@ use aggregates::sealed::{Fingerprint, Sealed};
 use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSecret};
 use aggregates::user::{User, UserCommand};
 use hooksentry::clock;
-use hooksentry::event_store::{EventStore, Metadata, Wakeups};
+use hooksentry::event_store::{EventStore, LogNotifier, Metadata};
 use hooksentry::projector::{Projected, Projector, ProjectorHealth, Term, TermEnded};
 use projections::checkpoints::{self, CheckpointFailure};
 use projections::{LogPosition, Projection, tenants, users};
@@ -36,7 +36,7 @@ impl Ground {
 
     async fn on(database: TestDatabase) -> Self {
         let pool = database.pool().await;
-        let store = EventStore::new(pool.clone(), Wakeups::within_process());
+        let store = EventStore::new(pool.clone(), LogNotifier::within_process());
         Self { database, pool, store }
     }
 
@@ -46,7 +46,7 @@ impl Ground {
     }
 
     fn projector(&self) -> Projector {
-        Projector::new(self.pool.clone(), self.store.wakeups().clone())
+        Projector::new(self.pool.clone(), self.store.notifier().clone())
     }
 
     async fn register_tenant(&self, number: u128) -> (TenantId, LogPosition) {

@@ -11,7 +11,7 @@ use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSe
 use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEvent, WebhookEventCommand};
 use chrono::{DateTime, TimeDelta, Utc};
 use hooksentry::clock;
-use hooksentry::event_store::{EventStore, Metadata, StreamAppend, Wakeups};
+use hooksentry::event_store::{EventStore, LogNotifier, Metadata, StreamAppend};
 use hooksentry::projector::{Projected, Projector, Removed, Term, TermEnded};
 use projections::checkpoints::CheckpointFailure;
 use projections::{LogPosition, retention};
@@ -36,7 +36,7 @@ impl Ground {
     async fn prepare(retention: Retention) -> Self {
         let database = TestDatabase::create().await;
         let pool = database.pool().await;
-        let store = EventStore::new(pool.clone(), Wakeups::within_process());
+        let store = EventStore::new(pool.clone(), LogNotifier::within_process());
         let ground = Self { database, pool, store, accepted: AtomicU64::new(0) };
         ground.register(ACME, retention).await;
         ground
@@ -108,8 +108,8 @@ impl Ground {
         let record = WebhookEventCommand::RecordAttempt {
             report: AttemptReport::without_answer(outcome, 1, None),
             backoff: Backoff::default(),
-            max_trys: 1,
-            chance: 0.5,
+            max_attempts: 1,
+            jitter_sample: 0.5,
             at: clock::now(),
         };
         self.command(ACME, id, record).await;
@@ -127,7 +127,7 @@ impl Ground {
     }
 
     async fn lead(&self) -> Term {
-        let projector = Projector::new(self.pool.clone(), Wakeups::within_process());
+        let projector = Projector::new(self.pool.clone(), LogNotifier::within_process());
         projector.lead().await.expect("a lead")
     }
 
@@ -148,8 +148,8 @@ impl Ground {
         self.ids("SELECT event_id FROM delivery_attempts ORDER BY event_id").await
     }
 
-    async fn stragglers(&self) -> Vec<WebhookEventId> {
-        self.ids("SELECT event_id FROM retention_stragglers ORDER BY event_id").await
+    async fn exceptions(&self) -> Vec<WebhookEventId> {
+        self.ids("SELECT event_id FROM retention_exceptions ORDER BY event_id").await
     }
 
     /// Folds all that is committed. Other tests on the same server hold readers back.
@@ -208,7 +208,7 @@ async fn payloads_go_when_their_day_is_over_and_their_events_have_ended() {
     let steps = ground.pass(&mut term).await;
     assert_eq!(steps, [Removed { payloads: 3, more: true, ..Removed::default() }]);
     assert_eq!(ground.payloads().await, [waiting, young, foreign]);
-    assert_eq!(ground.stragglers().await, [waiting]);
+    assert_eq!(ground.exceptions().await, [waiting]);
     assert_eq!(ground.events().await, [delivered, failed, cancelled, waiting, young, foreign]);
     assert_eq!(ground.attempted().await, [delivered, failed]);
 
@@ -217,7 +217,7 @@ async fn payloads_go_when_their_day_is_over_and_their_events_have_ended() {
     ground.attempt(waiting, Outcome::Succeeded).await;
     assert_eq!(ground.pass(&mut term).await.len(), 1);
     assert_eq!(ground.payloads().await, [young, foreign]);
-    assert_eq!(ground.stragglers().await, []);
+    assert_eq!(ground.exceptions().await, []);
 
     // A tenant that changes its mind finds what is left.
     let retention = days(400, None);
@@ -249,7 +249,7 @@ async fn events_leave_the_read_models_with_all_that_is_theirs() {
     assert_eq!(ground.events().await, [waiting, young]);
     ground.pass(&mut term).await;
     assert_eq!((ground.events().await, ground.attempted().await), (vec![young], vec![young]));
-    assert_eq!((ground.payloads().await, ground.stragglers().await), (vec![young], vec![]));
+    assert_eq!((ground.payloads().await, ground.exceptions().await), (vec![young], vec![]));
 
     // What the log says of them later halts nobody.
     for gone in [delivered, waiting] {
@@ -294,7 +294,7 @@ async fn much_goes_in_small_steps_and_another_leader_goes_on() {
     let waiting: Vec<_> = ids.into_iter().filter(|id| id.0.as_u128() % 10 == 0).collect();
     assert_eq!(ground.payloads().await, waiting);
     assert_eq!(ground.events().await, waiting);
-    assert_eq!(ground.stragglers().await, waiting);
+    assert_eq!(ground.exceptions().await, waiting);
 
     for id in &waiting {
         ground.cancel(*id).await;

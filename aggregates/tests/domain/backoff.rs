@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::given::moment;
 
-/// The chance that moves a delay neither way.
+/// The jitter that moves a delay neither way.
 const MIDDLE: f64 = 0.5;
 const HOUR_MS: u64 = 60 * 60 * 1_000;
 
@@ -86,10 +86,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn a_delay_stays_within_its_jitter_and_the_cap(failed_attempts in 1..10_000_u32, chance in 0.0..=1.0_f64) {
+    fn a_delay_stays_within_its_jitter_and_the_cap(failed_attempts in 1..10_000_u32, jitter_sample in 0.0..=1.0_f64) {
         let backoff = Backoff::default();
         let middle = backoff.delay_ms(failed_attempts, MIDDLE);
-        let delay = backoff.delay_ms(failed_attempts, chance);
+        let delay = backoff.delay_ms(failed_attempts, jitter_sample);
         prop_assert!(delay >= middle * 8 / 10, "{delay} is far below {middle}");
         prop_assert!(delay <= (middle * 12 / 10).min(backoff.cap_ms), "{delay} is far above {middle}");
     }
@@ -97,11 +97,11 @@ proptest! {
     #[test]
     fn any_schedule_gives_a_time_from_now_to_the_cap(
         base_ms: u64, factor in 1.0..1e300_f64, cap_ms: u64, jitter in 0.0..=1.0_f64,
-        failed_attempts: u32, chance: f64, wish in prop::option::of(any::<u64>()),
+        failed_attempts: u32, jitter_sample: f64, wish in prop::option::of(any::<u64>()),
     ) {
         let backoff = Backoff { base_ms, factor, cap_ms, jitter };
-        prop_assert!(backoff.delay_ms(failed_attempts, chance) <= cap_ms);
+        prop_assert!(backoff.delay_ms(failed_attempts, jitter_sample) <= cap_ms);
         let wished = wish.map(|seconds| RetryAfter::Seconds(seconds).time(moment(0)));
-        prop_assert!(backoff.retry_at(moment(0), failed_attempts, chance, wished) >= moment(0));
+        prop_assert!(backoff.retry_at(moment(0), failed_attempts, jitter_sample, wished) >= moment(0));
     }
 }

@@ -117,7 +117,7 @@ where
 pub(crate) fn stored_form(fact: &Fact) -> serde_json::Value {
     match fact {
         Fact::ApiKey(fact) => serde_json::to_value(fact),
-        Fact::Claim(fact) => serde_json::to_value(fact),
+        Fact::Reservation(fact) => serde_json::to_value(fact),
         Fact::Destination(fact) => serde_json::to_value(fact),
         Fact::Invite(fact) => serde_json::to_value(fact),
         Fact::Sender(fact) => serde_json::to_value(fact),

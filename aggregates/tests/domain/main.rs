@@ -3,7 +3,6 @@
 mod api_key;
 mod attempt_outcome;
 mod backoff;
-mod claim;
 mod configuration;
 mod destination;
 mod email;
@@ -13,6 +12,7 @@ mod given;
 mod ids;
 mod invite;
 mod outbound_auth;
+mod reservation;
 mod role;
 mod sender;
 mod session;

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use aggregates::Facts;
 use aggregates::api_key::ApiKey;
-use aggregates::claim::Claim;
 use aggregates::destination::Destination;
 use aggregates::fact::{Fact, StoredFact, UnreadableFact};
 use aggregates::invite::Invite;
+use aggregates::reservation::Reservation;
 use aggregates::sender::Sender;
 use aggregates::session::Session;
 use aggregates::tenant::{Retention, Tenant, TenantFact};
@@ -81,7 +81,7 @@ fn every_fact() -> BTreeMap<(&'static str, &'static str), u32> {
             .map(|name| ((A::TYPE, *name), A::Event::version_of(name).expect("a fact that is written")))
     }
     of::<ApiKey>()
-        .chain(of::<Claim>())
+        .chain(of::<Reservation>())
         .chain(of::<Destination>())
         .chain(of::<Invite>())
         .chain(of::<Sender>())
@@ -99,7 +99,7 @@ fn name_and_version(fact: &Fact) -> (String, String) {
     }
     match fact {
         Fact::ApiKey(fact) => of(fact),
-        Fact::Claim(fact) => of(fact),
+        Fact::Reservation(fact) => of(fact),
         Fact::Destination(fact) => of(fact),
         Fact::Invite(fact) => of(fact),
         Fact::Sender(fact) => of(fact),
@@ -166,7 +166,7 @@ fn fields_of(aggregate: &str, form: &Value) -> Vec<(String, bool)> {
     }
     match aggregate {
         ApiKey::TYPE => of::<ApiKey>(form),
-        Claim::TYPE => of::<Claim>(form),
+        Reservation::TYPE => of::<Reservation>(form),
         Destination::TYPE => of::<Destination>(form),
         Invite::TYPE => of::<Invite>(form),
         Sender::TYPE => of::<Sender>(form),
@@ -213,9 +213,13 @@ fn no_two_facts_share_a_name() {
 fn what_is_no_fact_is_refused_with_its_reason() {
     let unknown = read("Gadget", "Wound", "1.0", "{}").expect_err("no such aggregate");
     assert!(matches!(unknown, UnreadableFact::UnknownAggregate(name) if name == "Gadget"));
-    for stored in
-        ["", "{}", "null", r#"{"ApiKeyRevoked":{}}"#, r#"{"ClaimReleased":{"at":"2026-07-03T14:32:00Z"}}"#]
-    {
+    for stored in [
+        "",
+        "{}",
+        "null",
+        r#"{"ApiKeyRevoked":{}}"#,
+        r#"{"ReservationReleased":{"at":"2026-07-03T14:32:00Z"}}"#,
+    ] {
         let malformed = read("ApiKey", "ApiKeyRevoked", "1.0", stored).expect_err(stored);
         assert!(matches!(malformed, UnreadableFact::Malformed { aggregate: "ApiKey", .. }), "{stored}");
     }

@@ -44,8 +44,8 @@ fn rename(name: &str) -> Command {
     Command::Rename { name: name.to_owned(), at: moment(1) }
 }
 
-fn change_resilience(max_trys: u32) -> Command {
-    let resilience = Resilience { max_trys, ..Resilience::default() };
+fn change_resilience(max_attempts: u32) -> Command {
+    let resilience = Resilience { max_attempts, ..Resilience::default() };
     Command::ChangeResilience { resilience, at: moment(1) }
 }
 
@@ -89,7 +89,7 @@ fn a_tenant_is_registered_with_its_first_owner() {
 
 #[test]
 fn unless_it_says_otherwise_a_tenant_tries_ten_times_and_waits_five_minutes() {
-    assert_eq!(Resilience::default(), Resilience { max_trys: 10, circuit_breaker_timer: 300 });
+    assert_eq!(Resilience::default(), Resilience { max_attempts: 10, circuit_breaker_timer: 300 });
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn names_that_differ_in_case_alone_are_different_names() {
 
 #[test]
 fn resilience_changes_only_to_something_else() {
-    let resilience = Resilience { max_trys: 3, ..Resilience::default() };
+    let resilience = Resilience { max_attempts: 3, ..Resilience::default() };
     let changed = Fact::ResilienceChanged { resilience, at: moment(1) };
     given::<Tenant>([registered()])
         .when(change_resilience(10))

@@ -9,7 +9,7 @@ use aggregates::webhook_event::{
 
 use crate::given::{ACME, ALICE, GITHUB, Given, SHOP, given, moment};
 
-const MAX_TRYS: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 
 fn acceptance() -> Acceptance {
     let digest = |sha256: &str| PayloadDigest { sha256: sha256.to_owned(), bytes: 7 };
@@ -51,7 +51,7 @@ fn report(outcome: Outcome) -> AttemptReport {
 
 fn record_report(report: AttemptReport) -> Command {
     let backoff = Backoff::default();
-    Command::RecordAttempt { report, backoff, max_trys: MAX_TRYS, chance: 0.5, at: moment(2) }
+    Command::RecordAttempt { report, backoff, max_attempts: MAX_ATTEMPTS, jitter_sample: 0.5, at: moment(2) }
 }
 
 fn record(outcome: Outcome) -> Command {
@@ -287,7 +287,7 @@ fn with_one_attempt_allowed_the_first_failure_is_the_end() {
     let backoff = Backoff::default();
     let report = report(Outcome::Dns);
     delivering()
-        .when(Command::RecordAttempt { report, backoff, max_trys: 1, chance: 0.5, at: moment(2) })
+        .when(Command::RecordAttempt { report, backoff, max_attempts: 1, jitter_sample: 0.5, at: moment(2) })
         .then([attempted(1, 1, Outcome::Dns), given_up(1)]);
 }
 
@@ -306,7 +306,7 @@ fn fewer_attempts_allowed_than_were_made_is_the_end_at_the_next_failure() {
     let backoff = Backoff::default();
     let report = report(Outcome::Timeout);
     given::<WebhookEvent>(two_failures)
-        .when(Command::RecordAttempt { report, backoff, max_trys: 1, chance: 0.5, at: moment(2) })
+        .when(Command::RecordAttempt { report, backoff, max_attempts: 1, jitter_sample: 0.5, at: moment(2) })
         .then([attempted(3, 3, Outcome::Timeout), given_up(3)]);
 }
 
@@ -382,7 +382,13 @@ fn only_an_event_given_up_can_be_replayed() {
 #[test]
 fn a_replayed_event_can_be_given_up_and_replayed_again() {
     let backoff = Backoff::default();
-    let last = |report| Command::RecordAttempt { report, backoff, max_trys: 1, chance: 0.5, at: moment(2) };
+    let last = |report| Command::RecordAttempt {
+        report,
+        backoff,
+        max_attempts: 1,
+        jitter_sample: 0.5,
+        at: moment(2),
+    };
     critical()
         .when(replay())
         .then([replayed(3)])

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 use crate::given::{ACME, SHOP, moment};
 
-const MAX_TRYS: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
@@ -39,9 +39,15 @@ fn command() -> impl Strategy<Value = Command> {
         at,
     });
     let record =
-        (outcome(), wish, 0.0..=1.0_f64, at.clone()).prop_map(|(outcome, retry_after, chance, at)| {
+        (outcome(), wish, 0.0..=1.0_f64, at.clone()).prop_map(|(outcome, retry_after, jitter_sample, at)| {
             let report = AttemptReport { retry_after, ..AttemptReport::without_answer(outcome, 1, None) };
-            Command::RecordAttempt { report, backoff: Backoff::default(), max_trys: MAX_TRYS, chance, at }
+            Command::RecordAttempt {
+                report,
+                backoff: Backoff::default(),
+                max_attempts: MAX_ATTEMPTS,
+                jitter_sample,
+                at,
+            }
         });
     let cancel = at.clone().prop_map(|at| Command::Cancel { reason: "purged".to_owned(), at });
     let replay = at.clone().prop_map(|at| Command::Replay { at });
@@ -120,15 +126,15 @@ proptest! {
                     let uses_up = report.outcome.counts_as_failure() || unknown > UNKNOWN_IN_A_ROW_FREE;
                     failed += u32::from(uses_up);
                     prop_assert_eq!(*failed_attempts, failed);
-                    prop_assert!(failed <= MAX_TRYS);
+                    prop_assert!(failed <= MAX_ATTEMPTS);
                 }
                 Fact::RetryScheduled { failed_attempts, retry_at, at, .. } => {
                     prop_assert_eq!(*failed_attempts, failed);
-                    prop_assert!(failed < MAX_TRYS, "a retry after the last attempt");
+                    prop_assert!(failed < MAX_ATTEMPTS, "a retry after the last attempt");
                     prop_assert!(retry_at > at);
                 }
                 Fact::CriticalFailure { failed_attempts, .. } => {
-                    prop_assert_eq!((*failed_attempts, failed), (MAX_TRYS, MAX_TRYS));
+                    prop_assert_eq!((*failed_attempts, failed), (MAX_ATTEMPTS, MAX_ATTEMPTS));
                 }
                 Fact::Replayed { .. } => (failed, unknown) = (0, 0),
                 _ => {}

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::rows::Key;
 use super::{ALL_DESTINATIONS, Interval};
-use crate::fold::Misfit;
+use crate::fold::SequenceGap;
 use crate::logged_fact::{LogRow, LoggedFact};
 
 /// What a fact counts as.
@@ -56,11 +56,11 @@ impl Counted<'_> {
     }
 
     /// What it counts as.
-    pub(super) fn what(&self) -> Result<What, Misfit> {
+    pub(super) fn what(&self) -> Result<What, SequenceGap> {
         match self.kind {
             Kind::Plain(what) => Ok(what),
             Kind::Delivered { begun_at } => {
-                let begun_at = begun_at.ok_or_else(|| Misfit::of(self.logged, None))?;
+                let begun_at = begun_at.ok_or_else(|| SequenceGap::of(self.logged, None))?;
                 // Clocks of two machines may disagree by a little.
                 let took_ms = u64::try_from((self.at - begun_at).num_milliseconds()).unwrap_or(0);
                 Ok(What::Succeeded { took_ms })

@@ -20,7 +20,7 @@ use crate::retention::{self, Place, uuids};
 
 /// An event that is old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Aged {
+pub struct RetentionCandidate {
     /// Its id.
     pub id: WebhookEventId,
     /// When it was accepted.
@@ -37,9 +37,9 @@ pub async fn aged(
     after: Option<Place>,
     before: DateTime<Utc>,
     limit: i64,
-) -> Result<Vec<Aged>, sqlx::Error> {
+) -> Result<Vec<RetentionCandidate>, sqlx::Error> {
     sqlx::query_as!(
-        Aged,
+        RetentionCandidate,
         r#"
         SELECT
             event.id,
@@ -74,10 +74,10 @@ pub async fn ended(
     tenant_id: TenantId,
     before: DateTime<Utc>,
     limit: i64,
-) -> Result<Vec<Aged>, sqlx::Error> {
+) -> Result<Vec<RetentionCandidate>, sqlx::Error> {
     // Each status by itself, along its index: what waits may be a million rows, and is not looked at.
     sqlx::query_as!(
-        Aged,
+        RetentionCandidate,
         r#"
         SELECT
             event.id,
@@ -119,9 +119,9 @@ pub async fn ended(
 pub async fn ended_among(
     connection: &mut PgConnection,
     events: &[WebhookEventId],
-) -> Result<Vec<Aged>, sqlx::Error> {
+) -> Result<Vec<RetentionCandidate>, sqlx::Error> {
     sqlx::query_as!(
-        Aged,
+        RetentionCandidate,
         r#"
         SELECT
             straggler.id AS "id!",

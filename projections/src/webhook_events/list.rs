@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::page::{self, After, Extent, Keyed};
+use super::page::{self, After, Extent, SortKey};
 use super::timeline::{Statuses, Timeline};
 use super::{Row, Status, WebhookEvent, recount};
 use crate::paging::{Direction, sort_fields};
@@ -106,9 +106,9 @@ enum Part {
     /// In the order of time, and counted.
     Counted(Filter, Statuses),
     /// Sorted by something that each of its events has.
-    Sorted(Keyed),
+    Sorted(SortKey),
     /// In the order of time: those that lack what the others are sorted by.
-    Lacking(Keyed),
+    Lacking(SortKey),
 }
 
 /// The events of the scope's tenant that match `filter`: at most `limit` from `start` on.
@@ -169,8 +169,8 @@ impl Part {
             (Self::Counted(filter, _), Some(Key::Id(id))) => {
                 filter.destination_id.is_some_and(|destination| destination.0 == *id)
             }
-            (Self::Sorted(Keyed::Failures), Some(Key::Number(number))) => *number > 0,
-            (Self::Lacking(Keyed::Failures), Some(Key::Number(number))) => *number == 0,
+            (Self::Sorted(SortKey::Failures), Some(Key::Number(number))) => *number > 0,
+            (Self::Lacking(SortKey::Failures), Some(Key::Number(number))) => *number == 0,
             (Self::Counted(..) | Self::Lacking(_), key) => key.is_none(),
             (Self::Sorted(_), key) => key.is_some(),
         }
@@ -254,20 +254,20 @@ impl Reading {
             }
             // What is delivered is what succeeded.
             (SortField::DeliveredAt, Filter { status: Some(Status::Succeeded), .. }) => {
-                vec![Part::Sorted(Keyed::DeliveredAt)]
+                vec![Part::Sorted(SortKey::DeliveredAt)]
             }
             (SortField::DeliveredAt, Filter { status: Some(_), .. }) => vec![all],
             (SortField::DeliveredAt, _) => vec![
-                Part::Sorted(Keyed::DeliveredAt),
+                Part::Sorted(SortKey::DeliveredAt),
                 Part::Counted(filter, Statuses::AllBut(Status::Succeeded)),
             ],
-            (SortField::Id, _) => vec![Part::Sorted(Keyed::Id)],
+            (SortField::Id, _) => vec![Part::Sorted(SortKey::Id)],
             (SortField::CurrentRetryCount, _) => {
-                vec![Part::Lacking(Keyed::Failures), Part::Sorted(Keyed::Failures)]
+                vec![Part::Lacking(SortKey::Failures), Part::Sorted(SortKey::Failures)]
             }
-            (SortField::IdempotencyKey, _) => by(Keyed::IdempotencyKey),
-            (SortField::NextAttemptAt, _) => by(Keyed::NextAttemptAt),
-            (SortField::Payload, _) => by(Keyed::Payload),
+            (SortField::IdempotencyKey, _) => by(SortKey::IdempotencyKey),
+            (SortField::NextAttemptAt, _) => by(SortKey::NextAttemptAt),
+            (SortField::Payload, _) => by(SortKey::Payload),
         };
         if self.direction.is_descending() {
             parts.reverse();
@@ -279,8 +279,8 @@ impl Reading {
     async fn len(self, scope: &mut TenantScope, part: Part) -> Result<i64, sqlx::Error> {
         match part {
             Part::Counted(filter, statuses) => self.count(scope, filter, statuses).await,
-            Part::Sorted(Keyed::Id) => Ok(self.total),
-            Part::Sorted(Keyed::DeliveredAt) => {
+            Part::Sorted(SortKey::Id) => Ok(self.total),
+            Part::Sorted(SortKey::DeliveredAt) => {
                 self.count(scope, self.filter, Statuses::Only(Status::Succeeded)).await
             }
             Part::Sorted(key) => page::count(scope, key, self.filter).await,

@@ -21,7 +21,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub(crate) use aged::removed;
-pub use aged::{Aged, aged, ended, ended_among};
+pub use aged::{RetentionCandidate, aged, ended, ended_among};
 pub use backlog::count_waiting;
 pub use list::{Filter, Key, Listing, Place, SortField, Start, list};
 pub use recount::recount;
@@ -67,7 +67,7 @@ pub struct WebhookEvent {
 
 /// What a repeated request of ingest is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct EventSummary {
     /// Whose it is.
     pub tenant_id: TenantId,
     /// Where its delivery stands.
@@ -325,13 +325,13 @@ pub async fn owner_of(
 pub async fn standing(
     connection: &mut PgConnection,
     id: WebhookEventId,
-) -> Result<Option<Standing>, sqlx::Error> {
+) -> Result<Option<EventSummary>, sqlx::Error> {
     let found = sqlx::query!("SELECT tenant_id, status, accepted_at FROM webhook_events WHERE id = $1", id.0)
         .fetch_optional(connection)
         .await?;
     found
         .map(|row| {
-            Ok(Standing {
+            Ok(EventSummary {
                 tenant_id: row.tenant_id.into(),
                 status: status(row.status)?,
                 accepted_at: row.accepted_at,

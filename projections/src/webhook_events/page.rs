@@ -15,7 +15,7 @@ use crate::tenant_scope::TenantScope;
 
 /// What events are sorted by that is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keyed {
+pub(super) enum SortKey {
     Id,
     /// Failed attempts, where there are any.
     Failures,
@@ -211,7 +211,7 @@ pub(super) async fn in_time(
 #[tracing::instrument(name = "db.webhook_events.lacking", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn lacking(
     scope: &mut TenantScope,
-    key: Keyed,
+    key: SortKey,
     extent: Extent,
     direction: Direction,
     after: Option<After>,
@@ -229,15 +229,15 @@ pub(super) async fn lacking(
         };
     }
     match key {
-        Keyed::Id => Ok(vec![]),
-        Keyed::Failures => where_!("", "webhook_events.failed_attempts = 0 "),
-        Keyed::IdempotencyKey => where_!("", "webhook_events.idempotency_key IS NULL "),
-        Keyed::DeliveredAt => where_!("", "webhook_events.delivered_at IS NULL "),
-        Keyed::NextAttemptAt => where_!(
+        SortKey::Id => Ok(vec![]),
+        SortKey::Failures => where_!("", "webhook_events.failed_attempts = 0 "),
+        SortKey::IdempotencyKey => where_!("", "webhook_events.idempotency_key IS NULL "),
+        SortKey::DeliveredAt => where_!("", "webhook_events.delivered_at IS NULL "),
+        SortKey::NextAttemptAt => where_!(
             "LEFT JOIN destinations AS breaker ON breaker.id = webhook_events.destination_id ",
             "CASE WHEN webhook_events.status IN (0, 4) THEN greatest(webhook_events.next_attempt_at, breaker.next_check_at) ELSE webhook_events.next_attempt_at END IS NULL "
         ),
-        Keyed::Payload => where_!(
+        SortKey::Payload => where_!(
             "LEFT JOIN payloads ON payloads.event_id = webhook_events.id ",
             "payloads.event_id IS NULL "
         ),
@@ -248,7 +248,7 @@ pub(super) async fn lacking(
 #[tracing::instrument(name = "db.webhook_events.sorted", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn sorted(
     scope: &mut TenantScope,
-    key: Keyed,
+    key: SortKey,
     extent: Extent,
     direction: Direction,
     behind: Option<&Place>,
@@ -279,22 +279,22 @@ pub(super) async fn sorted(
     let place = behind.and_then(|place| place.key.as_ref());
     let time = if let Some(Key::Time(time)) = place { Some(*time) } else { None };
     match key {
-        Keyed::Id => by!(behind.map(|place| place.id), "", "webhook_events.id ", "uuid ", "true "),
-        Keyed::Failures => by!(
+        SortKey::Id => by!(behind.map(|place| place.id), "", "webhook_events.id ", "uuid ", "true "),
+        SortKey::Failures => by!(
             if let Some(Key::Number(number)) = place { Some(*number) } else { None },
             "",
             "webhook_events.failed_attempts ",
             "integer ",
             "webhook_events.failed_attempts > 0 "
         ),
-        Keyed::IdempotencyKey => by!(
+        SortKey::IdempotencyKey => by!(
             if let Some(Key::Text(text)) = place { Some(text.as_str()) } else { None },
             "",
             "webhook_events.idempotency_key ",
             "text ",
             "webhook_events.idempotency_key IS NOT NULL "
         ),
-        Keyed::DeliveredAt => by!(
+        SortKey::DeliveredAt => by!(
             time,
             "",
             "webhook_events.delivered_at ",
@@ -302,7 +302,7 @@ pub(super) async fn sorted(
             "webhook_events.delivered_at IS NOT NULL "
         ),
         // Nothing else waits for a time.
-        Keyed::NextAttemptAt => by!(
+        SortKey::NextAttemptAt => by!(
             time,
             "LEFT JOIN destinations AS breaker ON breaker.id = webhook_events.destination_id ",
             "greatest(webhook_events.next_attempt_at, breaker.next_check_at) ",
@@ -310,7 +310,7 @@ pub(super) async fn sorted(
             "webhook_events.status IN (0, 4) AND greatest(webhook_events.next_attempt_at, breaker.next_check_at) IS NOT NULL "
         ),
         // `payloads` is no projection's: its bytes are in the order of their text.
-        Keyed::Payload => by!(
+        SortKey::Payload => by!(
             None::<Vec<u8>>,
             "JOIN payloads ON payloads.event_id = webhook_events.id ",
             "payloads.delivered ",
@@ -327,19 +327,19 @@ pub(super) async fn sorted(
     skip_all,
     err(level = "debug")
 )]
-pub(super) async fn count(scope: &mut TenantScope, key: Keyed, filter: Filter) -> Result<i64, sqlx::Error> {
+pub(super) async fn count(scope: &mut TenantScope, key: SortKey, filter: Filter) -> Result<i64, sqlx::Error> {
     match key {
-        Keyed::Id => count!(scope, filter, "", "true "),
-        Keyed::Failures => count!(scope, filter, "", "webhook_events.failed_attempts > 0 "),
-        Keyed::IdempotencyKey => count!(scope, filter, "", "webhook_events.idempotency_key IS NOT NULL "),
-        Keyed::DeliveredAt => count!(scope, filter, "", "webhook_events.delivered_at IS NOT NULL "),
-        Keyed::NextAttemptAt => count!(
+        SortKey::Id => count!(scope, filter, "", "true "),
+        SortKey::Failures => count!(scope, filter, "", "webhook_events.failed_attempts > 0 "),
+        SortKey::IdempotencyKey => count!(scope, filter, "", "webhook_events.idempotency_key IS NOT NULL "),
+        SortKey::DeliveredAt => count!(scope, filter, "", "webhook_events.delivered_at IS NOT NULL "),
+        SortKey::NextAttemptAt => count!(
             scope,
             filter,
             "LEFT JOIN destinations AS breaker ON breaker.id = webhook_events.destination_id ",
             "webhook_events.status IN (0, 4) AND greatest(webhook_events.next_attempt_at, breaker.next_check_at) IS NOT NULL "
         ),
-        Keyed::Payload => {
+        SortKey::Payload => {
             count!(scope, filter, "JOIN payloads ON payloads.event_id = webhook_events.id ", "true ")
         }
     }

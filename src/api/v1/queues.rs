@@ -20,7 +20,7 @@ use crate::api::http::problem::Problem;
 use crate::api::v1::destinations;
 use crate::clock;
 use crate::event_store::group_commit::GroupCommit;
-use crate::event_store::{Metadata, OutcomeBatch, OutcomeItem, OutcomeResult};
+use crate::event_store::{Metadata, StreamAppendBatch, StreamAppendItem, StreamAppendResult};
 
 /// Events that are cancelled at once.
 const BATCH_ITEMS: i64 = 256;
@@ -33,7 +33,7 @@ const REASON: &str = "the queue was purged";
 #[derive(Clone)]
 pub(crate) struct Queues {
     pub(crate) commands: Commands,
-    pub(crate) outcomes: GroupCommit<OutcomeBatch>,
+    pub(crate) outcomes: GroupCommit<StreamAppendBatch>,
 }
 
 /// Cancel everything that waits for a destination.
@@ -82,8 +82,8 @@ impl Queues {
         let mut version = waiting.version;
         let mut facts = vec![cancelled];
         for _ in 0..CONFLICTS_MAX {
-            let item = OutcomeItem::new(waiting.id, version, &facts, metadata)?;
-            if self.outcomes.commit(item).await? == OutcomeResult::Recorded {
+            let item = StreamAppendItem::new(waiting.id, version, &facts, metadata)?;
+            if self.outcomes.commit(item).await? == StreamAppendResult::Recorded {
                 return Ok(true);
             }
             match self.decide_anew(waiting.id).await? {

@@ -21,7 +21,7 @@ use crate::api::access::authentication::Caller;
 use crate::api::http::problem::{FieldErrors, Problem};
 use crate::api::http::time::Timestamp;
 use crate::identifiers;
-use crate::live::{Change, Deaf, Full, Heard, Live, Subscription};
+use crate::live::{Broadcaster, Change, Full, StreamItem, SubscribeError, Subscription};
 
 /// How often something is sent although nothing happens, so that nobody in between takes the connection
 /// for dead. It carries the place in the log, so that a quiet stream resumes from there.
@@ -45,7 +45,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     pub(crate) pool: PgPool,
-    pub(crate) live: Live,
+    pub(crate) live: Broadcaster,
 }
 
 /// The data of an event of the stream.
@@ -87,13 +87,13 @@ pub(crate) async fn open(
     Ok(([(CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")], Sse::new(stream.events())))
 }
 
-impl From<Deaf> for Problem {
-    fn from(deaf: Deaf) -> Self {
+impl From<SubscribeError> for Problem {
+    fn from(deaf: SubscribeError) -> Self {
         match deaf {
-            Deaf::Full(Full::Tenant) => Self::too_many_requests(ROOM_AFTER),
-            Deaf::Full(Full::Process) => Self::busy(),
-            Deaf::NotFollowing => Self::unavailable(deaf),
-            Deaf::Database(error) => error.into(),
+            SubscribeError::Full(Full::Tenant) => Self::too_many_requests(ROOM_AFTER),
+            SubscribeError::Full(Full::Process) => Self::busy(),
+            SubscribeError::NotFollowing => Self::unavailable(deaf),
+            SubscribeError::Database(error) => error.into(),
         }
     }
 }
@@ -128,7 +128,7 @@ impl Open {
     fn events(mut self) -> impl Stream<Item = Result<Event, Infallible>> {
         // An id without data reaches the client and nobody else: it has a place to come back to before
         // anything has happened.
-        let come_back = COME_BACK_MIN + COME_BACK_SPREAD.mul_f64(identifiers::chance());
+        let come_back = COME_BACK_MIN + COME_BACK_SPREAD.mul_f64(identifiers::random_fraction());
         let first = Event::default().id(id_of(self.subscription.place())).retry(come_back);
         let rest = stream::unfold(self, |mut open| async {
             let event = open.next().await?;
@@ -177,17 +177,17 @@ impl Open {
     }
 }
 
-fn event_of(heard: &Heard, place: LogPosition) -> Event {
+fn event_of(heard: &StreamItem, place: LogPosition) -> Event {
     let event = Event::default().id(id_of(place));
     match heard {
-        Heard::Change(change) => {
+        StreamItem::Change(change) => {
             let Change { name, id, status, fact, at } = change;
             let data = ChangeView { id: *id, status: *status, fact, time: (*at).into() };
             let data =
                 serde_json::to_string(&data).expect("ids, names and times can always be written as JSON");
             event.event(name).data(data)
         }
-        Heard::PassedOver => event.event("stream.reset").data("{}"),
+        StreamItem::PassedOver => event.event("stream.reset").data("{}"),
     }
 }
 

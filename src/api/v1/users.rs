@@ -1,12 +1,12 @@
 //! Users of a tenant.
 
-use aggregates::claim::{Claim, ClaimCommand};
 use aggregates::email::Email;
 use aggregates::ids::{SessionId, UserId};
+use aggregates::reservation::{Reservation, ReservationCommand};
 use aggregates::role::{Role, UserStatus};
 use aggregates::session::{Closing, Session, SessionCommand};
 use aggregates::tenant::{Tenant, TenantCommand};
-use aggregates::user::{Person, User, UserCommand};
+use aggregates::user::{User, UserCommand, UserState};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -93,7 +93,9 @@ pub(crate) async fn create(
 ) -> Result<impl IntoResponse, Problem> {
     let new = NewUser::read(body, &users.passwords).await?;
     permissions::check_creating(caller.role, new.role)?;
-    if users.commands.store().load::<Claim>(Claim::on_email(&new.email)).await?.state != Claim::Free {
+    if users.commands.store().load::<Reservation>(Reservation::on_email(&new.email)).await?.state
+        != Reservation::Free
+    {
         return Err(Problem::email_taken(&new.email));
     }
     let password_hash = users.passwords.hash(new.password).await?;
@@ -280,9 +282,9 @@ pub(crate) async fn take_email(
     holder: UserId,
     at: DateTime<Utc>,
 ) -> Result<(), Problem> {
-    let take = ClaimCommand::Take { holder: holder.0, at };
+    let take = ReservationCommand::Reserve { holder: holder.0, at };
     let taken = |_| Problem::email_taken(email);
-    streams.decide::<Claim>(Claim::on_email(email), take, taken).await?;
+    streams.decide::<Reservation>(Reservation::on_email(email), take, taken).await?;
     Ok(())
 }
 
@@ -292,8 +294,8 @@ async fn release_email(
     holder: UserId,
     at: DateTime<Utc>,
 ) -> Result<(), Problem> {
-    let release = ClaimCommand::Release { holder: holder.0, at };
-    streams.decide::<Claim>(Claim::on_email(email), release, Problem::internal).await?;
+    let release = ReservationCommand::Release { holder: holder.0, at };
+    streams.decide::<Reservation>(Reservation::on_email(email), release, Problem::internal).await?;
     Ok(())
 }
 
@@ -302,11 +304,11 @@ async fn release_email(
 async fn keep_an_owner(
     streams: &mut Together,
     user_id: UserId,
-    before: &Person,
-    after: Option<&Person>,
+    before: &UserState,
+    after: Option<&UserState>,
     at: DateTime<Utc>,
 ) -> Result<(), Problem> {
-    let owns = |person: &Person| person.role == Role::Owner && person.status == UserStatus::Active;
+    let owns = |person: &UserState| person.role == Role::Owner && person.status == UserStatus::Active;
     let command = match (owns(before), after.is_some_and(owns)) {
         (false, true) => TenantCommand::AppointOwner { user_id, at },
         (true, false) => TenantCommand::DismissOwner { user_id, at },

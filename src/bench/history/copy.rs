@@ -3,7 +3,7 @@
 use anyhow::Context;
 use sqlx::{Connection, PgConnection};
 
-use super::lives::Life;
+use super::event_generator::Life;
 use crate::event_store::Metadata;
 
 const INTO_EVENTS: &str = "COPY events

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::copy::copy;
-use super::lives::{Household, live};
+use super::event_generator::{TenantFixture, live};
 use super::options::LoadOptions;
 use super::{Kept, sizes};
 use crate::bench::setup::{Account, Api};
@@ -131,7 +131,12 @@ impl Plan {
     }
 
     /// Evenly mixed: after each webhook the measured tenant has its share of all until then.
-    fn whose<'a>(&self, number: u64, measured: &'a Household, others: &'a [Household]) -> &'a Household {
+    fn whose<'a>(
+        &self,
+        number: u64,
+        measured: &'a TenantFixture,
+        others: &'a [TenantFixture],
+    ) -> &'a TenantFixture {
         let share = |number: u64| u128::from(number) * u128::from(self.measured) / u128::from(self.total);
         if others.is_empty() || share(number + 1) > share(number) {
             return measured;
@@ -155,12 +160,16 @@ async fn refuse_strangers(connection: &mut PgConnection) -> anyhow::Result<()> {
 }
 
 /// Makes a tenant with destinations that are inactive.
-async fn household(api: &Api, destinations: usize, senders: usize) -> anyhow::Result<(Account, Household)> {
+async fn household(
+    api: &Api,
+    destinations: usize,
+    senders: usize,
+) -> anyhow::Result<(Account, TenantFixture)> {
     let account = api.register().await?;
     let urls: Vec<_> = (0..destinations).map(|n| format!("https://receiver-{n}.example.com/")).collect();
     let targets = api.destinations(&account, &urls, 10).await?;
     let token = api.log_in(&account).await?;
-    let mut household = Household {
+    let mut household = TenantFixture {
         tenant_id: TenantId(account.tenant_id()?),
         destinations: Vec::with_capacity(destinations),
         senders: Vec::with_capacity(senders),
@@ -197,7 +206,7 @@ mod tests {
 
     #[test]
     fn the_measured_tenant_gets_its_share_and_every_other_the_same() {
-        let house = |id| Household {
+        let house = |id| TenantFixture {
             tenant_id: TenantId(Uuid::from_u128(id)),
             destinations: vec![],
             senders: vec![],

@@ -8,7 +8,7 @@
 //! Nothing is delivered: the destinations are inactive, and are so before their first webhook.
 
 mod copy;
-mod lives;
+mod event_generator;
 mod loading;
 mod options;
 mod questions;

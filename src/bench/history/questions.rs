@@ -133,20 +133,20 @@ impl Kind {
     }
 
     /// A question of the kind: its path, without the page.
-    pub(super) fn ask(&self, subject: &Subject, chance: &mut StdRng) -> String {
+    pub(super) fn ask(&self, subject: &Subject, rng: &mut StdRng) -> String {
         if let Some(interval) = self.statistics {
-            return self.ask_statistics(interval, subject, chance);
+            return self.ask_statistics(interval, subject, rng);
         }
         let direction = if self.ascending { "Asc" } else { "Desc" };
         let mut path = format!("/api/v1/events?Qt={PAGE_ITEMS}&CpOrd={}&TpOrd={direction}", self.sort);
         if let Some(status) = self.status {
             let _ = write!(path, "&Status={status}");
         }
-        self.name_destination(&mut path, "DestinationUrlId", subject, chance);
+        self.name_destination(&mut path, "DestinationUrlId", subject, rng);
         let days = i64::from(subject.days);
         let mut moment = |first: i64, last: i64| {
-            let minutes = chance.random_range(first * 1_440..last * 1_440);
-            let milliseconds = chance.random_range(0..60_000);
+            let minutes = rng.random_range(first * 1_440..last * 1_440);
+            let milliseconds = rng.random_range(0..60_000);
             let time = subject.now - TimeDelta::minutes(minutes) - TimeDelta::milliseconds(milliseconds);
             time.to_rfc3339_opts(SecondsFormat::Millis, true)
         };
@@ -159,19 +159,19 @@ impl Kind {
         path
     }
 
-    fn ask_statistics(&self, interval: &str, subject: &Subject, chance: &mut StdRng) -> String {
+    fn ask_statistics(&self, interval: &str, subject: &Subject, rng: &mut StdRng) -> String {
         let days = if interval == "hour" { 7 } else { i64::from(subject.days) };
         let from = subject.now - TimeDelta::days(days.min(i64::from(subject.days)));
         let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
         let mut path =
             format!("/api/v1/stats?Interval={interval}&From={}&To={}", time(from), time(subject.now));
-        self.name_destination(&mut path, "DestinationId", subject, chance);
+        self.name_destination(&mut path, "DestinationId", subject, rng);
         path
     }
 
-    fn name_destination(&self, path: &mut String, parameter: &str, subject: &Subject, chance: &mut StdRng) {
+    fn name_destination(&self, path: &mut String, parameter: &str, subject: &Subject, rng: &mut StdRng) {
         if self.destination && !subject.destinations.is_empty() {
-            let destination = subject.destinations[chance.random_range(0..subject.destinations.len())];
+            let destination = subject.destinations[rng.random_range(0..subject.destinations.len())];
             let _ = write!(path, "&{parameter}={destination}");
         }
     }

@@ -87,7 +87,7 @@ async fn measure(
     asking: &mut Asking<'_>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Answered> {
-    let mut chance = StdRng::seed_from_u64(1);
+    let mut rng = StdRng::seed_from_u64(1);
     let mut microseconds = Histogram::<u64>::new_with_bounds(1, LONGEST_MICROSECONDS, 3)?;
     let began = Instant::now();
     for _ in 0..options.repeats {
@@ -96,7 +96,7 @@ async fn measure(
         {
             break;
         }
-        let mut path = kind.ask(subject, &mut chance);
+        let mut path = kind.ask(subject, &mut rng);
         // Not to be measured: the first question may have to log in.
         if asking.token.is_empty() {
             asking.token = asking.api.log_in(asking.account).await?;
@@ -104,7 +104,7 @@ async fn measure(
         if kind.is_deep() {
             // Without an answer in time its length is not known, and its first page is slow enough.
             let total = asking.ask(&path).await?.1["total"].as_u64().unwrap_or_default();
-            let page = 1 + (total / PAGE_ITEMS) * chance.random_range(1..100) / 100;
+            let page = 1 + (total / PAGE_ITEMS) * rng.random_range(1..100) / 100;
             let _ = write!(path, "&Pg={page}");
         }
         if kind.is_by_cursor() {

@@ -12,8 +12,8 @@ use sqlx::PgConnection;
 
 use crate::config::{DatabaseSettings, LogSettings, StartSettings};
 use crate::database;
-use crate::generations::{self, Connections, GenerationFailure};
 use crate::lifecycle::Lifecycle;
+use crate::rebuild::{self, Connections, RebuildFailure};
 pub(super) use names::{list_of_names, projections_named};
 pub(super) use progress::Progress;
 
@@ -54,7 +54,7 @@ impl Rebuild {
         if let Some(name) = &self.drop {
             return abandon(&mut writer, name).await;
         }
-        let half_built = generations::half_built(&mut writer).await?;
+        let half_built = rebuild::half_built(&mut writer).await?;
         let projections = match self.all {
             true => Projection::ALL.to_vec(),
             false => projections_named(&self.names, &half_built)?,
@@ -65,7 +65,7 @@ impl Rebuild {
         let lifecycle = Lifecycle::new(STOP_WITHIN);
         lifecycle.attend_to_signals()?;
         let mut progress = Progress::new();
-        let rebuilt = generations::rebuild(
+        let rebuilt = rebuild::rebuild(
             Connections { writer, reader },
             &projections,
             &lifecycle.intake(),
@@ -78,7 +78,7 @@ impl Rebuild {
                 writeln!(io::stdout(), "{} serve their new rows", list_of_names(&projections))?;
                 Ok(())
             }
-            Err(GenerationFailure::Interrupted) => bail!(
+            Err(RebuildFailure::Interrupted) => bail!(
                 "interrupted: the live read models are as they were, but for those that were swapped; the same \
                  command goes on where this ended, and `hooksentry rebuild --drop NAME` drops what it has built"
             ),
@@ -88,11 +88,11 @@ impl Rebuild {
 }
 
 async fn abandon(connection: &mut PgConnection, name: &str) -> anyhow::Result<()> {
-    if generations::abandon(connection, name).await? {
+    if rebuild::abandon(connection, name).await? {
         writeln!(io::stdout(), "what was built of {name} is dropped; the live rows are as they were")?;
         return Ok(());
     }
-    let half_built = generations::half_built(connection).await.context("the list cannot be read")?;
+    let half_built = rebuild::half_built(connection).await.context("the list cannot be read")?;
     match half_built.as_slice() {
         [] => bail!("there is nothing half built of {name:?}, nor of any other read model"),
         names => bail!("there is nothing half built of {name:?}, only of {}", names.join(", ")),

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use projections::LogPosition;
 use tokio::time::Instant;
 
-use crate::generations::News;
+use crate::rebuild::News;
 
 /// How often the terminal is drawn at most.
 const DRAWN_PER_SECOND: u8 = 4;

@@ -105,7 +105,7 @@ fn a_suspended_destination_is_probed_when_its_time_is_over() {
 #[test]
 fn a_suspended_destination_without_waiting_events_is_probed_too() {
     let (mut world, id) = World::with_destination(5);
-    world.max_trys = 1;
+    world.max_attempts = 1;
     attempts_end(&mut world, id, &[Outcome::Timeout; THRESHOLD as usize]);
     assert!(world.on_their_way().is_empty());
     world.pass(timer());
@@ -163,7 +163,7 @@ fn a_failed_probe_suspends_the_destination_for_another_full_time() {
 #[test]
 fn a_probe_is_an_ordinary_attempt_of_its_event() {
     let (mut world, _) = suspended();
-    world.max_trys = 2;
+    world.max_attempts = 2;
     world.pass(timer());
     world.step();
     world.fold_all();
@@ -192,7 +192,7 @@ fn a_successful_probe_closes_the_breaker_and_what_was_put_off_is_due() {
 #[test]
 fn after_the_breaker_closed_it_takes_five_failures_again() {
     let (mut world, id) = World::with_destination(5);
-    world.max_trys = 1;
+    world.max_attempts = 1;
     attempts_end(&mut world, id, &[Outcome::Timeout; THRESHOLD as usize]);
     world.pass(timer());
     world.step();
@@ -234,7 +234,7 @@ fn attempts_end_of_new_events(world: &mut World, id: DestinationId, count: usize
 #[test]
 fn an_event_replayed_to_a_suspended_destination_waits_for_the_breaker() {
     let (mut world, id) = World::with_destination(5);
-    world.max_trys = 1;
+    world.max_attempts = 1;
     attempts_end(&mut world, id, &[Outcome::Timeout; THRESHOLD as usize]);
     let given_up = world.given_up();
     assert!(world.replay(given_up[0]));

@@ -90,7 +90,7 @@ fn any_destination(index: Index) -> DestinationId {
 impl World {
     fn with_three_destinations() -> Self {
         let mut world = Self::new();
-        world.max_trys = 4;
+        world.max_attempts = 4;
         for (number, limit) in (0_u8..).zip(LIMITS) {
             world.register(number, limit);
         }

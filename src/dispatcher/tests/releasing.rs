@@ -294,7 +294,7 @@ fn an_event_whose_payload_is_erased_is_forgotten() {
 #[test]
 fn a_replayed_event_is_released_again_and_counts_from_nothing() {
     let (mut world, id) = World::with_destination(1);
-    world.max_trys = 1;
+    world.max_attempts = 1;
     let event = world.accept(id);
     world.fold_all();
     world.step();
@@ -336,7 +336,7 @@ fn idle_lanes_leave_memory_and_come_back_as_they_were() {
     }
     let id = destination_id(7);
     for _ in 0..4 {
-        world.max_trys = 1;
+        world.max_attempts = 1;
         world.accept(id);
         world.fold_all();
         world.step();

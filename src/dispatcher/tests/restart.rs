@@ -96,7 +96,7 @@ fn failures_in_a_row_are_counted_on() {
 #[test]
 fn a_suspended_destination_is_probed_by_the_new_leader() {
     let (mut world, id) = World::with_destination(5);
-    world.max_trys = 1;
+    world.max_attempts = 1;
     world.accept_many(id, 5);
     world.fold_all();
     world.step();

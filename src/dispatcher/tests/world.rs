@@ -58,7 +58,7 @@ impl Stream<Destination> {
 pub(super) struct World {
     pub(super) now: DateTime<Utc>,
     pub(super) schedule: Schedule,
-    pub(super) max_trys: u32,
+    pub(super) max_attempts: u32,
     pub(super) tables: Tables,
     log: Vec<LoggedFact>,
     /// How many facts of the log are folded.
@@ -79,7 +79,7 @@ impl World {
         Self {
             now: DateTime::UNIX_EPOCH + TimeDelta::days(20_000),
             schedule: Schedule::default(),
-            max_trys: 10,
+            max_attempts: 10,
             tables: Tables::default(),
             log: vec![],
             folded: 0,
@@ -197,7 +197,7 @@ impl World {
         self.ask(id, WebhookEventCommand::ErasePayload { reason, requested_by: None, at: self.now })
     }
 
-    /// A worker takes the job at this place of the queue; `Some` if it won the ticket.
+    /// A worker takes the job at this place of the queue; `Some` if it won the claim.
     pub(super) fn start(&mut self, place: usize) -> Option<WebhookEventId> {
         let job = self.queue.remove(place);
         self.start_copy(&job)
@@ -232,9 +232,14 @@ impl World {
 
     pub(super) fn finish(&mut self, id: WebhookEventId, outcome: Outcome) -> bool {
         let report = AttemptReport::without_answer(outcome, 1, None);
-        let (backoff, max_trys) = (Backoff { jitter: 0.0, ..Backoff::default() }, self.max_trys);
-        let record =
-            WebhookEventCommand::RecordAttempt { report, backoff, max_trys, chance: 0.5, at: self.now };
+        let (backoff, max_attempts) = (Backoff { jitter: 0.0, ..Backoff::default() }, self.max_attempts);
+        let record = WebhookEventCommand::RecordAttempt {
+            report,
+            backoff,
+            max_attempts,
+            jitter_sample: 0.5,
+            at: self.now,
+        };
         self.ask(id, record)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! It lives through as many connections as it takes. On each it declares the topology, asks for its
 //! prefetch, and consumes; when the connection, the channel or the consumer ends unasked, it starts over.
-//! Told to stop, it cancels at the broker, hands back what nobody took, and stays only until the jobs in
+//! NotificationCounter to stop, it cancels at the broker, hands back what nobody took, and stays only until the jobs in
 //! hand are settled, because an acknowledgement counts only on the connection the job came by.
 
 use std::num::NonZeroU16;

@@ -18,7 +18,7 @@
 //!   missing heartbeat, connects again to whichever node answers (with growing, jittered pauses),
 //!   declares the topology, and goes on. Publishes wait for it within their timeout.
 //!   What a consumer had in hand is handed out again by the broker; acknowledging the old copy has no
-//!   effect, and the new one finds the ticket taken.
+//!   effect, and the new one finds the claim taken.
 //! - **a queue is deleted**: the consumer is told so by the broker, or finds out by itself within a few
 //!   seconds, and declares it anew. The publisher gets its jobs returned, reports
 //!   [`PublishFailure::Unroutable`] and has declared it by then.

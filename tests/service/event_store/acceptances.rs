@@ -6,7 +6,9 @@ use aggregates::ids::{ApiKeyId, DestinationId, TenantId, WebhookEventId};
 use bytes::Bytes;
 use futures::future::join_all;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
-use hooksentry::event_store::{AcceptBatch, AcceptItem, AcceptOutcome, Door, Metadata, Wakeups};
+use hooksentry::event_store::{
+    AcceptBatch, AcceptItem, AcceptOutcome, IngestCredentials, LogNotifier, Metadata,
+};
 use hooksentry::fair_share::Weights;
 use hooksentry::{clock, identifiers};
 
@@ -19,7 +21,7 @@ struct Entrance {
     tenant: TenantId,
     destination: DestinationId,
     key: ApiKeyId,
-    door: Door,
+    door: IngestCredentials,
 }
 
 impl Log {
@@ -28,7 +30,7 @@ impl Log {
         let destination = self.register_destination(tenant).await;
         let key = self.issue_key(tenant, KEY).await;
         self.project().await;
-        let door = Door {
+        let door = IngestCredentials {
             key_hash: token(KEY),
             token_hash: token("destination"),
             route_version: self.route_version(destination).await,
@@ -45,7 +47,7 @@ impl Log {
     }
 
     fn acceptances(&self) -> GroupCommit<AcceptBatch> {
-        let batch = AcceptBatch::new(self.pool.clone(), Wakeups::within_process());
+        let batch = AcceptBatch::new(self.pool.clone(), LogNotifier::within_process());
         GroupCommit::start(batch, 1, Weights::default(), &self.tasks)
     }
 
@@ -67,7 +69,7 @@ impl Entrance {
         &self,
         id: WebhookEventId,
         payload: &'static str,
-        door: Door,
+        door: IngestCredentials,
         metadata: &Metadata,
     ) -> AcceptItem {
         let acceptance = acceptance(self.tenant, self.destination);
@@ -165,13 +167,15 @@ async fn nothing_comes_in_through_a_door_that_is_not_what_the_caller_saw() {
     log.issue_key(other_tenant, "other key").await;
     log.project().await;
 
-    let sees = |door: Door| entrance.item_through(new_event(), "{}", door, &metadata_of(entrance.tenant));
+    let sees = |door: IngestCredentials| {
+        entrance.item_through(new_event(), "{}", door, &metadata_of(entrance.tenant))
+    };
     let real = &entrance.door;
     for (why, door) in [
-        ("an unknown key", Door { key_hash: token("none"), ..real.clone() }),
-        ("another tenant's key", Door { key_hash: token("other key"), ..real.clone() }),
-        ("an unknown token", Door { token_hash: token("none"), ..real.clone() }),
-        ("an older route", Door { route_version: real.route_version - 1, ..real.clone() }),
+        ("an unknown key", IngestCredentials { key_hash: token("none"), ..real.clone() }),
+        ("another tenant's key", IngestCredentials { key_hash: token("other key"), ..real.clone() }),
+        ("an unknown token", IngestCredentials { token_hash: token("none"), ..real.clone() }),
+        ("an older route", IngestCredentials { route_version: real.route_version - 1, ..real.clone() }),
     ] {
         assert_eq!(
             accept.commit(sees(door)).await.expect("an outcome"),
@@ -198,8 +202,10 @@ async fn a_revoked_key_and_a_destination_that_is_switched_off_let_nothing_in() {
     };
     log.store.execute::<Destination>(entrance.destination.0, switch_off, &metadata).await.expect("off");
     log.project().await;
-    let newest =
-        Door { route_version: log.route_version(entrance.destination).await, ..entrance.door.clone() };
+    let newest = IngestCredentials {
+        route_version: log.route_version(entrance.destination).await,
+        ..entrance.door.clone()
+    };
     for door in [entrance.door.clone(), newest] {
         let outcome = accept.commit(entrance.item_through(new_event(), "{}", door, &metadata)).await;
         assert_eq!(outcome.expect("an outcome"), AcceptOutcome::RouteChanged);

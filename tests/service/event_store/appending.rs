@@ -1,8 +1,8 @@
 //! Appending: in order of versions, to all streams or to none, and never changed afterwards.
 
-use aggregates::claim::{Claim, ClaimFact};
 use aggregates::destination::{Destination, DestinationCommand};
 use aggregates::ids::TenantId;
+use aggregates::reservation::{Reservation, ReservationFact};
 use aggregates::tenant::{Account, Tenant, TenantCommand};
 use futures::future::join_all;
 use hooksentry::event_store::{AppendFailure, StreamAppend};
@@ -13,9 +13,9 @@ use super::{Log, metadata_of, token};
 
 /// A claim's first fact or a later one: which does not matter to the log.
 fn taking(stream: Uuid, expected_version: u64) -> StreamAppend {
-    let facts = [ClaimFact::ClaimTaken { holder: stream, at: clock::now() }];
+    let facts = [ReservationFact::ReservationMade { holder: stream, at: clock::now() }];
     let metadata = metadata_of(TenantId::default());
-    StreamAppend::new::<Claim>(stream, expected_version, &facts, &metadata).expect("a fact")
+    StreamAppend::new::<Reservation>(stream, expected_version, &facts, &metadata).expect("a fact")
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_stream_counts_from_one_and_says_whose_it_is() {
     let of: Option<Uuid> =
         sqlx::query_scalar("SELECT tenant_id FROM events").fetch_one(&log.pool).await.expect("the log");
     assert_eq!(of, Some(tenant.0));
-    let zero = sqlx::query("INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES ('Claim', 'x', 0, 'ClaimTaken', '1.0', '{}', '{}')")
+    let zero = sqlx::query("INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES ('Reservation', 'x', 0, 'ReservationMade', '1.0', '{}', '{}')")
         .execute(&log.pool)
         .await;
     assert!(zero.is_err(), "there is no version 0");
@@ -121,7 +121,7 @@ async fn several_streams_are_appended_to_together_or_not_at_all() {
 #[tokio::test]
 async fn of_many_who_claim_the_same_name_at_once_one_gets_it_with_all_that_belongs_to_it() {
     let log = Log::create().await;
-    let name = Claim::on_tenant_name("Acme");
+    let name = Reservation::on_tenant_name("Acme");
     let tenants: Vec<Uuid> = (0..16).map(|_| identifiers::new_id()).collect();
     let appends: Vec<_> = tenants.iter().map(|tenant| [taking(*tenant, 0), taking(name, 0)]).collect();
     let results = join_all(appends.iter().map(|appends| log.store.append(appends))).await;
@@ -143,7 +143,7 @@ async fn of_two_appends_that_wait_for_one_another_one_is_second() {
     let [left, right, brake, other_brake] = [(); 4].map(|()| identifiers::new_id());
     let mut holding = log.pool.begin().await.expect("a transaction");
     for stream in [brake, other_brake] {
-        sqlx::query("INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES ('Claim', $1, 1, 'ClaimTaken', '1.0', '{}', '{}')")
+        sqlx::query("INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES ('Reservation', $1, 1, 'ReservationMade', '1.0', '{}', '{}')")
             .bind(stream.to_string())
             .execute(&mut *holding)
             .await
@@ -165,7 +165,7 @@ async fn of_two_appends_that_wait_for_one_another_one_is_second() {
 #[tokio::test]
 async fn whoever_follows_the_log_is_woken_by_an_append_and_not_by_nothing() {
     let log = Log::create().await;
-    let grown = log.store.wakeups().subscribe();
+    let grown = log.store.notifier().subscribe();
     log.store.append(&[]).await.expect("nothing to do");
     assert!(!grown.has_changed().expect("a wake-up's sender"));
     log.store.append(&[taking(identifiers::new_id(), 0)]).await.expect("an append");

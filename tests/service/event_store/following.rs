@@ -1,9 +1,9 @@
 //! Readers of the log see every fact, however long its writer took.
 
-use aggregates::claim::{Claim, ClaimCommand};
 use aggregates::ids::TenantId;
+use aggregates::reservation::{Reservation, ReservationCommand};
 use hooksentry::event_store::log_reader::{self, HeldBack};
-use hooksentry::event_store::stand_by;
+use hooksentry::event_store::mark_non_appending;
 use hooksentry::{clock, identifiers};
 use projections::LogPosition;
 use sqlx::{Connection, PgConnection};
@@ -15,7 +15,7 @@ use super::{Log, OwnServer, metadata_of};
 async fn append_in(connection: &mut PgConnection, stream: Uuid) -> i64 {
     sqlx::query_scalar(
         r#"INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-           VALUES ('Claim', $1, 1, 'ClaimTaken', '1.0', '{"ClaimTaken":{"holder":"00000000-0000-0000-0000-000000000001","at":"2026-07-03T14:32:00Z"}}', '{}')
+           VALUES ('Reservation', $1, 1, 'ReservationMade', '1.0', '{"ReservationMade":{"holder":"00000000-0000-0000-0000-000000000001","at":"2026-07-03T14:32:00Z"}}', '{}')
            RETURNING position"#,
     )
     .bind(stream.to_string())
@@ -26,10 +26,10 @@ async fn append_in(connection: &mut PgConnection, stream: Uuid) -> i64 {
 
 async fn take_claim(log: &Log) -> (Uuid, LogPosition) {
     let stream = identifiers::new_id();
-    let command = ClaimCommand::Take { holder: stream, at: clock::now() };
+    let command = ReservationCommand::Reserve { holder: stream, at: clock::now() };
     let executed = log
         .store
-        .execute::<Claim>(stream, command, &metadata_of(TenantId::default()))
+        .execute::<Reservation>(stream, command, &metadata_of(TenantId::default()))
         .await
         .expect("a claim on what is free");
     (stream, executed.position.expect("a fact"))
@@ -118,7 +118,7 @@ async fn a_transaction_that_stands_by_holds_no_reader_back() {
     let mut bystander = log.pool.acquire().await.expect("a connection");
     let mut slow_writer = log.pool.acquire().await.expect("a connection");
     let mut standing_by = bystander.begin().await.expect("a transaction");
-    stand_by(&mut standing_by).await.expect("a lock");
+    mark_non_appending(&mut standing_by).await.expect("a lock");
 
     let (first, _) = take_claim(&log).await;
     let (streams, position, held_back) = read(&mut reader, LogPosition::default()).await;
@@ -128,7 +128,7 @@ async fn a_transaction_that_stands_by_holds_no_reader_back() {
     let mut appending = slow_writer.begin().await.expect("a transaction");
     append_in(&mut appending, slow).await;
     let mut younger = log.pool.begin().await.expect("a transaction");
-    stand_by(&mut younger).await.expect("a lock");
+    mark_non_appending(&mut younger).await.expect("a lock");
     let (quick, _) = take_claim(&log).await;
     let (streams, _, held_back) = read(&mut reader, position).await;
     assert_eq!((streams, held_back), (vec![], true), "an append between the two does hold it back");
@@ -172,7 +172,7 @@ async fn a_reader_far_behind_reads_its_page_and_no_more() {
     sqlx::query(
         r#"INSERT INTO events
                (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, transaction_id)
-           SELECT 'Claim', gen_random_uuid()::text, 1, 'ClaimTaken', '1.0', '{}', '{}', (1 + number / 100)::text::xid8
+           SELECT 'Reservation', gen_random_uuid()::text, 1, 'ReservationMade', '1.0', '{}', '{}', (1 + number / 100)::text::xid8
            FROM generate_series(1, 20000) AS number"#,
     )
     .execute(&log.pool)

@@ -2,11 +2,11 @@
 
 mod acceptances;
 mod appending;
+mod attempt_claims;
 mod following;
 mod group_commit;
 mod leading;
-mod outcomes;
-mod tickets;
+mod stream_appends;
 mod versions;
 mod waking;
 
@@ -16,7 +16,7 @@ use aggregates::ids::{ApiKeyId, DestinationId, TenantId, UserId, WebhookEventId}
 use aggregates::sealed::{Fingerprint, Sealed, TokenHash};
 use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSecret};
 use aggregates::webhook_event::{Acceptance, PayloadDigest};
-use hooksentry::event_store::{EventStore, Metadata, Wakeups};
+use hooksentry::event_store::{EventStore, LogNotifier, Metadata};
 use hooksentry::{clock, identifiers};
 use projections::{LogRow, LoggedFact, Projection};
 use sqlx::{PgPool, Postgres, Transaction};
@@ -56,7 +56,7 @@ impl Log {
 
     async fn of(database: TestDatabase) -> Self {
         let pool = database.pool().await;
-        let store = EventStore::new(pool.clone(), Wakeups::within_process());
+        let store = EventStore::new(pool.clone(), LogNotifier::within_process());
         Self { database, pool, store, tasks: TaskTracker::new() }
     }
 
@@ -220,7 +220,7 @@ fn aggregate_of(logged: &LoggedFact) -> &'static str {
     use aggregates::fact::Fact;
     match &logged.fact {
         Fact::ApiKey(_) => "ApiKey",
-        Fact::Claim(_) => "Claim",
+        Fact::Reservation(_) => "Reservation",
         Fact::Destination(_) => "Destination",
         Fact::Invite(_) => "Invite",
         Fact::Sender(_) => "Sender",

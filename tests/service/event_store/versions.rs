@@ -4,7 +4,7 @@ use aggregates::fact::Fact;
 use aggregates::ids::TenantId;
 use aggregates::tenant::{Retention, Tenant, TenantCommand, TenantFact};
 use hooksentry::clock;
-use hooksentry::event_store::{EventStore, Metadata, Wakeups, log_reader, stream_reader};
+use hooksentry::event_store::{EventStore, LogNotifier, Metadata, log_reader, stream_reader};
 use projections::{LogPosition, LoggedFact, Projection, TenantScope, tenants};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -39,7 +39,7 @@ async fn an_older_form_is_read_by_everybody_who_reads_the_log() {
     let server = OwnServer::start().await;
     let pool = server.create_database().await.pool().await;
     store(&pool, 1, "1.0", REGISTERED).await;
-    let events = EventStore::new(pool.clone(), Wakeups::within_process());
+    let events = EventStore::new(pool.clone(), LogNotifier::within_process());
 
     let loaded = events.load::<Tenant>(TENANT).await.expect("a tenant");
     let Tenant::Registered(account) = &loaded.state else { panic!("{loaded:?}") };
@@ -82,7 +82,7 @@ async fn a_newer_form_is_refused_by_everybody_who_reads_the_log() {
     let pool = server.create_database().await.pool().await;
     let today = REGISTERED.replace("\"webhookSecret\"", "\"retention\": {}, \"webhookSecret\"");
     store(&pool, 1, "3.0", &today).await;
-    let events = EventStore::new(pool.clone(), Wakeups::within_process());
+    let events = EventStore::new(pool.clone(), LogNotifier::within_process());
     events.load::<Tenant>(TENANT).await.expect_err("a form that nobody knows");
     let mut connection = pool.acquire().await.expect("a connection");
     let rows = stream_reader::read::<Tenant>(&mut connection, TENANT).await.expect("the stream");

@@ -1,6 +1,6 @@
 //! Whoever follows the log is woken, in this process and in others.
 
-use hooksentry::event_store::{Growth, Wakeups};
+use hooksentry::event_store::{LogNotifier, Notification};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,25 +22,25 @@ async fn an_announcement_wakes_this_process_and_the_others() {
     let log = Log::create().await;
     let other_pool = log.database.pool().await;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let here = Wakeups::between_processes(&log.pool, &tasks, &stop);
-    let there = Wakeups::between_processes(&other_pool, &tasks, &stop);
+    let here = LogNotifier::between_processes(&log.pool, &tasks, &stop);
+    let there = LogNotifier::between_processes(&other_pool, &tasks, &stop);
     let (mut ear_here, mut ear_there) = (here.subscribe(), there.subscribe());
     let (work_here, mut work_there) = (here.subscribe_to_work(), there.subscribe_to_work());
     until_listening(&mut ear_here).await;
     until_listening(&mut ear_there).await;
 
-    here.announce(Growth::Work);
+    here.announce(Notification::Work);
     assert!(ear_here.has_changed().expect("a sender"), "at once, without the database");
     woken(&mut ear_there).await;
 
     ear_here.mark_unchanged();
-    there.announce(Growth::Work);
+    there.announce(Notification::Work);
     woken(&mut ear_here).await;
     assert!(work_here.has_changed().expect("a sender"));
 
     ear_there.mark_unchanged();
     work_there.mark_unchanged();
-    here.announce(Growth::Progress);
+    here.announce(Notification::Progress);
     woken(&mut ear_there).await;
     assert!(!work_there.has_changed().expect("a sender"), "there is nothing to do");
 
@@ -56,8 +56,8 @@ async fn a_listener_whose_connection_was_cut_listens_again() {
     let log = Log::create().await;
     let other_pool = log.database.pool().await;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let here = Wakeups::within_process();
-    let there = Wakeups::between_processes(&other_pool, &tasks, &stop);
+    let here = LogNotifier::within_process();
+    let there = LogNotifier::between_processes(&other_pool, &tasks, &stop);
     let mut ear = there.subscribe();
     until_listening(&mut ear).await;
 
@@ -79,12 +79,12 @@ async fn a_listener_whose_connection_was_cut_listens_again() {
 
 #[tokio::test]
 async fn a_wake_up_that_comes_during_the_look_is_not_missed() {
-    let wakeups = Wakeups::within_process();
-    let mut ear = wakeups.subscribe();
+    let notifier = LogNotifier::within_process();
+    let mut ear = notifier.subscribe();
     ear.mark_unchanged();
     // Here the log is read; meanwhile it grows, twice.
-    wakeups.announce(Growth::Work);
-    wakeups.announce(Growth::Work);
+    notifier.announce(Notification::Work);
+    notifier.announce(Notification::Work);
     woken(&mut ear).await;
     assert!(!ear.has_changed().expect("a sender"), "two announcements are one look");
 }

@@ -66,9 +66,9 @@ impl Account {
     }
 
     /// Changes how stubbornly deliveries are retried.
-    pub(crate) async fn resilience(&self, max_trys: u32, circuit_breaker_timer: u32) {
+    pub(crate) async fn resilience(&self, max_attempts: u32, circuit_breaker_timer: u32) {
         let url = format!("{}/api/v1/tenants/{}", self.base, self.tenant_id);
-        let body = json!({ "maxTrys": max_trys, "circuitBreakerTimer": circuit_breaker_timer });
+        let body = json!({ "maxTrys": max_attempts, "circuitBreakerTimer": circuit_breaker_timer });
         send(self.client.patch(url).bearer_auth(&self.token).json(&body)).await;
     }
 

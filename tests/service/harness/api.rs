@@ -7,7 +7,7 @@ use std::thread;
 
 use clap::Parser;
 use hooksentry::config::{self, Settings};
-use hooksentry::event_store::{EventStore, Wakeups};
+use hooksentry::event_store::{EventStore, LogNotifier};
 use hooksentry::lifecycle::Lifecycle;
 use hooksentry::service::Service;
 use hooksentry::telemetry::Telemetry;
@@ -84,7 +84,7 @@ impl Api {
     /// The log behind the API, for what only workers and time bring about.
     pub(crate) async fn log(&self) -> EventStore {
         let pool = PgPoolOptions::new().max_connections(4).connect(&self.running.database_url).await;
-        EventStore::new(pool.expect("the database of the API"), Wakeups::within_process())
+        EventStore::new(pool.expect("the database of the API"), LogNotifier::within_process())
     }
 }
 

@@ -18,9 +18,9 @@ pub(crate) async fn accept(user: &User, api_key: &str, token: &str) -> String {
     id
 }
 
-/// Makes one attempt to deliver an event, as a worker does, with this outcome; the event gets `max_trys`.
-pub(crate) async fn attempt(user: &User, event_id: &str, outcome: Outcome, max_trys: u32) {
-    attempt_by(user, event_id, outcome, max_trys, FIRST_SETTINGS).await;
+/// Makes one attempt to deliver an event, as a worker does, with this outcome; the event gets `max_attempts`.
+pub(crate) async fn attempt(user: &User, event_id: &str, outcome: Outcome, max_attempts: u32) {
+    attempt_by(user, event_id, outcome, max_attempts, FIRST_SETTINGS).await;
 }
 
 /// The versions of the settings that an attempt goes by.
@@ -37,7 +37,7 @@ pub(crate) async fn attempt_by(
     user: &User,
     event_id: &str,
     outcome: Outcome,
-    max_trys: u32,
+    max_attempts: u32,
     used: SettingsUsed,
 ) {
     assert!(try_start_by(user, event_id, used).await, "an attempt that starts");
@@ -47,8 +47,13 @@ pub(crate) async fn attempt_by(
     let mut report = AttemptReport::without_answer(outcome, 12, Some("for a test".to_owned()));
     report.status = outcome.is_success().then_some(204);
     let backoff = Backoff::default();
-    let record =
-        WebhookEventCommand::RecordAttempt { report, backoff, max_trys, chance: 0.5, at: clock::now() };
+    let record = WebhookEventCommand::RecordAttempt {
+        report,
+        backoff,
+        max_attempts,
+        jitter_sample: 0.5,
+        at: clock::now(),
+    };
     log.execute::<WebhookEvent>(id, record, &metadata).await.expect("an attempt that ends");
 }
 

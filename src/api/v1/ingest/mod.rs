@@ -39,7 +39,7 @@ use crate::api::openapi::schemas::{EventStatusName, PayloadGiven};
 use crate::api::v1::events::streams;
 use crate::api::v1::ingest::cache::{IngestCache, Route};
 use crate::event_store::group_commit::GroupCommit;
-use crate::event_store::{AcceptBatch, AcceptItem, AcceptOutcome, Actor, Door};
+use crate::event_store::{AcceptBatch, AcceptItem, AcceptOutcome, Actor, IngestCredentials};
 use crate::secrets::token::{self, TokenKind};
 use crate::{clock, identifiers};
 
@@ -253,7 +253,7 @@ impl Ingest {
             mapping,
             at,
         };
-        let door = Door {
+        let door = IngestCredentials {
             key_hash: incoming.key_hash.clone(),
             token_hash: token_hash.clone(),
             route_version: route.version,

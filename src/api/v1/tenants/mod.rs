@@ -2,9 +2,9 @@
 
 pub(crate) mod webhook_secret;
 
-use aggregates::claim::{Claim, ClaimCommand};
 use aggregates::email::Email;
 use aggregates::ids::{TenantId, UserId};
+use aggregates::reservation::{Reservation, ReservationCommand};
 use aggregates::role::Role;
 use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSecret};
 use aggregates::text::NAME_CHARS_MAX;
@@ -63,8 +63,8 @@ pub(crate) struct NewTenant {
     #[schema(value_type = PasswordText)]
     owner_password: SecretString,
     /// Attempts in all before a delivery is given up; 10 if absent.
-    #[schema(value_type = Option<PositiveNumber>)]
-    max_trys: Option<u32>,
+    #[schema(value_type = Option<PositiveNumber>, rename = "maxTrys")]
+    max_attempts: Option<u32>,
     /// Seconds a destination's circuit breaker stays open; 300 if absent.
     #[schema(value_type = Option<PositiveNumber>)]
     circuit_breaker_timer: Option<u32>,
@@ -76,8 +76,8 @@ pub(crate) struct NewTenant {
 pub(crate) struct TenantChange {
     #[schema(value_type = Option<NameText>)]
     name: Option<String>,
-    #[schema(value_type = Option<PositiveNumber>)]
-    max_trys: Option<u32>,
+    #[schema(value_type = Option<PositiveNumber>, rename = "maxTrys")]
+    max_attempts: Option<u32>,
     #[schema(value_type = Option<PositiveNumber>)]
     circuit_breaker_timer: Option<u32>,
     /// Days after their acceptance at which the payloads of events that have ended are erased; `null`:
@@ -98,7 +98,8 @@ pub(crate) struct RegisteredTenant {
     tenant_name: String,
     /// Signs every delivery.
     webhook_secret: String,
-    max_trys: u32,
+    #[serde(rename = "maxTrys")]
+    max_attempts: u32,
     circuit_breaker_timer: u32,
     tenant_created_at: Timestamp,
     owner_user_id: Uuid,
@@ -115,7 +116,8 @@ pub(crate) struct TenantView {
     id: Uuid,
     name: String,
     /// Attempts in all before a delivery is given up.
-    max_trys: u32,
+    #[serde(rename = "maxTrys")]
+    max_attempts: u32,
     /// Seconds a destination's circuit breaker stays open.
     circuit_breaker_timer: u32,
     /// Days after their acceptance at which the payloads of events that have ended are erased; `null`:
@@ -143,15 +145,15 @@ pub(crate) async fn register(
     let (tenant_id, owner) = (TenantId(identifiers::new_id()), UserId(identifiers::new_id()));
     let defaults = Resilience::default();
     let resilience = Resilience {
-        max_trys: new.max_trys.unwrap_or(defaults.max_trys),
+        max_attempts: new.max_attempts.unwrap_or(defaults.max_attempts),
         circuit_breaker_timer: new.circuit_breaker_timer.unwrap_or(defaults.circuit_breaker_timer),
     };
     let store = tenants.commands.store();
     // What is taken is said before the costly work; whether it still is free is decided by the append.
-    if store.load::<Claim>(Claim::on_tenant_name(&new.name)).await?.state != Claim::Free {
+    if store.load::<Reservation>(Reservation::on_tenant_name(&new.name)).await?.state != Reservation::Free {
         return Err(Problem::name_taken(&new.name));
     }
-    if store.load::<Claim>(Claim::on_email(&new.owner_email)).await?.state != Claim::Free {
+    if store.load::<Reservation>(Reservation::on_email(&new.owner_email)).await?.state != Reservation::Free {
         return Err(Problem::email_taken(&new.owner_email));
     }
     let password_hash = tenants.passwords.hash(new.owner_password.clone()).await?;
@@ -164,12 +166,16 @@ pub(crate) async fn register(
     tenants
         .commands
         .together(&metadata, |mut streams| async move {
-            let take_name = ClaimCommand::Take { holder: tenant_id.0, at };
+            let take_name = ReservationCommand::Reserve { holder: tenant_id.0, at };
             let name_taken = |_| Problem::name_taken(&new.name);
-            streams.decide::<Claim>(Claim::on_tenant_name(&new.name), take_name, name_taken).await?;
-            let take_email = ClaimCommand::Take { holder: owner.0, at };
+            streams
+                .decide::<Reservation>(Reservation::on_tenant_name(&new.name), take_name, name_taken)
+                .await?;
+            let take_email = ReservationCommand::Reserve { holder: owner.0, at };
             let email_taken = |_| Problem::email_taken(&new.owner_email);
-            streams.decide::<Claim>(Claim::on_email(&new.owner_email), take_email, email_taken).await?;
+            streams
+                .decide::<Reservation>(Reservation::on_email(&new.owner_email), take_email, email_taken)
+                .await?;
             let register = TenantCommand::Register {
                 name: new.name.clone(),
                 owner,
@@ -194,7 +200,7 @@ pub(crate) async fn register(
         tenant_id: tenant_id.0,
         tenant_name: new.name.clone(),
         webhook_secret: secret.expose_secret().to_owned(),
-        max_trys: resilience.max_trys,
+        max_attempts: resilience.max_attempts,
         circuit_breaker_timer: resilience.circuit_breaker_timer,
         tenant_created_at: at.into(),
         owner_user_id: owner.0,
@@ -241,16 +247,16 @@ pub(crate) async fn update(
             let (old_name, old, kept) = (account.name.clone(), account.resilience, account.retention);
             let mut commands = vec![];
             if let Some(name) = change.name.as_ref().filter(|name| **name != old_name) {
-                let take = ClaimCommand::Take { holder: id.0, at };
+                let take = ReservationCommand::Reserve { holder: id.0, at };
                 let taken = |_| Problem::name_taken(name);
-                streams.decide::<Claim>(Claim::on_tenant_name(name), take, taken).await?;
-                let release = ClaimCommand::Release { holder: id.0, at };
-                let old_claim = Claim::on_tenant_name(&old_name);
-                streams.decide::<Claim>(old_claim, release, Problem::internal).await?;
+                streams.decide::<Reservation>(Reservation::on_tenant_name(name), take, taken).await?;
+                let release = ReservationCommand::Release { holder: id.0, at };
+                let old_claim = Reservation::on_tenant_name(&old_name);
+                streams.decide::<Reservation>(old_claim, release, Problem::internal).await?;
                 commands.push(TenantCommand::Rename { name: name.clone(), at });
             }
             let resilience = Resilience {
-                max_trys: change.max_trys.unwrap_or(old.max_trys),
+                max_attempts: change.max_attempts.unwrap_or(old.max_attempts),
                 circuit_breaker_timer: change.circuit_breaker_timer.unwrap_or(old.circuit_breaker_timer),
             };
             commands.push(TenantCommand::ChangeResilience { resilience, at });
@@ -269,7 +275,7 @@ pub(crate) async fn update(
     Ok(Json(TenantView {
         id: id.0,
         name: account.name,
-        max_trys: account.resilience.max_trys,
+        max_attempts: account.resilience.max_attempts,
         circuit_breaker_timer: account.resilience.circuit_breaker_timer,
         payload_retention_days: account.retention.payload_days,
         event_retention_days: account.retention.event_days,
@@ -304,14 +310,14 @@ impl NewTenant {
         };
         let owner_email = fields.required(email, validation::email);
         let owner_password = fields.required(password, |value| validation::new_password(value, passwords));
-        let max_trys = fields.optional("maxTrys", validation::positive);
+        let max_attempts = fields.optional("maxTrys", validation::positive);
         let circuit_breaker_timer = fields.optional("circuitBreakerTimer", validation::positive);
         fields.complete(|| {
             Some(Self {
                 name: name?,
                 owner_email: owner_email?,
                 owner_password: owner_password?,
-                max_trys,
+                max_attempts,
                 circuit_breaker_timer,
             })
         })
@@ -322,12 +328,18 @@ impl TenantChange {
     async fn read(body: UnreadBody) -> Result<Self, Problem> {
         let mut fields = body.fields().await?;
         let name = fields.optional("name", |value| validation::name(value, NAME_CHARS_MAX));
-        let max_trys = fields.optional("maxTrys", validation::positive);
+        let max_attempts = fields.optional("maxTrys", validation::positive);
         let circuit_breaker_timer = fields.optional("circuitBreakerTimer", validation::positive);
         let payload_retention_days = fields.nullable("payloadRetentionDays", validation::retention_days);
         let event_retention_days = fields.nullable("eventRetentionDays", validation::retention_days);
         fields.complete(|| {
-            Some(Self { name, max_trys, circuit_breaker_timer, payload_retention_days, event_retention_days })
+            Some(Self {
+                name,
+                max_attempts,
+                circuit_breaker_timer,
+                payload_retention_days,
+                event_retention_days,
+            })
         })
     }
 }
@@ -337,7 +349,7 @@ impl From<tenants::Tenant> for TenantView {
         Self {
             id: tenant.id.0,
             name: tenant.name,
-            max_trys: tenant.resilience.max_trys,
+            max_attempts: tenant.resilience.max_attempts,
             circuit_breaker_timer: tenant.resilience.circuit_breaker_timer,
             payload_retention_days: tenant.retention.payload_days,
             event_retention_days: tenant.retention.event_days,

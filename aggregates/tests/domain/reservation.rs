@@ -1,0 +1,77 @@
+//! A claim is held by one at a time.
+
+use aggregates::email::Email;
+use aggregates::reservation::{Reservation, ReservationCommand, ReservationFact, ReservationRefusal};
+use uuid::Uuid;
+
+use crate::given::{ALICE, BOB, given, moment};
+
+fn take(holder: Uuid) -> ReservationCommand {
+    ReservationCommand::Reserve { holder, at: moment(0) }
+}
+
+fn taken(holder: Uuid) -> ReservationFact {
+    ReservationFact::ReservationMade { holder, at: moment(0) }
+}
+
+fn release(holder: Uuid) -> ReservationCommand {
+    ReservationCommand::Release { holder, at: moment(1) }
+}
+
+fn released(holder: Uuid) -> ReservationFact {
+    ReservationFact::ReservationReleased { holder, at: moment(1) }
+}
+
+#[test]
+fn what_is_free_can_be_taken() {
+    given::<Reservation>([]).when(take(ALICE.0)).then([taken(ALICE.0)]);
+}
+
+#[test]
+fn what_is_held_cannot_be_taken_by_another() {
+    given::<Reservation>([taken(ALICE.0)]).when(take(BOB.0)).then_refused(ReservationRefusal::Taken);
+}
+
+#[test]
+fn taking_what_one_holds_is_ignored() {
+    given::<Reservation>([taken(ALICE.0)]).when(take(ALICE.0)).then_nothing();
+}
+
+#[test]
+fn what_was_given_back_can_be_taken_by_another() {
+    given::<Reservation>([taken(ALICE.0)])
+        .when(release(ALICE.0))
+        .then([released(ALICE.0)])
+        .when(take(BOB.0))
+        .then([taken(BOB.0)])
+        .when(take(ALICE.0))
+        .then_refused(ReservationRefusal::Taken);
+}
+
+#[test]
+fn giving_back_what_one_does_not_hold_is_ignored() {
+    given::<Reservation>([taken(ALICE.0)]).when(release(BOB.0)).then_nothing();
+    given::<Reservation>([taken(ALICE.0), released(ALICE.0)]).when(release(ALICE.0)).then_nothing();
+    given::<Reservation>([]).when(release(ALICE.0)).then_nothing();
+}
+
+/// The streams are stored under these ids: should they change, every name would be free again.
+#[test]
+fn the_stream_of_a_claim_never_changes() {
+    let email = Email::parse("alice@example.com").expect("an email");
+    assert_eq!(Reservation::on_tenant_name("Acme Inc").to_string(), "413b42b9-b9dc-5c19-b208-e98743c2cdbe");
+    assert_eq!(Reservation::on_email(&email).to_string(), "adc7ae54-bdfc-5d3a-9218-e3432aacddad");
+}
+
+#[test]
+fn tenant_names_are_compared_exactly_and_emails_in_any_case() {
+    assert_ne!(Reservation::on_tenant_name("Acme"), Reservation::on_tenant_name("ACME"));
+    let typed = |text| Reservation::on_email(&Email::parse(text).expect("an email"));
+    assert_eq!(typed("alice@example.com"), typed(" Alice@Example.COM "));
+}
+
+#[test]
+fn a_tenant_may_be_called_like_an_email() {
+    let email = Email::parse("alice@example.com").expect("an email");
+    assert_ne!(Reservation::on_tenant_name("alice@example.com"), Reservation::on_email(&email));
+}

@@ -1,0 +1,249 @@
+//! Tickets: of all copies of a job one starts an attempt, under the dispatcher that leads and by the
+//! settings in force.
+
+use aggregates::destination::{AuthChange, Destination, DestinationCommand};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
+use aggregates::tenant::{Tenant, TenantCommand};
+use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand, WebhookEventFact};
+use futures::future::join_all;
+use hooksentry::clock;
+use hooksentry::event_store::group_commit::GroupCommit;
+use hooksentry::event_store::{
+    AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, LogNotifier,
+};
+use hooksentry::fair_share::Weights;
+use hooksentry::leadership::Leadership;
+
+use super::{Log, acceptance, metadata_of, new_event, webhook_secret};
+
+const PAYLOAD: &[u8] = b"{ \"a\" : 1.50 }";
+
+/// An event that waits for its first attempt.
+struct Job {
+    tenant: TenantId,
+    destination: DestinationId,
+    event: WebhookEventId,
+    epoch: u64,
+}
+
+impl Log {
+    async fn release_job(&self, epoch: u64) -> Job {
+        let tenant = self.register_tenant().await;
+        let destination = self.register_destination(tenant).await;
+        let event = new_event();
+        let accept = WebhookEventCommand::Accept(acceptance(tenant, destination));
+        self.store.execute::<WebhookEvent>(event.0, accept, &metadata_of(tenant)).await.expect("an event");
+        sqlx::query("INSERT INTO payloads (event_id, tenant_id, delivered) VALUES ($1, $2, $3)")
+            .bind(event.0)
+            .bind(tenant.0)
+            .bind(PAYLOAD)
+            .execute(&self.pool)
+            .await
+            .expect("a payload");
+        self.project().await;
+        Job { tenant, destination, event, epoch }
+    }
+
+    async fn lead(&self) -> Leadership {
+        Leadership::acquire(&self.pool, "dispatcher").await.expect("the lead")
+    }
+
+    fn claims(&self) -> GroupCommit<AttemptClaimBatch> {
+        let batch = AttemptClaimBatch::new(self.pool.clone(), LogNotifier::within_process());
+        GroupCommit::start(batch, 1, Weights::default(), &self.tasks)
+    }
+}
+
+impl Job {
+    fn claim(&self) -> AttemptClaim {
+        AttemptClaim {
+            event_id: self.event,
+            expected_version: 1,
+            epoch: self.epoch,
+            destination_id: self.destination,
+            destination_version: 1,
+            tenant_id: self.tenant,
+            tenant_version: 1,
+        }
+    }
+}
+
+fn item(claim: AttemptClaim, worker: &str) -> AttemptClaimItem {
+    let fact = WebhookEventFact::DeliveryStarted {
+        destination_id: claim.destination_id,
+        attempt: 1,
+        worker: worker.to_owned(),
+        destination_version: claim.destination_version,
+        tenant_version: claim.tenant_version,
+        at: clock::now(),
+    };
+    AttemptClaimItem::new(claim, &fact, &metadata_of(claim.tenant_id)).expect("a fact")
+}
+
+fn won() -> AttemptClaimOutcome {
+    AttemptClaimOutcome::Won(Some(PAYLOAD.to_vec()))
+}
+
+#[tokio::test]
+async fn of_many_copies_of_a_job_one_wins_and_gets_the_payload() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let job = log.release_job(lead.epoch()).await;
+    let (here, there) = (log.claims(), log.claims());
+    let held = log.hold().await;
+    let copies = join_all((0..16).map(|number| {
+        let door = if number % 2 == 0 { &here } else { &there };
+        door.commit(item(job.claim(), "worker"))
+    }));
+    let (outcomes, ()) = tokio::join!(copies, async {
+        log.until_waiting(2).await;
+        held.rollback().await.expect("a rollback");
+    });
+    let outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.expect("an outcome")).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == won()).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == AttemptClaimOutcome::Lost).count(), 15);
+    assert_eq!(log.stream(job.event.0).await, ["EventAccepted", "DeliveryStarted"]);
+    let late = here.commit(item(job.claim(), "worker")).await;
+    assert_eq!(late.expect("an outcome"), AttemptClaimOutcome::Lost);
+    log.discard().await;
+}
+
+/// In whatever order they lie in the batch, the one that wins is the one whose fact was appended.
+#[tokio::test]
+async fn among_copies_that_differ_only_the_one_that_is_valid_wins() {
+    for rotation in 0..4 {
+        let log = Log::create().await;
+        let lead = log.lead().await;
+        let job = log.release_job(lead.epoch()).await;
+        let valid = job.claim();
+        let mut copies = vec![
+            (AttemptClaimOutcome::Lost, AttemptClaim { epoch: lead.epoch() - 1, ..valid }),
+            (AttemptClaimOutcome::Lost, AttemptClaim { expected_version: 0, ..valid }),
+            (AttemptClaimOutcome::SettingsChanged, AttemptClaim { destination_version: 7, ..valid }),
+            (won(), valid),
+        ];
+        copies.rotate_left(rotation);
+        let door = log.claims();
+        let held = log.hold().await;
+        let commits = join_all(copies.iter().map(|(expected, claim)| {
+            let worker = if *expected == won() { "the valid one" } else { "another" };
+            door.commit(item(*claim, worker))
+        }));
+        let (outcomes, ()) = tokio::join!(commits, async {
+            log.until_waiting(1).await;
+            held.rollback().await.expect("a rollback");
+        });
+        for (outcome, (expected, claim)) in outcomes.into_iter().zip(copies) {
+            assert_eq!(outcome.expect("an outcome"), expected, "{claim:?}, rotated by {rotation}");
+        }
+        let started = log.facts().await.pop().expect("a fact");
+        assert!(started.payload.contains("the valid one"), "{}", started.payload);
+        log.discard().await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_of_a_dispatcher_that_no_longer_leads_is_void() {
+    let log = Log::create().await;
+    let old_lead = log.lead().await;
+    let job = log.release_job(old_lead.epoch()).await;
+    drop(old_lead);
+    let new_lead = log.lead().await;
+    assert!(new_lead.epoch() > job.epoch);
+    let door = log.claims();
+    let old = door.commit(item(job.claim(), "worker")).await;
+    assert_eq!(old.expect("an outcome"), AttemptClaimOutcome::Lost);
+    assert_eq!(log.stream(job.event.0).await, ["EventAccepted"]);
+    let new = door.commit(item(AttemptClaim { epoch: new_lead.epoch(), ..job.claim() }, "worker")).await;
+    assert_eq!(new.expect("an outcome"), won());
+    log.discard().await;
+}
+
+/// So a new leader finds every attempt of the old epoch in the log before it releases anything.
+#[tokio::test]
+async fn a_new_leader_waits_for_the_tickets_that_are_being_given_out() {
+    let log = Log::create().await;
+    let old_lead = log.lead().await;
+    let job = log.release_job(old_lead.epoch()).await;
+    let door = log.claims();
+    drop(old_lead);
+    // Somebody else is about to take the version, and the claim waits for what becomes of that.
+    let mut rival = log.pool.begin().await.expect("a transaction");
+    sqlx::query(
+        "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         VALUES ('WebhookEvent', $1, 2, 'Cancelled', '1.0', '{}', '{}')",
+    )
+    .bind(job.event.to_string())
+    .execute(&mut *rival)
+    .await
+    .expect("an append");
+    let lead = async {
+        log.until_waiting(1).await;
+        let lead = log.lead().await;
+        (lead, log.stream(job.event.0).await)
+    };
+    let let_go = async {
+        log.until_waiting(2).await;
+        rival.rollback().await.expect("a rollback");
+    };
+    let (outcome, (lead, seen), ()) = tokio::join!(door.commit(item(job.claim(), "worker")), lead, let_go);
+    assert_eq!(outcome.expect("an outcome"), won());
+    assert!(lead.epoch() > job.epoch);
+    assert_eq!(seen, ["EventAccepted", "DeliveryStarted"], "what the new leader sees from the start");
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn an_attempt_by_settings_that_are_no_longer_in_force_does_not_start() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let job = log.release_job(lead.epoch()).await;
+    let (door, metadata, at) = (log.claims(), metadata_of(job.tenant), clock::now());
+    let elsewhere = DestinationCommand::Change {
+        url: Some("https://elsewhere.example.com".to_owned()),
+        concurrency_limit: None,
+        active: None,
+        auth: AuthChange::Keep,
+        at,
+    };
+    log.store.execute::<Destination>(job.destination.0, elsewhere, &metadata).await.expect("another URL");
+    let secret = TenantCommand::RegenerateWebhookSecret {
+        webhook_secret: webhook_secret("second"),
+        previous_signs_until: None,
+        at,
+    };
+    log.store.execute::<Tenant>(job.tenant.0, secret, &metadata).await.expect("another secret");
+    log.project().await;
+    for (destination_version, tenant_version, outcome) in [
+        (1, 1, AttemptClaimOutcome::SettingsChanged),
+        (2, 1, AttemptClaimOutcome::SettingsChanged),
+        (1, 2, AttemptClaimOutcome::SettingsChanged),
+        (2, 2, won()),
+    ] {
+        let claim = AttemptClaim { destination_version, tenant_version, ..job.claim() };
+        assert_eq!(door.commit(item(claim, "worker")).await.expect("an outcome"), outcome);
+    }
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn an_attempt_at_an_unknown_destination_does_not_start() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let job = log.release_job(lead.epoch()).await;
+    let claim = AttemptClaim { destination_id: DestinationId::default(), ..job.claim() };
+    let outcome = log.claims().commit(item(claim, "worker")).await;
+    assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::SettingsChanged);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn a_ticket_for_an_event_without_payload_says_so() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let job = log.release_job(lead.epoch()).await;
+    sqlx::query("DELETE FROM payloads").execute(&log.pool).await.expect("no payload");
+    let outcome = log.claims().commit(item(job.claim(), "worker")).await;
+    assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Won(None));
+    log.discard().await;
+}

@@ -1,0 +1,182 @@
+//! Outcomes, recorded by many workers at once: each whole or not at all, each answered for itself.
+
+use aggregates::attempt_outcome::{AttemptReport, Outcome};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
+use aggregates::webhook_event::WebhookEventFact as Fact;
+use futures::future::join_all;
+use hooksentry::clock;
+use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
+use hooksentry::event_store::{
+    LogNotifier, Metadata, StreamAppendBatch, StreamAppendItem, StreamAppendResult,
+};
+use hooksentry::fair_share::Weights;
+
+use super::{Log, metadata_of, new_event, poisonous_metadata};
+
+const WRITERS: usize = 64;
+/// What the stream holds before: it was accepted and an attempt was started.
+const BEFORE: u64 = 2;
+
+impl Log {
+    fn outcomes(&self) -> GroupCommit<StreamAppendBatch> {
+        let batch = StreamAppendBatch::new(self.pool.clone(), LogNotifier::within_process());
+        GroupCommit::start(batch, 1, Weights::default(), &self.tasks)
+    }
+}
+
+/// Two facts that belong together, marked by who reports them.
+fn failed(event: WebhookEventId, reporter: &str, metadata: &Metadata) -> StreamAppendItem {
+    failed_at(event, BEFORE, reporter, metadata)
+}
+
+fn failed_at(event: WebhookEventId, version: u64, reporter: &str, metadata: &Metadata) -> StreamAppendItem {
+    let (destination_id, at) = (DestinationId::default(), clock::now());
+    let report = AttemptReport::without_answer(Outcome::Timeout, 1, Some(reporter.to_owned()));
+    let facts = [
+        Fact::DeliveryAttempted {
+            destination_id,
+            attempt: 1,
+            failed_attempts: 1,
+            unknown_in_a_row: 0,
+            report,
+            at,
+        },
+        Fact::RetryScheduled { destination_id, failed_attempts: 1, retry_at: at, at },
+    ];
+    StreamAppendItem::new(event, version, &facts, metadata).expect("facts")
+}
+
+fn tenant() -> Metadata {
+    metadata_of(TenantId::default())
+}
+
+#[tokio::test]
+async fn many_writers_share_a_few_commits_and_everything_is_stored() {
+    let log = Log::create().await;
+    let door = log.outcomes();
+    let events: Vec<_> = (0..WRITERS).map(|_| new_event()).collect();
+    let held = log.hold().await;
+    let commits = join_all(events.iter().map(|event| door.commit(failed(*event, "worker", &tenant()))));
+    let (results, ()) = tokio::join!(commits, async {
+        log.until_waiting(1).await;
+        held.rollback().await.expect("a rollback");
+    });
+    for result in results {
+        assert_eq!(result.expect("a commit"), StreamAppendResult::Recorded);
+    }
+    for event in events {
+        assert_eq!(log.stream(event.0).await, ["DeliveryAttempted", "RetryScheduled"]);
+    }
+    assert!(log.transactions().await <= 2, "{} commits", log.transactions().await);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn of_two_writers_of_a_stream_one_is_recorded_whole_and_the_other_not_at_all() {
+    let log = Log::create().await;
+    let door = log.outcomes();
+    let events: Vec<_> = (0..WRITERS / 2).map(|_| new_event()).collect();
+    let held = log.hold().await;
+    let commits =
+        join_all(events.iter().flat_map(|event| {
+            ["one", "other"].map(|reporter| door.commit(failed(*event, reporter, &tenant())))
+        }));
+    let (results, ()) = tokio::join!(commits, async {
+        log.until_waiting(1).await;
+        held.rollback().await.expect("a rollback");
+    });
+    let results: Vec<_> = results.into_iter().map(|result| result.expect("an outcome")).collect();
+    let facts = log.facts().await;
+    assert_eq!(facts.len(), WRITERS);
+    for (event, results) in events.iter().zip(results.chunks(2)) {
+        let winner = match results {
+            [StreamAppendResult::Recorded, StreamAppendResult::Conflict] => "one",
+            [StreamAppendResult::Conflict, StreamAppendResult::Recorded] => "other",
+            unexpected => panic!("{unexpected:?}"),
+        };
+        let own: Vec<_> = facts.iter().filter(|fact| fact.stream == event.to_string()).collect();
+        assert_eq!(own.iter().map(|fact| fact.sequence).collect::<Vec<_>>(), [3, 4]);
+        assert!(own[0].payload.contains(&format!("{winner:?}")), "{winner}: {}", own[0].payload);
+    }
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn an_outcome_that_comes_too_late_leaves_no_trace() {
+    let log = Log::create().await;
+    let door = log.outcomes();
+    let event = new_event();
+    door.commit(failed(event, "dispatcher", &tenant())).await.expect("a commit");
+    let before = log.facts().await;
+    let late = door.commit(failed(event, "worker", &tenant())).await.expect("an outcome");
+    assert_eq!(late, StreamAppendResult::Conflict);
+    assert_eq!(log.facts().await, before);
+    log.discard().await;
+}
+
+/// One begins where the other has its second fact: each alone would fit.
+#[tokio::test]
+async fn outcomes_that_overlap_in_one_batch_are_not_stored_in_part() {
+    for swapped in [false, true] {
+        let log = Log::create().await;
+        let door = log.outcomes();
+        let event = new_event();
+        let mut items = [failed_at(event, 2, "first", &tenant()), failed_at(event, 3, "second", &tenant())];
+        if swapped {
+            items.reverse();
+        }
+        let held = log.hold().await;
+        let commits = join_all(items.map(|item| door.commit(item)));
+        let (results, ()) = tokio::join!(commits, async {
+            log.until_waiting(1).await;
+            held.rollback().await.expect("a rollback");
+        });
+        let recorded =
+            results.iter().filter(|result| matches!(result, Ok(StreamAppendResult::Recorded))).count();
+        assert_eq!(log.facts().await.len(), recorded * 2, "{results:?}");
+        log.discard().await;
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_the_database_does_not_take_fails_alone() {
+    let log = Log::create().await;
+    let door = log.outcomes();
+    let events: Vec<_> = (0..10).map(|_| new_event()).collect();
+    let held = log.hold().await;
+    let commits = join_all(events.iter().enumerate().map(|(number, event)| {
+        let metadata = if number == 4 { poisonous_metadata(TenantId::default()) } else { tenant() };
+        door.commit(failed(*event, "worker", &metadata))
+    }));
+    let (results, ()) = tokio::join!(commits, async {
+        log.until_waiting(1).await;
+        held.rollback().await.expect("a rollback");
+    });
+    for (number, result) in results.into_iter().enumerate() {
+        match (number, result) {
+            (4, result) => assert!(matches!(result, Err(CommitFailure::Database(_))), "{result:?}"),
+            (_, result) => assert_eq!(result.expect("a commit"), StreamAppendResult::Recorded),
+        }
+    }
+    assert_eq!(log.facts().await.len(), 18);
+    log.discard().await;
+}
+
+/// What a receiver answers may hold anything.
+#[tokio::test]
+async fn a_report_may_hold_any_character() {
+    let log = Log::create().await;
+    let door = log.outcomes();
+    let event = new_event();
+    let detail = "\0 \u{1f980} \" \\ \u{7f} \u{2028}";
+    assert_eq!(
+        door.commit(failed(event, detail, &tenant())).await.expect("a commit"),
+        StreamAppendResult::Recorded
+    );
+    let stored = log.facts().await.remove(0).payload;
+    let fact: Fact = serde_json::from_str(&stored).expect("the fact");
+    assert!(
+        matches!(fact, Fact::DeliveryAttempted { report, .. } if report.detail.as_deref() == Some(detail))
+    );
+    log.discard().await;
+}

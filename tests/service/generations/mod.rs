@@ -1,8 +1,0 @@
-//! Read models are built anew and compared with the log by the program itself, while others read and write.
-
-mod comparing;
-mod ground;
-mod interrupting;
-mod replacing;
-mod retaining;
-mod traffic;

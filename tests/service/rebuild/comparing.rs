@@ -1,0 +1,104 @@
+//! Live rows that somebody changed by hand are found, told without secrets, and mended.
+
+use super::fixture::{Ground, run};
+
+#[tokio::test]
+async fn rows_that_stray_are_told_one_by_one() {
+    let ground = Ground::with_events(50).await;
+    let hash = "e".repeat(64);
+    let issued = format!(
+        r#"{{"ApiKeyIssued":{{"tenantId":"{}","name":"ours","keyHash":"{hash}","at":"2026-01-01T00:00:00Z"}}}}"#,
+        Ground::tenant(1),
+    );
+    ground.smuggle_in("ApiKey", 0xa1, 1, &issued).await;
+    ground.register_user(0xb1).await;
+    let following = ground.follow();
+    ground.until_shown().await;
+    following.stop().await;
+    let said = ground.hooksentry(&["verify-projections"]).await.well();
+    // With the counts of two tenants and a destination of each, for an hour and for its day.
+    assert!(said.output.contains("webhook_events: 0 of 58 rows stray at transaction"), "{}", said.output);
+    assert!(said.output.contains("api_keys: 0 of 1 rows stray"), "{}", said.output);
+
+    let event = |number: u32| format!("00000000-0000-0000-0000-{number:012x}");
+    for change in [
+        format!("UPDATE webhook_events SET attempts = 7, status = 5 WHERE id = '{}'", event(5)),
+        format!("DELETE FROM webhook_events WHERE id = '{}'", event(6)),
+        format!(
+            "INSERT INTO webhook_events SELECT '{}', tenant_id, destination_id, sender_id, accepted_at,
+                 next_attempt_at, delivered_at, version, failed_attempts, attempts, status, 'made up'
+             FROM webhook_events WHERE id = '{}'",
+            event(1_000),
+            event(7)
+        ),
+        format!("DELETE FROM delivery_attempts WHERE event_id = '{}'", event(8)),
+        "UPDATE delivery_statistics SET succeeded = 0, position = 1 WHERE hours = 24".to_owned(),
+        format!("UPDATE api_keys SET key_hash = '{}', name = 'theirs'", "f".repeat(64)),
+        "UPDATE users SET email = 'other@example.com', password_hash = 'known'".to_owned(),
+    ] {
+        ground.execute(&change).await;
+    }
+    let said = ground.hooksentry(&["verify-projections"]).await;
+    let lines: Vec<&str> = said.output.lines().collect();
+    for expected in [
+        format!(
+            r#"webhook_events ["{}"]: attempts is 7 and should be 1; status is 5 and should be 2"#,
+            event(5)
+        ),
+        format!(r#"webhook_events ["{}"]: is missing; the log has it"#, event(6)),
+        format!(r#"webhook_events ["{}"]: is not in the log"#, event(1_000)),
+        format!(r#"delivery_attempts ["{}",1]: is missing; the log has it"#, event(8)),
+        format!(r#"api_keys ["{}"]: key_hash is different; name is different"#, event(0xa1)),
+        format!(r#"users ["{}"]: email is different; password_hash is different"#, event(0xb1)),
+    ] {
+        assert!(lines.contains(&expected.as_str()), "no {expected:?} in {}", said.output);
+    }
+    let bucket = "24,\"2026-01-01T00:00:00+00:00\"]: position is 1 and should be";
+    assert!(lines.iter().any(|line| line.contains(bucket)), "{}", said.output);
+    assert!(said.output.contains("webhook_events: 3 of 59 rows stray"), "{}", said.output);
+    for secret in ["eee", "fff", "known", "@example.com", "made up", "theirs"] {
+        assert!(!said.output.contains(secret) && !said.errors.contains(secret), "{}", said.output);
+    }
+    said.with(1, &["10 rows are not what the log says", "`hooksentry rebuild users api_keys webhook_events"]);
+
+    // Only what was asked for is compared.
+    ground.hooksentry(&["verify-projections", "tenants", "senders"]).await.well();
+    ground.hooksentry(&["verify-projections", "users"]).await.with(1, &["1 rows are not"]);
+    ground.hooksentry(&["rebuild", "--all"]).await.well();
+    ground.hooksentry(&["verify-projections"]).await.well();
+    let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'verifying'";
+    assert_eq!(ground.number(left).await, 0);
+}
+
+#[tokio::test]
+async fn many_rows_that_stray_are_counted_and_some_are_told() {
+    let ground = Ground::with_events(300).await;
+    // What is not counted: the counts are right.
+    ground.execute("UPDATE webhook_events SET attempts = 2").await;
+    let said = ground.hooksentry(&["verify-projections", "webhook_events"]).await;
+    let told = said.output.lines().filter(|line| line.contains("attempts is 2 and should be 1")).count();
+    assert_eq!(told, 100);
+    assert!(said.output.contains("webhook_events: 300 of 308 rows stray"), "{}", said.output);
+    assert!(said.output.contains("200 more rows stray than are listed"), "{}", said.output);
+    said.with(1, &["300 rows are not what the log says"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_compared_is_neither_clean_nor_drift() {
+    let ground = Ground::with_events(5).await;
+    let nowhere =
+        run(&["verify-projections", "--start-timeout", "1s"], "postgres://nobody@127.0.0.1:1/x").await;
+    nowhere.with(2, &["could not be compared", "could not be reached"]);
+
+    // Rows that show a fact which does not follow from the log.
+    ground.smuggle_in("WebhookEvent", 0x77, 5, r#"{"PayloadErased":{"reason":"requested","requestedBy":"9c858901-8a57-4791-81fe-4c455b099bc9","at":"2026-07-03T14:32:00.125Z"}}"#).await;
+    ground
+        .execute(
+            "UPDATE checkpoints SET position = (SELECT max(position) FROM events), transaction_id = '999999'",
+        )
+        .await;
+    let said = ground.hooksentry(&["verify-projections", "webhook_events"]).await;
+    said.with(2, &["webhook_events cannot be folded from the log", "00000000-0000-0000-0000-000000000077"]);
+    let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'verifying'";
+    assert_eq!(ground.number(left).await, 0);
+}

@@ -1,0 +1,8 @@
+//! Read models are built anew and compared with the log by the program itself, while others read and write.
+
+mod comparing;
+mod fixture;
+mod interrupting;
+mod replacing;
+mod retaining;
+mod traffic;
