@@ -53,27 +53,21 @@ pub enum DatabaseFailure {
     /// It does not answer.
     #[error("PostgreSQL could not be reached within {within:?} ({database})")]
     Unreachable {
-        /// Which one.
         database: DatabaseUrl,
         /// For how long it was tried.
         within: Duration,
-        /// The last refusal.
         source: sqlx::Error,
     },
     /// It answers and does not let us in.
     #[error("PostgreSQL refuses the connection ({database})")]
     Refused {
-        /// Which one.
         database: DatabaseUrl,
-        /// Its words.
         source: sqlx::Error,
     },
     /// It lacks what we use.
     #[error("PostgreSQL {found} is too old: version {OLDEST_MAJOR} or newer is needed ({database})")]
     TooOld {
-        /// Which one.
         database: DatabaseUrl,
-        /// Its version.
         found: i32,
     },
     /// It stopped answering.
@@ -82,7 +76,6 @@ pub enum DatabaseFailure {
     /// A migration does not run.
     #[error("migration {version} of the database schema failed")]
     Migration {
-        /// Which one.
         version: i64,
         /// What the server said.
         source: sqlx::Error,

@@ -28,13 +28,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// What a process needs to work, and its measurements.
 #[derive(Clone, Debug)]
 pub struct Health {
-    /// The database.
     pub pool: PgPool,
     /// The queue, where a role needs one.
     pub queue: Option<Arc<dyn JobQueue>>,
     /// Cancelled when no new work is to be taken on.
     pub intake: CancellationToken,
-    /// The metrics.
     pub telemetry: Telemetry,
 }
 

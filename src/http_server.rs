@@ -49,7 +49,6 @@ pub enum NotBound {
     /// Anything else.
     #[error("{address} cannot be listened to")]
     Other {
-        /// The address.
         address: SocketAddr,
         /// What the operating system said.
         source: io::Error,

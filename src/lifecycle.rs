@@ -50,21 +50,17 @@ pub enum ShutdownError {
     /// A task ended although nobody asked.
     #[error("{task} ended although nobody asked it to")]
     Unasked {
-        /// Its name.
         task: &'static str,
     },
     /// A task failed.
     #[error("{task} failed")]
     Failed {
-        /// Its name.
         task: &'static str,
-        /// Why.
         source: anyhow::Error,
     },
     /// A task panicked. The log says where.
     #[error("{task} panicked")]
     Panicked {
-        /// Its name.
         task: &'static str,
     },
     /// Work was still in hand when the time was over, or when a second signal came.

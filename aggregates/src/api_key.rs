@@ -31,12 +31,10 @@ pub enum ApiKeyCommand {
         name: String,
         /// Hash of the key, which is shown once and not kept.
         key_hash: TokenHash,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Revoke it. Repeated: refused, as the contract answers "not found".
     Revoke {
-        /// Now.
         at: DateTime<Utc>,
     },
 }
@@ -53,12 +51,10 @@ pub enum ApiKeyFact {
         name: String,
         /// Hash of the key.
         key_hash: TokenHash,
-        /// When.
         at: DateTime<Utc>,
     },
     /// The key opens nothing from now on.
     ApiKeyRevoked {
-        /// When.
         at: DateTime<Utc>,
     },
 }

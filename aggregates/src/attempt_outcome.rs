@@ -122,7 +122,6 @@ impl RetryAfter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AttemptReport {
-    /// How it ended.
     pub outcome: Outcome,
     /// HTTP status, when there was an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,9 +12,7 @@ use crate::tenant::TenantFact;
 /// What a destination contributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DestinationConfiguration {
-    /// Where requests went.
     pub url: String,
-    /// Most concurrent requests.
     pub concurrency_limit: u32,
     /// How requests proved themselves.
     pub auth_type: Option<AuthType>,

@@ -36,11 +36,9 @@ pub struct DestinationState {
     pub tenant_id: TenantId,
     /// Where requests go, as given.
     pub url: String,
-    /// Most concurrent requests.
     pub concurrency_limit: u32,
     /// How requests prove themselves, with sealed credentials.
     pub auth: Option<OutboundAuth>,
-    /// Whether it receives.
     pub stage: Stage,
 }
 
@@ -84,7 +82,6 @@ pub enum DestinationCommand {
         auth: Option<OutboundAuth>,
         /// Hash of its ingest token.
         ingest_token_hash: TokenHash,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Change some of it, all or nothing. What stays the same is ignored; credentials sealed anew are not
@@ -96,16 +93,13 @@ pub enum DestinationCommand {
         concurrency_limit: Option<u32>,
         /// Whether it shall receive.
         active: Option<bool>,
-        /// The new credentials.
         auth: AuthChange,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Give it a new ingest token; the old one is dead. Repeated: a newer token.
     RegenerateIngestToken {
         /// Hash of the new token.
         ingest_token_hash: TokenHash,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Open the breaker. While suspended or inactive: ignored.
@@ -114,17 +108,14 @@ pub enum DestinationCommand {
         consecutive_failures: u32,
         /// How long the breaker stays open, in seconds.
         timer_seconds: u32,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Half open the breaker. Unless suspended: ignored.
     Probe {
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Close the breaker after a success. Unless suspended or probing: ignored.
     Resume {
-        /// Now.
         at: DateTime<Utc>,
     },
 }
@@ -137,49 +128,38 @@ pub enum DestinationFact {
     DestinationRegistered {
         /// Whose destination it is.
         tenant_id: TenantId,
-        /// Where requests go.
         url: String,
-        /// Most concurrent requests.
         concurrency_limit: u32,
         /// Hash of its ingest token.
         ingest_token_hash: TokenHash,
-        /// When.
         at: DateTime<Utc>,
     },
     /// Requests go elsewhere.
     DestinationUrlChanged {
-        /// Where.
         url: String,
-        /// When.
         at: DateTime<Utc>,
     },
     /// Another number of requests may be in flight.
     ConcurrencyLimitChanged {
-        /// How many.
         concurrency_limit: u32,
-        /// When.
         at: DateTime<Utc>,
     },
     /// Requests prove themselves with these credentials.
     OutboundAuthConfigured {
         /// How and with what.
         auth: OutboundAuth,
-        /// When.
         at: DateTime<Utc>,
     },
     /// Requests prove nothing any more.
     OutboundAuthRemoved {
-        /// When.
         at: DateTime<Utc>,
     },
     /// Somebody switched it on; the breaker is closed.
     DestinationActivated {
-        /// When.
         at: DateTime<Utc>,
     },
     /// Somebody switched it off; the breaker is reset.
     DestinationDeactivated {
-        /// When.
         at: DateTime<Utc>,
     },
     /// The breaker opened.
@@ -188,24 +168,20 @@ pub enum DestinationFact {
         consecutive_failures: u32,
         /// When it will be probed.
         next_check_at: DateTime<Utc>,
-        /// When.
         at: DateTime<Utc>,
     },
     /// The breaker is half open: one attempt at a time.
     DestinationProbed {
-        /// When.
         at: DateTime<Utc>,
     },
     /// A success closed the breaker.
     DestinationResumed {
-        /// When.
         at: DateTime<Utc>,
     },
     /// The old ingest token is dead, a new one lives.
     IngestTokenRegenerated {
         /// Hash of the new token.
         ingest_token_hash: TokenHash,
-        /// When.
         at: DateTime<Utc>,
     },
 }

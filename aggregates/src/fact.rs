@@ -43,7 +43,6 @@ pub enum Fact {
 pub struct StoredFact<'a> {
     /// Name of its aggregate.
     pub aggregate_type: &'a str,
-    /// Its name.
     pub event_type: &'a str,
     /// Version of the form in which it is stored.
     pub event_version: &'a str,
@@ -60,15 +59,12 @@ pub enum UnreadableFact {
     /// It is stored in a version that this program does not know: a newer one wrote it.
     #[error("{event_type} is stored in version {event_version}, which this program does not know")]
     UnknownVersion {
-        /// The fact.
         event_type: String,
-        /// Its version.
         event_version: String,
     },
     /// The stored form is not that of a fact of the aggregate.
     #[error("not a fact of {aggregate}")]
     Malformed {
-        /// The aggregate.
         aggregate: &'static str,
         /// What is wrong with it.
         #[source]

@@ -21,7 +21,6 @@ pub enum Invite {
         tenant_id: TenantId,
         /// The role it gives.
         target_role: Role,
-        /// When it expires.
         expires_at: DateTime<Utc>,
     },
     /// Used.
@@ -43,16 +42,12 @@ pub enum InviteCommand {
         token_hash: TokenHash,
         /// The token, which the invite list shows again.
         token: Sealed,
-        /// When it expires.
         expires_at: DateTime<Utc>,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Use it. Repeated: refused.
     Accept {
-        /// Who joins.
         user_id: UserId,
-        /// Now.
         at: DateTime<Utc>,
     },
 }
@@ -69,18 +64,13 @@ pub enum InviteFact {
         target_role: Role,
         /// Hash of its token.
         token_hash: TokenHash,
-        /// The token, sealed.
         token: Sealed,
-        /// When it expires.
         expires_at: DateTime<Utc>,
-        /// When.
         at: DateTime<Utc>,
     },
     /// Somebody joined.
     InviteAccepted {
-        /// Who.
         user_id: UserId,
-        /// When.
         at: DateTime<Utc>,
     },
 }

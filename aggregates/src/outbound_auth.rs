@@ -43,9 +43,7 @@ impl AuthType {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutboundAuth {
-    /// How.
     pub auth_type: AuthType,
-    /// With what.
     pub credentials: Sealed,
 }
 

@@ -24,7 +24,6 @@ pub enum PayloadProblem {
     NotAnObject {
         /// Where the first character that is not blank stands.
         position: Position,
-        /// That character.
         found: char,
     },
     /// The bytes are not text.
@@ -52,7 +51,6 @@ pub enum PayloadProblem {
 /// A place in a text, both numbers counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The line.
     pub line: usize,
     /// The byte within the line.
     pub column: usize,

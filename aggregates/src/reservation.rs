@@ -48,16 +48,13 @@ impl Reservation {
 pub enum ReservationCommand {
     /// Take it. Repeated by the holder: ignored.
     Reserve {
-        /// Who wants it.
         holder: Uuid,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Give it back. Repeated, or by another than the holder: ignored.
     Release {
         /// Who gives it back.
         holder: Uuid,
-        /// Now.
         at: DateTime<Utc>,
     },
 }
@@ -70,14 +67,12 @@ pub enum ReservationFact {
     ReservationMade {
         /// The tenant or user that holds it.
         holder: Uuid,
-        /// When.
         at: DateTime<Utc>,
     },
     /// Nobody holds the name any more.
     ReservationReleased {
         /// The tenant or user that held it.
         holder: Uuid,
-        /// When.
         at: DateTime<Utc>,
     },
 }

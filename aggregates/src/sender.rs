@@ -37,31 +37,26 @@ pub enum SenderCommand {
         label: Option<String>,
         /// Hash of its ingest token.
         ingest_token_hash: TokenHash,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Give it a new ingest token; the old one is dead. Repeated: a newer token.
     RegenerateIngestToken {
         /// Hash of the new token.
         ingest_token_hash: TokenHash,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Set its mapping. Refused while one is set: it is removed first.
     SetMapping {
         /// The mapping's JSON text, checked, keys in the order given.
         mapping: String,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Remove its mapping. Repeated: ignored.
     RemoveMapping {
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Delete it. Repeated: refused, as the contract answers "not found".
     Delete {
-        /// Now.
         at: DateTime<Utc>,
     },
 }
@@ -80,31 +75,26 @@ pub enum SenderFact {
         label: Option<String>,
         /// Hash of its ingest token.
         ingest_token_hash: TokenHash,
-        /// When.
         at: DateTime<Utc>,
     },
     /// The old ingest token is dead, a new one lives.
     SenderIngestTokenRegenerated {
         /// Hash of the new token.
         ingest_token_hash: TokenHash,
-        /// When.
         at: DateTime<Utc>,
     },
     /// What it sends is reshaped from now on.
     MappingSet {
         /// The mapping's JSON text, keys in the order given.
         mapping: String,
-        /// When.
         at: DateTime<Utc>,
     },
     /// What it sends is delivered as received from now on.
     MappingRemoved {
-        /// When.
         at: DateTime<Utc>,
     },
     /// The sender is gone and its token dead.
     SenderDeleted {
-        /// When.
         at: DateTime<Utc>,
     },
 }

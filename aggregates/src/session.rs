@@ -20,7 +20,6 @@ pub enum Session {
     Unknown,
     /// Open: the newest refresh token is good once.
     Open {
-        /// Who logged in.
         user_id: UserId,
         /// Hash of the newest refresh token.
         refresh_token_hash: TokenHash,
@@ -64,11 +63,8 @@ pub enum SessionCommand {
     Open {
         /// Whose account it belongs to.
         tenant_id: TenantId,
-        /// Who logged in.
         user_id: UserId,
-        /// The first tokens.
         tokens: IssuedTokens,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Exchange the newest refresh token for new tokens. Repeated with the same token: the session
@@ -76,16 +72,12 @@ pub enum SessionCommand {
     Refresh {
         /// Hash of the token presented.
         presented: TokenHash,
-        /// The next tokens.
         tokens: IssuedTokens,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Close it. Repeated: ignored.
     Close {
-        /// Why.
         closing: Closing,
-        /// Now.
         at: DateTime<Utc>,
     },
 }
@@ -98,25 +90,18 @@ pub enum SessionFact {
     LoggedIn {
         /// Whose account it belongs to.
         tenant_id: TenantId,
-        /// Who logged in.
         user_id: UserId,
-        /// The first tokens.
         tokens: IssuedTokens,
-        /// When.
         at: DateTime<Utc>,
     },
     /// The refresh token was exchanged.
     SessionRefreshed {
-        /// The next tokens.
         tokens: IssuedTokens,
-        /// When.
         at: DateTime<Utc>,
     },
     /// The session is closed.
     LoggedOut {
-        /// Why.
         closing: Closing,
-        /// When.
         at: DateTime<Utc>,
     },
 }

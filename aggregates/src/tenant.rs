@@ -36,7 +36,6 @@ pub enum Tenant {
 pub struct Account {
     /// Its name, unique on the platform.
     pub name: String,
-    /// How it retries.
     pub resilience: Resilience,
     /// How long it keeps what has ended.
     pub retention: Retention,
@@ -89,7 +88,6 @@ impl Retention {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSecret {
-    /// The secret, sealed.
     pub sealed: Sealed,
     /// What tells it apart from others.
     pub fingerprint: Fingerprint,
@@ -102,59 +100,45 @@ pub enum TenantCommand {
     Register {
         /// Its name, checked and claimed.
         name: String,
-        /// Its first owner.
         owner: UserId,
-        /// How it retries.
         resilience: Resilience,
         /// How long it keeps what has ended.
         retention: Retention,
         /// The secret that signs its webhooks.
         webhook_secret: WebhookSecret,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Change its name. To its own name: ignored.
     Rename {
         /// The new name, checked and claimed.
         name: String,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Change how it retries. To what it is: ignored.
     ChangeResilience {
-        /// The new values.
         resilience: Resilience,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Change how long it keeps what has ended. To what it is: ignored.
     ChangeRetention {
-        /// The new values.
         retention: Retention,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Replace the signing secret. Repeated: a newer secret.
     RegenerateWebhookSecret {
-        /// The new secret.
         webhook_secret: WebhookSecret,
         /// Until when the old secret signs too; `None`: it is dead at once.
         previous_signs_until: Option<DateTime<Utc>>,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Make a user an owner. Repeated: ignored.
     AppointOwner {
-        /// Who.
         user_id: UserId,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Let an owner be one no more. Not an owner: ignored. The last owner: refused.
     DismissOwner {
-        /// Who.
         user_id: UserId,
-        /// Now.
         at: DateTime<Utc>,
     },
 }
@@ -165,61 +149,45 @@ pub enum TenantCommand {
 pub enum TenantFact {
     /// The account exists.
     TenantRegistered {
-        /// Its name.
         name: String,
-        /// Its first owner.
         owner: UserId,
-        /// How it retries.
         resilience: Resilience,
         /// How long it keeps what has ended.
         retention: Retention,
         /// The secret that signs its webhooks.
         webhook_secret: WebhookSecret,
-        /// When.
         at: DateTime<Utc>,
     },
     /// It has another name.
     TenantRenamed {
-        /// The new name.
         name: String,
-        /// When.
         at: DateTime<Utc>,
     },
     /// It retries differently.
     ResilienceChanged {
-        /// The new values.
         resilience: Resilience,
-        /// When.
         at: DateTime<Utc>,
     },
     /// It keeps what has ended for another time. What was erased or removed before does not come back.
     RetentionChanged {
-        /// The new values.
         retention: Retention,
-        /// When.
         at: DateTime<Utc>,
     },
     /// Its webhooks are signed with another secret.
     WebhookSecretRegenerated {
-        /// The new secret.
         webhook_secret: WebhookSecret,
         /// Until when the old secret signs too.
         previous_signs_until: Option<DateTime<Utc>>,
-        /// When.
         at: DateTime<Utc>,
     },
     /// A user became an owner.
     OwnerAppointed {
-        /// Who.
         user_id: UserId,
-        /// When.
         at: DateTime<Utc>,
     },
     /// An owner is one no more.
     OwnerDismissed {
-        /// Who.
         user_id: UserId,
-        /// When.
         at: DateTime<Utc>,
     },
 }

@@ -49,45 +49,36 @@ pub enum UserCommand {
         password_hash: String,
         /// What the user may do.
         role: Role,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Change the email. To the same: ignored.
     ChangeEmail {
         /// The new email, claimed.
         email: Email,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Change the password. Repeated: changed again.
     ChangePassword {
         /// Argon2id hash of the new password, in PHC form.
         password_hash: String,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Change the role. To the same: ignored.
     ChangeRole {
-        /// The new role.
         role: Role,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Change whether the user may log in. To the same: ignored.
     ChangeStatus {
-        /// The new status.
         status: UserStatus,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Delete the user. Repeated: refused.
     Delete {
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Note that a login was refused. Repeated: noted again.
     RefuseLogin {
-        /// Now.
         at: DateTime<Utc>,
     },
 }
@@ -106,48 +97,38 @@ pub enum UserFact {
         password_hash: String,
         /// What the user may do.
         role: Role,
-        /// When.
         at: DateTime<Utc>,
     },
     /// The user logs in with another email.
     EmailChanged {
-        /// The new email.
         email: Email,
-        /// When.
         at: DateTime<Utc>,
     },
     /// The user has another password.
     PasswordChanged {
         /// Argon2id hash of the new password, in PHC form.
         password_hash: String,
-        /// When.
         at: DateTime<Utc>,
     },
     /// The user may do other things.
     RoleChanged {
-        /// The new role.
         role: Role,
-        /// When.
         at: DateTime<Utc>,
     },
     /// The user may not log in.
     UserDeactivated {
-        /// When.
         at: DateTime<Utc>,
     },
     /// The user may log in again.
     UserActivated {
-        /// When.
         at: DateTime<Utc>,
     },
     /// The user is gone.
     UserDeleted {
-        /// When.
         at: DateTime<Utc>,
     },
     /// Somebody gave a wrong password for this user, or the user may not log in.
     LoginRefused {
-        /// When.
         at: DateTime<Utc>,
     },
 }

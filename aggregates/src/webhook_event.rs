@@ -38,7 +38,6 @@ pub enum WebhookEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
-    /// Where it goes.
     pub destination_id: DestinationId,
     /// Number of the last attempt that was started, over the event's whole life.
     pub attempts: u32,
@@ -61,7 +60,6 @@ pub const UNKNOWN_IN_A_ROW_FREE: u32 = 4;
 pub struct PayloadDigest {
     /// SHA-256 of what is delivered, in lower-case hex.
     pub sha256: String,
-    /// Its size.
     pub bytes: u64,
 }
 
@@ -88,7 +86,6 @@ pub enum WebhookEventCommand {
         destination_version: u64,
         /// Version of the tenant's stream whose secret signs.
         tenant_version: u64,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Record what came of the attempt under way. Repeated: refused.
@@ -97,33 +94,26 @@ pub enum WebhookEventCommand {
         report: AttemptReport,
         /// The schedule of retries.
         backoff: Backoff,
-        /// Attempts in all.
         max_attempts: u32,
         /// A random number from 0 to 1 for the jitter.
         jitter_sample: f64,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Cancel it while it waits. While an attempt is under way, or after the end: refused.
     Cancel {
-        /// Why.
         reason: String,
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Deliver it once more with a full set of attempts. Unless given up, payload and all: refused.
     Replay {
-        /// Now.
         at: DateTime<Utc>,
     },
     /// Forget its payload. Its record stays. Without a payload there is nothing to deliver, so an event
     /// that waits is cancelled too; while an attempt is under way: refused. Repeated: a newer reason.
     ErasePayload {
-        /// Why.
         reason: String,
         /// Who, when a person asked.
         requested_by: Option<UserId>,
-        /// Now.
         at: DateTime<Utc>,
     },
 }
@@ -132,9 +122,7 @@ pub enum WebhookEventCommand {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Acceptance {
-    /// Whose it is.
     pub tenant_id: TenantId,
-    /// Where it goes.
     pub destination_id: DestinationId,
     /// Which sender it came through, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,7 +130,6 @@ pub struct Acceptance {
     /// The caller's idempotency key, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// What is delivered.
     pub payload: PayloadDigest,
     /// What the sender's mapping did, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,24 +146,19 @@ pub enum WebhookEventFact {
     EventAccepted(Acceptance),
     /// A worker is about to make an attempt.
     DeliveryStarted {
-        /// Where it goes.
         destination_id: DestinationId,
         /// The attempt's number, from 1, over the event's whole life.
         attempt: u32,
-        /// The worker.
         worker: String,
         /// Version of the destination's stream whose settings are used.
         destination_version: u64,
         /// Version of the tenant's stream whose secret signs.
         tenant_version: u64,
-        /// When.
         at: DateTime<Utc>,
     },
     /// The attempt is over.
     DeliveryAttempted {
-        /// Where it went.
         destination_id: DestinationId,
-        /// The attempt's number.
         attempt: u32,
         /// Failed attempts since it was accepted or replayed, this one included.
         failed_attempts: u32,
@@ -191,7 +173,6 @@ pub enum WebhookEventFact {
     },
     /// Another attempt will be made.
     RetryScheduled {
-        /// Where it goes.
         destination_id: DestinationId,
         /// Failed attempts so far.
         failed_attempts: u32,
@@ -204,36 +185,28 @@ pub enum WebhookEventFact {
     CriticalFailure {
         /// Where it should have gone.
         destination_id: DestinationId,
-        /// Failed attempts.
         failed_attempts: u32,
-        /// When.
         at: DateTime<Utc>,
     },
     /// Somebody wants it delivered after all, with a full set of attempts.
     Replayed {
-        /// Where it goes.
         destination_id: DestinationId,
         /// Number of the last attempt before; attempts go on counting from it.
         attempts: u32,
-        /// When.
         at: DateTime<Utc>,
     },
     /// It will not be delivered.
     Cancelled {
         /// Where it should have gone.
         destination_id: DestinationId,
-        /// Why.
         reason: String,
-        /// When.
         at: DateTime<Utc>,
     },
     /// Its payload is gone.
     PayloadErased {
-        /// Why.
         reason: String,
         /// Who asked, when a person did.
         requested_by: Option<UserId>,
-        /// When.
         at: DateTime<Utc>,
     },
 }

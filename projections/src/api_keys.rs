@@ -16,7 +16,6 @@ use crate::tenant_scope::TenantScope;
 /// An API key, as callers see it. It is active until it is revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
-    /// Its id.
     pub id: ApiKeyId,
     /// What people call it.
     pub name: String,
@@ -29,9 +28,7 @@ pub struct ApiKey {
 /// Whoever presents a living key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The key.
     pub id: ApiKeyId,
-    /// Its tenant.
     pub tenant_id: TenantId,
 }
 

@@ -18,7 +18,6 @@ use crate::logged_fact::LogPosition;
 /// How far a reader has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The reader's name.
     pub reader: String,
     /// The last fact that is in its rows.
     pub position: LogPosition,
@@ -45,7 +44,6 @@ pub const BEHIND_FACTS_MAX: i64 = 10_000;
 /// A checkpoint to move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Move {
-    /// The reader's name.
     pub reader: &'static str,
     /// The last fact that is in its rows now.
     pub to: LogPosition,
@@ -56,7 +54,6 @@ pub struct Move {
 /// How far a reader is behind the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lag {
-    /// The reader's name.
     pub reader: String,
     /// About how many facts it has not folded; 0 only when there is none. Numbers that the log skipped
     /// are counted.

@@ -33,9 +33,7 @@ pub struct DeliveryAttempt {
     pub event_id: WebhookEventId,
     /// Its number, from 1, over the event's whole life.
     pub attempt: u32,
-    /// Whose it is.
     pub tenant_id: TenantId,
-    /// Where it went.
     pub destination_id: DestinationId,
     /// The worker that made it.
     pub worker: String,
@@ -43,7 +41,6 @@ pub struct DeliveryAttempt {
     pub destination_version: u64,
     /// Version of the tenant's stream whose secret signed.
     pub tenant_version: u64,
-    /// When it started.
     pub started_at: DateTime<Utc>,
     /// How it ended; `None`: it is under way.
     pub end: Option<End>,
@@ -52,7 +49,6 @@ pub struct DeliveryAttempt {
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// When.
     pub finished_at: DateTime<Utc>,
     /// What came of it.
     pub outcome: Outcome,

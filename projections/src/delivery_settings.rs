@@ -11,23 +11,18 @@ use crate::tenants::{self, PreviousSecret};
 /// How to deliver to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliverySettings {
-    /// The destination.
     pub destination_id: DestinationId,
     /// Whose destination it is.
     pub tenant_id: TenantId,
-    /// Where requests go.
     pub url: String,
-    /// Most concurrent requests.
     pub concurrency_limit: u32,
     /// How requests prove themselves, with sealed credentials.
     pub auth: Option<OutboundAuth>,
-    /// Whether it receives.
     pub stage: Stage,
     /// Version of the destination's stream at which it entered that stage.
     pub stage_version: u64,
     /// How its tenant retries.
     pub resilience: Resilience,
-    /// What signs.
     pub webhook_secret: WebhookSecret,
     /// What signs besides, until its time is over. The reader compares: settings may be kept a while.
     pub previous_secret: Option<PreviousSecret>,

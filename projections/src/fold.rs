@@ -32,9 +32,7 @@ pub enum ApplyFailure {
 pub struct SequenceGap {
     /// Where the fact stands in the log.
     pub position: LogPosition,
-    /// Its stream.
     pub stream_id: Uuid,
-    /// Its version.
     pub sequence: u64,
     /// The version of the row; `None`: there is no row.
     pub row_version: Option<i64>,

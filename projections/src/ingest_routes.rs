@@ -21,9 +21,7 @@ use crate::logged_fact::LoggedFact;
 /// What a living ingest token resolves to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Whose it is.
     pub tenant_id: TenantId,
-    /// Where events go.
     pub destination_id: DestinationId,
     /// The sender whose token it is; `None`: the destination's own.
     pub sender_id: Option<SenderId>,

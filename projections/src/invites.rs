@@ -18,15 +18,11 @@ use crate::tenant_scope::TenantScope;
 /// An invite, as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite {
-    /// Its id.
     pub id: InviteId,
-    /// Where it leads.
     pub tenant_id: TenantId,
-    /// The token, sealed.
     pub token: Sealed,
     /// The role it gives.
     pub target_role: Role,
-    /// When it expires.
     pub expires_at: DateTime<Utc>,
     /// When it was used; `None`: it is pending, or expired.
     pub used_at: Option<DateTime<Utc>>,
@@ -37,13 +33,10 @@ pub struct Invite {
 /// What a presented token stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presented {
-    /// The invite.
     pub id: InviteId,
-    /// Where it leads.
     pub tenant_id: TenantId,
     /// The role it gives.
     pub target_role: Role,
-    /// When it expires.
     pub expires_at: DateTime<Utc>,
     /// When it was used, if it was.
     pub used_at: Option<DateTime<Utc>>,

@@ -17,7 +17,6 @@ pub struct LogPosition {
 /// A fact as it stands in the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoggedFact {
-    /// Its place.
     pub position: LogPosition,
     /// Whose it is; claims of names belong to whoever made them.
     pub tenant_id: TenantId,
@@ -27,7 +26,6 @@ pub struct LoggedFact {
     pub sequence: u64,
     /// When the database recorded it.
     pub recorded_at: DateTime<Utc>,
-    /// What happened.
     pub fact: Fact,
 }
 
@@ -36,7 +34,6 @@ pub struct LoggedFact {
 pub struct LogRow {
     /// The `xid8` of its transaction, as text: drivers know no such type.
     pub transaction_id: String,
-    /// Its position.
     pub position: i64,
     /// Name of its aggregate.
     pub aggregate_type: String,
@@ -44,13 +41,11 @@ pub struct LogRow {
     pub aggregate_id: String,
     /// Its version within the stream.
     pub sequence: i64,
-    /// Its name.
     pub event_type: String,
     /// Version of the form in which it is stored.
     pub event_version: String,
     /// The fact as JSON text.
     pub payload: String,
-    /// Whose it is.
     pub tenant_id: Option<Uuid>,
     /// When the database recorded it.
     pub recorded_at: DateTime<Utc>,
@@ -60,7 +55,6 @@ pub struct LogRow {
 #[derive(Debug, thiserror::Error)]
 #[error("the fact at {position:?} ({aggregate_type} {aggregate_id}, version {sequence}) cannot be read")]
 pub struct UnreadableRow {
-    /// Where it stands.
     pub position: LogPosition,
     /// Name of its aggregate.
     pub aggregate_type: String,

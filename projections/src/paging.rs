@@ -3,7 +3,6 @@
 /// Which part of a list is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Items at most.
     pub limit: i64,
     /// Items passed over before the first.
     pub offset: i64,

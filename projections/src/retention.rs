@@ -17,7 +17,6 @@ use uuid::Uuid;
 /// A place in the order in which events were accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// When.
     pub accepted_at: DateTime<Utc>,
     /// Of those accepted in one moment, up to which.
     pub id: WebhookEventId,

@@ -15,7 +15,6 @@ use crate::tenant_scope::TenantScope;
 /// A sender, as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// Its id.
     pub id: SenderId,
     /// Where its events go.
     pub destination_id: DestinationId,
@@ -34,7 +33,6 @@ pub struct Sender {
 /// A sender, living or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Past {
-    /// The sender.
     pub sender: Sender,
     /// When it was deleted, if it was.
     pub deleted_at: Option<DateTime<Utc>>,

@@ -17,9 +17,7 @@ use crate::logged_fact::LoggedFact;
 /// Whoever is behind an open session, as they are now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Who it is.
     pub user_id: UserId,
-    /// Of which tenant.
     pub tenant_id: TenantId,
     /// The email, for the record.
     pub email: Email,
@@ -30,11 +28,8 @@ pub struct Caller {
 /// An open session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenSession {
-    /// Its id.
     pub id: SessionId,
-    /// Whose it is.
     pub user_id: UserId,
-    /// Of which tenant.
     pub tenant_id: TenantId,
     /// When its refresh token expires.
     pub expires_at: DateTime<Utc>,

@@ -16,11 +16,8 @@ use crate::tenant_scope::TenantScope;
 /// A tenant, as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
-    /// Its id.
     pub id: TenantId,
-    /// Its name.
     pub name: String,
-    /// How it retries.
     pub resilience: Resilience,
     /// How long it keeps what has ended.
     pub retention: Retention,
@@ -35,7 +32,6 @@ pub struct Tenant {
 /// A signing secret that was replaced, and signs beside the new one for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviousSecret {
-    /// The secret.
     pub secret: WebhookSecret,
     /// Until when it signs.
     pub signs_until: DateTime<Utc>,
@@ -44,7 +40,6 @@ pub struct PreviousSecret {
 /// A tenant that does not keep everything for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenantWithRetention {
-    /// The tenant.
     pub id: TenantId,
     /// How long it keeps what has ended.
     pub retention: Retention,

@@ -18,7 +18,6 @@ use crate::tenant_scope::TenantScope;
 /// A user, as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its id.
     pub id: UserId,
     /// Whose user it is.
     pub tenant_id: TenantId,
@@ -39,9 +38,7 @@ pub struct User {
 pub struct Login {
     /// Who it would be.
     pub id: UserId,
-    /// Of which tenant.
     pub tenant_id: TenantId,
-    /// In which role.
     pub role: Role,
     /// Whether the user may log in at all.
     pub status: UserStatus,

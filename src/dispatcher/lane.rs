@@ -22,7 +22,6 @@ pub(super) struct LaneState {
     pub(super) tenant_id: TenantId,
     /// Most attempts under way at once.
     pub(super) concurrency_limit: u32,
-    /// Whether it receives.
     pub(super) stage: Stage,
     /// Version of the destination's stream at which it entered the stage.
     pub(super) stage_version: u64,

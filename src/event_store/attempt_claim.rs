@@ -27,17 +27,14 @@ pub struct AttemptClaimItem {
 /// The attempt a claim is for, and what must still hold when it is announced.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptClaim {
-    /// The webhook event.
     pub event_id: WebhookEventId,
     /// Version of its stream that `DeliveryStarted` follows.
     pub expected_version: u64,
     /// Epoch of the dispatcher that released the job.
     pub epoch: u64,
-    /// Where it goes.
     pub destination_id: DestinationId,
     /// Version of the destination that the attempt goes by.
     pub destination_version: u64,
-    /// Whose it is.
     pub tenant_id: TenantId,
     /// Version of the tenant that the attempt goes by.
     pub tenant_version: u64,

@@ -22,7 +22,6 @@ const HELD_BACK_WAIT_MAX: Duration = Duration::from_millis(50);
 /// Rows of the log, oldest first.
 #[derive(Debug, Default)]
 pub struct LogPage {
-    /// The rows.
     pub rows: Vec<LogRow>,
     /// Whether more facts are committed that must not be read yet, because an older transaction runs.
     pub held_back: bool,

@@ -41,7 +41,6 @@ impl Serialize for Actor {
 pub struct Metadata {
     /// Whose fact it is.
     pub tenant_id: TenantId,
-    /// Who caused it.
     pub actor: Actor,
     /// The HTTP request in whose course it was written.
     #[serde(skip_serializing_if = "Option::is_none")]

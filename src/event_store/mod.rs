@@ -54,11 +54,9 @@ pub struct EventStore {
 /// An aggregate as its stream stands.
 #[derive(Clone, Debug)]
 pub struct Loaded<A> {
-    /// The stream's id.
     pub id: Uuid,
     /// The stream's version; 0 when it has no facts.
     pub version: u64,
-    /// The aggregate.
     pub state: A,
 }
 

@@ -37,7 +37,6 @@ pub enum Full {
 #[derive(Debug, Default)]
 pub(super) struct SubscriberRegistry {
     state: Mutex<State>,
-    /// Somebody has come.
     came: Notify,
     /// The log is followed from now on.
     begun: Notify,

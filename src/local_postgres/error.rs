@@ -88,7 +88,6 @@ pub enum LocalPostgresError {
     /// A program could not be run at all.
     #[error("could not run {}", .program.display())]
     NotRun {
-        /// The program.
         program: PathBuf,
         /// What the operating system said.
         source: io::Error,
@@ -97,16 +96,13 @@ pub enum LocalPostgresError {
     /// A program ran and reported failure.
     #[error("{} failed: {output}", .program.display())]
     ProgramFailed {
-        /// The program.
         program: PathBuf,
-        /// What it wrote.
         output: String,
     },
 
     /// The server ended although nobody stopped it.
     #[error("PostgreSQL ended by itself ({status}); its log {} ends with: {log_end}", .log.display())]
     Ended {
-        /// How it ended.
         status: ExitStatus,
         /// Where its log lies.
         log: PathBuf,
@@ -119,7 +115,6 @@ pub enum LocalPostgresError {
     NotReady {
         /// Where its log lies.
         log: PathBuf,
-        /// The last refusal.
         source: sqlx::Error,
     },
 

@@ -15,14 +15,12 @@ pub struct ProjectorHealth {
 /// How the read models are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
-    /// Each of them.
     pub projections: Vec<ProjectionHealth>,
 }
 
 /// How a read model is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProjectionHealth {
-    /// Which one.
     pub projection: Projection,
     /// Why it halted, if it did.
     pub halted_because: Option<String>,

@@ -50,7 +50,6 @@ const REST_MIN: Duration = Duration::from_millis(20);
 /// What a step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// Payloads erased.
     pub payloads: u64,
     /// Events removed from the read models.
     pub events: u64,

@@ -16,9 +16,7 @@ const FORMAT_VERSION: u8 = 1;
 pub struct Job {
     /// The webhook event to deliver.
     pub event_id: WebhookEventId,
-    /// Its tenant.
     pub tenant_id: TenantId,
-    /// Where it goes.
     pub destination_id: DestinationId,
     /// The version of the event's stream that the attempt's announcement must follow.
     pub stream_version: u64,
@@ -45,9 +43,7 @@ pub enum UnreadableJob {
     Malformed {
         /// What kind of mistake it is.
         kind: &'static str,
-        /// Where it is.
         line: usize,
-        /// Where it is.
         column: usize,
     },
 }

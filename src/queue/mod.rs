@@ -86,7 +86,6 @@ pub enum PublishFailure {
     /// The broker has stopped taking messages to protect itself.
     #[error("the broker takes no messages: {reason}")]
     Blocked {
-        /// The broker's words.
         reason: String,
     },
     /// No connection to the broker came about in time.

@@ -11,13 +11,11 @@ use uuid::Uuid;
 /// A live row that strays from what the log says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DriftedRow {
-    /// Of which projection.
     pub projection: Projection,
     /// In which of its tables.
     pub table: &'static str,
     /// The primary key, as a JSON array.
     pub key: String,
-    /// How it strays.
     pub difference: RowDifference,
 }
 
@@ -35,7 +33,6 @@ pub enum RowDifference {
 /// A column that is different.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnDifference {
-    /// Its name.
     pub column: String,
     /// What the live row says.
     pub live: Shown,

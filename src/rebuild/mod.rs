@@ -47,7 +47,6 @@ pub enum News {
     Folded {
         /// How many since the last news.
         facts: usize,
-        /// Up to here.
         reached: LogPosition,
         /// On the way to here.
         target: LogPosition,
@@ -80,21 +79,17 @@ pub enum RebuildFailure {
         projection.name()
     )]
     NotAllowed {
-        /// Whose tables.
         projection: Projection,
     },
     /// Something ties the live tables to others.
     #[error("the tables of {} cannot be replaced: {}", projection.name(), obstacles.join("; "))]
     Tied {
-        /// Whose tables.
         projection: Projection,
-        /// What it is.
         obstacles: Vec<String>,
     },
     /// A fact cannot be folded.
     #[error("{} cannot be folded from the log: {because}", projection.name())]
     SequenceGap {
-        /// By which projection.
         projection: Projection,
         /// Which fact, and why not.
         because: String,
@@ -105,7 +100,6 @@ pub enum RebuildFailure {
         projection.name()
     )]
     Redefined {
-        /// Whose tables.
         projection: Projection,
     },
     /// The swap did not come through.
@@ -115,7 +109,6 @@ pub enum RebuildFailure {
         projection.name()
     )]
     NoRoom {
-        /// Which one.
         projection: Projection,
         /// What was in the way at last.
         obstacle: String,
@@ -123,13 +116,11 @@ pub enum RebuildFailure {
     /// A table without a primary key.
     #[error("the table {table} has no primary key to compare rows by")]
     Keyless {
-        /// Which one.
         table: String,
     },
     /// Rows do not come in the order of their keys.
     #[error("rows of {table} cannot be compared: their order is not understood")]
     Disorder {
-        /// Of which table.
         table: String,
     },
     /// This program cannot be told from others.

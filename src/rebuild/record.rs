@@ -11,7 +11,6 @@ use super::tables::names;
 pub(super) struct Recorded {
     /// The name of its projection, which this program need not know.
     pub(super) projection: String,
-    /// Its tables.
     pub(super) tables: Vec<String>,
     /// What its rows are good for.
     pub(super) made_by: String,

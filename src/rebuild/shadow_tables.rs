@@ -13,7 +13,6 @@ const PAGE_FACTS_FIRST: i64 = 1_000;
 /// Sessions of a user who owns the tables, without limits on statements.
 #[derive(Debug)]
 pub struct Connections {
-    /// Writes generations.
     pub writer: PgConnection,
     /// Reads the log, holds checkpoints, and has the lock.
     pub reader: PgConnection,

@@ -16,7 +16,6 @@ const SCHEMA: &str = "verifying";
 /// What was found out about a projection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Which one.
     pub projection: Projection,
     /// The place of the log at which its live rows were compared.
     pub position: LogPosition,

@@ -18,9 +18,7 @@ pub(super) struct WrappedKey {
 /// How many data keys are wrapped under a master key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeysUnder {
-    /// The master key.
     pub master_key: MasterKeyId,
-    /// How many.
     pub data_keys: u64,
 }
 

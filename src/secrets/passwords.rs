@@ -34,7 +34,6 @@ pub struct PasswordRules {
     pub memory_kib: u32,
     /// Passes over that memory; at least 1.
     pub passes: u32,
-    /// Hashes at once.
     pub at_once: NonZeroUsize,
     /// Shortest password that is taken, in characters; 0 takes any but the empty one.
     pub chars_min: usize,

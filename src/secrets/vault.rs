@@ -58,7 +58,6 @@ pub enum VaultFailure {
     /// The data key that a sealed secret names is not the tenant's, or is gone.
     #[error("the data key {data_key} does not exist for this tenant")]
     UnknownDataKey {
-        /// Its id.
         data_key: Uuid,
     },
     /// The data key is wrapped under a master key that we were not given.
@@ -66,15 +65,12 @@ pub enum VaultFailure {
         "the data key {data_key} is wrapped under the master key {master_key}, which is not among those given"
     )]
     UnknownMasterKey {
-        /// The data key.
         data_key: Uuid,
-        /// The master key.
         master_key: MasterKeyId,
     },
     /// The row of the data key was altered.
     #[error("the data key {data_key} is damaged")]
     DamagedDataKey {
-        /// Its id.
         data_key: Uuid,
     },
     /// The sealed secret was altered, or sealed for another tenant or another use.

@@ -104,7 +104,6 @@ pub enum GuardRefusal {
     /// The lookup failed.
     #[error("{name} could not be resolved")]
     LookupFailed {
-        /// The name.
         name: String,
         /// What the resolver said.
         source: io::Error,
@@ -112,7 +111,6 @@ pub enum GuardRefusal {
     /// The lookup found nothing.
     #[error("{name} has no address")]
     NoAddress {
-        /// The name.
         name: String,
     },
 }

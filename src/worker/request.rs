@@ -44,11 +44,9 @@ pub struct Request {
     pub event_id: WebhookEventId,
     /// The number of this attempt, from 1.
     pub attempt: u32,
-    /// The destination's URL.
     pub url: DestinationUrl,
     /// The body, sent byte for byte.
     pub body: Bytes,
-    /// What signs it.
     pub secrets: SigningSecrets,
     /// How to prove ourselves to the destination.
     pub credentials: Option<Arc<OutboundCredentials>>,

@@ -40,7 +40,6 @@ const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The secrets of a tenant: the one in force and, while receivers change over, the one before it.
 #[derive(Clone, Debug)]
 pub struct SigningSecrets {
-    /// Signs everything.
     pub current: SecretString,
     /// Signs the Standard Webhooks header as well, so that receivers may know either secret.
     pub previous: Option<SecretString>,

@@ -31,7 +31,6 @@ struct Faults {
 struct Stub {
     faults: Faults,
     accepted: AtomicU64,
-    /// By ingest token.
     destinations: Mutex<HashMap<String, String>>,
     deliveries: Mutex<JoinSet<()>>,
     client: reqwest::Client,

@@ -28,9 +28,7 @@ impl Place {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct PlaceInPayload {
     parent: Option<Place>,
-    /// Sorted by name.
     properties: Vec<(String, Place)>,
-    /// Sorted by index.
     elements: Vec<(u32, Place)>,
 }
 

@@ -12,7 +12,6 @@ pub enum MappingProblem {
     /// Longer than [`TEXT_BYTES_MAX`].
     #[error("a mapping takes at most {TEXT_BYTES_MAX} bytes, and this one takes {bytes}")]
     TooLong {
-        /// Its length.
         bytes: usize,
     },
     /// Not a JSON object at all.
@@ -27,7 +26,6 @@ pub enum MappingProblem {
     /// The value of a key is of the wrong kind.
     #[error("{at} must be an expression (text) or an array of expressions, but it is {found}")]
     NotAnExpression {
-        /// The value.
         at: Location,
         /// What it is instead.
         found: JsonKind,
@@ -35,7 +33,6 @@ pub enum MappingProblem {
     /// The element of an array is of the wrong kind.
     #[error("{at} must be an expression (text), but it is {found}")]
     ElementIsNotAnExpression {
-        /// The element.
         at: Location,
         /// What it is instead.
         found: JsonKind,
@@ -45,7 +42,6 @@ pub enum MappingProblem {
     Expression {
         /// Where the expression stands.
         at: Location,
-        /// The expression.
         expression: String,
         /// What is wrong with it.
         problem: ExpressionProblem,
@@ -67,7 +63,6 @@ impl MappingProblem {
 /// Which value of a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// The key.
     pub key: String,
     /// The element, if an array of expressions stands there; the first one is 0.
     pub element: Option<usize>,

@@ -21,7 +21,6 @@ pub enum OutboundCredentials {
     ApiKey {
         /// The header that carries the key.
         header_name: String,
-        /// The key.
         value: SecretString,
     },
     /// See [`AuthType::BearerToken`].
@@ -33,9 +32,7 @@ pub enum OutboundCredentials {
     JwtBearer(TokenRequest),
     /// See [`AuthType::BasicAuth`].
     BasicAuth {
-        /// Without a colon.
         username: String,
-        /// Any text.
         password: SecretString,
     },
 }
@@ -45,7 +42,6 @@ pub enum OutboundCredentials {
 pub struct TokenRequest {
     /// Where tokens are handed out; under the same address rules as a destination.
     pub token_endpoint: DestinationUrl,
-    /// Who asks.
     pub client_id: String,
     /// How it is proved.
     pub client_secret: SecretString,

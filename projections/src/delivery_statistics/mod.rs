@@ -38,17 +38,13 @@ const ALL_DESTINATIONS: Uuid = Uuid::nil();
 /// What happened, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Webhook events accepted.
     pub accepted: u64,
-    /// Webhook events delivered.
     pub succeeded: u64,
     /// Attempts that failed. Those whose outcome is not known are not among them.
     pub failed_attempts: u64,
     /// Webhook events given up. One that was replayed may be given up again.
     pub critical_failures: u64,
-    /// Webhook events cancelled.
     pub cancelled: u64,
-    /// Replays.
     pub replayed: u64,
     /// How long the deliveries took, from acceptance or the last replay.
     pub times_to_deliver: TimesToDeliver,
@@ -84,7 +80,6 @@ impl Counts {
 /// What happened within an hour or a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// When it begins.
     pub starts_at: DateTime<Utc>,
     /// What happened in it.
     pub counts: Counts,

@@ -20,17 +20,14 @@ use crate::tenant_scope::TenantScope;
 /// A destination, as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// Its id.
     pub id: DestinationId,
     /// Whose destination it is.
     pub tenant_id: TenantId,
     /// Where requests go, as given.
     pub url: String,
-    /// Most concurrent requests.
     pub concurrency_limit: u32,
     /// How requests prove themselves.
     pub auth_type: Option<AuthType>,
-    /// Whether it receives.
     pub stage: Stage,
     /// When the open breaker lets a probe through.
     pub next_check_at: Option<DateTime<Utc>>,

@@ -21,7 +21,6 @@ use crate::retention::{self, Place, uuids};
 /// An event that is old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionCandidate {
-    /// Its id.
     pub id: WebhookEventId,
     /// When it was accepted.
     pub accepted_at: DateTime<Utc>,

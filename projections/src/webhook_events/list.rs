@@ -63,7 +63,6 @@ pub struct Place {
     pub key: Option<Key>,
     /// When the event was accepted.
     pub accepted_at: DateTime<Utc>,
-    /// The event.
     pub id: Uuid,
 }
 

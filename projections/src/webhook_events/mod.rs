@@ -39,11 +39,8 @@ use crate::tenant_scope::TenantScope;
 /// A webhook event, as callers see it. Its payload is in [`payloads`](crate::payloads).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookEvent {
-    /// Its id.
     pub id: WebhookEventId,
-    /// Whose it is.
     pub tenant_id: TenantId,
-    /// Where it goes.
     pub destination_id: DestinationId,
     /// The sender it came through, if any.
     pub sender_id: Option<SenderId>,
@@ -68,7 +65,6 @@ pub struct WebhookEvent {
 /// What a repeated request of ingest is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventSummary {
-    /// Whose it is.
     pub tenant_id: TenantId,
     /// Where its delivery stands.
     pub status: Status,
@@ -79,7 +75,6 @@ pub struct EventSummary {
 /// An event that waits for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// The event.
     pub id: WebhookEventId,
     /// Version of its stream at which it waits.
     pub version: u64,

@@ -48,7 +48,6 @@ pub enum LinkFailure {
     /// The name could not be resolved.
     #[error("{address} cannot be found")]
     Unknown {
-        /// Host and port.
         address: String,
         /// Why.
         #[source]
@@ -57,7 +56,6 @@ pub enum LinkFailure {
     /// The node took too long.
     #[error("{address} did not answer within {within:?}")]
     Silent {
-        /// Host and port.
         address: String,
         /// How long it was given.
         within: Duration,
@@ -65,7 +63,6 @@ pub enum LinkFailure {
     /// The node could not be reached, or did not let us in.
     #[error("{address} does not accept the connection")]
     Refused {
-        /// Host and port.
         address: String,
         /// Its reason.
         #[source]
