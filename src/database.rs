@@ -60,16 +60,10 @@ pub enum DatabaseFailure {
     },
     /// It answers and does not let us in.
     #[error("PostgreSQL refuses the connection ({database})")]
-    Refused {
-        database: DatabaseUrl,
-        source: sqlx::Error,
-    },
+    Refused { database: DatabaseUrl, source: sqlx::Error },
     /// It lacks what we use.
     #[error("PostgreSQL {found} is too old: version {OLDEST_MAJOR} or newer is needed ({database})")]
-    TooOld {
-        database: DatabaseUrl,
-        found: i32,
-    },
+    TooOld { database: DatabaseUrl, found: i32 },
     /// It stopped answering.
     #[error("PostgreSQL did not answer")]
     Query(#[from] sqlx::Error),

@@ -49,20 +49,13 @@ pub struct Lifecycle {
 pub enum ShutdownError {
     /// A task ended although nobody asked.
     #[error("{task} ended although nobody asked it to")]
-    Unasked {
-        task: &'static str,
-    },
+    Unasked { task: &'static str },
     /// A task failed.
     #[error("{task} failed")]
-    Failed {
-        task: &'static str,
-        source: anyhow::Error,
-    },
+    Failed { task: &'static str, source: anyhow::Error },
     /// A task panicked. The log says where.
     #[error("{task} panicked")]
-    Panicked {
-        task: &'static str,
-    },
+    Panicked { task: &'static str },
     /// Work was still in hand when the time was over, or when a second signal came.
     #[error("stopped before the work in hand was finished; it will be found in the log")]
     CutOff,

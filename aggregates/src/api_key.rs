@@ -34,9 +34,7 @@ pub enum ApiKeyCommand {
         at: DateTime<Utc>,
     },
     /// Revoke it. Repeated: refused, as the contract answers "not found".
-    Revoke {
-        at: DateTime<Utc>,
-    },
+    Revoke { at: DateTime<Utc> },
 }
 
 /// What happened to an API key.
@@ -54,9 +52,7 @@ pub enum ApiKeyFact {
         at: DateTime<Utc>,
     },
     /// The key opens nothing from now on.
-    ApiKeyRevoked {
-        at: DateTime<Utc>,
-    },
+    ApiKeyRevoked { at: DateTime<Utc> },
 }
 
 stored_facts!(ApiKeyFact { ApiKeyIssued, ApiKeyRevoked });

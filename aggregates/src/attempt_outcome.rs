@@ -5,68 +5,37 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-/// How an attempt ended. The names are stored and shown to auditors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// A 2xx answer.
-    Succeeded,
-    /// Any other answer.
-    RefusedStatus,
-    /// No answer within the timeout.
-    Timeout,
-    /// No connection.
-    Connect,
-    /// A connection without a trusted, working TLS session.
-    Tls,
-    /// The name did not resolve.
-    Dns,
-    /// The name resolved to an address that must not be reached.
-    BlockedAddress,
-    /// The token endpoint gave no access token.
-    TokenEndpoint,
-    /// The answer was not HTTP, or beyond its bounds.
-    Protocol,
-    /// Nothing was sent: the destination's credentials could not be opened.
-    Credentials,
-    /// The worker vanished; whether the request arrived is not known.
-    Unknown,
+use crate::stored_enum;
+
+stored_enum! {
+    /// How an attempt ended.
+    pub enum Outcome {
+        /// A 2xx response.
+        Succeeded = 0 => "succeeded",
+        /// A response of any other status.
+        RefusedStatus = 1 => "refused_status",
+        /// No response within the timeout.
+        Timeout = 2 => "timeout",
+        /// The connection could not be established.
+        Connect = 3 => "connect",
+        /// The TLS handshake failed, or the certificate is not trusted.
+        Tls = 4 => "tls",
+        /// The host name did not resolve.
+        Dns = 5 => "dns",
+        /// The host name resolved to an address that requests must not reach.
+        BlockedAddress = 6 => "blocked_address",
+        /// The token endpoint issued no access token.
+        TokenEndpoint = 7 => "token_endpoint",
+        /// The response was not valid HTTP, or exceeded a limit.
+        Protocol = 8 => "protocol",
+        /// No request was sent: the destination's credentials could not be decrypted.
+        Credentials = 9 => "credentials",
+        /// The worker disappeared; whether the request arrived is not known.
+        Unknown = 10 => "unknown",
+    }
 }
 
 impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 11] = [
-        Self::Succeeded,
-        Self::RefusedStatus,
-        Self::Timeout,
-        Self::Connect,
-        Self::Tls,
-        Self::Dns,
-        Self::BlockedAddress,
-        Self::TokenEndpoint,
-        Self::Protocol,
-        Self::Credentials,
-        Self::Unknown,
-    ];
-
-    /// The outcome's stored name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::RefusedStatus => "refused_status",
-            Self::Timeout => "timeout",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Dns => "dns",
-            Self::BlockedAddress => "blocked_address",
-            Self::TokenEndpoint => "token_endpoint",
-            Self::Protocol => "protocol",
-            Self::Credentials => "credentials",
-            Self::Unknown => "unknown",
-        }
-    }
-
     /// Whether the destination took the webhook event.
     #[must_use]
     pub fn is_success(self) -> bool {

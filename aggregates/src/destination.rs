@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::Decide;
 use crate::ids::TenantId;
 use crate::sealed::TokenHash;
+use crate::stored_enum;
 
 pub use crate::outbound_auth::{AuthChange, AuthType, OutboundAuth};
 
@@ -42,17 +43,18 @@ pub struct DestinationState {
     pub stage: Stage,
 }
 
-/// Whether a destination receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stage {
-    /// It does; the breaker is closed.
-    Active,
-    /// It does, one attempt at a time; the breaker is half open.
-    Probing,
-    /// It does not until the breaker's time is over.
-    Suspended,
-    /// It does not until somebody activates it.
-    Inactive,
+stored_enum! {
+    /// Whether a destination receives requests.
+    pub enum Stage {
+        /// Receives; the circuit breaker is closed.
+        Active = 0 => "Active",
+        /// Does not receive until a user activates it.
+        Inactive = 1 => "Inactive",
+        /// Does not receive until the circuit breaker's timer expires; the breaker is open.
+        Suspended = 2 => "Suspended",
+        /// Receives one attempt at a time; the circuit breaker is half open.
+        Probing = 3 => "Probing",
+    }
 }
 
 impl Stage {
@@ -111,13 +113,9 @@ pub enum DestinationCommand {
         at: DateTime<Utc>,
     },
     /// Half open the breaker. Unless suspended: ignored.
-    Probe {
-        at: DateTime<Utc>,
-    },
+    Probe { at: DateTime<Utc> },
     /// Close the breaker after a success. Unless suspended or probing: ignored.
-    Resume {
-        at: DateTime<Utc>,
-    },
+    Resume { at: DateTime<Utc> },
 }
 
 /// What happened to a destination.
@@ -135,15 +133,9 @@ pub enum DestinationFact {
         at: DateTime<Utc>,
     },
     /// Requests go elsewhere.
-    DestinationUrlChanged {
-        url: String,
-        at: DateTime<Utc>,
-    },
+    DestinationUrlChanged { url: String, at: DateTime<Utc> },
     /// Another number of requests may be in flight.
-    ConcurrencyLimitChanged {
-        concurrency_limit: u32,
-        at: DateTime<Utc>,
-    },
+    ConcurrencyLimitChanged { concurrency_limit: u32, at: DateTime<Utc> },
     /// Requests prove themselves with these credentials.
     OutboundAuthConfigured {
         /// How and with what.
@@ -151,17 +143,11 @@ pub enum DestinationFact {
         at: DateTime<Utc>,
     },
     /// Requests prove nothing any more.
-    OutboundAuthRemoved {
-        at: DateTime<Utc>,
-    },
+    OutboundAuthRemoved { at: DateTime<Utc> },
     /// Somebody switched it on; the breaker is closed.
-    DestinationActivated {
-        at: DateTime<Utc>,
-    },
+    DestinationActivated { at: DateTime<Utc> },
     /// Somebody switched it off; the breaker is reset.
-    DestinationDeactivated {
-        at: DateTime<Utc>,
-    },
+    DestinationDeactivated { at: DateTime<Utc> },
     /// The breaker opened.
     DestinationSuspended {
         /// Failed attempts in a row.
@@ -171,13 +157,9 @@ pub enum DestinationFact {
         at: DateTime<Utc>,
     },
     /// The breaker is half open: one attempt at a time.
-    DestinationProbed {
-        at: DateTime<Utc>,
-    },
+    DestinationProbed { at: DateTime<Utc> },
     /// A success closed the breaker.
-    DestinationResumed {
-        at: DateTime<Utc>,
-    },
+    DestinationResumed { at: DateTime<Utc> },
     /// The old ingest token is dead, a new one lives.
     IngestTokenRegenerated {
         /// Hash of the new token.

@@ -58,10 +58,7 @@ pub enum UnreadableFact {
     UnknownAggregate(String),
     /// It is stored in a version that this program does not know: a newer one wrote it.
     #[error("{event_type} is stored in version {event_version}, which this program does not know")]
-    UnknownVersion {
-        event_type: String,
-        event_version: String,
-    },
+    UnknownVersion { event_type: String, event_version: String },
     /// The stored form is not that of a fact of the aggregate.
     #[error("not a fact of {aggregate}")]
     Malformed {

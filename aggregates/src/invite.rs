@@ -46,10 +46,7 @@ pub enum InviteCommand {
         at: DateTime<Utc>,
     },
     /// Use it. Repeated: refused.
-    Accept {
-        user_id: UserId,
-        at: DateTime<Utc>,
-    },
+    Accept { user_id: UserId, at: DateTime<Utc> },
 }
 
 /// What happened to an invite.
@@ -69,10 +66,7 @@ pub enum InviteFact {
         at: DateTime<Utc>,
     },
     /// Somebody joined.
-    InviteAccepted {
-        user_id: UserId,
-        at: DateTime<Utc>,
-    },
+    InviteAccepted { user_id: UserId, at: DateTime<Utc> },
 }
 
 stored_facts!(InviteFact { InviteIssued, InviteAccepted });

@@ -50,6 +50,7 @@ pub mod role;
 pub mod sealed;
 pub mod sender;
 pub mod session;
+pub mod stored_enum;
 pub mod tenant;
 pub mod text;
 pub mod upcasting;

@@ -3,39 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use crate::sealed::Sealed;
+use crate::stored_enum;
 
-/// How a request proves itself to the destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum AuthType {
-    /// A header of the receiver's choice.
-    ApiKey,
-    /// `Authorization: Bearer` with a fixed token.
-    BearerToken,
-    /// `Authorization: Bearer` with a token fetched by client credentials.
-    JwtBearer,
-    /// `Authorization: Basic`.
-    BasicAuth,
-}
-
-impl AuthType {
-    /// Every type.
-    pub const ALL: [Self; 4] = [Self::ApiKey, Self::BearerToken, Self::JwtBearer, Self::BasicAuth];
-
-    /// The type's name in the API.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ApiKey => "ApiKey",
-            Self::BearerToken => "BearerToken",
-            Self::JwtBearer => "JwtBearer",
-            Self::BasicAuth => "BasicAuth",
-        }
-    }
-
-    /// The type of a name in any case.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|auth| auth.name().eq_ignore_ascii_case(name))
+stored_enum! {
+    /// How requests authenticate themselves to a destination.
+    pub enum AuthType {
+        /// A static value in a header of any name.
+        ApiKey = 0 => "ApiKey",
+        /// `Authorization: Bearer` with a static token.
+        BearerToken = 1 => "BearerToken",
+        /// `Authorization: Bearer` with a token that the client credentials grant issues.
+        JwtBearer = 2 => "JwtBearer",
+        /// `Authorization: Basic`.
+        BasicAuth = 3 => "BasicAuth",
     }
 }
 

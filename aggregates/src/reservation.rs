@@ -47,10 +47,7 @@ impl Reservation {
 #[derive(Clone, Debug)]
 pub enum ReservationCommand {
     /// Take it. Repeated by the holder: ignored.
-    Reserve {
-        holder: Uuid,
-        at: DateTime<Utc>,
-    },
+    Reserve { holder: Uuid, at: DateTime<Utc> },
     /// Give it back. Repeated, or by another than the holder: ignored.
     Release {
         /// Who gives it back.

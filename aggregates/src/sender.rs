@@ -52,13 +52,9 @@ pub enum SenderCommand {
         at: DateTime<Utc>,
     },
     /// Remove its mapping. Repeated: ignored.
-    RemoveMapping {
-        at: DateTime<Utc>,
-    },
+    RemoveMapping { at: DateTime<Utc> },
     /// Delete it. Repeated: refused, as the contract answers "not found".
-    Delete {
-        at: DateTime<Utc>,
-    },
+    Delete { at: DateTime<Utc> },
 }
 
 /// What happened to a sender.
@@ -90,13 +86,9 @@ pub enum SenderFact {
         at: DateTime<Utc>,
     },
     /// What it sends is delivered as received from now on.
-    MappingRemoved {
-        at: DateTime<Utc>,
-    },
+    MappingRemoved { at: DateTime<Utc> },
     /// The sender is gone and its token dead.
-    SenderDeleted {
-        at: DateTime<Utc>,
-    },
+    SenderDeleted { at: DateTime<Utc> },
 }
 
 stored_facts!(SenderFact {

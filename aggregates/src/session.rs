@@ -76,10 +76,7 @@ pub enum SessionCommand {
         at: DateTime<Utc>,
     },
     /// Close it. Repeated: ignored.
-    Close {
-        closing: Closing,
-        at: DateTime<Utc>,
-    },
+    Close { closing: Closing, at: DateTime<Utc> },
 }
 
 /// What happened to a session.
@@ -95,15 +92,9 @@ pub enum SessionFact {
         at: DateTime<Utc>,
     },
     /// The refresh token was exchanged.
-    SessionRefreshed {
-        tokens: IssuedTokens,
-        at: DateTime<Utc>,
-    },
+    SessionRefreshed { tokens: IssuedTokens, at: DateTime<Utc> },
     /// The session is closed.
-    LoggedOut {
-        closing: Closing,
-        at: DateTime<Utc>,
-    },
+    LoggedOut { closing: Closing, at: DateTime<Utc> },
 }
 
 stored_facts!(SessionFact { LoggedIn, SessionRefreshed, LoggedOut });

@@ -115,15 +115,9 @@ pub enum TenantCommand {
         at: DateTime<Utc>,
     },
     /// Change how it retries. To what it is: ignored.
-    ChangeResilience {
-        resilience: Resilience,
-        at: DateTime<Utc>,
-    },
+    ChangeResilience { resilience: Resilience, at: DateTime<Utc> },
     /// Change how long it keeps what has ended. To what it is: ignored.
-    ChangeRetention {
-        retention: Retention,
-        at: DateTime<Utc>,
-    },
+    ChangeRetention { retention: Retention, at: DateTime<Utc> },
     /// Replace the signing secret. Repeated: a newer secret.
     RegenerateWebhookSecret {
         webhook_secret: WebhookSecret,
@@ -132,15 +126,9 @@ pub enum TenantCommand {
         at: DateTime<Utc>,
     },
     /// Make a user an owner. Repeated: ignored.
-    AppointOwner {
-        user_id: UserId,
-        at: DateTime<Utc>,
-    },
+    AppointOwner { user_id: UserId, at: DateTime<Utc> },
     /// Let an owner be one no more. Not an owner: ignored. The last owner: refused.
-    DismissOwner {
-        user_id: UserId,
-        at: DateTime<Utc>,
-    },
+    DismissOwner { user_id: UserId, at: DateTime<Utc> },
 }
 
 /// What happened to a tenant.
@@ -159,20 +147,11 @@ pub enum TenantFact {
         at: DateTime<Utc>,
     },
     /// It has another name.
-    TenantRenamed {
-        name: String,
-        at: DateTime<Utc>,
-    },
+    TenantRenamed { name: String, at: DateTime<Utc> },
     /// It retries differently.
-    ResilienceChanged {
-        resilience: Resilience,
-        at: DateTime<Utc>,
-    },
+    ResilienceChanged { resilience: Resilience, at: DateTime<Utc> },
     /// It keeps what has ended for another time. What was erased or removed before does not come back.
-    RetentionChanged {
-        retention: Retention,
-        at: DateTime<Utc>,
-    },
+    RetentionChanged { retention: Retention, at: DateTime<Utc> },
     /// Its webhooks are signed with another secret.
     WebhookSecretRegenerated {
         webhook_secret: WebhookSecret,
@@ -181,15 +160,9 @@ pub enum TenantFact {
         at: DateTime<Utc>,
     },
     /// A user became an owner.
-    OwnerAppointed {
-        user_id: UserId,
-        at: DateTime<Utc>,
-    },
+    OwnerAppointed { user_id: UserId, at: DateTime<Utc> },
     /// An owner is one no more.
-    OwnerDismissed {
-        user_id: UserId,
-        at: DateTime<Utc>,
-    },
+    OwnerDismissed { user_id: UserId, at: DateTime<Utc> },
 }
 
 stored_facts!(TenantFact {

@@ -64,23 +64,13 @@ pub enum UserCommand {
         at: DateTime<Utc>,
     },
     /// Change the role. To the same: ignored.
-    ChangeRole {
-        role: Role,
-        at: DateTime<Utc>,
-    },
+    ChangeRole { role: Role, at: DateTime<Utc> },
     /// Change whether the user may log in. To the same: ignored.
-    ChangeStatus {
-        status: UserStatus,
-        at: DateTime<Utc>,
-    },
+    ChangeStatus { status: UserStatus, at: DateTime<Utc> },
     /// Delete the user. Repeated: refused.
-    Delete {
-        at: DateTime<Utc>,
-    },
+    Delete { at: DateTime<Utc> },
     /// Note that a login was refused. Repeated: noted again.
-    RefuseLogin {
-        at: DateTime<Utc>,
-    },
+    RefuseLogin { at: DateTime<Utc> },
 }
 
 /// What happened to a user.
@@ -100,10 +90,7 @@ pub enum UserFact {
         at: DateTime<Utc>,
     },
     /// The user logs in with another email.
-    EmailChanged {
-        email: Email,
-        at: DateTime<Utc>,
-    },
+    EmailChanged { email: Email, at: DateTime<Utc> },
     /// The user has another password.
     PasswordChanged {
         /// Argon2id hash of the new password, in PHC form.
@@ -111,26 +98,15 @@ pub enum UserFact {
         at: DateTime<Utc>,
     },
     /// The user may do other things.
-    RoleChanged {
-        role: Role,
-        at: DateTime<Utc>,
-    },
+    RoleChanged { role: Role, at: DateTime<Utc> },
     /// The user may not log in.
-    UserDeactivated {
-        at: DateTime<Utc>,
-    },
+    UserDeactivated { at: DateTime<Utc> },
     /// The user may log in again.
-    UserActivated {
-        at: DateTime<Utc>,
-    },
+    UserActivated { at: DateTime<Utc> },
     /// The user is gone.
-    UserDeleted {
-        at: DateTime<Utc>,
-    },
+    UserDeleted { at: DateTime<Utc> },
     /// Somebody gave a wrong password for this user, or the user may not log in.
-    LoginRefused {
-        at: DateTime<Utc>,
-    },
+    LoginRefused { at: DateTime<Utc> },
 }
 
 stored_facts!(UserFact {

@@ -100,14 +100,9 @@ pub enum WebhookEventCommand {
         at: DateTime<Utc>,
     },
     /// Cancel it while it waits. While an attempt is under way, or after the end: refused.
-    Cancel {
-        reason: String,
-        at: DateTime<Utc>,
-    },
+    Cancel { reason: String, at: DateTime<Utc> },
     /// Deliver it once more with a full set of attempts. Unless given up, payload and all: refused.
-    Replay {
-        at: DateTime<Utc>,
-    },
+    Replay { at: DateTime<Utc> },
     /// Forget its payload. Its record stays. Without a payload there is nothing to deliver, so an event
     /// that waits is cancelled too; while an attempt is under way: refused. Repeated: a newer reason.
     ErasePayload {

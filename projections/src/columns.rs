@@ -22,30 +22,19 @@ pub(crate) fn user_status(column: &str, number: i16) -> Result<UserStatus, sqlx:
 }
 
 pub(crate) fn stage_number(stage: Stage) -> i16 {
-    match stage {
-        Stage::Active => 0,
-        Stage::Inactive => 1,
-        Stage::Suspended => 2,
-        Stage::Probing => 3,
-    }
+    stage.number()
 }
 
 pub(crate) fn stage(column: &str, number: i16) -> Result<Stage, sqlx::Error> {
-    let stages = [Stage::Active, Stage::Inactive, Stage::Suspended, Stage::Probing];
-    known(column, stages.into_iter().find(|stage| stage_number(*stage) == number))
+    known(column, Stage::from_number(i64::from(number)))
 }
 
 pub(crate) fn auth_type_number(auth_type: AuthType) -> i16 {
-    match auth_type {
-        AuthType::ApiKey => 0,
-        AuthType::BearerToken => 1,
-        AuthType::JwtBearer => 2,
-        AuthType::BasicAuth => 3,
-    }
+    auth_type.number()
 }
 
 pub(crate) fn auth_type(column: &str, number: i16) -> Result<AuthType, sqlx::Error> {
-    known(column, AuthType::ALL.into_iter().find(|auth| auth_type_number(*auth) == number))
+    known(column, AuthType::from_number(i64::from(number)))
 }
 
 /// The two columns of a sealed secret that may be absent.

@@ -90,19 +90,16 @@ impl TryFrom<Row> for DeliveryAttempt {
 
     fn try_from(row: Row) -> Result<Self, sqlx::Error> {
         let end = match (row.finished_at, row.outcome, row.duration_ms) {
-            (Some(finished_at), Some(outcome), Some(duration_ms)) => {
-                let outcome = Outcome::ALL.into_iter().find(|known| known.name() == outcome);
-                Some(End {
-                    finished_at,
-                    outcome: known("outcome", outcome)?,
-                    http_status: row.http_status.and_then(|status| u16::try_from(status).ok()),
-                    duration_ms: known("duration_ms", u64::try_from(duration_ms).ok())?,
-                    response_headers: row.response_headers.map(|Json(headers)| headers).unwrap_or_default(),
-                    response_excerpt: row.response_excerpt,
-                    address: row.address,
-                    detail: row.detail,
-                })
-            }
+            (Some(finished_at), Some(outcome), Some(duration_ms)) => Some(End {
+                finished_at,
+                outcome: known("outcome", Outcome::from_name(&outcome))?,
+                http_status: row.http_status.and_then(|status| u16::try_from(status).ok()),
+                duration_ms: known("duration_ms", u64::try_from(duration_ms).ok())?,
+                response_headers: row.response_headers.map(|Json(headers)| headers).unwrap_or_default(),
+                response_excerpt: row.response_excerpt,
+                address: row.address,
+                detail: row.detail,
+            }),
             _ => None,
         };
         Ok(Self {

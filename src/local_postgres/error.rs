@@ -95,10 +95,7 @@ pub enum LocalPostgresError {
 
     /// A program ran and reported failure.
     #[error("{} failed: {output}", .program.display())]
-    ProgramFailed {
-        program: PathBuf,
-        output: String,
-    },
+    ProgramFailed { program: PathBuf, output: String },
 
     /// The server ended although nobody stopped it.
     #[error("PostgreSQL ended by itself ({status}); its log {} ends with: {log_end}", .log.display())]

@@ -85,9 +85,7 @@ pub enum PublishFailure {
     Full,
     /// The broker has stopped taking messages to protect itself.
     #[error("the broker takes no messages: {reason}")]
-    Blocked {
-        reason: String,
-    },
+    Blocked { reason: String },
     /// No connection to the broker came about in time.
     #[error("the job queue has no connection to its broker")]
     Disconnected,

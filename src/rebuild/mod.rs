@@ -78,15 +78,10 @@ pub enum RebuildFailure {
         "this user may not replace the tables of {}: run this as the owner of the database",
         projection.name()
     )]
-    NotAllowed {
-        projection: Projection,
-    },
+    NotAllowed { projection: Projection },
     /// Something ties the live tables to others.
     #[error("the tables of {} cannot be replaced: {}", projection.name(), obstacles.join("; "))]
-    Tied {
-        projection: Projection,
-        obstacles: Vec<String>,
-    },
+    Tied { projection: Projection, obstacles: Vec<String> },
     /// A fact cannot be folded.
     #[error("{} cannot be folded from the log: {because}", projection.name())]
     SequenceGap {
@@ -99,9 +94,7 @@ pub enum RebuildFailure {
         "the definition of the tables of {} was changed meanwhile: run this again, and it begins anew",
         projection.name()
     )]
-    Redefined {
-        projection: Projection,
-    },
+    Redefined { projection: Projection },
     /// The swap did not come through.
     #[error(
         "{} is built but could not take its place: {obstacle}; the live rows are as they were, and the same \
@@ -115,14 +108,10 @@ pub enum RebuildFailure {
     },
     /// A table without a primary key.
     #[error("the table {table} has no primary key to compare rows by")]
-    Keyless {
-        table: String,
-    },
+    Keyless { table: String },
     /// Rows do not come in the order of their keys.
     #[error("rows of {table} cannot be compared: their order is not understood")]
-    Disorder {
-        table: String,
-    },
+    Disorder { table: String },
     /// This program cannot be told from others.
     #[error("the file of this program cannot be read")]
     Program(#[source] std::io::Error),

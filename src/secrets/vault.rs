@@ -57,22 +57,15 @@ struct DataKey {
 pub enum VaultFailure {
     /// The data key that a sealed secret names is not the tenant's, or is gone.
     #[error("the data key {data_key} does not exist for this tenant")]
-    UnknownDataKey {
-        data_key: Uuid,
-    },
+    UnknownDataKey { data_key: Uuid },
     /// The data key is wrapped under a master key that we were not given.
     #[error(
         "the data key {data_key} is wrapped under the master key {master_key}, which is not among those given"
     )]
-    UnknownMasterKey {
-        data_key: Uuid,
-        master_key: MasterKeyId,
-    },
+    UnknownMasterKey { data_key: Uuid, master_key: MasterKeyId },
     /// The row of the data key was altered.
     #[error("the data key {data_key} is damaged")]
-    DamagedDataKey {
-        data_key: Uuid,
-    },
+    DamagedDataKey { data_key: Uuid },
     /// The sealed secret was altered, or sealed for another tenant or another use.
     #[error("the sealed secret does not belong here or was altered")]
     NotAuthentic,

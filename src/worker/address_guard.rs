@@ -110,9 +110,7 @@ pub enum GuardRefusal {
     },
     /// The lookup found nothing.
     #[error("{name} has no address")]
-    NoAddress {
-        name: String,
-    },
+    NoAddress { name: String },
 }
 
 /// The resolver that hands out checked addresses only.

@@ -11,9 +11,7 @@ use std::fmt;
 pub enum MappingProblem {
     /// Longer than [`TEXT_BYTES_MAX`].
     #[error("a mapping takes at most {TEXT_BYTES_MAX} bytes, and this one takes {bytes}")]
-    TooLong {
-        bytes: usize,
-    },
+    TooLong { bytes: usize },
     /// Not a JSON object at all.
     #[error(transparent)]
     NotAnObject(#[from] PayloadProblem),

@@ -31,10 +31,7 @@ pub enum OutboundCredentials {
     /// See [`AuthType::JwtBearer`].
     JwtBearer(TokenRequest),
     /// See [`AuthType::BasicAuth`].
-    BasicAuth {
-        username: String,
-        password: SecretString,
-    },
+    BasicAuth { username: String, password: SecretString },
 }
 
 /// What to ask a token endpoint for.

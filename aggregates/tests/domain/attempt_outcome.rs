@@ -20,30 +20,6 @@ fn every_failure_counts_unless_nobody_knows_what_happened() {
 }
 
 #[test]
-fn an_outcome_is_stored_under_its_name() {
-    for outcome in Outcome::ALL {
-        assert_eq!(serde_json::to_value(outcome).expect("a name"), outcome.name());
-    }
-    let names: Vec<_> = Outcome::ALL.into_iter().map(Outcome::name).collect();
-    assert_eq!(
-        names,
-        [
-            "succeeded",
-            "refused_status",
-            "timeout",
-            "connect",
-            "tls",
-            "dns",
-            "blocked_address",
-            "token_endpoint",
-            "protocol",
-            "credentials",
-            "unknown"
-        ]
-    );
-}
-
-#[test]
 fn a_wish_in_seconds_counts_from_the_answer() {
     assert_eq!(RetryAfter::Seconds(90).time(moment(5)), moment(95));
     assert_eq!(RetryAfter::At(moment(7)).time(moment(5)), moment(7));
