@@ -23,6 +23,7 @@ pub mod webhook_events;
 
 pub mod checkpoints;
 pub mod delivery_settings;
+pub mod listing;
 pub mod logged_fact;
 pub mod paging;
 pub mod payloads;

@@ -22,6 +22,10 @@ impl Direction {
     pub(crate) fn is_descending(self) -> bool {
         self == Self::Descending
     }
+
+    pub(crate) fn keyword(self) -> &'static str {
+        if self.is_descending() { "DESC" } else { "ASC" }
+    }
 }
 
 /// A page of a list, and how long the whole list is at the same moment.
@@ -45,35 +49,4 @@ impl<T> Listed<T> {
     }
 }
 
-/// Names the fields a list can be sorted by, as the API spells them, and the columns behind them.
-macro_rules! sort_fields {
-    ($(#[$doc:meta])* $name:ident { $($(#[$note:meta])* $variant:ident => $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $(
-                $(#[$note])*
-                #[doc = concat!("By `", $text, "`.")]
-                $variant,
-            )+
-        }
-
-        impl $name {
-            /// Every field.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The field's name in the API.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-
-            /// The field of a name in any case.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|field| field.name().eq_ignore_ascii_case(name))
-            }
-        }
-    };
-}
-pub(crate) use sort_fields;
+pub(crate) use crate::listing::sort_fields;

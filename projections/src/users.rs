@@ -6,13 +6,14 @@ use aggregates::ids::{TenantId, UserId};
 use aggregates::role::{Role, UserStatus};
 use aggregates::user::UserFact;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::columns::{known, role, user_status};
 use crate::fold::{self, ApplyFailure, StreamRow};
+use crate::listing::{List, list_filter, sort_fields};
 use crate::logged_fact::LoggedFact;
-use crate::paging::{Direction, Listed, Page, sort_fields};
+use crate::paging::{Direction, Listed, Page};
 use crate::tenant_scope::TenantScope;
 
 /// A user, as callers see it.
@@ -46,29 +47,38 @@ pub struct Login {
     pub password_hash: String,
 }
 
-/// Which users to list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Only of this status.
-    pub status: Option<UserStatus>,
-    /// Only in this role.
-    pub role: Option<Role>,
+list_filter! {
+    /// Filter of the list of users.
+    Filter {
+        /// Only users of this status.
+        status: one_of UserStatus => "Status", "status = {}";
+        /// Only users in this role.
+        role: one_of Role => "Role", "role = {}";
+    }
 }
 
 sort_fields! {
     /// What users can be sorted by.
     SortField {
         #[default]
-        Id => "id",
-        TenantId => "tenantId",
-        Email => "email",
-        Status => "status",
-        Role => "role",
-        CreatedAt => "createdAt",
-        UpdatedAt => "updatedAt",
+        Id => "id", "id";
+        TenantId => "tenantId", "tenant_id";
+        Email => "email", "email";
+        Status => "status", "status";
+        Role => "role", "role";
+        CreatedAt => "createdAt", "created_at";
+        UpdatedAt => "updatedAt", "updated_at";
     }
 }
 
+const LIST: List = List {
+    table: "users",
+    columns: "id, tenant_id, email, NULL::text AS password_hash, role, status, created_at, updated_at, \
+              deleted_at, version",
+    condition: "deleted_at IS NULL",
+};
+
+#[derive(FromRow)]
 struct Row {
     id: Uuid,
     tenant_id: Uuid,
@@ -293,55 +303,5 @@ pub async fn list(
     direction: Direction,
     page: Page,
 ) -> Result<Listed<User>, sqlx::Error> {
-    let tenant_id = scope.tenant_id().0;
-    let (status, role) = (filter.status.map(UserStatus::number), filter.role.map(Role::number));
-    let total = sqlx::query_scalar!(
-        r#"
-        SELECT count(*) AS "total!"
-        FROM users
-        WHERE tenant_id = $1
-          AND deleted_at IS NULL
-          AND ($2::smallint IS NULL OR status = $2)
-          AND ($3::smallint IS NULL OR role = $3)
-        "#,
-        tenant_id,
-        status,
-        role,
-    )
-    .fetch_one(scope.connection())
-    .await?;
-    let rows = sqlx::query_as!(
-        Row,
-        r#"
-        SELECT
-            id, tenant_id, email, NULL::text AS password_hash, role, status,
-            created_at, updated_at, deleted_at, version
-        FROM users
-        WHERE tenant_id = $1
-          AND deleted_at IS NULL
-          AND ($2::smallint IS NULL OR status = $2)
-          AND ($3::smallint IS NULL OR role = $3)
-        ORDER BY
-            CASE WHEN $5::bool AND $4::text = 'email' THEN email END DESC,
-            CASE WHEN NOT $5 AND $4 = 'email' THEN email END,
-            CASE WHEN $5 THEN CASE $4 WHEN 'status' THEN status WHEN 'role' THEN role END END DESC,
-            CASE WHEN NOT $5 THEN CASE $4 WHEN 'status' THEN status WHEN 'role' THEN role END END,
-            CASE WHEN $5 THEN CASE $4 WHEN 'createdAt' THEN created_at WHEN 'updatedAt' THEN updated_at END END DESC,
-            CASE WHEN NOT $5 THEN CASE $4 WHEN 'createdAt' THEN created_at WHEN 'updatedAt' THEN updated_at END END,
-            CASE WHEN $5 THEN id END DESC,
-            id
-        LIMIT $6
-        OFFSET $7
-        "#,
-        tenant_id,
-        status,
-        role,
-        sort.name(),
-        direction.is_descending(),
-        page.limit,
-        page.offset,
-    )
-    .fetch_all(scope.connection())
-    .await?;
-    Listed::read(total, rows)
+    LIST.read::<Row, _>(scope, filter, sort, direction, page).await
 }

@@ -74,12 +74,12 @@ async fn what_has_ended_is_found_oldest_first(pool: PgPool) {
     assert_eq!(webhook_events::ended(connection, ACME, at(100), 2).await.unwrap(), ended[..2]);
     assert_eq!(webhook_events::ended(connection, ACME, at(2), 10).await.unwrap(), ended[..1]);
 
-    let all = webhook_events::aged(connection, ACME, None, at(5), 10).await.unwrap();
+    let all = webhook_events::candidates(connection, ACME, None, at(5), 10).await.unwrap();
     assert_eq!(all, [aged(1, true), aged(2, true), aged(3, true), aged(4, false)]);
     let after = Place { accepted_at: at(2), id: event(2) };
-    assert_eq!(webhook_events::aged(connection, ACME, Some(after), at(5), 1).await.unwrap(), all[2..3]);
+    assert_eq!(webhook_events::candidates(connection, ACME, Some(after), at(5), 1).await.unwrap(), all[2..3]);
     let after = Some(Place::before(at(2)));
-    assert_eq!(webhook_events::aged(connection, ACME, after, at(5), 10).await.unwrap(), all[1..]);
+    assert_eq!(webhook_events::candidates(connection, ACME, after, at(5), 10).await.unwrap(), all[1..]);
 
     // An event without a row has left already.
     let mut among = webhook_events::ended_among(connection, &events([2, 4, 5, 77])).await.unwrap();
@@ -98,7 +98,7 @@ async fn what_the_log_knows_more_of_has_not_ended(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     let ended = webhook_events::ended(&mut connection, ACME, at(100), 10).await.unwrap();
     assert_eq!(ended.iter().map(|event| event.ended).collect::<Vec<_>>(), [true, false, true]);
-    let aged = webhook_events::aged(&mut connection, ACME, None, at(3), 10).await.unwrap();
+    let aged = webhook_events::candidates(&mut connection, ACME, None, at(3), 10).await.unwrap();
     assert_eq!(aged.iter().map(|event| event.ended).collect::<Vec<_>>(), [true, false]);
     assert_eq!(webhook_events::ended_among(&mut connection, &events([2])).await.unwrap(), []);
 }
@@ -123,8 +123,8 @@ async fn facts_of_what_has_left_are_passed_over_and_the_others_are_not(pool: PgP
     log.record(&pool).await;
     apply(&pool, Projection::WebhookEvents, &log.facts[known..]).await;
     let mut connection = pool.acquire().await.unwrap();
-    assert_eq!(webhook_events::standing(&mut connection, event(1)).await.unwrap(), None);
-    let standing = webhook_events::standing(&mut connection, event(4)).await.unwrap().unwrap();
+    assert_eq!(webhook_events::summary(&mut connection, event(1)).await.unwrap(), None);
+    let standing = webhook_events::summary(&mut connection, event(4)).await.unwrap().unwrap();
     assert_eq!(standing.status, webhook_events::Status::Processing);
 }
 
@@ -216,17 +216,17 @@ async fn only_what_retention_has_removed_is_removed_again(pool: PgPool) {
         projection.apply(&mut aside, &log.facts).await.unwrap();
         assert_eq!(projection.remove_returned(&mut aside, &mut live).await.unwrap(), 1, "{projection:?}");
     }
-    let left = webhook_events::standing(&mut aside, event(1)).await.unwrap();
+    let left = webhook_events::summary(&mut aside, event(1)).await.unwrap();
     assert_eq!(left, None);
     for kept in events(2..=5) {
-        assert!(webhook_events::standing(&mut aside, kept).await.unwrap().is_some(), "{kept:?}");
+        assert!(webhook_events::summary(&mut aside, kept).await.unwrap().is_some(), "{kept:?}");
     }
 
     // Below the floor, and missing without having ended.
     raise(&pool, 100).await;
     assert_eq!(Projection::WebhookEvents.remove_returned(&mut aside, &mut live).await.unwrap(), 1);
-    assert!(webhook_events::standing(&mut aside, event(3)).await.unwrap().is_none());
-    assert!(webhook_events::standing(&mut aside, event(4)).await.unwrap().is_some());
+    assert!(webhook_events::summary(&mut aside, event(3)).await.unwrap().is_none());
+    assert!(webhook_events::summary(&mut aside, event(4)).await.unwrap().is_some());
 }
 
 #[sqlx::test(migrations = "../migrations")]

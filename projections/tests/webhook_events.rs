@@ -164,10 +164,10 @@ async fn a_stream_shows_what_the_row_will_show(pool: PgPool) {
 async fn ingest_learns_where_an_event_stands(pool: PgPool) {
     log_of([started(destination(), 1)]).fold_into(&pool, Projection::WebhookEvents).await;
     let mut connection = pool.acquire().await.unwrap();
-    let standing = webhook_events::standing(&mut connection, event()).await.unwrap().unwrap();
+    let standing = webhook_events::summary(&mut connection, event()).await.unwrap().unwrap();
     assert_eq!((standing.tenant_id, standing.status), (ACME, Status::Processing));
     assert_eq!(standing.accepted_at, at(0));
-    assert_eq!(webhook_events::standing(&mut connection, id(2)).await.unwrap(), None);
+    assert_eq!(webhook_events::summary(&mut connection, id(2)).await.unwrap(), None);
     assert_eq!(webhook_events::owner_of(&mut connection, event()).await.unwrap(), Some(ACME));
 }
 

@@ -4,7 +4,7 @@ use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, WebhookEventId};
 use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
 use projections::paging::{Direction, Page};
-use projections::webhook_events::{self, Filter, Listing, SortField, Start, Status, WebhookEvent};
+use projections::webhook_events::{self, Filter, Listing, PageStart, SortField, Status, WebhookEvent};
 use projections::{Projection, TenantScope, payloads};
 use sqlx::PgPool;
 
@@ -77,7 +77,7 @@ async fn given(pool: &PgPool) {
 
 async fn listed(pool: &PgPool, filter: Filter, sort: SortField, direction: Direction, page: Page) -> Listing {
     let mut scope = TenantScope::begin(pool, ACME).await.unwrap();
-    let start = Start::Offset(page.offset);
+    let start = PageStart::Offset(page.offset);
     webhook_events::list(&mut scope, filter, sort, direction, page.limit, start).await.unwrap()
 }
 

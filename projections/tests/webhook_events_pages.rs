@@ -9,7 +9,7 @@ use aggregates::ids::{DestinationId, WebhookEventId};
 use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
 use chrono::{DateTime, Utc};
 use projections::paging::Direction;
-use projections::webhook_events::{self, Filter, Listing, SortField, Start, Status, WebhookEvent};
+use projections::webhook_events::{self, Filter, Listing, PageStart, SortField, Status, WebhookEvent};
 use projections::{Projection, TenantScope};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -214,7 +214,7 @@ impl Question {
         }
     }
 
-    async fn ask(&self, pool: &PgPool, start: Start) -> Listing {
+    async fn ask(&self, pool: &PgPool, start: PageStart) -> Listing {
         let mut scope = TenantScope::begin(pool, ACME).await.unwrap();
         let filter = self.filter();
         webhook_events::list(&mut scope, filter, self.sort, self.direction, self.limit, start).await.unwrap()
@@ -223,7 +223,7 @@ impl Question {
 
 async fn everything(pool: &PgPool) -> Vec<WebhookEvent> {
     let mut scope = TenantScope::begin(pool, ACME).await.unwrap();
-    let (filter, start) = (Filter::default(), Start::Offset(0));
+    let (filter, start) = (Filter::default(), PageStart::Offset(0));
     let listing = webhook_events::list(&mut scope, filter, SortField::Id, Direction::Ascending, 1_000, start);
     listing.await.unwrap().items
 }
@@ -240,7 +240,7 @@ async fn check(pool: &PgPool, samples: &[Sample], questions: &[Question]) -> Res
     let model = Model { events, payloads };
     for question in questions {
         let expected = model.list(question);
-        let listing = question.ask(pool, Start::Offset(question.offset)).await;
+        let listing = question.ask(pool, PageStart::Offset(question.offset)).await;
         prop_assert_eq!(usize::try_from(listing.total), Ok(expected.len()), "{:?}", question);
         let begin = usize::try_from(question.offset).unwrap().min(expected.len());
         let end = (begin + usize::try_from(question.limit).unwrap()).min(expected.len());
@@ -254,7 +254,7 @@ async fn check(pool: &PgPool, samples: &[Sample], questions: &[Question]) -> Res
         let mut walked = listing.items;
         let mut next = listing.next;
         while let Some(place) = next {
-            let listing = question.ask(pool, Start::Behind(place)).await;
+            let listing = question.ask(pool, PageStart::After(place)).await;
             prop_assert!(!listing.items.is_empty(), "{:?}", question);
             prop_assert_eq!(usize::try_from(listing.total), Ok(expected.len()), "{:?}", question);
             walked.extend(listing.items);
@@ -315,12 +315,12 @@ async fn a_walk_meets_each_event_once_while_others_are_added(pool: PgPool) {
                 offset: 0,
             };
             let mut walked: Vec<WebhookEventId> = vec![];
-            let mut start = Start::Offset(0);
+            let mut start = PageStart::Offset(0);
             for round in 0.. {
                 let listing = question.ask(&pool, start).await;
                 walked.extend(listing.items.iter().map(|event| event.id));
                 let Some(next) = listing.next else { break };
-                start = Start::Behind(next);
+                start = PageStart::After(next);
                 // One before all others, one after them, and one in between.
                 if round < 8 {
                     let size = log.facts.len();
@@ -381,7 +381,7 @@ async fn agree(pool: &PgPool, events: &[WebhookEvent]) {
                 limit: 1,
                 offset: 0,
             };
-            let total = question.ask(pool, Start::Offset(0)).await.total;
+            let total = question.ask(pool, PageStart::Offset(0)).await.total;
             let of = |event: &&WebhookEvent| {
                 event.destination_id == destination(number) && status.is_none_or(|s| event.status == s)
             };

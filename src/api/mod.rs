@@ -31,7 +31,6 @@ use access::authentication;
 use http::layers::{self, Bounds};
 use openapi::schemas;
 use state::AppState;
-use v1::events::history as event_history;
 use v1::senders::mapping;
 use v1::tenants::webhook_secret;
 use v1::{
@@ -67,25 +66,24 @@ pub struct Route {
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal $permission:ident $pace:ident $part:ident => $room:ident::$handler:ident;)+) => {
+    ($($method:ident $path:literal $permission:ident $pace:ident $part:ident => $($handler:ident)::+;)+) => {
         /// Every route.
         pub const ROUTES: &[Route] = &[$(Route {
             method: Method::$method,
             path: $path,
             permission: Permission::$permission,
             pace: $pace,
-            mount: |parts| on(MethodFilter::$method, $room::$handler).with_state(parts.$part.clone()),
+            mount: |parts| on(MethodFilter::$method, $($handler)::+).with_state(parts.$part.clone()),
         }),+];
 
         /// What the handlers say of themselves.
         #[derive(utoipa::OpenApi)]
         #[openapi(
-            paths($($room::$handler),+),
+            paths($($($handler)::+),+),
             // Only parameters name these, and what parameters name is not collected.
             components(schemas(
                 schemas::DateOrTime,
                 schemas::DestinationStatusFilter,
-                schemas::EventStatusFilter,
                 schemas::InviteStatusGiven,
             ))
         )]
@@ -137,12 +135,12 @@ routes! {
 
     POST   "/api/v1/ingest/{tenantId}/{token}"          ApiKey                  Bounded   ingest       => ingest::ingest;
 
-    GET    "/api/v1/events"                             Read                    Bounded   events       => events::list;
-    GET    "/api/v1/events/{id}"                        Read                    Bounded   events       => events::get;
-    POST   "/api/v1/events/{id}/replay"                 ReplayEvents            Bounded   events       => events::replay;
-    POST   "/api/v1/events/{id}/cancel"                 CancelEvents            Bounded   events       => events::cancel;
-    GET    "/api/v1/events/{id}/attempts"               Read                    Bounded   events       => event_history::attempts;
-    GET    "/api/v1/events/{id}/history"                Read                    Bounded   events       => event_history::history;
+    GET    "/api/v1/events"                             Read                    Bounded   events       => events::list::handler;
+    GET    "/api/v1/events/{id}"                        Read                    Bounded   events       => events::get::handler;
+    POST   "/api/v1/events/{id}/replay"                 ReplayEvents            Bounded   events       => events::replay::handler;
+    POST   "/api/v1/events/{id}/cancel"                 CancelEvents            Bounded   events       => events::cancel::handler;
+    GET    "/api/v1/events/{id}/attempts"               Read                    Bounded   events       => events::attempts::handler;
+    GET    "/api/v1/events/{id}/history"                Read                    Bounded   events       => events::history::handler;
 
     GET    "/api/v1/stats"                              Read                    Bounded   stats        => stats::get;
     GET    "/api/v1/stream"                             Read                    Bounded   streams      => stream::open;

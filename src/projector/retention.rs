@@ -220,7 +220,7 @@ async fn erase_payloads(
 ) -> Result<Option<Stage>, sqlx::Error> {
     let Some(before) = days_before(now, tenant.retention.payload_days_at_most()) else { return Ok(None) };
     let floor = retention::floor(connection, tenant.id).await?.payloads;
-    let aged = webhook_events::aged(connection, tenant.id, floor, before, EVENTS_MAX).await?;
+    let aged = webhook_events::candidates(connection, tenant.id, floor, before, EVENTS_MAX).await?;
     let all = aged.len() < EVENTS_READ;
     let taken = as_many_as_fit(connection, &aged).await?;
     let (ended, on_their_way): (Vec<RetentionCandidate>, Vec<RetentionCandidate>) =

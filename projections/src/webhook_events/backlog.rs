@@ -1,13 +1,16 @@
-//! How much waits.
+//! The number of events that wait for an attempt.
 
 use aggregates::ids::DestinationId;
 
 use super::recount;
-use super::timeline::{Statuses, Timeline};
+use super::timeline::Timeline;
 use super::{Filter, Status};
 use crate::tenant_scope::TenantScope;
 
-/// How many events of the scope's tenant wait for an attempt: for one destination, or in all.
+/// Counts the events of the scope's tenant that wait for an attempt: for one destination, or in all.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(
     name = "db.webhook_events.count_waiting",
     level = "debug",
@@ -18,11 +21,11 @@ pub async fn count_waiting(
     scope: &mut TenantScope,
     destination_id: Option<DestinationId>,
 ) -> Result<i64, sqlx::Error> {
-    let recounting = recount::is_under_way(scope).await?;
+    let recounting = recount::is_in_progress(scope).await?;
     let mut waiting = 0;
-    for status in [Status::Pending, Status::WaitingRetry] {
+    for status in Status::ALL.iter().copied().filter(|status| status.is_waiting()) {
         let filter = Filter { status: Some(status), destination_id, ..Filter::default() };
-        waiting += Timeline::read(scope, filter, Statuses::Only(status), recounting).await?.total();
+        waiting += Timeline::read(scope, filter.into(), recounting).await?.total();
     }
     Ok(waiting)
 }

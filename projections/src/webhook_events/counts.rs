@@ -1,11 +1,12 @@
-//! The counts of webhook events: what the fold adds to them, and what is read of them.
+//! The counts of webhook events: what folding adds to them, and what lists read of them.
 //!
 //! A webhook event is counted four times: for its destination and for the whole tenant, in the hour and in
-//! the day in which it was accepted. A batch of facts is first summed up by bucket, so that a bucket is
-//! written once a batch. What is added follows from the rows alone, from how each was and how it is: facts
-//! that come again change no row, and so no count.
+//! the day in which it was accepted. The changes of a batch of facts are summed up by bucket first, so that a
+//! bucket is written once a batch. They follow from each row before and after the batch alone: a repeated
+//! fact changes no row, and so no count.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use aggregates::ids::DestinationId;
 use chrono::{DateTime, Utc};
@@ -16,51 +17,52 @@ use super::Status;
 use crate::delivery_statistics::Interval;
 use crate::tenant_scope::TenantScope;
 
-/// Stands where a destination would: all of them.
+/// Destination id of the buckets for all destinations of a tenant together.
 const ALL_DESTINATIONS: Uuid = Uuid::nil();
 
-/// By the number of the status.
-pub(super) type ByStatus = [i64; Status::ALL.len()];
+/// Number of events by status, in the order of [`Status::ALL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts([i64; Status::ALL.len()]);
 
 /// What is counted of a webhook event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counted {
+pub(super) struct CountedEvent {
     pub(super) tenant_id: Uuid,
     pub(super) destination_id: Uuid,
     pub(super) accepted_at: DateTime<Utc>,
 }
 
-/// A bucket's place in the table. Ordered, so that two writers lock rows in one order.
+/// Primary key of a bucket. Ordered, so that two writers lock rows in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+struct BucketKey {
     tenant_id: Uuid,
     destination_id: Uuid,
     hours: i16,
     starts_at: DateTime<Utc>,
 }
 
-/// What is to be added to the counts.
+/// Differences to be added to the counts.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
-    buckets: BTreeMap<Key, ByStatus>,
+pub(super) struct CountChanges {
+    buckets: BTreeMap<BucketKey, Counts>,
 }
 
-/// A bucket as it was read.
+/// A bucket of a list's timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bucket {
     pub(super) interval: Interval,
     pub(super) starts_at: DateTime<Utc>,
-    pub(super) counts: ByStatus,
+    pub(super) counts: Counts,
 }
 
-/// The days that begin in a range of time; `None`: without bound.
+/// The days that begin in a time range, its end not included; `None`: without bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Days {
     pub(super) from: Option<DateTime<Utc>>,
     pub(super) before: Option<DateTime<Utc>>,
 }
 
-/// Which buckets to read: days, and the hours that begin in two ranges of time, their ends not included.
+/// Which buckets to read: days, and the hours that begin in two time ranges, their ends not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Spans {
     pub(super) days: Option<Days>,
@@ -68,15 +70,30 @@ pub(super) struct Spans {
     pub(super) last_hours: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
-impl Changes {
-    /// Takes note that a webhook event ceased to have one status, or came to have another.
-    pub(super) fn note(&mut self, event: Counted, before: Option<i16>, after: Option<i16>) {
+impl Counts {
+    /// Sums up the statuses for which `is_included` holds.
+    pub(super) fn sum(self, is_included: impl Fn(Status) -> bool) -> i64 {
+        let counts = Status::ALL.iter().zip(self.0);
+        counts.filter(|(status, _)| is_included(**status)).map(|(_, count)| count).sum()
+    }
+
+    fn add(&mut self, status_number: i16, difference: i64) {
+        let index = Status::ALL.iter().position(|status| status.number() == status_number);
+        if let Some(index) = index {
+            self.0[index] += difference;
+        }
+    }
+}
+
+impl CountChanges {
+    /// Notes the status (as a number) of an event before and after; `None`: there is no row.
+    pub(super) fn note(&mut self, event: CountedEvent, before: Option<i16>, after: Option<i16>) {
         if before == after {
             return;
         }
         for destination_id in [ALL_DESTINATIONS, event.destination_id] {
             for interval in Interval::ALL {
-                let key = Key {
+                let key = BucketKey {
                     tenant_id: event.tenant_id,
                     destination_id,
                     hours: interval.hours(),
@@ -84,16 +101,15 @@ impl Changes {
                 };
                 let counts = self.buckets.entry(key).or_default();
                 for (status, difference) in [(before, -1), (after, 1)] {
-                    let index = status.and_then(|status| usize::try_from(status).ok());
-                    if let Some(count) = index.and_then(|index| counts.get_mut(index)) {
-                        *count += difference;
+                    if let Some(status) = status {
+                        counts.add(status, difference);
                     }
                 }
             }
         }
     }
 
-    /// Adds all of it to the table.
+    /// Adds the changes to the table.
     #[tracing::instrument(
         name = "db.webhook_event_counts.add",
         level = "trace",
@@ -101,150 +117,113 @@ impl Changes {
         err(level = "debug")
     )]
     pub(super) async fn add(mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        self.buckets.retain(|_, counts| counts.iter().any(|count| *count != 0));
+        self.buckets.retain(|_, counts| *counts != Counts::default());
         if self.buckets.is_empty() {
             return Ok(());
         }
-        let column =
-            |status: usize| -> Vec<i64> { self.buckets.values().map(|counts| counts[status]).collect() };
-        sqlx::query!(
-            r#"
-            -- What is to be added may be negative, and what is inserted is checked before it is seen to
-            -- conflict: so buckets that are there are updated, and only then are the others inserted.
-            WITH incoming AS (
-                SELECT *
-                FROM unnest(
-                    $1::uuid[], $2::uuid[], $3::smallint[], $4::timestamptz[], $5::bigint[], $6::bigint[],
-                    $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[]
-                ) AS incoming (
-                    tenant_id, destination_id, hours, starts_at, pending, processing, succeeded, failed,
-                    waiting_retry, critical_failure, cancelled
-                )
-            ),
-            added AS (
-                UPDATE webhook_event_counts AS row
-                SET pending = row.pending + incoming.pending,
-                    processing = row.processing + incoming.processing,
-                    succeeded = row.succeeded + incoming.succeeded,
-                    failed = row.failed + incoming.failed,
-                    waiting_retry = row.waiting_retry + incoming.waiting_retry,
-                    critical_failure = row.critical_failure + incoming.critical_failure,
-                    cancelled = row.cancelled + incoming.cancelled
-                FROM incoming
-                WHERE row.tenant_id = incoming.tenant_id
-                  AND row.destination_id = incoming.destination_id
-                  AND row.hours = incoming.hours
-                  AND row.starts_at = incoming.starts_at
-                RETURNING row.tenant_id, row.destination_id, row.hours, row.starts_at
-            )
-            INSERT INTO webhook_event_counts (
-                tenant_id, destination_id, hours, starts_at, pending, processing, succeeded, failed,
-                waiting_retry, critical_failure, cancelled
-            )
-            SELECT incoming.*
-            FROM incoming
-            LEFT JOIN added USING (tenant_id, destination_id, hours, starts_at)
-            WHERE added.tenant_id IS NULL
-            "#,
-            &self.buckets.keys().map(|key| key.tenant_id).collect::<Vec<_>>(),
-            &self.buckets.keys().map(|key| key.destination_id).collect::<Vec<_>>(),
-            &self.buckets.keys().map(|key| key.hours).collect::<Vec<_>>(),
-            &self.buckets.keys().map(|key| key.starts_at).collect::<Vec<_>>(),
-            &column(0),
-            &column(1),
-            &column(2),
-            &column(3),
-            &column(4),
-            &column(5),
-            &column(6),
-        )
-        .execute(connection)
-        .await?;
+        let mut query = sqlx::query(&ADD)
+            .bind(self.buckets.keys().map(|key| key.tenant_id).collect::<Vec<_>>())
+            .bind(self.buckets.keys().map(|key| key.destination_id).collect::<Vec<_>>())
+            .bind(self.buckets.keys().map(|key| key.hours).collect::<Vec<_>>())
+            .bind(self.buckets.keys().map(|key| key.starts_at).collect::<Vec<_>>());
+        for index in 0..Status::ALL.len() {
+            query = query.bind(self.buckets.values().map(|counts| counts.0[index]).collect::<Vec<_>>());
+        }
+        query.execute(connection).await?;
         Ok(())
     }
 
-    /// Adds all of it to the table, and removes the buckets that are empty then: a fold of what is left would
-    /// never make them.
+    /// Adds the changes to the table, and removes the buckets that are empty after that: a rebuild would not
+    /// create them.
     #[tracing::instrument(
-        name = "db.webhook_event_counts.take_away",
+        name = "db.webhook_event_counts.add_and_prune",
         level = "trace",
         skip_all,
         err(level = "debug")
     )]
-    pub(super) async fn take_away(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let keys: Vec<Key> = self.buckets.keys().copied().collect();
+    pub(super) async fn add_and_prune(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let keys: Vec<BucketKey> = self.buckets.keys().copied().collect();
         self.add(&mut *connection).await?;
-        sqlx::query!(
-            r#"
-            DELETE FROM webhook_event_counts AS row
-            USING unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::timestamptz[])
-                AS emptied (tenant_id, destination_id, hours, starts_at)
-            WHERE row.tenant_id = emptied.tenant_id
-              AND row.destination_id = emptied.destination_id
-              AND row.hours = emptied.hours
-              AND row.starts_at = emptied.starts_at
-              AND greatest(
-                  pending, processing, succeeded, failed, waiting_retry, critical_failure, cancelled
-              ) = 0
-            "#,
-            &keys.iter().map(|key| key.tenant_id).collect::<Vec<_>>(),
-            &keys.iter().map(|key| key.destination_id).collect::<Vec<_>>(),
-            &keys.iter().map(|key| key.hours).collect::<Vec<_>>(),
-            &keys.iter().map(|key| key.starts_at).collect::<Vec<_>>(),
-        )
-        .execute(connection)
-        .await?;
+        sqlx::query(&PRUNE)
+            .bind(keys.iter().map(|key| key.tenant_id).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.destination_id).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.hours).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.starts_at).collect::<Vec<_>>())
+            .execute(connection)
+            .await?;
         Ok(())
     }
 }
 
-struct Row {
-    hours: i16,
-    starts_at: DateTime<Utc>,
-    pending: i64,
-    processing: i64,
-    succeeded: i64,
-    failed: i64,
-    waiting_retry: i64,
-    critical_failure: i64,
-    cancelled: i64,
+/// The columns of the statuses, in the order of [`Status::ALL`], each as `of` writes it.
+fn columns(of: impl Fn(&str) -> String) -> String {
+    let columns: Vec<String> = Status::ALL.iter().map(|status| of(&column(*status))).collect();
+    columns.join(", ")
 }
 
-impl From<Row> for Bucket {
-    fn from(row: Row) -> Self {
-        Self {
-            interval: if row.hours == Interval::Hour.hours() { Interval::Hour } else { Interval::Day },
-            starts_at: row.starts_at,
-            counts: [
-                row.pending,
-                row.processing,
-                row.succeeded,
-                row.failed,
-                row.waiting_retry,
-                row.critical_failure,
-                row.cancelled,
-            ],
+/// Returns the column that counts a status: its name in snake case.
+fn column(status: Status) -> String {
+    let mut column = String::new();
+    for letter in status.name().chars() {
+        if letter.is_ascii_uppercase() && !column.is_empty() {
+            column.push('_');
         }
+        column.push(letter.to_ascii_lowercase());
     }
+    column
 }
 
-/// The buckets of the scope's tenant in these spans, oldest first: of one destination, or of all together.
-#[tracing::instrument(name = "db.webhook_event_counts.read", level = "debug", skip_all, err(level = "debug"))]
-pub(super) async fn read(
-    scope: &mut TenantScope,
-    destination_id: Option<DestinationId>,
-    spans: Spans,
-) -> Result<Vec<Bucket>, sqlx::Error> {
-    if destination_id.is_some_and(|id| id.0 == ALL_DESTINATIONS) {
-        return Ok(vec![]);
-    }
-    let tenant_id = scope.tenant_id().0;
-    let rows = sqlx::query_as!(
-        Row,
-        r#"
-        SELECT
-            hours, starts_at, pending, processing, succeeded, failed, waiting_retry, critical_failure,
-            cancelled
+/// A difference may be negative, and `INSERT ... ON CONFLICT` checks constraints before it finds a conflict.
+/// Existing buckets are therefore updated first, and only the others are inserted.
+static ADD: LazyLock<String> = LazyLock::new(|| {
+    let names = columns(str::to_owned);
+    let sums = columns(|column| format!("{column} = row.{column} + incoming.{column}"));
+    let first = 5; // The parameters before it are the key.
+    let arrays: Vec<_> =
+        (first..first + Status::ALL.len()).map(|number| format!("${number}::bigint[]")).collect();
+    let arrays = arrays.join(", ");
+    format!(
+        "WITH incoming AS (
+            SELECT *
+            FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::timestamptz[], {arrays})
+                AS incoming (tenant_id, destination_id, hours, starts_at, {names})
+        ),
+        added AS (
+            UPDATE webhook_event_counts AS row
+            SET {sums}
+            FROM incoming
+            WHERE row.tenant_id = incoming.tenant_id
+              AND row.destination_id = incoming.destination_id
+              AND row.hours = incoming.hours
+              AND row.starts_at = incoming.starts_at
+            RETURNING row.tenant_id, row.destination_id, row.hours, row.starts_at
+        )
+        INSERT INTO webhook_event_counts (tenant_id, destination_id, hours, starts_at, {names})
+        SELECT incoming.*
+        FROM incoming
+        LEFT JOIN added USING (tenant_id, destination_id, hours, starts_at)
+        WHERE added.tenant_id IS NULL"
+    )
+});
+
+static PRUNE: LazyLock<String> = LazyLock::new(|| {
+    let names = columns(str::to_owned);
+    format!(
+        "DELETE FROM webhook_event_counts AS row
+        USING unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::timestamptz[])
+            AS emptied (tenant_id, destination_id, hours, starts_at)
+        WHERE row.tenant_id = emptied.tenant_id
+          AND row.destination_id = emptied.destination_id
+          AND row.hours = emptied.hours
+          AND row.starts_at = emptied.starts_at
+          AND greatest({names}) = 0"
+    )
+});
+
+static READ: LazyLock<String> = LazyLock::new(|| {
+    let names = columns(str::to_owned);
+    format!(
+        "SELECT hours, starts_at, ARRAY[{names}] AS counts
         FROM webhook_event_counts
         WHERE tenant_id = $1
           AND destination_id = $2
@@ -255,19 +234,37 @@ pub(super) async fn read(
               OR (hours = 1 AND starts_at >= $6 AND starts_at < $7)
               OR (hours = 1 AND starts_at >= $8 AND starts_at < $9)
           )
-        ORDER BY starts_at
-        "#,
-        tenant_id,
-        destination_id.map_or(ALL_DESTINATIONS, |id| id.0),
-        spans.days.is_some(),
-        spans.days.and_then(|days| days.from),
-        spans.days.and_then(|days| days.before),
-        spans.first_hours.map(|hours| hours.0),
-        spans.first_hours.map(|hours| hours.1),
-        spans.last_hours.map(|hours| hours.0),
-        spans.last_hours.map(|hours| hours.1),
+        ORDER BY starts_at"
     )
-    .fetch_all(scope.connection())
-    .await?;
-    Ok(rows.into_iter().map(Bucket::from).collect())
+});
+
+/// Reads the buckets of the scope's tenant in these spans, oldest first: of one destination, or of all
+/// together.
+#[tracing::instrument(name = "db.webhook_event_counts.read", level = "debug", skip_all, err(level = "debug"))]
+pub(super) async fn read(
+    scope: &mut TenantScope,
+    destination_id: Option<DestinationId>,
+    spans: Spans,
+) -> Result<Vec<Bucket>, sqlx::Error> {
+    if destination_id.is_some_and(|id| id.0 == ALL_DESTINATIONS) {
+        return Ok(vec![]);
+    }
+    let rows: Vec<(i16, DateTime<Utc>, [i64; Status::ALL.len()])> = sqlx::query_as(&READ)
+        .bind(scope.tenant_id().0)
+        .bind(destination_id.map_or(ALL_DESTINATIONS, |id| id.0))
+        .bind(spans.days.is_some())
+        .bind(spans.days.and_then(|days| days.from))
+        .bind(spans.days.and_then(|days| days.before))
+        .bind(spans.first_hours.map(|hours| hours.0))
+        .bind(spans.first_hours.map(|hours| hours.1))
+        .bind(spans.last_hours.map(|hours| hours.0))
+        .bind(spans.last_hours.map(|hours| hours.1))
+        .fetch_all(scope.connection())
+        .await?;
+    let bucket = |(hours, starts_at, counts)| Bucket {
+        interval: if hours == Interval::Hour.hours() { Interval::Hour } else { Interval::Day },
+        starts_at,
+        counts: Counts(counts),
+    };
+    Ok(rows.into_iter().map(bucket).collect())
 }

@@ -1,116 +1,45 @@
-//! The list of webhook events, along every field the contract sorts by.
+//! The list of webhook events, sorted by every field of the API.
 //!
-//! Each order ends in the time of acceptance and the id. So every list is made of parts that follow one
-//! another: by status, those of one status in the order of time after those of another; by a field that
-//! may be absent, those that have it, sorted, and those that lack it, in the order of time. A part in the
-//! order of time knows from the counts where a page begins ([`super::timeline`]); the others pass over
-//! what comes before it.
+//! Each order ends in the time of acceptance and the id. A list is therefore divided into parts that follow
+//! one another: sorted by status, the events of one status in the order of time, then those of the next; sorted
+//! by a field that may be absent, the events that have it, sorted, then those that do not, in the order of time.
+//! For a part in the order of time the counts say where a page begins ([`super::timeline`]); in the others an
+//! offset skips rows.
 
 use aggregates::ids::DestinationId;
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use super::page::{self, After, Extent, SortKey};
-use super::timeline::{Statuses, Timeline};
-use super::{Row, Status, WebhookEvent, recount};
-use crate::paging::{Direction, sort_fields};
+use super::cursor::{CursorKey, PageCursor, PageStart};
+use super::filter::{Filter, Selection, SortField};
+use super::page::{self, Order, PageQuery, SortKey};
+use super::row::Row;
+use super::timeline::Timeline;
+use super::{Status, WebhookEvent, recount};
+use crate::paging::Direction;
 use crate::tenant_scope::TenantScope;
 
-/// Which events to list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Only of this status.
-    pub status: Option<Status>,
-    /// Only to this destination.
-    pub destination_id: Option<DestinationId>,
-    /// Only accepted at or after this time.
-    pub from: Option<DateTime<Utc>>,
-    /// Only accepted at or before this time.
-    pub to: Option<DateTime<Utc>>,
-}
-
-sort_fields! {
-    /// What events can be sorted by. Where events are equal in a field, the time of acceptance and then
-    /// the id decide, in the same direction.
-    SortField {
-        Id => "id",
-        TenantId => "tenantId",
-        DestinationUrlId => "destinationUrlId",
-        Payload => "payload",
-        Status => "status",
-        IdempotencyKey => "idempotencyKey",
-        CurrentRetryCount => "currentRetryCount",
-        NextAttemptAt => "nextAttemptAt",
-        #[default]
-        AcceptedAt => "acceptedAt",
-        DeliveredAt => "deliveredAt",
-    }
-}
-
-impl SortField {
-    /// Whether a place in a list that is sorted by it can be named. Payloads are too long to be.
-    #[must_use]
-    pub fn has_places(self) -> bool {
-        self != Self::Payload
-    }
-}
-
-/// A place in a sorted list: right behind an event, whether or not that is still there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// What the list is sorted by, if the event has it.
-    pub key: Option<Key>,
-    /// When the event was accepted.
-    pub accepted_at: DateTime<Utc>,
-    pub id: Uuid,
-}
-
-/// What a list is sorted by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Key {
-    /// A number.
-    Number(i32),
-    /// A text.
-    Text(String),
-    /// A time.
-    Time(DateTime<Utc>),
-    /// An id.
-    Id(Uuid),
-}
-
-/// Where a page begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// So many events after the first.
-    Offset(i64),
-    /// At a place.
-    Behind(Place),
-}
-
-/// A page of the list, and how long the list is at the same moment.
+/// A page of the list, and the length of the list at the same moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// Events that match, on all pages.
     pub total: i64,
     /// Events of this page.
     pub items: Vec<WebhookEvent>,
-    /// Where the next page begins; `None` when there is none, or when its place cannot be named.
-    pub next: Option<Place>,
+    /// Where the next page begins; `None` on the last page and when sorted by payload, which is too long for a
+    /// cursor.
+    pub next: Option<PageCursor>,
 }
 
-/// A part of a list.
+/// Part of a list.
 #[derive(Clone, Copy, Debug)]
-enum Part {
-    /// In the order of time, and counted.
-    Counted(Filter, Statuses),
-    /// Sorted by something that each of its events has.
-    Sorted(SortKey),
-    /// In the order of time: those that lack what the others are sorted by.
-    Lacking(SortKey),
+struct Part {
+    selection: Selection,
+    order: Order,
 }
 
-/// The events of the scope's tenant that match `filter`: at most `limit` from `start` on.
+/// Lists the events of the scope's tenant that match `filter`: at most `limit`, from `start` on.
+///
+/// # Errors
+/// When the database fails, or a row cannot be converted.
 #[tracing::instrument(name = "db.webhook_events.list", level = "debug", skip_all, err(level = "debug"))]
 pub async fn list(
     scope: &mut TenantScope,
@@ -118,15 +47,15 @@ pub async fn list(
     sort: SortField,
     direction: Direction,
     limit: i64,
-    start: Start,
+    start: PageStart,
 ) -> Result<Listing, sqlx::Error> {
-    let recounting = recount::is_under_way(scope).await?;
-    let total = Timeline::read(scope, filter, Statuses::of(filter), recounting).await?.total();
-    let mut reading = Reading { filter, direction, total, recounting };
+    let recounting = recount::is_in_progress(scope).await?;
+    let total = Timeline::read(scope, filter.into(), recounting).await?.total();
+    let reader = Reader { filter, sort, direction, total, recounting };
     let rows = match &start {
-        Start::Offset(offset) if *offset >= total => vec![],
-        // One more tells whether there is a next page.
-        _ => reading.read(scope, sort, limit.saturating_add(1), &start).await?,
+        PageStart::Offset(offset) if *offset >= total => vec![],
+        // One more row shows whether there is a next page.
+        _ => reader.read(scope, limit.saturating_add(1), &start).await?,
     };
     Listing::of(rows, total, limit, sort)
 }
@@ -136,71 +65,61 @@ impl Listing {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_next = rows.len() > limit && sort != SortField::Payload;
         rows.truncate(limit);
-        let next = rows.last().filter(|_| has_next).map(|row| Place::of(row, sort));
+        let next = rows.last().filter(|_| has_next).map(|row| PageCursor::after(row, sort));
         let items = rows.into_iter().map(WebhookEvent::try_from).collect::<Result<_, _>>()?;
         Ok(Self { total, items, next })
     }
 }
 
-impl Place {
-    fn of(row: &Row, sort: SortField) -> Self {
-        let key = match sort {
-            SortField::AcceptedAt | SortField::TenantId | SortField::Payload => None,
-            SortField::Id => Some(Key::Id(row.id)),
-            SortField::DestinationUrlId => Some(Key::Id(row.destination_id)),
-            SortField::Status => Some(Key::Number(row.status.into())),
-            SortField::CurrentRetryCount => Some(Key::Number(row.failed_attempts)),
-            SortField::IdempotencyKey => row.idempotency_key.clone().map(Key::Text),
-            SortField::NextAttemptAt => row.next_attempt_at.map(Key::Time),
-            SortField::DeliveredAt => row.delivered_at.map(Key::Time),
-        };
-        Self { key, accepted_at: row.accepted_at, id: row.id }
-    }
-}
-
 impl Part {
-    /// Whether a place of the list lies in this part.
-    fn holds(self, place: &Place) -> bool {
-        match (self, &place.key) {
-            (Self::Counted(filter, _), Some(Key::Number(number))) => {
-                filter.status.is_some_and(|status| i32::from(status.number()) == *number)
+    /// Returns whether the cursor's position is in this part.
+    fn contains(self, cursor: &PageCursor) -> bool {
+        let Filter { status, destination_id, .. } = self.selection.filter;
+        match (self.order, &cursor.key) {
+            (Order::ByTime, Some(CursorKey::Number(number))) => {
+                status.is_some_and(|status| i32::from(status.number()) == *number)
             }
-            (Self::Counted(filter, _), Some(Key::Id(id))) => {
-                filter.destination_id.is_some_and(|destination| destination.0 == *id)
+            (Order::ByTime, Some(CursorKey::Id(id))) => {
+                destination_id.is_some_and(|destination| destination.0 == *id)
             }
-            (Self::Sorted(SortKey::Failures), Some(Key::Number(number))) => *number > 0,
-            (Self::Lacking(SortKey::Failures), Some(Key::Number(number))) => *number == 0,
-            (Self::Counted(..) | Self::Lacking(_), key) => key.is_none(),
-            (Self::Sorted(_), key) => key.is_some(),
+            (Order::ByKey(SortKey::Failures), Some(CursorKey::Number(number))) => *number > 0,
+            (Order::WithoutKey(SortKey::Failures), Some(CursorKey::Number(number))) => *number == 0,
+            (Order::ByTime | Order::WithoutKey(_), key) => key.is_none(),
+            (Order::ByKey(_), key) => key.is_some(),
         }
     }
 }
 
 /// Reads a list part by part.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+struct Reader {
     filter: Filter,
+    sort: SortField,
     direction: Direction,
+    /// Length of the list.
     total: i64,
+    /// Whether `webhook_event_counts` is incomplete.
     recounting: bool,
 }
 
-impl Reading {
+impl Reader {
     async fn read(
-        &mut self,
+        self,
         scope: &mut TenantScope,
-        sort: SortField,
         wanted: i64,
-        start: &Start,
+        start: &PageStart,
     ) -> Result<Vec<Row>, sqlx::Error> {
-        let (mut offset, mut behind) = match start {
-            Start::Offset(offset) => (*offset, None),
-            Start::Behind(place) => (0, Some(place)),
+        let (mut offset, mut after) = match start {
+            PageStart::Offset(offset) => (*offset, None),
+            PageStart::After(cursor) => (0, Some(cursor)),
         };
-        let parts = self.parts(scope, sort, behind).await?;
+        let mut parts = self.parts(scope, after).await?;
+        if self.direction.is_descending() {
+            parts.reverse();
+        }
         let is_divided = parts.len() > 1;
         let mut rows: Vec<Row> = vec![];
-        let first = behind.map_or(Some(0), |place| parts.iter().position(|part| part.holds(place)));
+        let first = after.map_or(Some(0), |cursor| parts.iter().position(|part| part.contains(cursor)));
         for part in parts.into_iter().skip(first.unwrap_or(usize::MAX)) {
             if offset > 0 && is_divided {
                 let len = self.len(scope, part).await?;
@@ -210,8 +129,8 @@ impl Reading {
                 }
             }
             let missing = wanted - i64::try_from(rows.len()).unwrap_or(i64::MAX);
-            rows.extend(self.read_part(scope, part, offset, missing, behind).await?);
-            (offset, behind) = (0, None);
+            rows.extend(self.read_part(scope, part, offset, missing, after).await?);
+            (offset, after) = (0, None);
             if usize::try_from(wanted).is_ok_and(|wanted| rows.len() >= wanted) {
                 break;
             }
@@ -219,108 +138,104 @@ impl Reading {
         Ok(rows)
     }
 
-    /// The parts of the list, in its order.
+    /// Returns the parts of the list in ascending order.
     async fn parts(
         self,
         scope: &mut TenantScope,
-        sort: SortField,
-        behind: Option<&Place>,
+        after: Option<&PageCursor>,
     ) -> Result<Vec<Part>, sqlx::Error> {
         let filter = self.filter;
-        let all = Part::Counted(filter, Statuses::of(filter));
-        let by = |key| vec![Part::Sorted(key), Part::Lacking(key)];
-        let mut parts = match (sort, filter) {
-            // All of a scope's events have one tenant.
+        let by_time = |filter: Filter| Part { selection: filter.into(), order: Order::ByTime };
+        let by_key = |key| Part { selection: filter.into(), order: Order::ByKey(key) };
+        let without_key = |key| Part { selection: filter.into(), order: Order::WithoutKey(key) };
+        let nulls_last = |key| vec![by_key(key), without_key(key)];
+        Ok(match (self.sort, filter) {
+            // All events of a scope have the same tenant.
             (SortField::AcceptedAt | SortField::TenantId, _)
             | (SortField::Status, Filter { status: Some(_), .. })
-            | (SortField::DestinationUrlId, Filter { destination_id: Some(_), .. }) => vec![all],
+            | (SortField::DestinationUrlId, Filter { destination_id: Some(_), .. }) => vec![by_time(filter)],
             (SortField::Status, _) => {
-                let of =
-                    |status| Part::Counted(Filter { status: Some(status), ..filter }, Statuses::Only(status));
-                Status::ALL.into_iter().map(of).collect()
+                Status::ALL.iter().map(|status| by_time(Filter { status: Some(*status), ..filter })).collect()
             }
             (SortField::DestinationUrlId, _) => {
-                let of =
-                    |id| Part::Counted(Filter { destination_id: Some(id), ..filter }, Statuses::of(filter));
-                let mut ids = page::destinations(scope).await?;
-                // That place is to be found even if all events there have been removed since.
-                if let Some(Place { key: Some(Key::Id(id)), .. }) = behind {
-                    ids.push(DestinationId(*id));
-                    ids.sort_unstable();
-                    ids.dedup();
-                }
-                ids.into_iter().map(of).collect()
+                let ids = destinations(scope, after).await?;
+                ids.into_iter().map(|id| by_time(Filter { destination_id: Some(id), ..filter })).collect()
             }
-            // What is delivered is what succeeded.
+            // Exactly the events that succeeded have a time of delivery.
             (SortField::DeliveredAt, Filter { status: Some(Status::Succeeded), .. }) => {
-                vec![Part::Sorted(SortKey::DeliveredAt)]
+                vec![by_key(SortKey::DeliveredAt)]
             }
-            (SortField::DeliveredAt, Filter { status: Some(_), .. }) => vec![all],
-            (SortField::DeliveredAt, _) => vec![
-                Part::Sorted(SortKey::DeliveredAt),
-                Part::Counted(filter, Statuses::AllBut(Status::Succeeded)),
-            ],
-            (SortField::Id, _) => vec![Part::Sorted(SortKey::Id)],
+            (SortField::DeliveredAt, Filter { status: Some(_), .. }) => vec![by_time(filter)],
+            (SortField::DeliveredAt, _) => {
+                let selection = Selection { filter, except: Some(Status::Succeeded) };
+                vec![by_key(SortKey::DeliveredAt), Part { selection, order: Order::ByTime }]
+            }
+            (SortField::Id, _) => vec![by_key(SortKey::Id)],
             (SortField::CurrentRetryCount, _) => {
-                vec![Part::Lacking(SortKey::Failures), Part::Sorted(SortKey::Failures)]
+                vec![without_key(SortKey::Failures), by_key(SortKey::Failures)]
             }
-            (SortField::IdempotencyKey, _) => by(SortKey::IdempotencyKey),
-            (SortField::NextAttemptAt, _) => by(SortKey::NextAttemptAt),
-            (SortField::Payload, _) => by(SortKey::Payload),
-        };
-        if self.direction.is_descending() {
-            parts.reverse();
-        }
-        Ok(parts)
+            (SortField::IdempotencyKey, _) => nulls_last(SortKey::IdempotencyKey),
+            (SortField::NextAttemptAt, _) => nulls_last(SortKey::NextAttemptAt),
+            (SortField::Payload, _) => nulls_last(SortKey::Payload),
+        })
     }
 
-    /// How many events a part has.
+    /// Counts the events of a part.
     async fn len(self, scope: &mut TenantScope, part: Part) -> Result<i64, sqlx::Error> {
-        match part {
-            Part::Counted(filter, statuses) => self.count(scope, filter, statuses).await,
-            Part::Sorted(SortKey::Id) => Ok(self.total),
-            Part::Sorted(SortKey::DeliveredAt) => {
-                self.count(scope, self.filter, Statuses::Only(Status::Succeeded)).await
+        let Part { selection, order } = part;
+        match order {
+            Order::ByTime => self.count(scope, selection).await,
+            Order::ByKey(SortKey::Id) => Ok(self.total),
+            Order::ByKey(SortKey::DeliveredAt) => {
+                let delivered = Filter { status: Some(Status::Succeeded), ..selection.filter };
+                self.count(scope, delivered.into()).await
             }
-            Part::Sorted(key) => page::count(scope, key, self.filter).await,
-            Part::Lacking(key) => Ok(self.total - page::count(scope, key, self.filter).await?),
+            Order::ByKey(key) => page::count_with_key(scope, key, selection).await,
+            Order::WithoutKey(key) => Ok(self.total - page::count_with_key(scope, key, selection).await?),
         }
     }
 
-    async fn count(
-        self,
-        scope: &mut TenantScope,
-        filter: Filter,
-        statuses: Statuses,
-    ) -> Result<i64, sqlx::Error> {
-        Ok(Timeline::read(scope, filter, statuses, self.recounting).await?.total())
+    async fn count(self, scope: &mut TenantScope, selection: Selection) -> Result<i64, sqlx::Error> {
+        Ok(Timeline::read(scope, selection, self.recounting).await?.total())
     }
 
-    /// At most `limit` rows of a part: after the first `offset`, or behind a place in it.
+    /// Reads at most `limit` rows of a part: after the first `offset`, or after a cursor in it.
     async fn read_part(
         self,
         scope: &mut TenantScope,
         part: Part,
         offset: i64,
         limit: i64,
-        behind: Option<&Place>,
+        after: Option<&PageCursor>,
     ) -> Result<Vec<Row>, sqlx::Error> {
-        let after = behind.map(|place| After { accepted_at: place.accepted_at, id: place.id });
-        let extent = Extent { filter: self.filter, limit, offset };
-        match part {
-            Part::Sorted(key) => page::sorted(scope, key, extent, self.direction, behind).await,
-            Part::Lacking(key) => page::lacking(scope, key, extent, self.direction, after).await,
-            Part::Counted(filter, statuses) => {
-                let timeline = Timeline::read(scope, filter, statuses, self.recounting).await?;
-                let window = match after {
-                    Some(after) => timeline.window_after(self.direction, after.accepted_at, limit),
-                    None => timeline.window(scope, self.direction, offset, limit).await?,
-                };
-                let Some(window) = window else { return Ok(vec![]) };
-                let filter = Filter { from: window.from, to: window.to, ..filter };
-                let extent = Extent { filter, limit, offset: window.offset };
-                page::in_time(scope, extent, statuses.all_but(), self.direction, after).await
-            }
+        let (Part { selection, order }, direction) = (part, self.direction);
+        if order != Order::ByTime {
+            return page::read(scope, PageQuery { selection, order, direction, after, limit, offset }).await;
         }
+        let timeline = Timeline::read(scope, selection, self.recounting).await?;
+        let window = match after {
+            Some(cursor) => timeline.window_after(direction, cursor.accepted_at, limit),
+            None => timeline.window(scope, direction, offset, limit).await?,
+        };
+        let Some(window) = window else { return Ok(vec![]) };
+        let filter = Filter { from: window.from, to: window.to, ..selection.filter };
+        let selection = Selection { filter, ..selection };
+        let offset = window.offset;
+        page::read(scope, PageQuery { selection, order, direction, after, limit, offset }).await
     }
+}
+
+/// Returns the destinations that have events, and that of the cursor, whose events may all have been removed
+/// since.
+async fn destinations(
+    scope: &mut TenantScope,
+    after: Option<&PageCursor>,
+) -> Result<Vec<DestinationId>, sqlx::Error> {
+    let mut ids = page::destinations(scope).await?;
+    if let Some(PageCursor { key: Some(CursorKey::Id(id)), .. }) = after {
+        ids.push(DestinationId(*id));
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    Ok(ids)
 }

@@ -1,19 +1,29 @@
-//! The statements that read pages of webhook events: one a field and direction, so that each runs along
-//! its index.
+//! The statements that read pages of webhook events.
 //!
-//! A page is found as ids first (an index holds all that takes) and only then filled in, so that a page
-//! does not read the rows it passes over.
+//! A statement contains only the conditions that apply, so that each runs along its index. It finds a page as
+//! ids first (an index holds all that takes) and reads whole rows only for those, so that it does not read
+//! the rows that an offset skips.
 
 use aggregates::ids::DestinationId;
-use chrono::{DateTime, Utc};
-use uuid::Uuid;
+use sqlx::{Postgres, QueryBuilder};
 
-use super::list::{Key, Place};
-use super::{Filter, Row, Status};
+use super::cursor::PageCursor;
+use super::filter::Selection;
+use super::row::Row;
 use crate::paging::Direction;
 use crate::tenant_scope::TenantScope;
 
-/// What events are sorted by that is not counted.
+/// The columns of [`Row`]. A suspended destination delays the events that wait for it until its next check.
+pub(super) const COLUMNS: &str = "SELECT
+    event.id, event.tenant_id, event.destination_id, event.sender_id, event.accepted_at,
+    CASE
+        WHEN event.status IN (0, 4) THEN greatest(event.next_attempt_at, destinations.next_check_at)
+        ELSE event.next_attempt_at
+    END AS next_attempt_at,
+    event.delivered_at, event.version, event.failed_attempts, event.attempts, event.status,
+    event.idempotency_key";
+
+/// Field that a page is sorted by and that `webhook_event_counts` is not divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SortKey {
     Id,
@@ -25,327 +35,184 @@ pub(super) enum SortKey {
     Payload,
 }
 
-/// Which events a page may hold, and how many.
+/// How a page is sorted, and by that which events it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    ByTime,
+    /// Events that have the key, by the key and then by time.
+    ByKey(SortKey),
+    /// Events that do not have the key, by time.
+    WithoutKey(SortKey),
+}
+
+/// Statement that reads a page.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extent {
-    pub(super) filter: Filter,
+pub(super) struct PageQuery<'a> {
+    pub(super) selection: Selection,
+    pub(super) order: Order,
+    pub(super) direction: Direction,
+    pub(super) after: Option<&'a PageCursor>,
     pub(super) limit: i64,
     pub(super) offset: i64,
 }
 
-/// A place among events in the order of time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct After {
-    pub(super) accepted_at: DateTime<Utc>,
-    pub(super) id: Uuid,
+/// SQL of a sort key.
+struct KeySql {
+    /// Joins what the key needs besides the events.
+    join: &'static str,
+    key: &'static str,
+    /// Condition of events that have the key; the indexes of the keys are partial by the same conditions.
+    present: &'static str,
+    absent: &'static str,
 }
 
-/// A page in the order of time, of the events for which `$condition` holds.
-macro_rules! in_time {
-    ($scope:expr, $extent:expr, $all_but:expr, $after:expr, $joined:literal, $condition:literal, $beyond:literal, $direction:literal) => {
-        sqlx::query_as!(
-            Row,
-            "SELECT "
-                + "    event.id, event.tenant_id, event.destination_id, event.sender_id, event.accepted_at, "
-                + "    CASE "
-                + "        WHEN event.status IN (0, 4) "
-                + "        THEN greatest(event.next_attempt_at, destinations.next_check_at) "
-                + "        ELSE event.next_attempt_at "
-                + "    END AS next_attempt_at, "
-                + "    event.delivered_at, event.version, event.failed_attempts, event.attempts, "
-                + "    event.status, event.idempotency_key "
-                + "FROM ( "
-                + "    SELECT webhook_events.id, webhook_events.accepted_at "
-                + "    FROM webhook_events "
-                + $joined
-                + "    WHERE webhook_events.tenant_id = $1 "
-                + "      AND ($2::smallint IS NULL OR webhook_events.status = $2) "
-                + "      AND ($3::smallint IS NULL OR webhook_events.status <> $3) "
-                + "      AND ($4::uuid IS NULL OR webhook_events.destination_id = $4) "
-                + "      AND ($5::timestamptz IS NULL OR webhook_events.accepted_at >= $5) "
-                + "      AND ($6::timestamptz IS NULL OR webhook_events.accepted_at <= $6) "
-                + "      AND ($7::timestamptz IS NULL "
-                + "          OR (webhook_events.accepted_at, webhook_events.id) "
-                + $beyond
-                + "             ($7, $8)) "
-                + "      AND "
-                + $condition
-                + "    ORDER BY webhook_events.accepted_at "
-                + $direction
-                + "        , webhook_events.id "
-                + $direction
-                + "    LIMIT $9 "
-                + "    OFFSET $10 "
-                + ") AS page "
-                + "JOIN webhook_events AS event ON event.id = page.id "
-                + "LEFT JOIN destinations ON destinations.id = event.destination_id "
-                + "ORDER BY page.accepted_at "
-                + $direction
-                + "    , page.id "
-                + $direction,
-            $scope.tenant_id().0,
-            $extent.filter.status.map(Status::number),
-            $all_but,
-            $extent.filter.destination_id.map(|id| id.0),
-            $extent.filter.from,
-            $extent.filter.to,
-            $after.map(|after| after.accepted_at),
-            $after.map(|after| after.id),
-            $extent.limit,
-            $extent.offset,
-        )
-        .fetch_all($scope.connection())
-        .await
-    };
-}
-
-/// A page sorted by `$key`, of the events for which `$condition` holds. `$joined` brings in what the key
-/// needs besides the events themselves.
-macro_rules! sorted {
-    ($scope:expr, $extent:expr, $behind:expr, $key_behind:expr, $joined:literal, $key:literal, $type:literal, $condition:literal, $beyond:literal, $direction:literal) => {
-        sqlx::query_as!(
-            Row,
-            "SELECT "
-                + "    event.id, event.tenant_id, event.destination_id, event.sender_id, event.accepted_at, "
-                + "    CASE "
-                + "        WHEN event.status IN (0, 4) "
-                + "        THEN greatest(event.next_attempt_at, destinations.next_check_at) "
-                + "        ELSE event.next_attempt_at "
-                + "    END AS next_attempt_at, "
-                + "    event.delivered_at, event.version, event.failed_attempts, event.attempts, "
-                + "    event.status, event.idempotency_key "
-                + "FROM ( "
-                + "    SELECT webhook_events.id, webhook_events.accepted_at, "
-                + $key
-                + "        AS key "
-                + "    FROM webhook_events "
-                + $joined
-                + "    WHERE webhook_events.tenant_id = $1 "
-                + "      AND ($2::smallint IS NULL OR webhook_events.status = $2) "
-                + "      AND ($3::uuid IS NULL OR webhook_events.destination_id = $3) "
-                + "      AND ($4::timestamptz IS NULL OR webhook_events.accepted_at >= $4) "
-                + "      AND ($5::timestamptz IS NULL OR webhook_events.accepted_at <= $5) "
-                + "      AND ($6::"
-                + $type
-                + "          IS NULL OR ("
-                + $key
-                + "             , webhook_events.accepted_at, webhook_events.id) "
-                + $beyond
-                + "             ($6, $7, $8)) "
-                + "      AND "
-                + $condition
-                + "    ORDER BY key "
-                + $direction
-                + "        , webhook_events.accepted_at "
-                + $direction
-                + "        , webhook_events.id "
-                + $direction
-                + "    LIMIT $9 "
-                + "    OFFSET $10 "
-                + ") AS page "
-                + "JOIN webhook_events AS event ON event.id = page.id "
-                + "LEFT JOIN destinations ON destinations.id = event.destination_id "
-                + "ORDER BY page.key "
-                + $direction
-                + "    , page.accepted_at "
-                + $direction
-                + "    , page.id "
-                + $direction,
-            $scope.tenant_id().0,
-            $extent.filter.status.map(Status::number),
-            $extent.filter.destination_id.map(|id| id.0),
-            $extent.filter.from,
-            $extent.filter.to,
-            $key_behind,
-            $behind.map(|place| place.accepted_at),
-            $behind.map(|place| place.id),
-            $extent.limit,
-            $extent.offset,
-        )
-        .fetch_all($scope.connection())
-        .await
-    };
-}
-
-/// How many events match a filter and `$condition`.
-macro_rules! count {
-    ($scope:expr, $filter:expr, $joined:literal, $condition:literal) => {
-        sqlx::query_scalar!(
-            "SELECT count(*) AS \"count!\" "
-                + "FROM webhook_events "
-                + $joined
-                + "WHERE webhook_events.tenant_id = $1 "
-                + "  AND ($2::smallint IS NULL OR webhook_events.status = $2) "
-                + "  AND ($3::uuid IS NULL OR webhook_events.destination_id = $3) "
-                + "  AND ($4::timestamptz IS NULL OR webhook_events.accepted_at >= $4) "
-                + "  AND ($5::timestamptz IS NULL OR webhook_events.accepted_at <= $5) "
-                + "  AND "
-                + $condition,
-            $scope.tenant_id().0,
-            $filter.status.map(Status::number),
-            $filter.destination_id.map(|id| id.0),
-            $filter.from,
-            $filter.to,
-        )
-        .fetch_one($scope.connection())
-        .await
-    };
-}
-
-/// Events in the order of time; but those of one status.
-#[tracing::instrument(name = "db.webhook_events.in_time", level = "debug", skip_all, err(level = "debug"))]
-pub(super) async fn in_time(
-    scope: &mut TenantScope,
-    extent: Extent,
-    all_but: Option<i16>,
-    direction: Direction,
-    after: Option<After>,
-) -> Result<Vec<Row>, sqlx::Error> {
-    match direction {
-        Direction::Ascending => in_time!(scope, extent, all_but, after, "", "true ", ">", "ASC "),
-        Direction::Descending => in_time!(scope, extent, all_but, after, "", "true ", "<", "DESC "),
-    }
-}
-
-/// Those that lack what others are sorted by, in the order of time.
-#[tracing::instrument(name = "db.webhook_events.lacking", level = "debug", skip_all, err(level = "debug"))]
-pub(super) async fn lacking(
-    scope: &mut TenantScope,
-    key: SortKey,
-    extent: Extent,
-    direction: Direction,
-    after: Option<After>,
-) -> Result<Vec<Row>, sqlx::Error> {
-    macro_rules! where_ {
-        ($joined:literal, $condition:literal) => {
-            match direction {
-                Direction::Ascending => {
-                    in_time!(scope, extent, None::<i16>, after, $joined, $condition, ">", "ASC ")
-                }
-                Direction::Descending => {
-                    in_time!(scope, extent, None::<i16>, after, $joined, $condition, "<", "DESC ")
-                }
-            }
-        };
-    }
-    match key {
-        SortKey::Id => Ok(vec![]),
-        SortKey::Failures => where_!("", "webhook_events.failed_attempts = 0 "),
-        SortKey::IdempotencyKey => where_!("", "webhook_events.idempotency_key IS NULL "),
-        SortKey::DeliveredAt => where_!("", "webhook_events.delivered_at IS NULL "),
-        SortKey::NextAttemptAt => where_!(
-            "LEFT JOIN destinations AS breaker ON breaker.id = webhook_events.destination_id ",
-            "CASE WHEN webhook_events.status IN (0, 4) THEN greatest(webhook_events.next_attempt_at, breaker.next_check_at) ELSE webhook_events.next_attempt_at END IS NULL "
-        ),
-        SortKey::Payload => where_!(
-            "LEFT JOIN payloads ON payloads.event_id = webhook_events.id ",
-            "payloads.event_id IS NULL "
-        ),
-    }
-}
-
-/// Those that have what they are sorted by.
-#[tracing::instrument(name = "db.webhook_events.sorted", level = "debug", skip_all, err(level = "debug"))]
-pub(super) async fn sorted(
-    scope: &mut TenantScope,
-    key: SortKey,
-    extent: Extent,
-    direction: Direction,
-    behind: Option<&Place>,
-) -> Result<Vec<Row>, sqlx::Error> {
-    macro_rules! by {
-        ($key_behind:expr, $joined:literal, $key:literal, $type:literal, $condition:literal) => {
-            match direction {
-                Direction::Ascending => {
-                    sorted!(scope, extent, behind, $key_behind, $joined, $key, $type, $condition, ">", "ASC ")
-                }
-                Direction::Descending => {
-                    sorted!(
-                        scope,
-                        extent,
-                        behind,
-                        $key_behind,
-                        $joined,
-                        $key,
-                        $type,
-                        $condition,
-                        "<",
-                        "DESC "
-                    )
-                }
-            }
-        };
-    }
-    let place = behind.and_then(|place| place.key.as_ref());
-    let time = if let Some(Key::Time(time)) = place { Some(*time) } else { None };
-    match key {
-        SortKey::Id => by!(behind.map(|place| place.id), "", "webhook_events.id ", "uuid ", "true "),
-        SortKey::Failures => by!(
-            if let Some(Key::Number(number)) = place { Some(*number) } else { None },
-            "",
-            "webhook_events.failed_attempts ",
-            "integer ",
-            "webhook_events.failed_attempts > 0 "
-        ),
-        SortKey::IdempotencyKey => by!(
-            if let Some(Key::Text(text)) = place { Some(text.as_str()) } else { None },
-            "",
-            "webhook_events.idempotency_key ",
-            "text ",
-            "webhook_events.idempotency_key IS NOT NULL "
-        ),
-        SortKey::DeliveredAt => by!(
-            time,
-            "",
-            "webhook_events.delivered_at ",
-            "timestamptz ",
-            "webhook_events.delivered_at IS NOT NULL "
-        ),
-        // Nothing else waits for a time.
-        SortKey::NextAttemptAt => by!(
-            time,
-            "LEFT JOIN destinations AS breaker ON breaker.id = webhook_events.destination_id ",
-            "greatest(webhook_events.next_attempt_at, breaker.next_check_at) ",
-            "timestamptz ",
-            "webhook_events.status IN (0, 4) AND greatest(webhook_events.next_attempt_at, breaker.next_check_at) IS NOT NULL "
-        ),
-        // `payloads` is no projection's: its bytes are in the order of their text.
-        SortKey::Payload => by!(
-            None::<Vec<u8>>,
-            "JOIN payloads ON payloads.event_id = webhook_events.id ",
-            "payloads.delivered ",
-            "bytea ",
-            "true "
-        ),
-    }
-}
-
-/// How many have what they are sorted by.
-#[tracing::instrument(
-    name = "db.webhook_events.count_sorted",
-    level = "debug",
-    skip_all,
-    err(level = "debug")
-)]
-pub(super) async fn count(scope: &mut TenantScope, key: SortKey, filter: Filter) -> Result<i64, sqlx::Error> {
-    match key {
-        SortKey::Id => count!(scope, filter, "", "true "),
-        SortKey::Failures => count!(scope, filter, "", "webhook_events.failed_attempts > 0 "),
-        SortKey::IdempotencyKey => count!(scope, filter, "", "webhook_events.idempotency_key IS NOT NULL "),
-        SortKey::DeliveredAt => count!(scope, filter, "", "webhook_events.delivered_at IS NOT NULL "),
-        SortKey::NextAttemptAt => count!(
-            scope,
-            filter,
-            "LEFT JOIN destinations AS breaker ON breaker.id = webhook_events.destination_id ",
-            "webhook_events.status IN (0, 4) AND greatest(webhook_events.next_attempt_at, breaker.next_check_at) IS NOT NULL "
-        ),
-        SortKey::Payload => {
-            count!(scope, filter, "JOIN payloads ON payloads.event_id = webhook_events.id ", "true ")
+impl SortKey {
+    fn sql(self) -> KeySql {
+        match self {
+            Self::Id => KeySql { join: "", key: "webhook_events.id", present: "true", absent: "false" },
+            Self::Failures => KeySql {
+                join: "",
+                key: "webhook_events.failed_attempts",
+                present: "webhook_events.failed_attempts > 0",
+                absent: "webhook_events.failed_attempts = 0",
+            },
+            Self::IdempotencyKey => KeySql {
+                join: "",
+                key: "webhook_events.idempotency_key",
+                present: "webhook_events.idempotency_key IS NOT NULL",
+                absent: "webhook_events.idempotency_key IS NULL",
+            },
+            Self::DeliveredAt => KeySql {
+                join: "",
+                key: "webhook_events.delivered_at",
+                present: "webhook_events.delivered_at IS NOT NULL",
+                absent: "webhook_events.delivered_at IS NULL",
+            },
+            // Only waiting events have a time of their next attempt.
+            Self::NextAttemptAt => KeySql {
+                join: "LEFT JOIN destinations AS breaker ON breaker.id = webhook_events.destination_id",
+                key: "greatest(webhook_events.next_attempt_at, breaker.next_check_at)",
+                present: "webhook_events.status IN (0, 4) \
+                    AND greatest(webhook_events.next_attempt_at, breaker.next_check_at) IS NOT NULL",
+                absent: "(webhook_events.status IN (0, 4) \
+                    AND greatest(webhook_events.next_attempt_at, breaker.next_check_at) IS NOT NULL) \
+                    IS NOT TRUE",
+            },
+            // JSON text is UTF-8, and bytes of UTF-8 sort like the text.
+            Self::Payload => KeySql {
+                join: "LEFT JOIN payloads ON payloads.event_id = webhook_events.id",
+                key: "payloads.delivered",
+                present: "payloads.event_id IS NOT NULL",
+                absent: "payloads.event_id IS NULL",
+            },
         }
     }
 }
 
-/// The destinations to which the scope's tenant has events, in the order of their ids.
+/// Reads a page.
+#[tracing::instrument(name = "db.webhook_events.page", level = "debug", skip_all, fields(order = ?page.order), err(level = "debug"))]
+pub(super) async fn read(scope: &mut TenantScope, page: PageQuery<'_>) -> Result<Vec<Row>, sqlx::Error> {
+    let PageQuery { selection, order, direction, after, limit, offset } = page;
+    let (join, condition, key) = match order {
+        Order::ByTime => ("", "true", None),
+        Order::ByKey(key) => {
+            let KeySql { join, key, present, .. } = key.sql();
+            (join, present, Some(key))
+        }
+        Order::WithoutKey(key) => {
+            let KeySql { join, absent, .. } = key.sql();
+            (join, absent, None)
+        }
+    };
+    let way = direction.keyword();
+    let mut query = QueryBuilder::new(COLUMNS);
+    query.push(" FROM (SELECT webhook_events.id, webhook_events.accepted_at");
+    if let Some(key) = key {
+        query.push(format_args!(", {key} AS key"));
+    }
+    push_events(&mut query, scope, join, condition, selection);
+    push_cursor(&mut query, key, direction, after);
+    query.push(" ORDER BY ");
+    if key.is_some() {
+        query.push(format_args!("key {way}, "));
+    }
+    query.push(format_args!("webhook_events.accepted_at {way}, webhook_events.id {way} LIMIT "));
+    query.push_bind(limit).push(" OFFSET ").push_bind(offset);
+    query.push(
+        ") AS page JOIN webhook_events AS event ON event.id = page.id \
+         LEFT JOIN destinations ON destinations.id = event.destination_id ORDER BY ",
+    );
+    if key.is_some() {
+        query.push(format_args!("page.key {way}, "));
+    }
+    query.push(format_args!("page.accepted_at {way}, page.id {way}"));
+    query.build_query_as().fetch_all(scope.connection()).await
+}
+
+/// Counts the events of a selection row by row.
+#[tracing::instrument(name = "db.webhook_events.count", level = "debug", skip_all, err(level = "debug"))]
+pub(super) async fn count(scope: &mut TenantScope, selection: Selection) -> Result<i64, sqlx::Error> {
+    count_where(scope, "", "true", selection).await
+}
+
+/// Counts the events of a selection that have the key.
+#[tracing::instrument(
+    name = "db.webhook_events.count_with_key",
+    level = "debug",
+    skip_all,
+    err(level = "debug")
+)]
+pub(super) async fn count_with_key(
+    scope: &mut TenantScope,
+    key: SortKey,
+    selection: Selection,
+) -> Result<i64, sqlx::Error> {
+    let KeySql { join, present, .. } = key.sql();
+    count_where(scope, join, present, selection).await
+}
+
+async fn count_where(
+    scope: &mut TenantScope,
+    join: &str,
+    condition: &str,
+    selection: Selection,
+) -> Result<i64, sqlx::Error> {
+    let mut query = QueryBuilder::new("SELECT count(*)");
+    push_events(&mut query, scope, join, condition, selection);
+    query.build_query_scalar().fetch_one(scope.connection()).await
+}
+
+fn push_events(
+    query: &mut QueryBuilder<'_, Postgres>,
+    scope: &TenantScope,
+    join: &str,
+    condition: &str,
+    selection: Selection,
+) {
+    query.push(format_args!(" FROM webhook_events {join} WHERE webhook_events.tenant_id = "));
+    query.push_bind(scope.tenant_id().0).push(" AND ").push(condition);
+    selection.push(query);
+}
+
+fn push_cursor(
+    query: &mut QueryBuilder<'_, Postgres>,
+    key: Option<&str>,
+    direction: Direction,
+    after: Option<&PageCursor>,
+) {
+    let Some(cursor) = after else { return };
+    let beyond = if direction.is_descending() { "<" } else { ">" };
+    if let Some((column, key)) = key.zip(cursor.key.as_ref()) {
+        query.push(format_args!(" AND ({column}, webhook_events.accepted_at, webhook_events.id) {beyond} ("));
+        key.push_bind(query);
+        query.push(", ");
+    } else {
+        query.push(format_args!(" AND (webhook_events.accepted_at, webhook_events.id) {beyond} ("));
+    }
+    query.push_bind(cursor.accepted_at).push(", ").push_bind(cursor.id).push(")");
+}
+
+/// Returns the destinations to which the scope's tenant has events, in the order of their ids.
 #[tracing::instrument(
     name = "db.webhook_events.destinations",
     level = "debug",
@@ -354,7 +221,7 @@ pub(super) async fn count(scope: &mut TenantScope, key: SortKey, filter: Filter)
 )]
 pub(super) async fn destinations(scope: &mut TenantScope) -> Result<Vec<DestinationId>, sqlx::Error> {
     let tenant_id = scope.tenant_id().0;
-    // From one destination to the next along the index, instead of over every event.
+    // Steps along the index from one destination to the next, instead of reading every event.
     let ids = sqlx::query_scalar!(
         r#"
         WITH RECURSIVE destination AS (

@@ -1,31 +1,31 @@
-//! Counting, bit by bit, the webhook events that were there before their counts.
+//! Counts webhook events that were stored before `webhook_event_counts` existed, step by step.
 //!
-//! What has an id up to the mark is counted. So while the recount is under way the fold counts changes of
-//! those alone, and lists count row by row.
+//! Events with an id up to the mark are counted. During the recount folding counts changes of those alone, and
+//! lists count row by row.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::counts::{Changes, Counted};
+use super::counts::{CountChanges, CountedEvent};
 use crate::tenant_scope::TenantScope;
 
-/// Webhook events that are counted in one step.
+/// Webhook events counted in one step.
 const STEP_EVENTS: i64 = 5_000;
 
-/// Whether the counts are not to be trusted yet.
+/// Returns whether a recount is in progress, so that the counts are incomplete.
 #[tracing::instrument(
-    name = "db.webhook_event_recounts.is_under_way",
+    name = "db.webhook_event_recounts.is_in_progress",
     level = "trace",
     skip_all,
     err(level = "debug")
 )]
-pub(super) async fn is_under_way(scope: &mut TenantScope) -> Result<bool, sqlx::Error> {
+pub(super) async fn is_in_progress(scope: &mut TenantScope) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(r#"SELECT EXISTS (SELECT under_way FROM webhook_event_recounts) AS "under_way!""#)
         .fetch_one(scope.connection())
         .await
 }
 
-/// Up to which id webhook events are counted; `None`: all of them are.
+/// Returns the id up to which webhook events are counted; `None`: all of them are.
 #[tracing::instrument(
     name = "db.webhook_event_recounts.mark",
     level = "trace",
@@ -36,8 +36,11 @@ pub(super) async fn mark(connection: &mut PgConnection) -> Result<Option<Uuid>, 
     sqlx::query_scalar!("SELECT reached FROM webhook_event_recounts").fetch_optional(connection).await
 }
 
-/// Counts some more of the webhook events that are not counted yet. Answers whether any are left. Nobody
-/// else may fold webhook events meanwhile.
+/// Counts some of the webhook events that are not counted yet. Returns whether any are left. The caller ensures
+/// that no other session folds webhook events at the same time.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(
     name = "db.webhook_event_recounts.step",
     level = "debug",
@@ -65,9 +68,9 @@ pub async fn recount(connection: &mut PgConnection) -> Result<bool, sqlx::Error>
         return Ok(false);
     };
     let reached = last.id;
-    let mut changes = Changes::default();
+    let mut changes = CountChanges::default();
     for row in rows {
-        let event = Counted {
+        let event = CountedEvent {
             tenant_id: row.tenant_id,
             destination_id: row.destination_id,
             accepted_at: row.accepted_at,

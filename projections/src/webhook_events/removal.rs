@@ -1,18 +1,21 @@
-//! Forgetting webhook events.
+//! Removes webhook events and their counts.
 
 use aggregates::ids::WebhookEventId;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::counts::{Changes, Counted};
+use super::counts::{CountChanges, CountedEvent};
 use super::recount;
 
-/// Removes webhook events together with their counts, in the caller's transaction. Answers how many there
-/// were. They should be over: a fact that follows would not find its row, and halt the projection.
+/// Removes webhook events together with their counts, in the caller's transaction. Returns how many there
+/// were. The events must be final: a later fact would find no row, and halt the projection.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.webhook_events.remove", level = "debug", skip_all, err(level = "debug"))]
 pub async fn remove(connection: &mut PgConnection, ids: &[WebhookEventId]) -> Result<u64, sqlx::Error> {
     let mark = recount::mark(connection).await?;
-    // In the order in which the fold writes them, so that the two wait for one another.
+    // In the order in which folding writes them, so that the two cannot deadlock.
     let rows = sqlx::query!(
         r#"
         WITH doomed AS (
@@ -33,15 +36,15 @@ pub async fn remove(connection: &mut PgConnection, ids: &[WebhookEventId]) -> Re
     )
     .fetch_all(&mut *connection)
     .await?;
-    let mut changes = Changes::default();
+    let mut changes = CountChanges::default();
     for row in rows.iter().filter(|row| mark.is_none_or(|mark| row.id <= mark)) {
-        let event = Counted {
+        let event = CountedEvent {
             tenant_id: row.tenant_id,
             destination_id: row.destination_id,
             accepted_at: row.accepted_at,
         };
         changes.note(event, Some(row.status), None);
     }
-    changes.take_away(connection).await?;
+    changes.add_and_prune(connection).await?;
     Ok(rows.len() as u64)
 }

@@ -1,52 +1,22 @@
 //! How many webhook events match a filter, along the time of their acceptance.
 //!
-//! Whole days and hours are counted already; what a range of time cuts off at either end is less than an
-//! hour, and is counted in an index. So the length of a list, and the hour in which its millionth event
-//! lies, are known from as many rows as there are days.
+//! `webhook_event_counts` has them by whole days and hours. What a time range cuts off at either end is less
+//! than an hour, and is counted along an index. So the length of a list, and the hour of its millionth event,
+//! follow from as many rows as there are days.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::counts::{self, Bucket, ByStatus, Days, Spans};
-use super::{Filter, Status};
+use super::counts::{self, Bucket, Days, Spans};
+use super::filter::{Filter, Selection};
+use super::page;
 use crate::delivery_statistics::Interval;
 use crate::paging::Direction;
 use crate::tenant_scope::TenantScope;
 
-/// The smallest step of a time, as columns hold it.
+/// Resolution of times in columns.
 const TICK: TimeDelta = TimeDelta::microseconds(1);
 
-/// Which statuses are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Statuses {
-    All,
-    Only(Status),
-    AllBut(Status),
-}
-
-impl Statuses {
-    pub(super) fn of(filter: Filter) -> Self {
-        filter.status.map_or(Self::All, Self::Only)
-    }
-
-    fn sum(self, counts: &ByStatus) -> i64 {
-        let includes = |number: i16| match self {
-            Self::All => true,
-            Self::Only(status) => status.number() == number,
-            Self::AllBut(status) => status.number() != number,
-        };
-        (0i16..).zip(counts).filter(|(number, _)| includes(*number)).map(|(_, count)| count).sum()
-    }
-
-    fn only(self) -> Option<i16> {
-        if let Self::Only(status) = self { Some(status.number()) } else { None }
-    }
-
-    pub(super) fn all_but(self) -> Option<i16> {
-        if let Self::AllBut(status) = self { Some(status.number()) } else { None }
-    }
-}
-
-/// So many events from a time to another, both included; `None`: without bound.
+/// Number of events in a time range, both ends included; `None`: without bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Segment {
     from: Option<DateTime<Utc>>,
@@ -55,7 +25,7 @@ struct Segment {
     is_day: bool,
 }
 
-/// A range of time, both ends included, and how many of its first events to pass over.
+/// Time range, both ends included, and how many of its first events to skip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Window {
     pub(super) from: Option<DateTime<Utc>>,
@@ -63,40 +33,38 @@ pub(super) struct Window {
     pub(super) offset: i64,
 }
 
-/// The events that match a filter, in segments of time, oldest first. They lie side by side; what lies
-/// between two holds none.
+/// The events of a selection in segments of time, oldest first. Segments do not overlap, and there are no
+/// events between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Timeline {
-    filter: Filter,
-    statuses: Statuses,
+    selection: Selection,
     segments: Vec<Segment>,
 }
 
 impl Timeline {
-    /// Counts what matches `filter`, but for its status: that is `statuses`. While the counts are not to
-    /// be trusted it counts row by row, and all is one segment.
+    /// Counts the events of `selection`. While the counts are incomplete (`recounting`), or where they are not
+    /// divided by what the selection is filtered by, it counts row by row, and there is one segment.
     pub(super) async fn read(
         scope: &mut TenantScope,
-        filter: Filter,
-        statuses: Statuses,
+        selection: Selection,
         recounting: bool,
     ) -> Result<Self, sqlx::Error> {
-        let segments = if recounting {
-            let count = count(scope, filter, statuses).await?;
-            vec![Segment { from: filter.from, to: filter.to, count, is_day: false }]
+        let segments = if recounting || !selection.is_counted() {
+            let Filter { from, to, .. } = selection.filter;
+            vec![Segment { from, to, count: page::count(scope, selection).await?, is_day: false }]
         } else {
-            segments(scope, filter, statuses).await?
+            segments(scope, selection).await?
         };
         let segments = segments.into_iter().filter(|segment| segment.count > 0).collect();
-        Ok(Self { filter, statuses, segments })
+        Ok(Self { selection, segments })
     }
 
-    /// How many there are.
+    /// Returns the number of events.
     pub(super) fn total(&self) -> i64 {
         self.segments.iter().map(|segment| segment.count).sum()
     }
 
-    /// Where to look for `wanted` events after the first `offset`; `None` when there are none.
+    /// Returns where to look for `wanted` events after the first `offset`; `None` when there are none.
     pub(super) async fn window(
         mut self,
         scope: &mut TenantScope,
@@ -108,7 +76,7 @@ impl Timeline {
             Some(found) => found,
             None => return Ok(None),
         };
-        // A day may be long; its hours are known too.
+        // A day may have many events; its hours are counted too.
         if self.segments[index].is_day && offset > passed {
             let hours = self.hours_of(scope, self.segments[index]).await?;
             self.segments.splice(index..=index, hours);
@@ -118,25 +86,25 @@ impl Timeline {
         Ok(Some(self.between(index, last, direction, offset - passed)))
     }
 
-    /// Where to look for `wanted` events that lie after the time `after`, or at it.
+    /// Returns where to look for `wanted` events at or after the time `after`.
     pub(super) fn window_after(
         &self,
         direction: Direction,
         after: DateTime<Utc>,
         wanted: i64,
     ) -> Option<Window> {
-        let lies_ahead = |segment: &Segment| match direction {
+        let is_ahead = |segment: &Segment| match direction {
             Direction::Ascending => segment.to.is_none_or(|to| to >= after),
             Direction::Descending => segment.from.is_none_or(|from| from <= after),
         };
         let order: Vec<usize> = order(self.segments.len(), direction).collect();
-        let index = order.into_iter().find(|index| lies_ahead(&self.segments[*index]))?;
-        // Of the segment in which `after` lies nobody knows how many are left.
+        let index = order.into_iter().find(|index| is_ahead(&self.segments[*index]))?;
+        // How many events of the segment of `after` are left is unknown.
         let last = self.reaching(index, direction, self.segments[index].count + wanted);
         Some(self.between(index, last, direction, 0))
     }
 
-    /// The segment with which `wanted` events are reached from `first` on, or the last one.
+    /// Returns the segment with which `wanted` events are reached from `first` on, or the last one.
     fn reaching(&self, first: usize, direction: Direction, wanted: i64) -> usize {
         let mut reached = 0;
         let mut last = first;
@@ -158,18 +126,18 @@ impl Timeline {
     async fn hours_of(&self, scope: &mut TenantScope, day: Segment) -> Result<Vec<Segment>, sqlx::Error> {
         let Some((from, to)) = day.from.zip(day.to) else { return Ok(vec![day]) };
         let spans = Spans { days: None, first_hours: Some((from, to)), last_hours: None };
-        let hours = counts::read(scope, self.filter.destination_id, spans).await?;
-        let hours = hours.iter().map(|bucket| segment(bucket, self.statuses));
+        let hours = counts::read(scope, self.selection.filter.destination_id, spans).await?;
+        let hours = hours.iter().map(|bucket| segment(bucket, self.selection));
         Ok(hours.filter(|segment| segment.count > 0).collect())
     }
 }
 
-/// The numbers of segments, in the direction of a list.
+/// Returns the indexes of segments in the direction of a list.
 fn order(len: usize, direction: Direction) -> impl Iterator<Item = usize> {
     (0..len).map(move |index| if direction.is_descending() { len - 1 - index } else { index })
 }
 
-/// The segment in which the event after the first `offset` lies, and how many lie before that segment.
+/// Returns the segment of the event after the first `offset`, and the number of events before that segment.
 fn find(segments: &[Segment], direction: Direction, offset: i64) -> Option<(usize, i64)> {
     let mut passed = 0;
     for index in order(segments.len(), direction) {
@@ -181,22 +149,22 @@ fn find(segments: &[Segment], direction: Direction, offset: i64) -> Option<(usiz
     None
 }
 
-fn segment(bucket: &Bucket, statuses: Statuses) -> Segment {
+fn segment(bucket: &Bucket, selection: Selection) -> Segment {
     Segment {
         from: Some(bucket.starts_at),
         to: Some(bucket.starts_at + bucket.interval.length() - TICK),
-        count: statuses.sum(&bucket.counts),
+        count: bucket.counts.sum(|status| selection.includes(status)),
         is_day: bucket.interval == Interval::Day,
     }
 }
 
-/// The first start of a bucket at or after `time`.
+/// Returns the first start of a bucket at or after `time`.
 fn next_start(interval: Interval, time: DateTime<Utc>) -> DateTime<Utc> {
     let start = interval.start(time);
     if start == time { time } else { start.checked_add_signed(interval.length()).unwrap_or(time) }
 }
 
-/// How a range of time, `to` included, is made up of whole days and hours, and what is left at its ends.
+/// Division of a time range, `to` included, into whole days and hours, and what is left at its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Division {
     spans: Spans,
@@ -235,63 +203,34 @@ impl Division {
     }
 }
 
-async fn segments(
-    scope: &mut TenantScope,
-    filter: Filter,
-    statuses: Statuses,
-) -> Result<Vec<Segment>, sqlx::Error> {
+async fn segments(scope: &mut TenantScope, selection: Selection) -> Result<Vec<Segment>, sqlx::Error> {
+    let filter = selection.filter;
     if filter.from.zip(filter.to).is_some_and(|(from, to)| from > to) {
         return Ok(vec![]);
     }
     let division = Division::of(filter.from, filter.to);
     let mut segments = vec![];
     if let Some((from, end)) = division.head {
-        segments.push(edge(scope, filter, statuses, from, end - TICK).await?);
+        segments.push(edge(scope, selection, from, end - TICK).await?);
     }
     let buckets = counts::read(scope, filter.destination_id, division.spans).await?;
-    segments.extend(buckets.iter().map(|bucket| segment(bucket, statuses)));
+    segments.extend(buckets.iter().map(|bucket| segment(bucket, selection)));
     if let Some((from, to)) = division.tail {
-        segments.push(edge(scope, filter, statuses, from, to).await?);
+        segments.push(edge(scope, selection, from, to).await?);
     }
     Ok(segments)
 }
 
+/// Counts what is less than an hour row by row.
 async fn edge(
     scope: &mut TenantScope,
-    filter: Filter,
-    statuses: Statuses,
+    selection: Selection,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
 ) -> Result<Segment, sqlx::Error> {
     let (from, to) = (Some(from), Some(to));
-    let count = count(scope, Filter { from, to, ..filter }, statuses).await?;
-    Ok(Segment { from, to, count, is_day: false })
-}
-
-/// Counts row by row.
-#[tracing::instrument(name = "db.webhook_events.count", level = "debug", skip_all, err(level = "debug"))]
-async fn count(scope: &mut TenantScope, filter: Filter, statuses: Statuses) -> Result<i64, sqlx::Error> {
-    let tenant_id = scope.tenant_id().0;
-    sqlx::query_scalar!(
-        r#"
-        SELECT count(*) AS "count!"
-        FROM webhook_events
-        WHERE tenant_id = $1
-          AND ($2::smallint IS NULL OR status = $2)
-          AND ($3::smallint IS NULL OR status <> $3)
-          AND ($4::uuid IS NULL OR destination_id = $4)
-          AND ($5::timestamptz IS NULL OR accepted_at >= $5)
-          AND ($6::timestamptz IS NULL OR accepted_at <= $6)
-        "#,
-        tenant_id,
-        statuses.only(),
-        statuses.all_but(),
-        filter.destination_id.map(|id| id.0),
-        filter.from,
-        filter.to,
-    )
-    .fetch_one(scope.connection())
-    .await
+    let selection = Selection { filter: Filter { from, to, ..selection.filter }, ..selection };
+    Ok(Segment { from, to, count: page::count(scope, selection).await?, is_day: false })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod client_address;
 pub(crate) mod created;
 pub(crate) mod cursor;
+pub(crate) mod filter;
 pub(crate) mod layers;
 pub(crate) mod path;
 pub mod problem;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
+use projections::listing::SortFields;
 use projections::paging::{Direction, Page};
 use url::form_urlencoded;
 use uuid::Uuid;
@@ -14,6 +15,8 @@ use crate::api::http::time::{self, Bound};
 
 /// Items of a page, unless a caller says otherwise.
 pub(crate) const PAGE_ITEMS_DEFAULT: i64 = 10;
+/// Entries of a page of an event's attempts or facts, unless a caller says otherwise.
+pub(crate) const ENTRIES_DEFAULT: i64 = 100;
 /// Most items of a page; who asks for more gets these.
 pub(crate) const PAGE_ITEMS_MAX: i64 = 200;
 
@@ -32,27 +35,6 @@ pub(crate) struct Paging<F> {
     pub(crate) direction: Direction,
 }
 
-/// What a list can be sorted by.
-pub(crate) trait SortFields: Copy + Default + 'static {
-    /// Every field.
-    const ALL: &'static [Self];
-    /// The field's name in the API.
-    fn name(self) -> &'static str;
-}
-
-macro_rules! sort_fields {
-    ($($room:ident),+ $(,)?) => {$(
-        impl SortFields for projections::$room::SortField {
-            const ALL: &'static [Self] = Self::ALL;
-
-            fn name(self) -> &'static str {
-                self.name()
-            }
-        }
-    )+};
-}
-sort_fields!(api_keys, destinations, invites, senders, users, webhook_events);
-
 impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = std::convert::Infallible;
 
@@ -62,7 +44,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 }
 
 impl Query {
-    fn of(query: &str) -> Self {
+    pub(super) fn of(query: &str) -> Self {
         let parameters =
             form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into(), value.into()));
         Self { parameters: parameters.collect(), errors: FieldErrors::default() }

@@ -12,6 +12,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Redirect, Response};
+use projections::listing::SortFields;
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, PartialSchema};
 use utoipa_swagger_ui::Config;
@@ -19,7 +20,7 @@ use utoipa_swagger_ui::Config;
 use crate::api::access::permissions::Permission;
 use crate::api::http::path::Segments;
 use crate::api::http::problem::{Kind, Problem, ProblemBody};
-use crate::api::http::query::{PAGE_ITEMS_MAX, SortFields};
+use crate::api::http::query::PAGE_ITEMS_MAX;
 use crate::api::v1::destinations::bodies::auth_choices;
 use crate::api::{Handlers, ROUTES, Route};
 

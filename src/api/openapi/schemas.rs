@@ -185,13 +185,6 @@ described! {
         "Active (0), Inactive (1) or Suspended (2): the name in any case, or the number.",
         "Active",
     );
-    /// The status of an event, as filters name it.
-    EventStatusFilter = name_or_number(
-        r"^([Pp][Ee][Nn][Dd][Ii][Nn][Gg]|[Pp][Rr][Oo][Cc][Ee][Ss][Ss][Ii][Nn][Gg]|[Ss][Uu][Cc][Cc][Ee][Ee][Dd][Ee][Dd]|[Ff][Aa][Ii][Ll][Ee][Dd]|[Ww][Aa][Ii][Tt][Ii][Nn][Gg][Rr][Ee][Tt][Rr][Yy]|[Cc][Rr][Ii][Tt][Ii][Cc][Aa][Ll][Ff][Aa][Ii][Ll][Uu][Rr][Ee]|[Cc][Aa][Nn][Cc][Ee][Ll][Ll][Ee][Dd]|[0-6])$",
-        &[0, 1, 2, 3, 4, 5, 6],
-        "Pending (0), Processing (1), Succeeded (2), Failed (3), WaitingRetry (4), CriticalFailure (5) or Cancelled (6): the name in any case, or the number.",
-        "CriticalFailure",
-    );
     /// The status of a destination, as requests name it.
     DestinationStatusGiven = string(None)
         .pattern(Some(r"^([Aa][Cc][Tt][Ii][Vv][Ee]|[Ii][Nn][Aa][Cc][Tt][Ii][Vv][Ee])$"))

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use futures::future;
 use projections::TenantScope;
-use projections::webhook_events::{self, Waiting};
+use projections::webhook_events::{self, WaitingEvent};
 
 use crate::api::access::authentication::Caller;
 use crate::api::commands::Commands;
@@ -74,7 +74,7 @@ impl Queues {
     async fn cancel(
         &self,
         destination_id: DestinationId,
-        waiting: Waiting,
+        waiting: WaitingEvent,
         metadata: &Metadata,
     ) -> Result<bool, Problem> {
         let cancelled =

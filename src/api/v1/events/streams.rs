@@ -1,5 +1,5 @@
-//! A webhook event as its own stream tells of it, where a read model has no rows of it: they come in a
-//! moment, or they were kept as long as the tenant wanted.
+//! Webhook events read from their streams, where a read model has no rows: the rows are not written yet, or
+//! retention has removed them.
 
 use aggregates::ids::WebhookEventId;
 use aggregates::webhook_event::WebhookEvent;
@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use crate::api::http::problem::Problem;
 use crate::event_store::stream_reader;
 
-/// The event as it is, if it was accepted.
+/// Returns the current state of an event, if it was accepted.
 pub(crate) async fn read(
     connection: &mut PgConnection,
     id: WebhookEventId,
@@ -18,8 +18,8 @@ pub(crate) async fn read(
     event(&parse(rows)?)
 }
 
-/// The event, if it was accepted, no further on than its row will be at first: who looks again must not see
-/// it go back. For who has looked for the row and found none.
+/// Returns an event that has no row, if it was accepted. Its state is not later than that of the row when it
+/// appears, so that a caller who reads again does not see the event go back.
 pub(crate) async fn read_before_row(
     connection: &mut PgConnection,
     id: WebhookEventId,
@@ -27,14 +27,14 @@ pub(crate) async fn read_before_row(
     event(&facts_before_rows(connection, id, Projection::WebhookEvents).await?)
 }
 
-/// Those facts of an event that `projection` has passed, and the first one, without which there is no event.
-/// For who has looked for its rows and found none.
+/// Returns the facts of an event up to the checkpoint of `projection`, which has no rows of it, and always the
+/// first fact, without which there is no event.
 pub(crate) async fn facts_before_rows(
     connection: &mut PgConnection,
     id: WebhookEventId,
     projection: Projection,
 ) -> Result<Vec<LoggedFact>, Problem> {
-    // Rows that come later come with a checkpoint that is no earlier than this one.
+    // Rows that appear later belong to a checkpoint that is not before this one.
     let checkpoint = checkpoints::load(connection, &[projection.name()]).await?.pop();
     let passed = checkpoint.map_or_else(LogPosition::default, |checkpoint| checkpoint.position);
     let mut rows = stream_reader::read::<WebhookEvent>(connection, id.0).await?;

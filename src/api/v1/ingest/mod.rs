@@ -215,7 +215,7 @@ impl Ingest {
     async fn repeated(&self, tenant_id: TenantId, key: &str) -> Result<Option<Response>, Problem> {
         let id = WebhookEventId::for_idempotency_key(tenant_id, key);
         let mut connection = self.commands.pool().acquire().await?;
-        let standing = match webhook_events::standing(&mut connection, id).await? {
+        let standing = match webhook_events::summary(&mut connection, id).await? {
             Some(standing) => Some((standing.status, standing.accepted_at)),
             None => {
                 let event = streams::read_before_row(&mut connection, id).await?;

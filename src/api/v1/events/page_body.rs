@@ -1,28 +1,29 @@
-//! Pages of events with their payloads, in bounded memory.
+//! The response body of a page of events with their payloads, in bounded memory.
 //!
-//! Two hundred payloads can be more than a process should hold at once for one caller. A page of small
-//! ones is answered whole. A large one is sent piece by piece: the next payloads are read when the caller
-//! has taken the ones before.
+//! Two hundred payloads can be more than a process should hold for one caller. A page of small payloads is one
+//! JSON body. A large page is streamed in pieces: the payloads of a piece are read when the caller has received
+//! the pieces before.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 
 use aggregates::ids::{TenantId, WebhookEventId};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use futures::stream;
+use futures::stream::{self, Stream, StreamExt};
 use projections::{TenantScope, payloads};
 use sqlx::PgPool;
 
 use crate::api::http::problem::Problem;
-use crate::api::v1::events::{EventPage, EventView};
+use crate::api::v1::events::view::{EventPage, EventView};
 
-/// Bytes of payloads that are read at once; a single payload may be larger.
+/// Bytes of payloads in one piece; a single payload may be larger.
 const PIECE_BYTES_MAX: u64 = 8 << 20;
 
-/// The page, with the payload of each event. `sizes` are those of the payloads that are still there.
-pub(crate) async fn answer(
+/// Returns the page with the payload of each event. `sizes` are those of the payloads that are still stored.
+pub(crate) async fn respond(
     pool: PgPool,
     tenant_id: TenantId,
     page: EventPage,
@@ -37,7 +38,18 @@ pub(crate) async fn answer(
     }
     let next = serde_json::to_string(&next)?;
     let head = format!("{{\"total\":{total},\"next\":{next},\"items\":[{}", items(&first)?);
-    let rest = stream::unfold(Some(pieces), move |pieces| {
+    let head = stream::once(async { Ok(Bytes::from(head)) });
+    let body = Body::from_stream(StreamExt::chain(head, rest(pool, tenant_id, pieces)));
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Returns the body after its first piece. A failure aborts the response, because its status is sent already.
+fn rest(
+    pool: PgPool,
+    tenant_id: TenantId,
+    pieces: VecDeque<Vec<EventView>>,
+) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::unfold(Some(pieces), move |pieces| {
         let pool = pool.clone();
         async move {
             let mut pieces = pieces?;
@@ -45,19 +57,13 @@ pub(crate) async fn answer(
             let read = with_payloads(&pool, tenant_id, piece).await;
             match read.and_then(|events| Ok(items(&events)?)) {
                 Ok(items) => Some((Ok(Bytes::from(format!(",{items}"))), Some(pieces))),
-                Err(problem) => {
-                    // The status is sent already: all that is left is to break off.
-                    Some((Err(std::io::Error::other(format!("{problem:?}"))), None))
-                }
+                Err(problem) => Some((Err(io::Error::other(format!("{problem:?}"))), None)),
             }
         }
-    });
-    let head = stream::once(async { Ok(Bytes::from(head)) });
-    let body = Body::from_stream(stream::StreamExt::chain(head, rest));
-    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+    })
 }
 
-/// Divides events so that the payloads of each piece fit into memory at once.
+/// Divides events into pieces of at most [`PIECE_BYTES_MAX`] of payloads.
 fn pieces(events: Vec<EventView>, sizes: &HashMap<WebhookEventId, u64>) -> VecDeque<Vec<EventView>> {
     let mut pieces = VecDeque::from([vec![]]);
     let mut bytes = 0_u64;
@@ -93,7 +99,7 @@ async fn with_payloads(
     Ok(events)
 }
 
-/// The events as JSON, with commas between them.
+/// Returns the events as JSON, separated by commas.
 fn items(events: &[EventView]) -> Result<String, serde_json::Error> {
     let events: Result<Vec<_>, _> = events.iter().map(serde_json::to_string).collect();
     Ok(events?.join(","))

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::aged::removed;
+use super::retention_candidates::removed;
 use crate::retention::{self, events};
 
 /// Events looked at, and at most removed, in one transaction.

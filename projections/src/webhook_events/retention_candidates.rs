@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Row;
+use super::row::Row;
 use crate::fold::StreamRow;
 use crate::logged_fact::{LogRow, LoggedFact};
 use crate::retention::{self, Place, uuids};
@@ -29,8 +29,8 @@ pub struct RetentionCandidate {
 }
 
 /// The events of a tenant after `after` that were accepted before `before`, oldest first.
-#[tracing::instrument(name = "db.webhook_events.aged", level = "trace", skip_all, err(level = "debug"))]
-pub async fn aged(
+#[tracing::instrument(name = "db.webhook_events.candidates", level = "trace", skip_all, err(level = "debug"))]
+pub async fn candidates(
     connection: &mut PgConnection,
     tenant_id: TenantId,
     after: Option<Place>,

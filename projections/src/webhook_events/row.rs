@@ -1,0 +1,205 @@
+//! The rows of `webhook_events`, and how facts change them.
+
+use aggregates::fact::Fact;
+use aggregates::ids::SenderId;
+use aggregates::webhook_event::WebhookEventFact;
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use super::counts::CountedEvent;
+use super::{Status, WebhookEvent};
+use crate::columns::{known, version};
+use crate::fold::StreamRow;
+use crate::logged_fact::LoggedFact;
+
+#[derive(FromRow)]
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) tenant_id: Uuid,
+    pub(super) destination_id: Uuid,
+    pub(super) sender_id: Option<Uuid>,
+    pub(super) accepted_at: DateTime<Utc>,
+    pub(super) next_attempt_at: Option<DateTime<Utc>>,
+    pub(super) delivered_at: Option<DateTime<Utc>>,
+    pub(super) version: i64,
+    pub(super) failed_attempts: i32,
+    pub(super) attempts: i32,
+    pub(super) status: i16,
+    pub(super) idempotency_key: Option<String>,
+}
+
+impl Row {
+    pub(super) fn counted(&self) -> CountedEvent {
+        CountedEvent {
+            tenant_id: self.tenant_id,
+            destination_id: self.destination_id,
+            accepted_at: self.accepted_at,
+        }
+    }
+
+    fn enter(&mut self, status: Status, next_attempt_at: Option<DateTime<Utc>>) {
+        self.status = status.number();
+        self.next_attempt_at = next_attempt_at;
+    }
+}
+
+/// Returns a number of attempts as columns hold it.
+pub(crate) fn attempts(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+impl StreamRow for Row {
+    type Fact = WebhookEventFact;
+
+    fn pick(fact: &Fact) -> Option<&WebhookEventFact> {
+        if let Fact::WebhookEvent(fact) = fact { Some(fact) } else { None }
+    }
+
+    fn begin(logged: &LoggedFact, fact: &WebhookEventFact) -> Option<Self> {
+        let WebhookEventFact::EventAccepted(acceptance) = fact else {
+            return None;
+        };
+        Some(Self {
+            id: logged.stream_id,
+            tenant_id: acceptance.tenant_id.0,
+            destination_id: acceptance.destination_id.0,
+            sender_id: acceptance.sender_id.map(|id| id.0),
+            accepted_at: acceptance.at,
+            next_attempt_at: None,
+            delivered_at: None,
+            version: 1,
+            failed_attempts: 0,
+            attempts: 0,
+            status: Status::Pending.number(),
+            idempotency_key: acceptance.idempotency_key.clone(),
+        })
+    }
+
+    fn follow(&mut self, fact: &WebhookEventFact) {
+        use WebhookEventFact as Fact;
+        match fact {
+            // Erasing the payload changes nothing about the delivery.
+            Fact::EventAccepted(_) | Fact::PayloadErased { .. } => {}
+            Fact::DeliveryStarted { attempt, .. } => {
+                self.enter(Status::Processing, None);
+                self.attempts = attempts(*attempt);
+            }
+            Fact::DeliveryAttempted { failed_attempts, report, at, .. } => {
+                self.failed_attempts = attempts(*failed_attempts);
+                if report.outcome.is_success() {
+                    self.enter(Status::Succeeded, None);
+                    self.delivered_at = Some(*at);
+                } else {
+                    self.enter(Status::Failed, None);
+                }
+            }
+            Fact::RetryScheduled { failed_attempts, retry_at, .. } => {
+                self.enter(Status::WaitingRetry, Some(*retry_at));
+                self.failed_attempts = attempts(*failed_attempts);
+            }
+            Fact::CriticalFailure { failed_attempts, .. } => {
+                self.enter(Status::CriticalFailure, None);
+                self.failed_attempts = attempts(*failed_attempts);
+            }
+            Fact::Replayed { at, .. } => {
+                self.enter(Status::Pending, Some(*at));
+                self.failed_attempts = 0;
+            }
+            Fact::Cancelled { .. } => self.enter(Status::Cancelled, None),
+        }
+    }
+
+    fn stream_id(&self) -> Uuid {
+        self.id
+    }
+
+    fn version(&mut self) -> &mut i64 {
+        &mut self.version
+    }
+}
+
+pub(super) fn status(number: i16) -> Result<Status, sqlx::Error> {
+    known("status", Status::from_number(i64::from(number)))
+}
+
+impl TryFrom<Row> for WebhookEvent {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.id.into(),
+            tenant_id: row.tenant_id.into(),
+            destination_id: row.destination_id.into(),
+            sender_id: row.sender_id.map(SenderId),
+            status: status(row.status)?,
+            idempotency_key: row.idempotency_key,
+            failed_attempts: known("failed_attempts", u32::try_from(row.failed_attempts).ok())?,
+            attempts: known("attempts", u32::try_from(row.attempts).ok())?,
+            next_attempt_at: row.next_attempt_at,
+            accepted_at: row.accepted_at,
+            delivered_at: row.delivered_at,
+            version: version("version", row.version)?,
+        })
+    }
+}
+
+#[tracing::instrument(name = "db.webhook_events.load", level = "trace", skip_all, err(level = "debug"))]
+pub(super) async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Row>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        r#"
+        SELECT
+            id, tenant_id, destination_id, sender_id, accepted_at, next_attempt_at, delivered_at,
+            version, failed_attempts, attempts, status, idempotency_key
+        FROM webhook_events
+        WHERE id = ANY($1)
+        "#,
+        ids,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Writes rows. Returns how many of them were new.
+#[tracing::instrument(name = "db.webhook_events.store", level = "trace", skip_all, err(level = "debug"))]
+pub(super) async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result<usize, sqlx::Error> {
+    let inserted = sqlx::query_scalar!(
+        r#"
+        INSERT INTO webhook_events (
+            id, tenant_id, destination_id, sender_id, accepted_at, next_attempt_at, delivered_at,
+            version, failed_attempts, attempts, status, idempotency_key
+        )
+        SELECT *
+        FROM unnest(
+            $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[],
+            $7::timestamptz[], $8::bigint[], $9::int[], $10::int[], $11::smallint[], $12::text[]
+        )
+        ON CONFLICT (id) DO UPDATE SET
+            next_attempt_at = excluded.next_attempt_at,
+            delivered_at = excluded.delivered_at,
+            version = excluded.version,
+            failed_attempts = excluded.failed_attempts,
+            attempts = excluded.attempts,
+            status = excluded.status
+        WHERE webhook_events.version < excluded.version
+        -- A row that was inserted has not been locked by an update.
+        RETURNING (xmax = 0) AS "inserted!"
+        "#,
+        &rows.iter().map(|row| row.id).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.tenant_id).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.destination_id).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.sender_id).collect::<Vec<_>>() as &[Option<Uuid>],
+        &rows.iter().map(|row| row.accepted_at).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.next_attempt_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+        &rows.iter().map(|row| row.delivered_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+        &rows.iter().map(|row| row.version).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.failed_attempts).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.attempts).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.status).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.idempotency_key.clone()).collect::<Vec<_>>() as &[Option<String>],
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(inserted.into_iter().filter(|inserted| *inserted).count())
+}

@@ -1,0 +1,126 @@
+//! `GET /api/v1/events/{id}/attempts`
+
+use std::collections::BTreeMap;
+
+use aggregates::ids::WebhookEventId;
+use axum::Json;
+use axum::extract::State;
+use projections::delivery_attempts::{self, DeliveryAttempt};
+use projections::paging::{self, Direction, Listed};
+use projections::{LoggedFact, Projection, TenantScope};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::api::access::authentication::Caller;
+use crate::api::http::path::Id;
+use crate::api::http::problem::Problem;
+use crate::api::http::query::{ENTRIES_DEFAULT, Query};
+use crate::api::http::time::Timestamp;
+use crate::api::openapi::schemas::Page;
+use crate::api::v1::events::attempt_configuration::{ConfigurationView, InForce};
+use crate::api::v1::events::state::Events;
+use crate::api::v1::events::streams;
+
+/// One attempt to deliver an event.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Attempt)]
+pub(crate) struct AttemptView {
+    /// Its number, from 1, over the event's whole life.
+    #[schema(minimum = 1)]
+    attempt: u32,
+    destination_id: Uuid,
+    started_at: Timestamp,
+    /// When it was over; `null` while it is under way.
+    finished_at: Option<Timestamp>,
+    /// How it ended, such as `succeeded`, `refused_status` or `timeout`; `null` while it is under way.
+    outcome: Option<&'static str>,
+    http_status: Option<u16>,
+    duration_ms: Option<u64>,
+    response_headers: BTreeMap<String, String>,
+    /// The first 2 KiB of the answer.
+    response_excerpt: Option<String>,
+    /// The address the request went to.
+    address: Option<String>,
+    /// A reason in words, where there is one.
+    detail: Option<String>,
+    /// Who made it.
+    worker: String,
+    /// Version of the destination whose settings it went by.
+    destination_version: u64,
+    /// Version of the tenant whose secret signed it.
+    tenant_version: u64,
+    /// What it went by: the settings that were in force when it started.
+    configuration: ConfigurationView,
+}
+
+/// List delivery attempts
+///
+/// Returns the attempts to deliver an event, oldest first unless `TpOrd` says otherwise.
+#[utoipa::path(get, path = "/api/v1/events/{id}/attempts", tag = "Events",
+    responses((status = 200, body = Page<AttemptView>, description = "A page of the event's attempts."),
+        (status = 400), (status = 403), (status = 404)))]
+pub(crate) async fn handler(
+    State(events): State<Events>,
+    caller: Caller,
+    Id(id): Id<WebhookEventId>,
+    mut query: Query,
+) -> Result<Json<Page<AttemptView>>, Problem> {
+    events.find(&caller, id).await?;
+    let page = query.page(ENTRIES_DEFAULT);
+    let direction = query.direction(Direction::Ascending);
+    query.complete()?;
+    let pool = events.commands.pool();
+    let mut scope = TenantScope::begin(pool, caller.tenant_id).await?;
+    let mut listed = delivery_attempts::list(&mut scope, id, direction, page).await?;
+    if listed.total == 0 {
+        scope.end().await?;
+        let mut connection = pool.acquire().await?;
+        let facts = streams::facts_before_rows(&mut connection, id, Projection::DeliveryAttempts).await?;
+        drop(connection);
+        listed = of_stream(&facts, direction, page);
+        scope = TenantScope::begin(pool, caller.tenant_id).await?;
+    }
+    let in_force = InForce::at(&mut scope, &listed.items).await?;
+    scope.end().await?;
+    let items = listed.items.into_iter().map(|attempt| AttemptView::of(attempt, &in_force));
+    Ok(Json(Page { total: listed.total, items: items.collect::<Result<_, _>>()? }))
+}
+
+/// Returns the attempts of an event from its stream. The read model has none of them if retention removed
+/// them, or if they are too recent.
+fn of_stream(facts: &[LoggedFact], direction: Direction, page: paging::Page) -> Listed<DeliveryAttempt> {
+    let mut attempts = delivery_attempts::of_stream(facts);
+    if direction == Direction::Descending {
+        attempts.reverse();
+    }
+    let total = i64::try_from(attempts.len()).unwrap_or(i64::MAX);
+    let bound = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+    let items = attempts.into_iter().skip(bound(page.offset)).take(bound(page.limit)).collect();
+    Listed { total, items }
+}
+
+impl AttemptView {
+    fn of(attempt: DeliveryAttempt, in_force: &InForce) -> Result<Self, Problem> {
+        let configuration = in_force.configuration_of(&attempt)?;
+        let end = attempt.end;
+        Ok(Self {
+            attempt: attempt.attempt,
+            destination_id: attempt.destination_id.0,
+            started_at: attempt.started_at.into(),
+            finished_at: end.as_ref().map(|end| end.finished_at.into()),
+            outcome: end.as_ref().map(|end| end.outcome.name()),
+            http_status: end.as_ref().and_then(|end| end.http_status),
+            duration_ms: end.as_ref().map(|end| end.duration_ms),
+            response_headers: end.as_ref().map(|end| end.response_headers.clone()).unwrap_or_default(),
+            response_excerpt: end.as_ref().and_then(|end| end.response_excerpt.clone()),
+            address: end.as_ref().and_then(|end| end.address.clone()),
+            detail: end.and_then(|end| end.detail),
+            worker: attempt.worker,
+            destination_version: attempt.destination_version,
+            tenant_version: attempt.tenant_version,
+            configuration,
+        })
+    }
+}

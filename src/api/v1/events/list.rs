@@ -1,0 +1,55 @@
+//! `GET /api/v1/events`
+
+use axum::extract::State;
+use axum::response::Response;
+use projections::{TenantScope, payloads, webhook_events};
+
+use crate::api::access::authentication::Caller;
+use crate::api::http::cursor::List;
+use crate::api::http::filter::{FilterParameters, cursor_terms};
+use crate::api::http::problem::Problem;
+use crate::api::http::query::{Paging, Query};
+use crate::api::v1::events::page_body;
+use crate::api::v1::events::state::Events;
+use crate::api::v1::events::view::{EventPage, EventView};
+
+/// List events
+///
+/// A page is requested by its number (`Pg`) or by the cursor `next` of the page before (`After`). A cursor is
+/// fast however long the list is, and neither repeats nor misses an event when others are added meanwhile.
+/// `acceptedAt` and then `id` break ties, in the same direction.
+#[utoipa::path(get, path = "/api/v1/events", tag = "Events",
+    params(
+        FilterParameters<webhook_events::Filter>,
+        ("After" = Option<String>, Query, min_length = 44, max_length = 8192, pattern = r"^[A-Za-z0-9_-]+$",
+            description = "Cursor of the page: `next` of the page before, with the same filters and order. Not together with `Pg`."),
+    ),
+    responses((status = 200, body = EventPage, description = "A page of the tenant's events."), (status = 400)))]
+pub(crate) async fn handler(
+    State(events): State<Events>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let paging: Paging<webhook_events::SortField> = query.paging();
+    let filter: webhook_events::Filter = query.filter();
+    let terms = format!("{}{} {:?}", cursor_terms(filter), paging.sort.name(), paging.direction);
+    let list = List { name: "events", tenant_id: caller.tenant_id, terms: &terms };
+    let behind = query.after(|cursor| events.cursors.read(list, cursor));
+    query.complete()?;
+    let start = match behind {
+        Some(cursor) => webhook_events::PageStart::After(cursor),
+        None => webhook_events::PageStart::Offset(paging.page.offset),
+    };
+
+    let pool = events.commands.pool();
+    let mut scope = TenantScope::begin(pool, caller.tenant_id).await?;
+    let Paging { page, sort, direction } = paging;
+    let listing = webhook_events::list(&mut scope, filter, sort, direction, page.limit, start).await?;
+    let ids: Vec<_> = listing.items.iter().map(|event| event.id).collect();
+    let sizes = payloads::sizes(&mut scope, &ids).await?;
+    scope.end().await?;
+    let next = listing.next.map(|place| events.cursors.make(list, &place)).transpose()?;
+    let items = listing.items.into_iter().map(EventView::from).collect();
+    let page = EventPage { total: listing.total, next, items };
+    page_body::respond(pool.clone(), caller.tenant_id, page, &sizes).await
+}

@@ -1,0 +1,52 @@
+//! State of the handlers of webhook events.
+
+use aggregates::ids::WebhookEventId;
+use projections::{TenantScope, payloads, webhook_events};
+
+use crate::api::access::authentication::Caller;
+use crate::api::commands::Commands;
+use crate::api::http::cursor::Cursors;
+use crate::api::http::problem::Problem;
+use crate::api::v1::events::streams;
+use crate::api::v1::events::view::EventView;
+
+/// Dependencies of the handlers of webhook events.
+#[derive(Clone, Debug)]
+pub(crate) struct Events {
+    pub(crate) commands: Commands,
+    pub(crate) cursors: Cursors,
+}
+
+impl Events {
+    /// Returns an event of the caller's tenant, from its stream where the read model has no row of it.
+    pub(super) async fn find(
+        &self,
+        caller: &Caller,
+        id: WebhookEventId,
+    ) -> Result<webhook_events::WebhookEvent, Problem> {
+        let mut scope = TenantScope::begin(self.commands.pool(), caller.tenant_id).await?;
+        let event = webhook_events::get(&mut scope, id).await?;
+        scope.end().await?;
+        if let Some(event) = event {
+            return Ok(event);
+        }
+        let mut connection = self.commands.pool().acquire().await?;
+        let event = streams::read_before_row(&mut connection, id).await?;
+        caller.check_owner(event.as_ref().map(|event| event.tenant_id), "event")?;
+        event.ok_or_else(|| Problem::not_found("event"))
+    }
+
+    /// Adds the payload to an event, if it is still stored.
+    pub(super) async fn with_payload(
+        &self,
+        caller: &Caller,
+        mut event: EventView,
+    ) -> Result<EventView, Problem> {
+        let id = WebhookEventId(event.id);
+        let mut scope = TenantScope::begin(self.commands.pool(), caller.tenant_id).await?;
+        let payloads = payloads::delivered(&mut scope, &[id]).await?;
+        scope.end().await?;
+        event.payload = payloads.into_values().next();
+        Ok(event)
+    }
+}
