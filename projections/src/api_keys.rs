@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::fold::{self, ApplyFailure, StreamRow};
 use crate::logged_fact::LoggedFact;
 use crate::paging::{Direction, Listed, Page, sort_fields};
+use crate::projection::ReadModel;
 use crate::tenant_scope::TenantScope;
 
 /// An API key, as callers see it. It is active until it is revoked.
@@ -99,7 +100,20 @@ impl StreamRow for Row {
     }
 }
 
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+/// The read model of this file.
+#[derive(Debug)]
+pub(crate) struct ApiKeys;
+
+impl ReadModel for ApiKeys {
+    const NAME: &'static str = "api_keys";
+    const AGGREGATES: &'static [&'static str] = &["ApiKey"];
+
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+        apply(connection, facts).await
+    }
+}
+
+async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let ids = fold::streams_of::<Row>(facts);
     if ids.is_empty() {
         return Ok(());

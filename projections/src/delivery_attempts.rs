@@ -19,6 +19,7 @@ use crate::columns::{known, version, without_nul};
 use crate::fold::{ApplyFailure, SequenceGap};
 use crate::logged_fact::LoggedFact;
 use crate::paging::{Direction, Listed, Page};
+use crate::projection::ReadModel;
 use crate::retention::{self, uuids};
 use crate::tenant_scope::TenantScope;
 use crate::webhook_events::{self, attempts};
@@ -137,7 +138,28 @@ struct Finished<'a> {
 
 type Key = (Uuid, i32);
 
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+/// The read model of this file.
+#[derive(Debug)]
+pub(crate) struct DeliveryAttempts;
+
+impl ReadModel for DeliveryAttempts {
+    const NAME: &'static str = "delivery_attempts";
+    const AGGREGATES: &'static [&'static str] = &["WebhookEvent"];
+    const READS: &'static [&'static str] = &["events", "retention_floors"];
+
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+        apply(connection, facts).await
+    }
+
+    async fn remove_returned(
+        rebuilt: &mut PgConnection,
+        live: &mut PgConnection,
+    ) -> Result<u64, sqlx::Error> {
+        remove_returned(rebuilt, live).await
+    }
+}
+
+async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let mut started: BTreeMap<Key, Started<'_>> = BTreeMap::new();
     let mut finished: HashMap<Key, Finished<'_>> = HashMap::new();
     for logged in facts {

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::columns::{stage, stage_number};
 use crate::fold::{ApplyFailure, SequenceGap, sequence_of};
 use crate::logged_fact::LoggedFact;
+use crate::projection::ReadModel;
 
 /// What a living ingest token resolves to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +184,20 @@ impl Routes {
     }
 }
 
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+/// The read model of this file.
+#[derive(Debug)]
+pub(crate) struct IngestRoutes;
+
+impl ReadModel for IngestRoutes {
+    const NAME: &'static str = "ingest_routes";
+    const AGGREGATES: &'static [&'static str] = &["Destination", "Sender"];
+
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+        apply(connection, facts).await
+    }
+}
+
+async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let mut owners = BTreeSet::new();
     let mut staged = BTreeSet::new();
     for logged in facts {

@@ -13,6 +13,7 @@ use crate::columns::role;
 use crate::fold::{self, ApplyFailure, StreamRow};
 use crate::logged_fact::LoggedFact;
 use crate::paging::{Direction, Listed, Page, sort_fields};
+use crate::projection::ReadModel;
 use crate::tenant_scope::TenantScope;
 
 /// An invite, as callers see it.
@@ -136,7 +137,20 @@ impl TryFrom<Row> for Invite {
     }
 }
 
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+/// The read model of this file.
+#[derive(Debug)]
+pub(crate) struct Invites;
+
+impl ReadModel for Invites {
+    const NAME: &'static str = "invites";
+    const AGGREGATES: &'static [&'static str] = &["Invite"];
+
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+        apply(connection, facts).await
+    }
+}
+
+async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let ids = fold::streams_of::<Row>(facts);
     if ids.is_empty() {
         return Ok(());

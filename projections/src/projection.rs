@@ -1,4 +1,4 @@
-//! The list of all projections.
+//! The declaration of a read model, and the list of all of them.
 
 use sqlx::PgConnection;
 
@@ -9,156 +9,125 @@ use crate::{
     sessions, tenants, users, webhook_events,
 };
 
-/// A read model that is folded from the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Projection {
-    /// [`tenants`].
-    Tenants,
-    /// [`users`].
-    Users,
-    /// [`sessions`].
-    Sessions,
-    /// [`invites`].
-    Invites,
-    /// [`api_keys`].
-    ApiKeys,
-    /// [`destinations`].
-    Destinations,
-    /// [`senders`].
-    Senders,
-    /// [`ingest_routes`].
-    IngestRoutes,
-    /// [`webhook_events`].
-    WebhookEvents,
-    /// [`delivery_attempts`].
-    DeliveryAttempts,
-    /// [`delivery_statistics`].
-    DeliveryStatistics,
+/// A read model: tables that are folded from the log.
+pub(crate) trait ReadModel {
+    /// Name of its checkpoint and of its first table. It is stored, so it never changes.
+    const NAME: &'static str;
+    /// Types of the aggregates whose facts it folds. It need not be able to read facts of others.
+    const AGGREGATES: &'static [&'static str];
+    /// Tables that it writes. Nothing else writes to them, and a rebuild replaces all of them at once.
+    const TABLES: &'static [&'static str] = &[Self::NAME];
+    /// Other tables that it reads while it folds. Only the log and the progress of retention are allowed:
+    /// other read models may be at another position of the log, or be rebuilt at that moment.
+    const READS: &'static [&'static str] = &[];
+
+    /// Folds `facts` into its rows: see [`Projection::apply`].
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure>;
+
+    /// Removes from rebuilt rows what retention removed from the live ones: see
+    /// [`Projection::remove_returned`].
+    async fn remove_returned(
+        _rebuilt: &mut PgConnection,
+        _live: &mut PgConnection,
+    ) -> Result<u64, sqlx::Error> {
+        Ok(0)
+    }
+}
+
+/// Declares [`Projection`], the handle of a read model, from the types that implement [`ReadModel`].
+macro_rules! registry {
+    ($($module:ident::$model:ident),+ $(,)?) => {
+        /// A read model that is folded from the log.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Projection {
+            $(#[doc = concat!("[`", stringify!($module), "`]")] $model),+
+        }
+
+        impl Projection {
+            /// Every projection, in the order in which they are folded.
+            pub const ALL: [Self; [$(stringify!($model)),+].len()] = [$(Self::$model),+];
+
+            /// Returns the name, which is that of the checkpoint and of the first table.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$model => $module::$model::NAME),+ }
+            }
+
+            /// Returns the types of the aggregates whose facts it folds.
+            #[must_use]
+            pub fn aggregates(self) -> &'static [&'static str] {
+                match self { $(Self::$model => $module::$model::AGGREGATES),+ }
+            }
+
+            /// Returns the tables that it writes. Nothing else writes to them, and a rebuild replaces all
+            /// of them at once.
+            #[must_use]
+            pub fn tables(self) -> &'static [&'static str] {
+                match self { $(Self::$model => $module::$model::TABLES),+ }
+            }
+
+            /// Returns the other tables that it reads while it folds: the log and the progress of
+            /// retention at most.
+            #[must_use]
+            pub fn reads(self) -> &'static [&'static str] {
+                match self { $(Self::$model => $module::$model::READS),+ }
+            }
+
+            /// Folds `facts`, which are consecutive in the log, into its rows. Facts that were folded
+            /// before change nothing. The caller rolls back when this fails.
+            ///
+            /// # Errors
+            /// Fails when a fact does not follow from the rows, and when the database fails.
+            pub async fn apply(
+                self,
+                connection: &mut PgConnection,
+                facts: &[LoggedFact],
+            ) -> Result<(), ApplyFailure> {
+                match self { $(Self::$model => $module::$model::apply(connection, facts).await),+ }
+            }
+
+            /// Removes from the rebuilt rows what retention has removed from the live ones, and returns
+            /// how many rows that were. Each session sees one of the two under the tables' names. The
+            /// rebuilt rows are at least as far in the log as the live ones were at the last removal.
+            ///
+            /// # Errors
+            /// Fails when the database fails.
+            pub async fn remove_returned(
+                self,
+                rebuilt: &mut PgConnection,
+                live: &mut PgConnection,
+            ) -> Result<u64, sqlx::Error> {
+                match self { $(Self::$model => $module::$model::remove_returned(rebuilt, live).await),+ }
+            }
+        }
+    };
+}
+
+// To add a read model: its file, its migration, and a line here.
+registry! {
+    tenants::Tenants,
+    users::Users,
+    sessions::Sessions,
+    invites::Invites,
+    api_keys::ApiKeys,
+    destinations::Destinations,
+    senders::Senders,
+    ingest_routes::IngestRoutes,
+    webhook_events::WebhookEvents,
+    delivery_attempts::DeliveryAttempts,
+    delivery_statistics::DeliveryStatistics,
 }
 
 impl Projection {
-    /// Every projection.
-    pub const ALL: [Self; 11] = [
-        Self::Tenants,
-        Self::Users,
-        Self::Sessions,
-        Self::Invites,
-        Self::ApiKeys,
-        Self::Destinations,
-        Self::Senders,
-        Self::IngestRoutes,
-        Self::WebhookEvents,
-        Self::DeliveryAttempts,
-        Self::DeliveryStatistics,
-    ];
-
-    /// Its name, which is that of its checkpoint and of its first table. It is stored: it never changes.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tenants => "tenants",
-            Self::Users => "users",
-            Self::Sessions => "sessions",
-            Self::Invites => "invites",
-            Self::ApiKeys => "api_keys",
-            Self::Destinations => "destinations",
-            Self::Senders => "senders",
-            Self::IngestRoutes => "ingest_routes",
-            Self::WebhookEvents => "webhook_events",
-            Self::DeliveryAttempts => "delivery_attempts",
-            Self::DeliveryStatistics => "delivery_statistics",
-        }
-    }
-
-    /// The projection of a name.
+    /// Returns the projection of a name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|projection| projection.name() == name)
     }
 
-    /// Whether it folds facts of the aggregate of this name. What it does not fold it need not be able
-    /// to read.
+    /// Returns whether it folds facts of aggregates of this type.
     #[must_use]
     pub fn folds(self, aggregate_type: &str) -> bool {
-        match self {
-            Self::Tenants => aggregate_type == "Tenant",
-            Self::Users => aggregate_type == "User",
-            Self::Sessions => aggregate_type == "Session",
-            Self::Invites => aggregate_type == "Invite",
-            Self::ApiKeys => aggregate_type == "ApiKey",
-            Self::Destinations => aggregate_type == "Destination",
-            Self::Senders => aggregate_type == "Sender",
-            Self::IngestRoutes => matches!(aggregate_type, "Destination" | "Sender"),
-            Self::WebhookEvents | Self::DeliveryAttempts | Self::DeliveryStatistics => {
-                aggregate_type == "WebhookEvent"
-            }
-        }
-    }
-
-    /// The tables of its rows. They are its own: nothing else writes to them, and a new generation of them
-    /// takes their place all at once.
-    #[must_use]
-    pub fn tables(self) -> &'static [&'static str] {
-        match self {
-            Self::Tenants => &["tenants"],
-            Self::Users => &["users"],
-            Self::Sessions => &["sessions"],
-            Self::Invites => &["invites"],
-            Self::ApiKeys => &["api_keys"],
-            Self::Destinations => &["destinations"],
-            Self::Senders => &["senders"],
-            Self::IngestRoutes => &["ingest_routes"],
-            Self::WebhookEvents => &["webhook_events", "webhook_event_counts", "webhook_event_recounts"],
-            Self::DeliveryAttempts => &["delivery_attempts"],
-            Self::DeliveryStatistics => &["delivery_statistics"],
-        }
-    }
-
-    /// What else it reads while it folds. Nothing but the log, and how far retention has come, may be among
-    /// it: other read models may be elsewhere in the log, or be rebuilt.
-    #[must_use]
-    pub fn reads(self) -> &'static [&'static str] {
-        match self {
-            Self::WebhookEvents | Self::DeliveryAttempts => &["events", "retention_floors"],
-            Self::DeliveryStatistics => &["events"],
-            _ => &[],
-        }
-    }
-
-    /// Folds `facts`, which follow one another in the log, into its rows. Facts folded before change
-    /// nothing. What was written when it fails is to be rolled back.
-    pub async fn apply(
-        self,
-        connection: &mut PgConnection,
-        facts: &[LoggedFact],
-    ) -> Result<(), ApplyFailure> {
-        match self {
-            Self::Tenants => tenants::apply(connection, facts).await,
-            Self::Users => users::apply(connection, facts).await,
-            Self::Sessions => sessions::apply(connection, facts).await,
-            Self::Invites => invites::apply(connection, facts).await,
-            Self::ApiKeys => api_keys::apply(connection, facts).await,
-            Self::Destinations => destinations::apply(connection, facts).await,
-            Self::Senders => senders::apply(connection, facts).await,
-            Self::IngestRoutes => ingest_routes::apply(connection, facts).await,
-            Self::WebhookEvents => webhook_events::apply(connection, facts).await,
-            Self::DeliveryAttempts => delivery_attempts::apply(connection, facts).await,
-            Self::DeliveryStatistics => delivery_statistics::apply(connection, facts).await,
-        }
-    }
-
-    /// Removes from rows that were folded anew what retention has removed from the live ones. Each session
-    /// sees one of the two by the names of its tables. The new rows show at least what the live ones
-    /// showed when something was last removed. Answers how many rows there were.
-    pub async fn remove_returned(
-        self,
-        aside: &mut PgConnection,
-        live: &mut PgConnection,
-    ) -> Result<u64, sqlx::Error> {
-        match self {
-            Self::WebhookEvents => webhook_events::remove_returned(aside, live).await,
-            Self::DeliveryAttempts => delivery_attempts::remove_returned(aside, live).await,
-            _ => Ok(0),
-        }
+        self.aggregates().contains(&aggregate_type)
     }
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::fold::{self, ApplyFailure, NotFolded, StreamRow};
 use crate::logged_fact::LoggedFact;
 use crate::paging::{Direction, Listed, Page, sort_fields};
+use crate::projection::ReadModel;
 use crate::tenant_scope::TenantScope;
 
 /// A sender, as callers see it.
@@ -138,7 +139,20 @@ pub fn of_stream(facts: &[LoggedFact]) -> Result<Option<Past>, NotFolded> {
     fold::fold_stream::<Row, _>(facts)
 }
 
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+/// The read model of this file.
+#[derive(Debug)]
+pub(crate) struct Senders;
+
+impl ReadModel for Senders {
+    const NAME: &'static str = "senders";
+    const AGGREGATES: &'static [&'static str] = &["Sender"];
+
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+        apply(connection, facts).await
+    }
+}
+
+async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let ids = fold::streams_of::<Row>(facts);
     if ids.is_empty() {
         return Ok(());

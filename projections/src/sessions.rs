@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::columns::{known, role};
 use crate::fold::{self, ApplyFailure, StreamRow};
 use crate::logged_fact::LoggedFact;
+use crate::projection::ReadModel;
 
 /// Whoever is behind an open session, as they are now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +90,20 @@ impl StreamRow for Row {
     }
 }
 
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+/// The read model of this file.
+#[derive(Debug)]
+pub(crate) struct Sessions;
+
+impl ReadModel for Sessions {
+    const NAME: &'static str = "sessions";
+    const AGGREGATES: &'static [&'static str] = &["Session"];
+
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+        apply(connection, facts).await
+    }
+}
+
+async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let ids = fold::streams_of::<Row>(facts);
     if ids.is_empty() {
         return Ok(());

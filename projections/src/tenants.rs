@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::columns::{count, sealed};
 use crate::fold::{self, ApplyFailure, StreamRow};
 use crate::logged_fact::LoggedFact;
+use crate::projection::ReadModel;
 use crate::tenant_scope::TenantScope;
 
 /// A tenant, as callers see it.
@@ -178,7 +179,20 @@ fn retention(payload_days: Option<i64>, event_days: Option<i64>) -> Result<Reten
     })
 }
 
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+/// The read model of this file.
+#[derive(Debug)]
+pub(crate) struct Tenants;
+
+impl ReadModel for Tenants {
+    const NAME: &'static str = "tenants";
+    const AGGREGATES: &'static [&'static str] = &["Tenant"];
+
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+        apply(connection, facts).await
+    }
+}
+
+async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let ids = fold::streams_of::<Row>(facts);
     if ids.is_empty() {
         return Ok(());

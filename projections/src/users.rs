@@ -14,6 +14,7 @@ use crate::fold::{self, ApplyFailure, StreamRow};
 use crate::listing::{List, list_filter, sort_fields};
 use crate::logged_fact::LoggedFact;
 use crate::paging::{Direction, Listed, Page};
+use crate::projection::ReadModel;
 use crate::tenant_scope::TenantScope;
 
 /// A user, as callers see it.
@@ -176,7 +177,20 @@ impl TryFrom<Row> for User {
     }
 }
 
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+/// The read model of this file.
+#[derive(Debug)]
+pub(crate) struct Users;
+
+impl ReadModel for Users {
+    const NAME: &'static str = "users";
+    const AGGREGATES: &'static [&'static str] = &["User"];
+
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+        apply(connection, facts).await
+    }
+}
+
+async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let ids = fold::streams_of::<Row>(facts);
     if ids.is_empty() {
         return Ok(());

@@ -133,7 +133,7 @@ async fn when_a_delivery_began_is_found_in_the_log(pool: PgPool) {
     let log = busy_day();
     log.fold_into(&pool, Projection::DeliveryStatistics).await;
     let at_once = rows::all(&pool).await;
-    rows::forget(&pool).await;
+    rows::delete_all(&pool).await;
     log.record(&pool).await;
     for fact in &log.facts {
         apply(&pool, Projection::DeliveryStatistics, std::slice::from_ref(fact)).await;
@@ -148,7 +148,7 @@ async fn facts_that_come_again_are_counted_once_however_they_are_split(pool: PgP
     log.fold_into(&pool, Projection::DeliveryStatistics).await;
     let plain = rows::all(&pool).await;
     for split in 0..=log.facts.len() {
-        rows::forget(&pool).await;
+        rows::delete_all(&pool).await;
         for (from, to) in [(0, split), (0, split), (split / 2, log.facts.len()), (0, log.facts.len())] {
             apply(&pool, Projection::DeliveryStatistics, &log.facts[from..to]).await;
         }

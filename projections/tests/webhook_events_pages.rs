@@ -229,7 +229,7 @@ async fn everything(pool: &PgPool) -> Vec<WebhookEvent> {
 }
 
 async fn check(pool: &PgPool, samples: &[Sample], questions: &[Question]) -> Result<(), TestCaseError> {
-    rows::forget(pool).await;
+    rows::delete_all(pool).await;
     sqlx::query!("TRUNCATE payloads").execute(pool).await.unwrap();
     let log = log_of(samples);
     log.fold_into(pool, Projection::Destinations).await;
@@ -299,7 +299,7 @@ async fn a_walk_meets_each_event_once_while_others_are_added(pool: PgPool) {
     let samples = some_samples(48);
     for sort in SortField::ALL.iter().copied().filter(|sort| *sort != SortField::Payload) {
         for direction in [Direction::Ascending, Direction::Descending] {
-            rows::forget(&pool).await;
+            rows::delete_all(&pool).await;
             let mut log = log_of(&samples);
             log.fold_into(&pool, Projection::Destinations).await;
             log.fold_into(&pool, Projection::WebhookEvents).await;

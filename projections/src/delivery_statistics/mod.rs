@@ -28,6 +28,7 @@ pub use times_to_deliver::TimesToDeliver;
 
 use crate::fold::ApplyFailure;
 use crate::logged_fact::LoggedFact;
+use crate::projection::ReadModel;
 use crate::tenant_scope::TenantScope;
 use counted::What;
 use rows::{Key, StoredRow};
@@ -85,7 +86,21 @@ pub struct Bucket {
     pub counts: Counts,
 }
 
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+/// The read model of this file.
+#[derive(Debug)]
+pub(crate) struct DeliveryStatistics;
+
+impl ReadModel for DeliveryStatistics {
+    const NAME: &'static str = "delivery_statistics";
+    const AGGREGATES: &'static [&'static str] = &["WebhookEvent"];
+    const READS: &'static [&'static str] = &["events"];
+
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+        apply(connection, facts).await
+    }
+}
+
+async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let mut counted = counted::of(facts);
     let keys: BTreeSet<Key> = counted.iter().flat_map(|fact| fact.keys()).collect();
     if keys.is_empty() {

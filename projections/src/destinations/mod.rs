@@ -15,6 +15,7 @@ use crate::columns::{auth_type, auth_type_number, count, stage, stage_number, ve
 use crate::fold::{self, ApplyFailure, NotFolded, StreamRow};
 use crate::logged_fact::LoggedFact;
 use crate::paging::{Direction, Listed, Page, sort_fields};
+use crate::projection::ReadModel;
 use crate::tenant_scope::TenantScope;
 
 /// A destination, as callers see it.
@@ -192,7 +193,20 @@ pub fn of_stream(facts: &[LoggedFact]) -> Result<Option<Destination>, NotFolded>
     fold::fold_stream::<Row, _>(facts)
 }
 
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+/// The read model of this file.
+#[derive(Debug)]
+pub(crate) struct Destinations;
+
+impl ReadModel for Destinations {
+    const NAME: &'static str = "destinations";
+    const AGGREGATES: &'static [&'static str] = &["Destination"];
+
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+        apply(connection, facts).await
+    }
+}
+
+async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let ids = fold::streams_of::<Row>(facts);
     if ids.is_empty() {
         return Ok(());

@@ -36,6 +36,7 @@ pub use status::Status;
 use crate::columns::version;
 use crate::fold::{self, ApplyFailure, NotFolded};
 use crate::logged_fact::LoggedFact;
+use crate::projection::ReadModel;
 use crate::tenant_scope::TenantScope;
 use counts::CountChanges;
 use row::Row;
@@ -87,7 +88,30 @@ pub fn of_stream(facts: &[LoggedFact]) -> Result<Option<WebhookEvent>, NotFolded
     fold::fold_stream::<Row, _>(facts)
 }
 
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+/// The read model of this file.
+#[derive(Debug)]
+pub(crate) struct WebhookEvents;
+
+impl ReadModel for WebhookEvents {
+    const NAME: &'static str = "webhook_events";
+    const AGGREGATES: &'static [&'static str] = &["WebhookEvent"];
+    const TABLES: &'static [&'static str] =
+        &["webhook_events", "webhook_event_counts", "webhook_event_recounts"];
+    const READS: &'static [&'static str] = &["events", "retention_floors"];
+
+    async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
+        apply(connection, facts).await
+    }
+
+    async fn remove_returned(
+        rebuilt: &mut PgConnection,
+        live: &mut PgConnection,
+    ) -> Result<u64, sqlx::Error> {
+        remove_returned(rebuilt, live).await
+    }
+}
+
+async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
     let ids = fold::streams_of::<Row>(facts);
     if ids.is_empty() {
         return Ok(());
