@@ -13,7 +13,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use thiserror::Error;
 
-use crate::logged_fact::LogPosition;
+use crate::logged_fact::{LogPosition, TransactionId};
 
 /// How far a reader has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub enum CheckpointFailure {
 
 struct Row {
     reader: String,
-    transaction_id: String,
+    transaction_id: TransactionId,
     position: i64,
     halted_because: Option<String>,
     held: bool,
@@ -90,11 +90,7 @@ impl From<Row> for Checkpoint {
     fn from(row: Row) -> Self {
         Self {
             reader: row.reader,
-            // The column is xid8: its text is always a number of 64 bits.
-            position: LogPosition {
-                transaction_id: row.transaction_id.parse().unwrap_or_default(),
-                position: row.position,
-            },
+            position: LogPosition { transaction_id: row.transaction_id, position: row.position },
             halted_because: row.halted_because,
             held: row.held,
         }
@@ -133,7 +129,7 @@ pub async fn take_over_all(
             halted_because = NULL
         WHERE checkpoint.epoch <= excluded.epoch
         RETURNING
-            reader, transaction_id::text AS "transaction_id!", position, halted_because,
+            reader, transaction_id AS "transaction_id: _", position, halted_because,
             coalesce(held_until > clock_timestamp(), false) AS "held!"
         "#,
         &names(readers.iter().copied()),
@@ -157,7 +153,7 @@ pub async fn load(
         Row,
         r#"
         SELECT
-            reader, transaction_id::text AS "transaction_id!", position, halted_because,
+            reader, transaction_id AS "transaction_id: _", position, halted_because,
             coalesce(held_until > clock_timestamp(), false) AS "held!"
         FROM checkpoints
         WHERE reader = ANY($1)
@@ -218,11 +214,11 @@ pub async fn advance_all(
     let moved = sqlx::query!(
         r#"
         UPDATE checkpoints
-        SET transaction_id = move.transaction_id::xid8,
+        SET transaction_id = move.transaction_id,
             position = move.position,
             halted_because = move.halted_because,
             moved_at = now()
-        FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[])
+        FROM unnest($2::text[], $3::xid8[], $4::bigint[], $5::text[])
             AS move (reader, transaction_id, position, halted_because)
         WHERE checkpoints.reader = move.reader
           AND checkpoints.epoch = $1
@@ -230,7 +226,7 @@ pub async fn advance_all(
         "#,
         stored_epoch(epoch),
         &names(moves.iter().map(|step| step.reader)),
-        &moves.iter().map(|step| step.to.transaction_id.to_string()).collect::<Vec<_>>(),
+        &moves.iter().map(|step| step.to.transaction_id).collect::<Vec<_>>() as &[TransactionId],
         &moves.iter().map(|step| step.to.position).collect::<Vec<_>>(),
         &moves.iter().map(|step| step.halted_because.clone()).collect::<Vec<_>>() as &[Option<String>],
     )
@@ -265,7 +261,7 @@ pub async fn hold(
         VALUES ($1, clock_timestamp() + make_interval(secs => $2))
         ON CONFLICT (reader) DO UPDATE SET held_until = excluded.held_until
         RETURNING
-            transaction_id::text AS "transaction_id!", position, epoch,
+            transaction_id AS "transaction_id: TransactionId", position, epoch,
             halted_because IS NOT NULL AS "halted!"
         "#,
         reader,
@@ -273,10 +269,7 @@ pub async fn hold(
     )
     .fetch_one(connection)
     .await?;
-    let position = LogPosition {
-        transaction_id: row.transaction_id.parse().unwrap_or_default(),
-        position: row.position,
-    };
+    let position = LogPosition { transaction_id: row.transaction_id, position: row.position };
     Ok(Held { position, halted: row.halted, epoch: row.epoch })
 }
 
@@ -302,22 +295,22 @@ pub async fn replace(
     let replaced = sqlx::query!(
         r#"
         UPDATE checkpoints
-        SET transaction_id = $5::text::xid8,
+        SET transaction_id = $5,
             position = $6,
             halted_because = NULL,
             held_until = NULL,
             moved_at = now()
         WHERE reader = $1
-          AND transaction_id = $2::text::xid8
+          AND transaction_id = $2
           AND position = $3
           AND epoch = $4
           AND (halted_because IS NOT NULL) = $7
         "#,
         reader,
-        held.position.transaction_id.to_string(),
+        held.position.transaction_id as TransactionId,
         held.position.position,
         held.epoch,
-        to.transaction_id.to_string(),
+        to.transaction_id as TransactionId,
         to.position,
         held.halted,
     )
@@ -342,12 +335,12 @@ pub async fn have_reached(
         WHERE reader = ANY($1)
           AND (
             halted_because IS NOT NULL
-            OR (transaction_id, position) >= ($2::text::xid8, $3)
+            OR (transaction_id, position) >= ($2, $3)
             OR position < (SELECT max(position) FROM checkpoints WHERE reader = ANY($1)) - $4
           )
         "#,
         &names(readers.iter().copied()),
-        position.transaction_id.to_string(),
+        position.transaction_id as TransactionId,
         position.position,
         BEHIND_FACTS_MAX,
     )

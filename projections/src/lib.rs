@@ -30,6 +30,6 @@ pub mod payloads;
 pub mod retention;
 
 pub use fold::{ApplyFailure, NotFolded, SequenceGap};
-pub use logged_fact::{LogPosition, LogRow, LoggedFact};
+pub use logged_fact::{LogPosition, LogRow, LoggedFact, TransactionId};
 pub use projection::Projection;
 pub use tenant_scope::TenantScope;

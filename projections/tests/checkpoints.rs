@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use projections::LogPosition;
 use projections::checkpoints::{self, CheckpointFailure, Move};
+use projections::{LogPosition, TransactionId};
 use sqlx::PgPool;
 
 fn place(transaction_id: u64, position: i64) -> LogPosition {
-    LogPosition { transaction_id, position }
+    LogPosition { transaction_id: TransactionId(transaction_id), position }
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -154,9 +154,10 @@ async fn lag_is_what_lies_between_a_reader_and_the_end_of_the_log(pool: PgPool) 
     let behind = checkpoints::lag(&mut connection, &["reader"]).await.unwrap();
     assert_eq!(behind[0].facts, 3);
 
-    let end = sqlx::query!(
+    let end = sqlx::query_as!(
+        LogPosition,
         r#"
-        SELECT transaction_id::text AS "transaction_id!", position
+        SELECT transaction_id AS "transaction_id: _", position
         FROM events
         ORDER BY transaction_id DESC, position DESC
         LIMIT 1
@@ -166,7 +167,6 @@ async fn lag_is_what_lies_between_a_reader_and_the_end_of_the_log(pool: PgPool) 
     .await
     .unwrap();
     checkpoints::take_over(&mut connection, "reader", 1).await.unwrap();
-    let end = place(end.transaction_id.parse().unwrap(), end.position);
     checkpoints::advance(&mut connection, "reader", 1, end).await.unwrap();
     let caught_up = checkpoints::lag(&mut connection, &["reader"]).await.unwrap();
     assert_eq!((caught_up[0].facts, caught_up[0].age.as_nanos()), (0, 0));

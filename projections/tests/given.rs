@@ -16,7 +16,7 @@ use aggregates::tenant::{Resilience, Retention, TenantFact, WebhookSecret};
 use aggregates::user::UserFact;
 use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
 use chrono::{DateTime, TimeDelta, Utc};
-use projections::{LogPosition, LoggedFact, Projection};
+use projections::{LogPosition, LoggedFact, Projection, TransactionId};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -51,7 +51,7 @@ impl Log {
         let number = i64::try_from(self.facts.len()).unwrap() + 1;
         self.facts.push(LoggedFact {
             position: LogPosition {
-                transaction_id: 1_000 + u64::try_from(number).unwrap(),
+                transaction_id: TransactionId(1_000 + u64::try_from(number).unwrap()),
                 position: number,
             },
             tenant_id,
@@ -90,7 +90,7 @@ impl Log {
                 OVERRIDING SYSTEM VALUE
                 VALUES (
                     'WebhookEvent', $1, $2, $3, '1.0', $4, json_build_object('tenantId', $5::text),
-                    $6, $7::text::xid8
+                    $6, $7
                 )
                 "#,
                 logged.stream_id.to_string(),
@@ -99,7 +99,7 @@ impl Log {
                 serde_json::to_value(fact).unwrap(),
                 logged.tenant_id.to_string(),
                 logged.position.position,
-                logged.position.transaction_id.to_string(),
+                logged.position.transaction_id as TransactionId,
             )
             .execute(&mut *transaction)
             .await

@@ -136,7 +136,8 @@ pub(super) async fn append_atomically(
     appends: &[StreamAppend],
 ) -> Result<LogPosition, AppendFailure> {
     let columns = Columns::of(appends);
-    let rows = sqlx::query!(
+    let positions = sqlx::query_as!(
+        LogPosition,
         r#"
         INSERT INTO events
             (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
@@ -145,7 +146,7 @@ pub(super) async fn append_atomically(
             AS incoming
             (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
         RETURNING
-            transaction_id::text AS "transaction_id!",
+            transaction_id AS "transaction_id: _",
             position
         "#,
         &columns.aggregate_types,
@@ -158,12 +159,5 @@ pub(super) async fn append_atomically(
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .iter()
-        .map(|row| LogPosition {
-            transaction_id: row.transaction_id.parse().unwrap_or_default(),
-            position: row.position,
-        })
-        .max()
-        .unwrap_or_default())
+    Ok(positions.into_iter().max().unwrap_or_default())
 }

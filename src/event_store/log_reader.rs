@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use projections::{LogPosition, LogRow};
+use projections::{LogPosition, LogRow, TransactionId, log_rows};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -51,45 +51,34 @@ pub async fn read_after(
     after: LogPosition,
     rows_max: i64,
 ) -> Result<LogPage, sqlx::Error> {
-    // The first row that must not be read yet comes last in the order, and says that there are some. The
-    // rows behind it stay where they are: under load there are many, and the next page would bring them
-    // again.
-    let rows = sqlx::query!(
+    // The page ends with the first row that must not be read yet, if there is one: without its payload, which
+    // is never empty otherwise. More of those rows are not sent: under load there are many, and the next page
+    // would send them again.
+    let mut rows = log_rows!(
+        payload: "CASE WHEN settled THEN payload::text ELSE '' END",
         r#"
-        WITH horizon AS MATERIALIZED (
-            SELECT coalesce(
-                (
-                    SELECT running
-                    FROM pg_snapshot_xip(pg_current_snapshot()) AS running
-                    -- Not to be had where the transaction itself holds it.
-                    WHERE pg_try_advisory_xact_lock_shared(
-                        hashtext($4), (running::text::bigint & 2147483647)::int
-                    )
-                    ORDER BY running
-                    LIMIT 1
-                ),
-                pg_snapshot_xmax(pg_current_snapshot())
-            ) AS transaction_id
-        )
-        SELECT
-            settled AS "settled!",
-            transaction_id::text AS "transaction_id!",
-            position AS "position!",
-            aggregate_type AS "aggregate_type!",
-            aggregate_id AS "aggregate_id!",
-            sequence AS "sequence!",
-            event_type AS "event_type!",
-            event_version AS "event_version!",
-            payload::text AS "payload!",
-            tenant_id,
-            recorded_at AS "recorded_at!"
         FROM (
+            WITH horizon AS MATERIALIZED (
+                SELECT coalesce(
+                    (
+                        SELECT running
+                        FROM pg_snapshot_xip(pg_current_snapshot()) AS running
+                        -- Fails to lock where the transaction itself holds the lock.
+                        WHERE pg_try_advisory_xact_lock_shared(
+                            hashtext($4), (running::text::bigint & 2147483647)::int
+                        )
+                        ORDER BY running
+                        LIMIT 1
+                    ),
+                    pg_snapshot_xmax(pg_current_snapshot())
+                ) AS transaction_id
+            )
             (
                 SELECT
                     true AS settled, transaction_id, position, aggregate_type, aggregate_id, sequence,
                     event_type, event_version, payload, tenant_id, recorded_at
                 FROM events
-                WHERE (transaction_id, position) > ($1::text::xid8, $2)
+                WHERE (transaction_id, position) > ($1, $2)
                   AND transaction_id < (SELECT transaction_id FROM horizon)
                 ORDER BY transaction_id, position
                 LIMIT $3
@@ -100,40 +89,24 @@ pub async fn read_after(
                     false, transaction_id, position, aggregate_type, aggregate_id, sequence,
                     event_type, event_version, payload, tenant_id, recorded_at
                 FROM events
-                -- One bound for the index, so that it begins there: of two it would take the reader's, and
-                -- walk through everything that a reader far behind has before it.
-                WHERE transaction_id >= greatest((SELECT transaction_id FROM horizon), $1::text::xid8)
-                  AND (transaction_id > $1::text::xid8 OR position > $2)
+                -- One bound for the index scan to begin at. Of two it would take the reader's position, and
+                -- read everything that a reader far behind still has to read.
+                WHERE transaction_id >= greatest((SELECT transaction_id FROM horizon), $1)
+                  AND (transaction_id > $1 OR position > $2)
                 ORDER BY transaction_id, position
                 LIMIT 1
             )
         ) AS page
-        ORDER BY page.transaction_id, page.position
+        ORDER BY transaction_id, position
         "#,
-        after.transaction_id.to_string(),
+        after.transaction_id as TransactionId,
         after.position,
         rows_max,
         NON_APPENDING,
     )
     .fetch_all(connection)
     .await?;
-    let held_back = rows.last().is_some_and(|row| !row.settled);
-    let rows = rows
-        .into_iter()
-        .take_while(|row| row.settled)
-        .map(|row| LogRow {
-            transaction_id: row.transaction_id,
-            position: row.position,
-            aggregate_type: row.aggregate_type,
-            aggregate_id: row.aggregate_id,
-            sequence: row.sequence,
-            event_type: row.event_type,
-            event_version: row.event_version,
-            payload: row.payload,
-            tenant_id: row.tenant_id,
-            recorded_at: row.recorded_at,
-        })
-        .collect();
+    let held_back = rows.pop_if(|row| row.payload.is_empty()).is_some();
     Ok(LogPage { rows, held_back })
 }
 
@@ -147,23 +120,19 @@ pub async fn read_between(
     until: LogPosition,
     rows_max: i64,
 ) -> Result<Vec<LogRow>, sqlx::Error> {
-    sqlx::query_as!(
-        LogRow,
+    log_rows!(
         r#"
-        SELECT
-            transaction_id::text AS "transaction_id!", position, aggregate_type, aggregate_id, sequence,
-            event_type, event_version, payload::text AS "payload!", tenant_id, recorded_at
         FROM events
-        WHERE (transaction_id, position) > ($2::text::xid8, $3)
-          AND (transaction_id, position) <= ($4::text::xid8, $5)
+        WHERE (transaction_id, position) > ($2, $3)
+          AND (transaction_id, position) <= ($4, $5)
           AND tenant_id = ANY($1)
         ORDER BY transaction_id, position
         LIMIT $6
         "#,
         tenants,
-        after.transaction_id.to_string(),
+        after.transaction_id as TransactionId,
         after.position,
-        until.transaction_id.to_string(),
+        until.transaction_id as TransactionId,
         until.position,
         rows_max,
     )
@@ -193,28 +162,18 @@ pub async fn read_range(
     facts_max: i64,
 ) -> Result<LogRange, sqlx::Error> {
     // Facts that are not wanted come without their payload, which is most of a row.
-    let rows = sqlx::query!(
+    let mut rows = log_rows!(
+        payload: "CASE WHEN aggregate_type = ANY($6) THEN payload::text ELSE '' END",
         r#"
-        SELECT
-            transaction_id::text AS "transaction_id!",
-            position,
-            aggregate_type,
-            aggregate_id,
-            sequence,
-            event_type,
-            event_version,
-            CASE WHEN aggregate_type = ANY($6) THEN payload::text END AS payload,
-            tenant_id,
-            recorded_at
         FROM events
-        WHERE (transaction_id, position) > ($1::text::xid8, $2)
-          AND (transaction_id, position) <= ($3::text::xid8, $4)
+        WHERE (transaction_id, position) > ($1, $2)
+          AND (transaction_id, position) <= ($3, $4)
         ORDER BY transaction_id, position
         LIMIT $5
         "#,
-        after.transaction_id.to_string(),
+        after.transaction_id as TransactionId,
         after.position,
-        until.transaction_id.to_string(),
+        until.transaction_id as TransactionId,
         until.position,
         facts_max,
         aggregates,
@@ -222,33 +181,18 @@ pub async fn read_range(
     .fetch_all(connection)
     .await?;
     let facts = rows.len();
-    let last = rows.last().map(|row| LogPosition {
-        transaction_id: row.transaction_id.parse().unwrap_or_default(),
-        position: row.position,
-    });
-    let wanted = rows.into_iter().filter_map(|row| {
-        Some(LogRow {
-            transaction_id: row.transaction_id,
-            position: row.position,
-            aggregate_type: row.aggregate_type,
-            aggregate_id: row.aggregate_id,
-            sequence: row.sequence,
-            event_type: row.event_type,
-            event_version: row.event_version,
-            payload: row.payload?,
-            tenant_id: row.tenant_id,
-            recorded_at: row.recorded_at,
-        })
-    });
-    Ok(LogRange { rows: wanted.collect(), facts, last })
+    let last = rows.last().map(LogRow::log_position);
+    rows.retain(|row| aggregates.contains(&row.aggregate_type));
+    Ok(LogRange { rows, facts, last })
 }
 
 /// The last fact that readers may look at at this moment.
 #[tracing::instrument(name = "db.events.last_settled", level = "debug", skip_all, err(level = "debug"))]
 pub async fn last_settled(connection: &mut PgConnection) -> Result<LogPosition, sqlx::Error> {
-    let last = sqlx::query!(
+    let last = sqlx::query_as!(
+        LogPosition,
         r#"
-        SELECT transaction_id::text AS "transaction_id!", position
+        SELECT transaction_id AS "transaction_id: _", position
         FROM events
         WHERE transaction_id < pg_snapshot_xmin(pg_current_snapshot())
         ORDER BY transaction_id DESC, position DESC
@@ -257,46 +201,36 @@ pub async fn last_settled(connection: &mut PgConnection) -> Result<LogPosition, 
     )
     .fetch_optional(connection)
     .await?;
-    Ok(last.map_or_else(LogPosition::default, |last| LogPosition {
-        transaction_id: last.transaction_id.parse().unwrap_or_default(),
-        position: last.position,
-    }))
+    Ok(last.unwrap_or_default())
 }
 
 /// A bound on the transactions that have ended: everything they wrote is read once a reader's
 /// [`horizon`] has reached it. Of those that have begun and not ended it says nothing.
-pub async fn barrier(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
-    let barrier =
-        sqlx::query_scalar!(r#"SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS "barrier!""#)
-            .fetch_one(connection)
-            .await?;
-    Ok(barrier.parse().unwrap_or_default())
+pub async fn barrier(connection: &mut PgConnection) -> Result<TransactionId, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT pg_snapshot_xmax(pg_current_snapshot()) AS "barrier!: TransactionId""#)
+        .fetch_one(connection)
+        .await
 }
 
 /// The oldest transaction that still runs: a page read after this holds everything older.
-pub async fn horizon(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
-    let horizon =
-        sqlx::query_scalar!(r#"SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS "horizon!""#)
-            .fetch_one(connection)
-            .await?;
-    Ok(horizon.parse().unwrap_or_default())
+pub async fn horizon(connection: &mut PgConnection) -> Result<TransactionId, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "horizon!: TransactionId""#)
+        .fetch_one(connection)
+        .await
 }
 
 /// The last fact that is committed at this moment, whether or not readers may look at it yet.
 #[tracing::instrument(name = "db.events.last_committed", level = "debug", skip_all, err(level = "debug"))]
 pub async fn last_committed(connection: &mut PgConnection) -> Result<Option<LogPosition>, sqlx::Error> {
-    let row = sqlx::query!(
+    sqlx::query_as!(
+        LogPosition,
         r#"
-        SELECT transaction_id::text AS "transaction_id!", position
+        SELECT transaction_id AS "transaction_id: _", position
         FROM events
         ORDER BY transaction_id DESC, position DESC
         LIMIT 1
         "#
     )
     .fetch_optional(connection)
-    .await?;
-    Ok(row.map(|row| LogPosition {
-        transaction_id: row.transaction_id.parse().unwrap_or_default(),
-        position: row.position,
-    }))
+    .await
 }

@@ -86,12 +86,14 @@ impl LogRange {
 
 #[cfg(test)]
 mod tests {
+    use projections::TransactionId;
+
     use super::*;
 
     fn rows(positions: std::ops::RangeInclusive<i64>) -> Vec<LogRow> {
         positions
             .map(|position| LogRow {
-                transaction_id: "7".to_owned(),
+                transaction_id: TransactionId(7),
                 position,
                 aggregate_type: String::new(),
                 aggregate_id: String::new(),
@@ -106,7 +108,7 @@ mod tests {
     }
 
     fn at(position: i64) -> LogPosition {
-        LogPosition { transaction_id: 7, position }
+        LogPosition { transaction_id: TransactionId(7), position }
     }
 
     fn answer(stretch: &LogRange, after: i64, rows_max: usize) -> Vec<i64> {

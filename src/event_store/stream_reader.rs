@@ -5,7 +5,7 @@ use aggregates::ids::TenantId;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use projections::paging::{Direction, Listed, Page};
-use projections::{LogPosition, LogRow};
+use projections::{LogPosition, LogRow, TransactionId, log_rows};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -51,20 +51,8 @@ pub async fn read_some<A: Aggregate>(
 ) -> Result<Vec<LogRow>, sqlx::Error> {
     let names: Option<Vec<String>> =
         wanted.names.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-    sqlx::query_as!(
-        LogRow,
+    log_rows!(
         r#"
-        SELECT
-            transaction_id::text AS "transaction_id!",
-            position,
-            aggregate_type,
-            aggregate_id,
-            sequence,
-            event_type,
-            event_version,
-            payload::text AS "payload!",
-            tenant_id,
-            recorded_at
         FROM events
         WHERE aggregate_type = $1
           AND aggregate_id = $2
@@ -150,7 +138,7 @@ pub async fn history<A: Aggregate>(
     let rows = sqlx::query!(
         r#"
         SELECT
-            transaction_id::text AS "transaction_id!",
+            transaction_id AS "transaction_id: TransactionId",
             position,
             sequence,
             event_type,
@@ -175,10 +163,7 @@ pub async fn history<A: Aggregate>(
     let items = rows
         .into_iter()
         .map(|row| Entry {
-            position: LogPosition {
-                transaction_id: row.transaction_id.parse().unwrap_or_default(),
-                position: row.position,
-            },
+            position: LogPosition { transaction_id: row.transaction_id, position: row.position },
             sequence: row.sequence,
             event_type: row.event_type,
             payload: row.payload,

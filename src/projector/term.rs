@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use projections::checkpoints::{self, BEHIND_FACTS_MAX, CheckpointFailure, Move};
-use projections::{LogPosition, Projection, webhook_events};
+use projections::{LogPosition, Projection, TransactionId, webhook_events};
 use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -323,7 +323,7 @@ impl Term {
             .filter(|here| here.position >= front - BEHIND_FACTS_MAX)
             .min();
         // With all of them halted there is nothing to wait for.
-        let end = LogPosition { transaction_id: u64::MAX, position: i64::MAX };
+        let end = LogPosition { transaction_id: TransactionId(u64::MAX), position: i64::MAX };
         self.reached.send_replace(Some(hindmost.unwrap_or(end)));
     }
 }

@@ -1,7 +1,7 @@
 //! The table `rebuilds`: which generations are half built, and how far. It is named with its schema, because
 //! whoever folds a generation sees that generation's tables under unqualified names.
 
-use projections::{LogPosition, Projection};
+use projections::{LogPosition, Projection, TransactionId};
 use sqlx::PgConnection;
 
 use super::tables::names;
@@ -23,7 +23,7 @@ pub(super) struct Recorded {
 pub(super) async fn list(connection: &mut PgConnection) -> Result<Vec<Recorded>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        SELECT projection, tables, made_by, transaction_id::text AS "transaction_id!", position
+        SELECT projection, tables, made_by, transaction_id AS "transaction_id: TransactionId", position
         FROM public.rebuilds
         ORDER BY projection
         "#
@@ -34,11 +34,7 @@ pub(super) async fn list(connection: &mut PgConnection) -> Result<Vec<Recorded>,
         projection: row.projection,
         tables: row.tables,
         made_by: row.made_by,
-        position: LogPosition {
-            // The column is xid8: its text is always a number of 64 bits.
-            transaction_id: row.transaction_id.parse().unwrap_or_default(),
-            position: row.position,
-        },
+        position: LogPosition { transaction_id: row.transaction_id, position: row.position },
     });
     Ok(recorded.collect())
 }
@@ -69,9 +65,9 @@ pub(super) async fn advance(
     to: LogPosition,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE public.rebuilds SET transaction_id = $2::text::xid8, position = $3 WHERE projection = ANY($1)",
+        "UPDATE public.rebuilds SET transaction_id = $2, position = $3 WHERE projection = ANY($1)",
         &projections.iter().map(|projection| projection.name().to_owned()).collect::<Vec<_>>(),
-        to.transaction_id.to_string(),
+        to.transaction_id as TransactionId,
         to.position,
     )
     .execute(connection)

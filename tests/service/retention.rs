@@ -14,7 +14,7 @@ use hooksentry::clock;
 use hooksentry::event_store::{EventStore, LogNotifier, Metadata, StreamAppend};
 use hooksentry::projector::{Projected, Projector, Removed, Term, TermEnded};
 use projections::checkpoints::CheckpointFailure;
-use projections::{LogPosition, retention};
+use projections::{LogPosition, TransactionId, retention};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -154,13 +154,13 @@ impl Ground {
 
     /// Folds all that is committed. Other tests on the same server hold readers back.
     async fn catch_up(&self, term: &mut Term) {
-        let (transaction_id, position): (String, i64) = sqlx::query_as(
-            "SELECT transaction_id::text, position FROM events ORDER BY transaction_id DESC, position DESC LIMIT 1",
+        let (transaction_id, position): (TransactionId, i64) = sqlx::query_as(
+            "SELECT transaction_id, position FROM events ORDER BY transaction_id DESC, position DESC LIMIT 1",
         )
         .fetch_one(&self.pool)
         .await
         .expect("the log");
-        let end = LogPosition { transaction_id: transaction_id.parse().expect("a number"), position };
+        let end = LogPosition { transaction_id, position };
         let projected = Projected::elsewhere(self.pool.clone());
         until("the read models to catch up", async || {
             term.run_once().await.expect("a step");

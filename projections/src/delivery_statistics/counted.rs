@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::rows::Key;
 use super::{ALL_DESTINATIONS, Interval};
 use crate::fold::SequenceGap;
-use crate::logged_fact::{LogRow, LoggedFact};
+use crate::log_rows;
+use crate::logged_fact::LoggedFact;
 
 /// What a fact counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,13 +145,8 @@ async fn begun_at(
 ) -> Result<HashMap<Uuid, DateTime<Utc>>, sqlx::Error> {
     // LATERAL looks each stream up by the key; for a mere condition and an order the planner may choose to
     // walk through the whole log in that order.
-    let rows = sqlx::query_as!(
-        LogRow,
+    let rows = log_rows!(
         r#"
-        SELECT
-            fact.transaction_id::text AS "transaction_id!", fact.position, fact.aggregate_type,
-            fact.aggregate_id, fact.sequence, fact.event_type, fact.event_version,
-            fact.payload::text AS "payload!", fact.tenant_id, fact.recorded_at
         FROM unnest($1::text[]) AS stream (id)
         CROSS JOIN LATERAL (
             SELECT *

@@ -152,7 +152,7 @@ pub async fn list(
         SELECT
             tenant_id, destination_id, hours, starts_at, accepted, succeeded, failed_attempts,
             critical_failures, cancelled, replayed, times_to_deliver,
-            transaction_id::text AS "transaction_id!", position
+            transaction_id AS "transaction_id: _", position
         FROM delivery_statistics
         WHERE tenant_id = $1
           AND destination_id = $2

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Counts, Interval, TimesToDeliver};
-use crate::logged_fact::LogPosition;
+use crate::logged_fact::{LogPosition, TransactionId};
 
 /// A bucket's place in the table. Ordered, so that two writers lock rows in one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ pub(super) struct StoredRow {
     pub(super) cancelled: i64,
     pub(super) replayed: i64,
     pub(super) times_to_deliver: Vec<i32>,
-    pub(super) transaction_id: String,
+    pub(super) transaction_id: TransactionId,
     pub(super) position: i64,
 }
 
@@ -60,10 +60,8 @@ impl StoredRow {
 
     fn read(self) -> (Key, Row) {
         let counts = self.counts();
-        let Self { tenant_id, destination_id, hours, starts_at, position, .. } = self;
+        let Self { tenant_id, destination_id, hours, starts_at, transaction_id, position, .. } = self;
         let interval = if hours == Interval::Hour.hours() { Interval::Hour } else { Interval::Day };
-        // The column is xid8: its text is always a number of 64 bits.
-        let transaction_id = self.transaction_id.parse().unwrap_or_default();
         let row = Row { counts, position: LogPosition { transaction_id, position } };
         (Key { tenant_id, destination_id, interval, starts_at }, row)
     }
@@ -81,7 +79,7 @@ pub(super) async fn load(
         SELECT
             row.tenant_id, row.destination_id, row.hours, row.starts_at, row.accepted, row.succeeded,
             row.failed_attempts, row.critical_failures, row.cancelled, row.replayed,
-            row.times_to_deliver, row.transaction_id::text AS "transaction_id!", row.position
+            row.times_to_deliver, row.transaction_id AS "transaction_id: _", row.position
         FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::timestamptz[])
             AS key (tenant_id, destination_id, hours, starts_at)
         JOIN delivery_statistics AS row USING (tenant_id, destination_id, hours, starts_at)
@@ -113,12 +111,12 @@ pub(super) async fn store(
         )
         SELECT
             tenant_id, destination_id, hours, starts_at, accepted, succeeded, failed_attempts,
-            critical_failures, cancelled, replayed, times_to_deliver::integer[], transaction_id::xid8, position
+            critical_failures, cancelled, replayed, times_to_deliver::integer[], transaction_id, position
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::smallint[], $4::timestamptz[], $5::bigint[], $6::bigint[],
             $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
             -- Arrays of different lengths do not fit into one array of arrays.
-            $11::text[], $12::text[], $13::bigint[]
+            $11::text[], $12::xid8[], $13::bigint[]
         ) AS incoming (
             tenant_id, destination_id, hours, starts_at, accepted, succeeded, failed_attempts,
             critical_failures, cancelled, replayed, times_to_deliver, transaction_id, position
@@ -146,7 +144,7 @@ pub(super) async fn store(
         &column(|counts| counts.cancelled),
         &column(|counts| counts.replayed),
         &rows.values().map(|row| array(&row.counts.times_to_deliver.to_stored())).collect::<Vec<_>>(),
-        &rows.values().map(|row| row.position.transaction_id.to_string()).collect::<Vec<_>>(),
+        &rows.values().map(|row| row.position.transaction_id).collect::<Vec<_>>() as &[TransactionId],
         &rows.values().map(|row| row.position.position).collect::<Vec<_>>(),
     )
     .execute(connection)

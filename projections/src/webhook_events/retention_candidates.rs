@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::row::Row;
 use crate::fold::StreamRow;
-use crate::logged_fact::{LogRow, LoggedFact};
+use crate::log_rows;
+use crate::logged_fact::LoggedFact;
 use crate::retention::{self, Place, uuids};
 
 /// An event that is old.
@@ -175,12 +176,8 @@ pub(crate) async fn removed(
         return Ok(HashSet::new());
     }
     let ids: Vec<String> = streams.iter().map(Uuid::to_string).collect();
-    let rows = sqlx::query_as!(
-        LogRow,
+    let rows = log_rows!(
         r#"
-        SELECT
-            transaction_id::text AS "transaction_id!", position, aggregate_type, aggregate_id, sequence,
-            event_type, event_version, payload::text AS "payload!", tenant_id, recorded_at
         FROM events
         WHERE aggregate_type = 'WebhookEvent'
           AND aggregate_id = ANY($1)

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, Sse};
 use futures::stream::{self, Stream};
-use projections::{LogPosition, sessions};
+use projections::{LogPosition, TransactionId, sessions};
 use serde::Serialize;
 use sqlx::PgPool;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
@@ -209,7 +209,10 @@ fn place_of(id: &str) -> Option<LogPosition> {
     if !number(transaction_id) || !number(position) {
         return None;
     }
-    Some(LogPosition { transaction_id: transaction_id.parse().ok()?, position: position.parse().ok()? })
+    Some(LogPosition {
+        transaction_id: TransactionId(transaction_id.parse().ok()?),
+        position: position.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -222,9 +225,12 @@ mod tests {
 
     #[test]
     fn an_id_leads_back_to_its_place() {
-        let place = LogPosition { transaction_id: u64::MAX, position: i64::MAX };
+        let place = LogPosition { transaction_id: TransactionId(u64::MAX), position: i64::MAX };
         assert_eq!(asked(&[&id_of(place)]), Ok(Some(place)));
-        assert_eq!(asked(&["12.7"]), Ok(Some(LogPosition { transaction_id: 12, position: 7 })));
+        assert_eq!(
+            asked(&["12.7"]),
+            Ok(Some(LogPosition { transaction_id: TransactionId(12), position: 7 }))
+        );
         assert_eq!(asked(&[]), Ok(None));
     }
 

@@ -13,7 +13,7 @@ use aggregates::sealed::TokenHash;
 use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEvent, WebhookEventCommand};
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
-use projections::{LogPosition, LoggedFact};
+use projections::{LogPosition, LoggedFact, TransactionId};
 use uuid::Uuid;
 
 use crate::dispatcher::due_deliveries::DueDelivery;
@@ -347,6 +347,6 @@ impl World {
 }
 
 fn logged(place: usize, stream_id: Uuid, sequence: u64, at: DateTime<Utc>, fact: Fact) -> LoggedFact {
-    let position = LogPosition { transaction_id: place as u64, position: place as i64 };
+    let position = LogPosition { transaction_id: TransactionId(place as u64), position: place as i64 };
     LoggedFact { position, tenant_id: TENANT, stream_id, sequence, recorded_at: at, fact }
 }

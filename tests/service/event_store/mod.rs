@@ -18,7 +18,7 @@ use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSe
 use aggregates::webhook_event::{Acceptance, PayloadDigest};
 use hooksentry::event_store::{EventStore, LogNotifier, Metadata};
 use hooksentry::{clock, identifiers};
-use projections::{LogRow, LoggedFact, Projection};
+use projections::{LoggedFact, Projection, log_rows};
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -104,41 +104,7 @@ impl Log {
 
     /// Brings the read models up to date.
     async fn project(&self) {
-        let rows: Vec<LogRow> =
-            sqlx::query_as::<_, (String, i64, String, String, i64, String, String, String, Option<Uuid>)>(
-                "SELECT transaction_id::text, position, aggregate_type, aggregate_id, sequence, event_type,
-                    event_version, payload::text, tenant_id
-             FROM events ORDER BY position",
-            )
-            .fetch_all(&self.pool)
-            .await
-            .expect("the log")
-            .into_iter()
-            .map(
-                |(
-                    transaction_id,
-                    position,
-                    aggregate_type,
-                    aggregate_id,
-                    sequence,
-                    event_type,
-                    event_version,
-                    payload,
-                    tenant_id,
-                )| LogRow {
-                    transaction_id,
-                    position,
-                    aggregate_type,
-                    aggregate_id,
-                    sequence,
-                    event_type,
-                    event_version,
-                    payload,
-                    tenant_id,
-                    recorded_at: clock::now(),
-                },
-            )
-            .collect();
+        let rows = log_rows!("FROM events ORDER BY position").fetch_all(&self.pool).await.expect("the log");
         let facts: Vec<LoggedFact> =
             rows.into_iter().map(|row| row.try_into().expect("a fact that can be read")).collect();
         let mut transaction = self.pool.begin().await.expect("a transaction");

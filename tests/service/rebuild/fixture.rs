@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 use aggregates::ids::TenantId;
 use hooksentry::event_store::{EventStore, LogNotifier};
 use hooksentry::projector::{Projected, Projector};
-use projections::LogPosition;
+use projections::{LogPosition, TransactionId};
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -156,13 +156,13 @@ impl Ground {
 
     /// Waits until the read models show the log's end, but for those that have halted.
     pub(super) async fn until_shown(&self) {
-        let end: (String, i64) = sqlx::query_as(
-            "SELECT transaction_id::text, position FROM events ORDER BY transaction_id DESC, position DESC LIMIT 1",
+        let (transaction_id, position): (TransactionId, i64) = sqlx::query_as(
+            "SELECT transaction_id, position FROM events ORDER BY transaction_id DESC, position DESC LIMIT 1",
         )
         .fetch_one(&self.pool)
         .await
         .expect("a log");
-        let end = LogPosition { transaction_id: end.0.parse().expect("a number"), position: end.1 };
+        let end = LogPosition { transaction_id, position };
         assert!(Projected::elsewhere(self.pool.clone()).wait(end, PATIENCE).await, "they do not come so far");
     }
 

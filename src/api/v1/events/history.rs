@@ -85,7 +85,7 @@ impl FactView {
         };
         let LogPosition { transaction_id, position } = entry.position;
         Ok(Self {
-            position: FactPosition { transaction_id, position },
+            position: FactPosition { transaction_id: transaction_id.0, position },
             version: entry.sequence,
             time: entry.recorded_at.into(),
             event_type: entry.event_type,
