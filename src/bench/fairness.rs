@@ -79,8 +79,8 @@ async fn tenant(
     destinations: usize,
     limit: u32,
 ) -> anyhow::Result<Vec<Target>> {
-    let account = stage.api.register().await?;
+    let account = stage.api.register_tenant().await?;
     let receivers = std::iter::repeat_with(|| stage.sink.add_receiver(behaviour.clone()));
     let urls: Vec<_> = receivers.take(destinations).collect();
-    stage.api.destinations(&account, &urls, limit).await
+    stage.api.create_destinations(&account, &urls, limit).await
 }

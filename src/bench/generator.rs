@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde::Deserialize;
+use hooksentry_client::AcceptedEvent;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -186,12 +186,6 @@ struct Sender {
     room: Vec<u8>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Accepted {
-    event_id: Uuid,
-}
-
 impl Sender {
     async fn send_all(mut self) {
         let shared = Arc::clone(&self.shared);
@@ -234,7 +228,7 @@ impl Sender {
         if answer.status != 202 {
             return Err(SendError::Status(answer.status));
         }
-        serde_json::from_slice::<Accepted>(&answer.body)
+        serde_json::from_slice::<AcceptedEvent>(&answer.body)
             .map(|accepted| accepted.event_id)
             .map_err(|_| SendError::NotUnderstood)
     }
@@ -253,6 +247,7 @@ fn kind(error: NoAnswer) -> SendError {
 mod tests {
     use axum::Router;
     use axum::routing::post;
+    use hooksentry_client::IngestTarget;
     use tokio::net::TcpListener;
 
     use super::super::setup::Target;
@@ -283,12 +278,12 @@ mod tests {
     }
 
     fn load(ledger: &Ledger, pace: Pace, count: u64, duration: Duration) -> Load {
-        let target = Target {
-            tenant_id: "t".to_owned(),
+        let ingest = IngestTarget {
+            tenant_id: Uuid::nil(),
             ingest_token: "dst_a".to_owned(),
             api_key: "hks_a".to_owned(),
-            destination_id: "d".to_owned(),
         };
+        let target = Target { destination_id: Uuid::nil(), ingest };
         let requests = IngestRequests::render("a", &[target], &"20".parse().unwrap(), None);
         Load { id: ledger.add_load("events", false), requests, pace, duration, count }
     }

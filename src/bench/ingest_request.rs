@@ -50,12 +50,11 @@ impl IngestRequests {
 impl Request {
     fn render(host: &str, target: &Target, payload: &str, run: Option<&str>) -> Self {
         let mut head = format!(
-            "POST /api/v1/ingest/{}/{} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+            "POST {} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
              content-length: {}\r\nx-api-key: {}\r\n",
-            target.tenant_id,
-            target.ingest_token,
+            target.ingest.path(),
             payload.len(),
-            target.api_key
+            target.ingest.api_key
         );
         let key = run.map(|run| {
             head.push_str("x-idempotency-key: ");
@@ -74,15 +73,18 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
+    use hooksentry_client::IngestTarget;
+    use uuid::Uuid;
+
     use super::*;
 
     fn target(name: &str) -> Target {
-        Target {
-            tenant_id: format!("tenant-{name}"),
+        let ingest = IngestTarget {
+            tenant_id: Uuid::nil(),
             ingest_token: format!("dst_{name}"),
             api_key: format!("hks_{name}"),
-            destination_id: name.to_owned(),
-        }
+        };
+        Target { destination_id: Uuid::nil(), ingest }
     }
 
     fn text(requests: &IngestRequests, number: u64) -> String {
@@ -98,7 +100,7 @@ mod tests {
         assert_eq!(
             head.lines().collect::<Vec<_>>(),
             [
-                "POST /api/v1/ingest/tenant-a/dst_a HTTP/1.1",
+                "POST /api/v1/ingest/00000000-0000-0000-0000-000000000000/dst_a HTTP/1.1",
                 "host: 127.0.0.1:1",
                 "content-type: application/json",
                 "content-length: 20",

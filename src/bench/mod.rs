@@ -57,7 +57,7 @@ use setup::Api;
 /// is waited for.
 pub async fn run(options: &BenchOptions, stop: &CancellationToken) -> anyhow::Result<Vec<Report>> {
     options.check()?;
-    let api = Api::find(options).await?;
+    let api = Api::connect(options).await?;
     let mut meters = Meters::start(options).await?;
     let mut reports = Vec::with_capacity(options.workloads.len());
     for workload in &options.workloads {

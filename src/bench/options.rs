@@ -175,12 +175,12 @@ impl BenchOptions {
         if self.base.scheme() != "http" || !self.base.has_host() {
             return Err(OptionProblem::NotPlainHttp);
         }
-        self.judge(self.sink.ip())
+        self.check_address(self.sink.ip())
     }
 
     /// Refuses what is not on this machine, unless it is allowed. What a name leads to is known only once
     /// it is looked up.
-    pub(super) fn judge(&self, address: IpAddr) -> Result<(), OptionProblem> {
+    pub(super) fn check_address(&self, address: IpAddr) -> Result<(), OptionProblem> {
         if self.allow_remote || address.is_loopback() {
             return Ok(());
         }
@@ -268,9 +268,9 @@ mod tests {
         );
         options("--sink 0.0.0.0:0 --allow-remote").check().unwrap();
         let ours = options("");
-        ours.judge("127.8.8.8".parse().unwrap()).unwrap();
-        ours.judge("::1".parse().unwrap()).unwrap();
-        assert!(ours.judge("192.0.2.7".parse().unwrap()).is_err());
+        ours.check_address("127.8.8.8".parse().unwrap()).unwrap();
+        ours.check_address("::1".parse().unwrap()).unwrap();
+        assert!(ours.check_address("192.0.2.7".parse().unwrap()).is_err());
     }
 
     #[test]

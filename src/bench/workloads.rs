@@ -9,7 +9,7 @@ use super::generator::Pace;
 use super::meters::Meters;
 use super::options::{BenchOptions, Workload};
 use super::report::Report;
-use super::setup::{Account, Api, Target};
+use super::setup::{Api, BenchTenant, Target};
 use super::sink::{Behaviour, Gate};
 use super::stage::{CostPer, LoadPlan, Stage};
 
@@ -127,7 +127,7 @@ async fn held_back(stage: &mut Stage<'_>, duration: Duration, count: u64) -> any
     stage.end(filling, CostPer::Accepted).await?;
 
     for (account, targets) in accounts.iter().zip(targets.chunks(options.destinations)) {
-        stage.api.limit(account, targets, options.destination_limit).await?;
+        stage.api.set_limit(account, targets, options.destination_limit).await?;
     }
     let emptying = stage.begin("deliver", &loads).await?;
     gate.open();
@@ -141,14 +141,14 @@ async fn targets(
     stage: &Stage<'_>,
     behaviour: &Behaviour,
     limit: u32,
-) -> anyhow::Result<(Vec<Account>, Vec<Target>)> {
+) -> anyhow::Result<(Vec<BenchTenant>, Vec<Target>)> {
     let mut accounts = Vec::new();
     let mut targets = Vec::new();
     for _ in 0..stage.options.tenants {
-        let account = stage.api.register().await?;
+        let account = stage.api.register_tenant().await?;
         let receivers = std::iter::repeat_with(|| stage.sink.add_receiver(behaviour.clone()));
         let urls: Vec<_> = receivers.take(stage.options.destinations).collect();
-        targets.extend(stage.api.destinations(&account, &urls, limit).await?);
+        targets.extend(stage.api.create_destinations(&account, &urls, limit).await?);
         accounts.push(account);
     }
     Ok((accounts, targets))

@@ -1,58 +1,56 @@
-//! The demonstration of `dev --demo`: a tenant to look at, and two receivers.
+//! The demonstration of `dev --demo`: a tenant with two destinations, and their receivers.
 //!
-//! It is a client like any other and goes through the HTTP API of the process it runs in. What it made
-//! is kept in the data folder, so that it goes on with the same tenant the next time.
+//! It uses the HTTP API of the process that it runs in, as any client does. What it creates is recorded in
+//! the data folder, so the next start continues with the same tenant.
 
-mod account;
-mod kept;
+mod state;
+mod summary;
+mod tenant;
 mod webhooks;
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::http::StatusCode;
-use secrecy::SecretString;
 use tokio::time::timeout;
 
 use crate::lifecycle::Lifecycle;
 use crate::listen::{Listener, ListenerSettings};
-use account::Account;
-use kept::{Kept, KeptDestination};
+use state::{DemoDestination, DemoState};
+use summary::Summary;
+use tenant::DemoTenant;
 
-/// Where the receivers listen if nobody else does.
+/// Ports of the receivers, unless they are in use.
 const WORKING_PORT: u16 = 8484;
 const FAILING_PORT: u16 = 8485;
 
-/// How long the first deliveries are waited for, so that they are printed before the summary.
-const ARRIVALS_WITHIN: Duration = Duration::from_secs(10);
+/// Timeout of the first deliveries, which are printed before the summary.
+const ARRIVALS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A destination of the demonstration and how to send to it.
-struct Destination {
-    receiver: SocketAddr,
-    ingest_url: String,
-}
-
-/// Sets everything up, sends some webhooks, and prints how to go on.
+/// Sets up the tenant and its receivers, sends some webhooks, and prints a summary.
 pub(crate) async fn show(base: &str, folder: &Path, lifecycle: &Lifecycle) -> anyhow::Result<()> {
-    let mut kept = Kept::read(folder)?;
-    let account = Account::enter(base, &mut kept).await?;
-    let api_key = account.api_key(&mut kept).await?;
-    let secret = account.webhook_secret().await?;
+    let mut state = DemoState::read(folder)?;
+    let tenant = DemoTenant::open(base, &mut state).await?;
+    let secret = tenant.webhook_secret().await?;
 
     let working = ListenerSettings { secret: Some(secret), ..ListenerSettings::default() };
-    let working = receive(working, kept.working.as_ref(), WORKING_PORT).await?;
+    let working = bind(working, state.working.as_ref(), WORKING_PORT).await?;
     let failing = ListenerSettings {
         status: StatusCode::INTERNAL_SERVER_ERROR,
         quiet: true,
         ..ListenerSettings::default()
     };
-    let failing = receive(failing, kept.failing.as_ref(), FAILING_PORT).await?;
-    let working_destination = destination(&account, &mut kept, |kept| &mut kept.working, &working).await?;
-    let failing_destination = destination(&account, &mut kept, |kept| &mut kept.failing, &failing).await?;
+    let failing = bind(failing, state.failing.as_ref(), FAILING_PORT).await?;
+    let to_working = destination(&tenant, state.working.take(), working.address()?).await?;
+    let to_failing = destination(&tenant, state.failing.take(), failing.address()?).await?;
+    state.working = Some(to_working.clone());
+    state.failing = Some(to_failing.clone());
+    state.write()?;
 
+    let receivers = [working.address()?, failing.address()?];
     let mut arrivals = working.subscribe();
     for (name, listener) in [("the working receiver", working), ("the failing receiver", failing)] {
         let stop = lifecycle.drained();
@@ -60,9 +58,9 @@ pub(crate) async fn show(base: &str, folder: &Path, lifecycle: &Lifecycle) -> an
     }
     let mut expected = 0;
     for webhook in webhooks::FOR_THE_WORKING_RECEIVER {
-        expected += usize::from(account.ingest(&working_destination.ingest_url, &api_key, webhook).await?);
+        expected += usize::from(tenant.ingest(&to_working.ingest_token, webhook).await?);
     }
-    account.ingest(&failing_destination.ingest_url, &api_key, webhooks::FOR_THE_FAILING_RECEIVER).await?;
+    tenant.ingest(&to_failing.ingest_token, webhooks::FOR_THE_FAILING_RECEIVER).await?;
     let all_arrived = async {
         for _ in 0..expected {
             if arrivals.recv().await.is_err() {
@@ -70,19 +68,27 @@ pub(crate) async fn show(base: &str, folder: &Path, lifecycle: &Lifecycle) -> an
             }
         }
     };
-    let arrived = timeout(ARRIVALS_WITHIN, all_arrived).await.is_ok();
+    let arrived = timeout(ARRIVALS_TIMEOUT, all_arrived).await.is_ok();
 
-    let summary = Summary { base, folder, kept: &kept, api_key: &api_key, arrived };
-    Ok(summary.print(&working_destination, &failing_destination)?)
+    let summary = Summary {
+        base,
+        folder,
+        state: &state,
+        api_key: tenant.api_key(),
+        ingest_urls: [&to_working, &to_failing].map(|to| tenant.ingest_url(&to.ingest_token)),
+        receivers,
+        arrived,
+    };
+    Ok(summary.print()?)
 }
 
-/// A receiver at the port it had before, or at the one that is easy to remember, or at any.
-async fn receive(
+/// Binds a receiver to the port of its destination, else to the preferred port, else to any free port.
+async fn bind(
     settings: ListenerSettings,
-    before: Option<&KeptDestination>,
+    destination: Option<&DemoDestination>,
     preferred: u16,
 ) -> anyhow::Result<Listener> {
-    let ports = [before.map_or(preferred, |kept| kept.port), preferred, 0];
+    let ports = [destination.map_or(preferred, |destination| destination.port), preferred, 0];
     let mut refusal = None;
     for port in ports {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -95,73 +101,17 @@ async fn receive(
     Err(refusal.unwrap_or_else(|| io::ErrorKind::AddrInUse.into())).context("no port is free for a receiver")
 }
 
-/// The destination that leads to `listener`: the one of before, moved if need be, or a new one.
+/// Returns a destination with the receiver's URL: the existing one, with a new URL if the receiver's port
+/// has changed, or a new one.
 async fn destination(
-    account: &Account<'_>,
-    kept: &mut Kept,
-    which: impl Fn(&mut Kept) -> &mut Option<KeptDestination>,
-    listener: &Listener,
-) -> anyhow::Result<Destination> {
-    let receiver = listener.address()?;
-    let url = format!("http://{receiver}/webhooks");
-    let mut destination = match which(kept).take() {
-        Some(destination) => destination,
-        None => account.register_destination(&url, receiver.port()).await?,
-    };
-    if destination.port != receiver.port() {
-        account.move_destination(&destination.id, &url).await?;
-        destination.port = receiver.port();
+    tenant: &DemoTenant,
+    existing: Option<DemoDestination>,
+    receiver: SocketAddr,
+) -> anyhow::Result<DemoDestination> {
+    let (url, port) = (format!("http://{receiver}/webhooks"), receiver.port());
+    let Some(destination) = existing else { return tenant.create_destination(&url, port).await };
+    if destination.port != port {
+        tenant.move_destination(destination.id, &url).await?;
     }
-    let ingest_url = account.ingest_url(&destination.ingest_token);
-    *which(kept) = Some(destination);
-    kept.write()?;
-    Ok(Destination { receiver, ingest_url })
-}
-
-struct Summary<'a> {
-    base: &'a str,
-    folder: &'a Path,
-    kept: &'a Kept,
-    api_key: &'a SecretString,
-    arrived: bool,
-}
-
-impl Summary<'_> {
-    /// One thing a line, so that each can be copied with a triple click.
-    fn print(&self, working: &Destination, failing: &Destination) -> io::Result<()> {
-        use secrecy::ExposeSecret;
-
-        let Self { base, folder, kept, .. } = self;
-        let key = self.api_key.expose_secret();
-        let mut out = io::stdout().lock();
-        writeln!(out, "\nHookSentry is ready.\n")?;
-        let lines = [
-            ("API", format!("{base}/api/v1")),
-            ("To try it", format!("{base}/docs")),
-            ("Login", kept.email.clone()),
-            ("Password", kept.password.clone()),
-            ("Tenant", kept.tenant_id.clone().unwrap_or_default()),
-            ("API key", key.to_owned()),
-            ("Ingest URL", working.ingest_url.clone()),
-            ("  leads to", format!("http://{}, which verifies and prints what arrives", working.receiver)),
-            ("Another URL", failing.ingest_url.clone()),
-            (
-                "  leads to",
-                format!("http://{}, which answers 500, so deliveries are retried", failing.receiver),
-            ),
-            ("Data", folder.display().to_string()),
-        ];
-        for (name, value) in lines {
-            writeln!(out, "  {name:<13}{value}")?;
-        }
-        let sent =
-            if self.arrived { "Some webhooks have arrived." } else { "Some webhooks are on their way." };
-        writeln!(out, "\n{sent} Send one of your own:\n")?;
-        writeln!(
-            out,
-            "  curl -i {} -H 'X-Api-Key: {key}' -H 'Content-Type: application/json' -d '{{\"hello\":\"world\"}}'\n",
-            working.ingest_url
-        )?;
-        out.flush()
-    }
+    Ok(DemoDestination { port, ..destination })
 }

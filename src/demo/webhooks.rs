@@ -1,4 +1,4 @@
-//! What the demonstration sends: the shapes of webhooks that many have met, with contents of our own.
+//! Webhooks that the demonstration sends: common shapes with invented contents.
 
 /// A push to a repository, a paid invoice, a new order.
 pub(super) const FOR_THE_WORKING_RECEIVER: [&str; 3] = [
@@ -55,6 +55,6 @@ pub(super) const FOR_THE_WORKING_RECEIVER: [&str; 3] = [
 }"##,
 ];
 
-/// A delivery that will not succeed, for a look at retries.
+/// Its delivery fails, so that retries can be watched.
 pub(super) const FOR_THE_FAILING_RECEIVER: &str =
     r#"{ "type": "parcel.lost", "parcel": "HB-2209", "last_seen": "2026-03-14T06:30:00+01:00" }"#;

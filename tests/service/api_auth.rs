@@ -3,7 +3,8 @@
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::harness::api::{Answer, Api, PASSWORD, User, login, send, unique};
+use crate::harness::api::{Answer, Api, PASSWORD, login, send, unique};
+use crate::harness::tenant::User;
 
 async fn refresh(api: &Api, token: &str) -> Answer {
     send(api.request("POST", "/api/v1/auth/refresh").json(&json!({ "refreshToken": token }))).await
@@ -15,7 +16,7 @@ async fn logout(user: &User, token: &str) -> Answer {
 
 #[tokio::test]
 async fn a_login_gives_two_tokens() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     let tokens = login(&api, &owner.email.to_uppercase(), PASSWORD).await.expect(200);
     assert_eq!(tokens.body["expiresIn"], 900);
@@ -32,7 +33,7 @@ async fn a_login_gives_two_tokens() {
 
 #[tokio::test]
 async fn wrong_credentials_are_refused_alike_whoever_they_name() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     let wrong_password = login(&api, &owner.email, "another").await.expect(401);
     let unknown = login(&api, &format!("{}@example.com", unique("nobody")), "another").await.expect(401);
@@ -50,7 +51,7 @@ async fn wrong_credentials_are_refused_alike_whoever_they_name() {
 
 #[tokio::test]
 async fn ten_failures_from_an_address_or_with_an_email_are_enough() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     // From one address, with many emails, known or not.
     for _ in 0..10 {
@@ -61,22 +62,22 @@ async fn ten_failures_from_an_address_or_with_an_email_are_enough() {
     assert!((1..=300).contains(&wait));
     // With one email, from many addresses.
     for _ in 0..10 {
-        login(&api.moved(), &owner.email, "x").await.expect(401);
+        login(&api.from_new_address(), &owner.email, "x").await.expect(401);
     }
-    login(&api.moved(), &owner.email, PASSWORD).await.expect(429);
+    login(&api.from_new_address(), &owner.email, PASSWORD).await.expect(429);
     // An email that nobody has is limited as well: the limit does not tell who exists.
     let nobody = format!("{}@example.com", unique("nobody"));
     for _ in 0..10 {
-        login(&api.moved(), &nobody, "x").await.expect(401);
+        login(&api.from_new_address(), &nobody, "x").await.expect(401);
     }
-    login(&api.moved(), &nobody, "x").await.expect(429);
+    login(&api.from_new_address(), &nobody, "x").await.expect(429);
     // A request that is not valid says so first, and does not count.
     send(api.request("POST", "/api/v1/auth/login").json(&json!({}))).await.expect(400);
 }
 
 #[tokio::test]
 async fn a_success_clears_the_failures() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     for _ in 0..3 {
         for _ in 0..9 {
@@ -88,7 +89,7 @@ async fn a_success_clears_the_failures() {
 
 #[tokio::test]
 async fn many_guesses_at_once_get_no_further_than_the_limit() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     let guesses = join_all((0..60).map(|_| login(&api, &owner.email, "x"))).await;
     assert!(guesses.iter().filter(|answer| answer.status == 401).count() <= 10);
@@ -97,7 +98,7 @@ async fn many_guesses_at_once_get_no_further_than_the_limit() {
 
 #[tokio::test]
 async fn a_refresh_token_is_good_once() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     let next = refresh(&api, &owner.refresh_token).await.expect(200);
     assert_eq!(next.body["expiresIn"], 900);
@@ -112,7 +113,7 @@ async fn a_refresh_token_is_good_once() {
 
 #[tokio::test]
 async fn of_two_who_refresh_at_once_one_gets_tokens() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     let answers = join_all((0..8).map(|_| refresh(&api, &owner.refresh_token))).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
@@ -121,7 +122,7 @@ async fn of_two_who_refresh_at_once_one_gets_tokens() {
 
 #[tokio::test]
 async fn what_was_never_a_refresh_token_closes_nothing() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     // The id of the session stands in every access token; with it alone nobody is logged out.
     let session_id = &owner.refresh_token[owner.refresh_token.len() - 32..];
@@ -135,7 +136,7 @@ async fn what_was_never_a_refresh_token_closes_nothing() {
 
 #[tokio::test]
 async fn a_logout_ends_the_session_at_once() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     let other = User::login(&api, &owner.id, &owner.tenant_id, &owner.email).await;
     logout(&owner, &owner.refresh_token).await.expect(204);
@@ -147,7 +148,7 @@ async fn a_logout_ends_the_session_at_once() {
 
 #[tokio::test]
 async fn a_logout_wants_the_caller_s_own_living_token() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     let colleague = owner.colleague("Developer").await;
     logout(&owner, &colleague.refresh_token).await.expect(401);
@@ -163,7 +164,7 @@ async fn a_logout_wants_the_caller_s_own_living_token() {
 
 #[tokio::test]
 async fn a_refresh_follows_the_user_s_state() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     let user = owner.colleague("Developer").await;
     let path = format!("/api/v1/users/{}", user.id);

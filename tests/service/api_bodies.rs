@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::harness::api::{Api, PASSWORD, User, send, unique};
+use crate::harness::api::{Api, PASSWORD, send, unique};
+use crate::harness::tenant::User;
 
 /// What a field takes.
 #[derive(Clone, Copy)]
@@ -282,7 +283,7 @@ const OTHER_BODIES: [&str; 3] = [
 
 #[tokio::test]
 async fn the_bodies_below_are_those_of_the_description() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let description = hooksentry::api::openapi();
     let mut described = BTreeMap::new();
     for (path, methods) in description["paths"].as_object().unwrap() {
@@ -314,12 +315,12 @@ async fn the_bodies_below_are_those_of_the_description() {
 
 #[tokio::test]
 async fn every_wrong_field_is_refused_by_name_and_nothing_else_is() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     for body in bodies(&owner).await {
         let method = body.route.0.to_uppercase();
         let call = async |sent: &Value| {
             // Limits by address are not what is tried here.
-            let visitor = User { api: owner.api.moved(), ..owner.clone() };
+            let visitor = User { api: owner.api.from_new_address(), ..owner.clone() };
             send(visitor.request(&method, &body.path).json(sent)).await
         };
         for (name, required, kind) in &body.fields {
@@ -363,7 +364,7 @@ async fn every_wrong_field_is_refused_by_name_and_nothing_else_is() {
 
 #[tokio::test]
 async fn absent_and_null_are_alike_and_unknown_fields_and_case_do_not_matter() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     for body in bodies(&owner).await {
         let method = body.route.0.to_uppercase();
         let mut sent = Map::new();
@@ -372,7 +373,7 @@ async fn absent_and_null_are_alike_and_unknown_fields_and_case_do_not_matter() {
             sent.insert(name.to_uppercase(), if required { value.clone() } else { Value::Null });
         }
         sent.insert("somethingElse".to_owned(), json!({ "a": ["b"] }));
-        let visitor = User { api: owner.api.moved(), ..owner.clone() };
+        let visitor = User { api: owner.api.from_new_address(), ..owner.clone() };
         let answer = send(visitor.request(&method, &body.path).json(&sent)).await;
         // Tokens that are well-formed and not known are refused for that.
         let well_formed = if body.valid.get("refreshToken").is_some() { 401..402 } else { 200..300 };

@@ -3,11 +3,12 @@
 use hooksentry::api::ROUTES;
 use serde_json::{Value, json};
 
-use crate::harness::api::{Api, ORIGIN, User, send};
+use crate::harness::api::{Api, ORIGIN, send};
+use crate::harness::tenant::User;
 
 #[tokio::test]
 async fn what_does_not_exist_is_a_problem() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     for path in
         ["/", "/api", "/api/v1", "/api/v2/events", "/api/v1/events/", "/internal/tenants", "/docs/../x"]
     {
@@ -22,7 +23,7 @@ async fn what_does_not_exist_is_a_problem() {
 
 #[tokio::test]
 async fn every_id_in_a_path_that_is_no_uuid_names_nothing() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     for route in ROUTES.iter().filter(|route| route.path.contains("{id}")) {
         for id in [
             "1",
@@ -41,7 +42,7 @@ async fn every_id_in_a_path_that_is_no_uuid_names_nothing() {
 
 #[tokio::test]
 async fn a_request_has_an_id_its_own_or_ours() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let ours = send(api.request("GET", "/health")).await.expect(200);
     assert_eq!(ours.header("x-request-id").len(), 36);
     let theirs = send(api.request("GET", "/nowhere").header("X-Request-Id", "client-7")).await;
@@ -52,7 +53,7 @@ async fn a_request_has_an_id_its_own_or_ours() {
 
 #[tokio::test]
 async fn the_configured_website_manages_and_every_website_ingests() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let preflight = async |path: &str, origin: &str| {
         let request = api
             .request("OPTIONS", path)
@@ -76,7 +77,7 @@ async fn the_configured_website_manages_and_every_website_ingests() {
 
 #[tokio::test]
 async fn bodies_are_bounded_and_must_be_json() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let path = "/api/v1/auth/login";
     let json_type = ("content-type", "application/json");
     let post = |body: &'static str| api.request("POST", path).header(json_type.0, json_type.1).body(body);
@@ -106,7 +107,7 @@ async fn bodies_are_bounded_and_must_be_json() {
 
 #[tokio::test]
 async fn the_description_is_complete_and_the_page_works_offline() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let description = send(api.request("GET", "/openapi.json")).await.expect(200).body;
     assert_eq!(description["openapi"], "3.1.0");
     for route in ROUTES {
@@ -138,7 +139,7 @@ fn needs_credentials(route: &hooksentry::api::Route) -> bool {
 
 #[tokio::test]
 async fn the_service_says_how_it_is() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     for path in ["/health", "/health/live"] {
         let health = send(api.request("GET", path)).await.expect(200).body;
         assert_eq!(health["status"], "healthy");
@@ -154,7 +155,7 @@ async fn the_service_says_how_it_is() {
 
 #[tokio::test]
 async fn times_and_absent_values_look_as_documented() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (id, _) = owner.destination().await;
     let destination = owner.get(&format!("/api/v1/destinations/{id}")).await.expect(200).body;
     assert_eq!(destination["authType"], Value::Null);

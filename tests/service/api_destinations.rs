@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::api::{Api, User};
+use crate::harness::api::Api;
+use crate::harness::tenant::User;
 
 const URL: &str = "https://receiver.example.com/hooks";
 
 #[tokio::test]
 async fn a_destination_is_registered_shown_and_listed() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let made = owner.post("/api/v1/destinations", &json!({ "url": URL })).await.expect(201);
     assert_eq!((&made.body["url"], &made.body["status"]), (&json!(URL), &json!("Active")));
     assert_eq!((&made.body["serverRateLimit"], &made.body["authType"]), (&json!(5), &Value::Null));
@@ -32,7 +33,7 @@ async fn a_destination_is_registered_shown_and_listed() {
 
 #[tokio::test]
 async fn credentials_are_taken_for_each_type_and_never_shown() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     for (auth_type, credentials) in [
         ("ApiKey", json!({ "headerName": "X-Key", "value": "very secret" })),
         ("bearertoken", json!({ "token": "very secret" })),
@@ -54,7 +55,7 @@ async fn credentials_are_taken_for_each_type_and_never_shown() {
 
 #[tokio::test]
 async fn credentials_and_their_type_come_together() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let token = json!({ "token": "t" });
     for (body, wrong) in [
         (json!({ "credentials": token }), vec!["authType"]),
@@ -84,7 +85,7 @@ async fn credentials_and_their_type_come_together() {
 
 #[tokio::test]
 async fn only_public_https_urls_are_taken() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     for url in [
         "http://example.com",
         "ftp://example.com",
@@ -107,7 +108,7 @@ async fn only_public_https_urls_are_taken() {
 
 #[tokio::test]
 async fn a_destination_is_changed_all_or_nothing() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (id, _) = owner.destination().await;
     let path = format!("/api/v1/destinations/{id}");
     let before = owner.get(&path).await.expect(200).body;
@@ -134,7 +135,7 @@ async fn a_destination_is_changed_all_or_nothing() {
 
 #[tokio::test]
 async fn a_new_ingest_token_kills_the_old_one() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (key, (id, old)) = (owner.api_key().await, owner.destination().await);
     let ingest = async |token: &str| crate::harness::api::send(owner.ingest(&key, token, "{}")).await;
     ingest(&old).await.expect(202);
@@ -154,7 +155,7 @@ async fn a_new_ingest_token_kills_the_old_one() {
 
 #[tokio::test]
 async fn a_sender_is_registered_shown_listed_and_deleted() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (id, _) = owner.destination().await;
     let senders = format!("/api/v1/destinations/{id}/senders");
     let made = owner.post(&senders, &json!({ "label": "GitHub" })).await.expect(201);
@@ -178,7 +179,7 @@ async fn a_sender_is_registered_shown_listed_and_deleted() {
 
 #[tokio::test]
 async fn a_mapping_is_set_once_shown_as_given_and_removed() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (destination, _) = owner.destination().await;
     let (id, _) = owner.sender(&destination).await;
     let path = format!("/api/v1/senders/{id}/mapping");
@@ -213,7 +214,7 @@ async fn a_mapping_is_set_once_shown_as_given_and_removed() {
 
 #[tokio::test]
 async fn a_preview_shows_what_would_be_delivered() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (destination, _) = owner.destination().await;
     let (id, _) = owner.sender(&destination).await;
     let path = format!("/api/v1/senders/{id}/mapping/preview");

@@ -4,8 +4,9 @@ use aggregates::attempt_outcome::Outcome;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::api::{Api, User, send};
+use crate::harness::api::{Api, send};
 use crate::harness::events::{accept, attempt, start_attempt, try_start_attempt, until_status};
+use crate::harness::tenant::User;
 
 struct Setting {
     owner: User,
@@ -16,7 +17,7 @@ struct Setting {
 
 impl Setting {
     async fn new() -> Self {
-        let owner = User::owner(&Api::visit().await).await;
+        let owner = User::owner(&Api::shared().await).await;
         let key = owner.api_key().await;
         let (destination, token) = owner.destination().await;
         Self { owner, key, destination, token }

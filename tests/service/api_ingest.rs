@@ -3,8 +3,9 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::api::{Answer, Api, PAYLOAD_BYTES_MAX, User, send};
+use crate::harness::api::{Answer, Api, PAYLOAD_BYTES_MAX, send};
 use crate::harness::events::until_status;
+use crate::harness::tenant::User;
 
 /// A tenant with a key and a destination.
 struct Setting {
@@ -16,7 +17,7 @@ struct Setting {
 
 impl Setting {
     async fn new() -> Self {
-        let owner = User::owner(&Api::visit().await).await;
+        let owner = User::owner(&Api::shared().await).await;
         let key = owner.api_key().await;
         let (destination, token) = owner.destination().await;
         Self { owner, key, destination, token }

@@ -11,7 +11,8 @@ use hooksentry::secrets::token;
 use hooksentry::{clock, identifiers};
 use serde_json::{Value, json};
 
-use crate::harness::api::{Answer, Api, PASSWORD, User, login, send, unique};
+use crate::harness::api::{Answer, Api, PASSWORD, login, send, unique};
+use crate::harness::tenant::User;
 use crate::harness::until;
 
 async fn register(api: &Api, token: &str, body: &Value) -> Answer {
@@ -24,7 +25,7 @@ fn somebody() -> Value {
 
 #[tokio::test]
 async fn an_invite_makes_one_user() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let invite =
         owner.post("/api/v1/invites", &json!({ "role": "viewer", "validityDays": "3" })).await.expect(201);
     assert_eq!((&invite.body["targetRole"], &invite.body["status"]), (&json!("Viewer"), &json!("Pending")));
@@ -56,7 +57,7 @@ async fn an_invite_makes_one_user() {
 
 #[tokio::test]
 async fn an_invite_has_its_defaults_and_its_bounds() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let invite = owner.post("/api/v1/invites", &json!({})).await.expect(201);
     assert_eq!(invite.body["targetRole"], "Developer");
     let refused = owner.post("/api/v1/invites", &json!({ "role": "Owner" })).await.expect(400);
@@ -73,8 +74,8 @@ async fn an_invite_has_its_defaults_and_its_bounds() {
 
 #[tokio::test]
 async fn a_registration_is_checked_in_the_documented_order() {
-    let owner = User::owner(&Api::visit().await).await;
-    let api = owner.api.moved();
+    let owner = User::owner(&Api::shared().await).await;
+    let api = owner.api.from_new_address();
     assert_eq!(register(&api, "inv_unknown", &json!({})).await.expect(404).problem(), "not-found");
     register(&api, &"x".repeat(513), &somebody()).await.expect(400);
     register(&api, "a%0Ab", &somebody()).await.expect(400);
@@ -92,10 +93,11 @@ async fn a_registration_is_checked_in_the_documented_order() {
 
 #[tokio::test]
 async fn of_many_who_use_an_invite_at_once_one_joins() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let token = owner.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
     let answers =
-        join_all((0..6).map(async |_| register(&owner.api.moved(), &token, &somebody()).await)).await;
+        join_all((0..6).map(async |_| register(&owner.api.from_new_address(), &token, &somebody()).await))
+            .await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
     assert!(answers.iter().all(|answer| answer.status == 201 || answer.problem() == "invite-used"));
     assert_eq!(owner.get("/api/v1/users").await.expect(200).body["total"], 2);
@@ -103,7 +105,7 @@ async fn of_many_who_use_an_invite_at_once_one_joins() {
 
 #[tokio::test]
 async fn an_expired_invite_is_refused() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     // Nobody waits a day for this: the fact is written as it would have been a week ago.
     let (id, token) = (InviteId(identifiers::new_id()), unique("inv_"));
     let at = clock::now() - TimeDelta::days(7);
@@ -121,7 +123,8 @@ async fn an_expired_invite_is_refused() {
     log.execute::<Invite>(id.0, issue, &Metadata::of_role(tenant_id, "tests")).await.unwrap();
     let api = owner.api.clone();
     let refused = until("the invite to be known", async || {
-        Some(register(&api.moved(), &token, &somebody()).await).filter(|answer| answer.status != 404)
+        Some(register(&api.from_new_address(), &token, &somebody()).await)
+            .filter(|answer| answer.status != 404)
     })
     .await;
     assert_eq!(refused.expect(409).problem(), "invite-expired");
@@ -129,7 +132,7 @@ async fn an_expired_invite_is_refused() {
 
 #[tokio::test]
 async fn an_api_key_is_issued_listed_and_revoked() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let key = owner.post("/api/v1/apikeys", &json!({ "name": " Production Key " })).await.expect(201);
     assert_eq!(key.body["name"], "Production Key");
     assert!(key.text_of("key").strip_prefix("hks_").is_some_and(|hex| hex.len() == 32));

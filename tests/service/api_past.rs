@@ -11,8 +11,9 @@ use hooksentry::secrets::token::fingerprint;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::api::{Api, User, send};
+use crate::harness::api::{Api, send};
 use crate::harness::events::{SettingsUsed, accept, attempt, attempt_by, until_status};
+use crate::harness::tenant::User;
 use crate::harness::until;
 
 fn written(time: DateTime<Utc>) -> String {
@@ -79,7 +80,7 @@ impl<'a> Story<'a> {
 
 #[tokio::test]
 async fn a_destination_is_shown_as_it_was() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (id, _) = owner.destination().await;
     let path = format!("/api/v1/destinations/{id}");
     let mut story = Story::of(&owner, path.clone());
@@ -115,7 +116,7 @@ async fn a_destination_is_shown_as_it_was() {
 
 #[tokio::test]
 async fn an_event_is_shown_as_it_was_with_the_breaker_of_that_time() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (key, (destination, token)) = (owner.api_key().await, owner.destination().await);
     let id = accept(&owner, &key, &token).await;
     let mut story = Story::of(&owner, format!("/api/v1/events/{id}"));
@@ -167,7 +168,7 @@ async fn an_event_is_shown_as_it_was_with_the_breaker_of_that_time() {
 
 #[tokio::test]
 async fn a_sender_is_shown_as_it_was_until_it_was_deleted() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (destination, _) = owner.destination().await;
     let (id, _) = owner.sender(&destination).await;
     let path = format!("/api/v1/senders/{id}");
@@ -190,8 +191,8 @@ async fn a_sender_is_shown_as_it_was_until_it_was_deleted() {
 
 #[tokio::test]
 async fn the_past_is_as_closed_as_the_present_and_the_future_is_unknown() {
-    let owner = User::owner(&Api::visit().await).await;
-    let stranger = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
+    let stranger = User::owner(&Api::shared().await).await;
     let viewer = owner.colleague("Viewer").await;
     let before = now(&owner).await;
     let (key, (destination, token)) = (owner.api_key().await, owner.destination().await);
@@ -239,7 +240,7 @@ async fn the_past_is_as_closed_as_the_present_and_the_future_is_unknown() {
 
 #[tokio::test]
 async fn an_attempt_shows_what_it_went_by() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (key, (destination, token)) = (owner.api_key().await, owner.destination().await);
     let id = accept(&owner, &key, &token).await;
     let secret = format!("/api/v1/tenants/{}/webhook-secret", owner.tenant_id);

@@ -9,8 +9,9 @@ use hooksentry::event_store::Metadata;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::api::{Api, User, send};
+use crate::harness::api::{Api, send};
 use crate::harness::events::{attempt, until_status};
+use crate::harness::tenant::User;
 use crate::harness::until;
 
 struct Setting {
@@ -22,7 +23,7 @@ struct Setting {
 
 impl Setting {
     async fn new() -> Self {
-        let owner = User::owner(&Api::visit().await).await;
+        let owner = User::owner(&Api::shared().await).await;
         let key = owner.api_key().await;
         let (destination, token) = owner.destination().await;
         Self { owner, key, destination, token }
@@ -141,7 +142,7 @@ async fn owners_and_admins_say_how_long() {
         colleague.patch(&path, &json!({ "payloadRetentionDays": 1 })).await.expect(403);
         assert_eq!(colleague.get(&path).await.expect(200).body["payloadRetentionDays"], 30);
     }
-    let stranger = User::owner(&Api::visit().await).await;
+    let stranger = User::owner(&Api::shared().await).await;
     stranger.patch(&path, &json!({ "payloadRetentionDays": 1 })).await.expect(403);
     send(setting.owner.api.request("PATCH", &path).json(&change)).await.expect(401);
 }
@@ -215,7 +216,7 @@ async fn what_has_left_the_lists_still_has_its_history() {
 
     let refused = setting.owner.call(&format!("{path}/replay")).await.expect(400);
     assert_eq!(refused.problem(), "event-not-replayable");
-    let stranger = User::owner(&Api::visit().await).await;
+    let stranger = User::owner(&Api::shared().await).await;
     for room in ["", "/attempts", "/history"] {
         stranger.get(&format!("{path}{room}")).await.expect(403);
     }

@@ -7,8 +7,9 @@ use aggregates::role::Role;
 use hooksentry::api::{Permission, ROUTES, Route};
 use serde_json::json;
 
-use crate::harness::api::{Answer, Api, User, send, unique};
+use crate::harness::api::{Answer, Api, send, unique};
 use crate::harness::events::accept;
+use crate::harness::tenant::User;
 
 /// An answer that does not end, and no list: `live.rs` shows whose changes it tells.
 const STREAM: &str = "/api/v1/stream";
@@ -55,7 +56,7 @@ async fn call(user: &User, route: &Route, path: &str) -> Answer {
 
 #[tokio::test]
 async fn without_a_good_token_every_route_but_the_open_ones_answers_401() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let owner = User::owner(&api).await;
     let things = Things::of(&owner).await;
     let mut forged = owner.clone();
@@ -109,7 +110,7 @@ async fn the_open_routes_are_those_of_the_contract() {
 
 #[tokio::test]
 async fn every_role_may_do_what_the_matrix_says_and_nothing_else() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     for role in Role::ALL {
         let user = if role == Role::Owner { owner.clone() } else { owner.colleague(role.name()).await };
         for route in routes_for_users().filter(|route| route.permission != Permission::LogOut) {
@@ -131,7 +132,7 @@ async fn every_role_may_do_what_the_matrix_says_and_nothing_else() {
 
 #[tokio::test]
 async fn every_kind_of_id_of_another_tenant_is_refused() {
-    let (ours, theirs) = (User::owner(&Api::visit().await).await, User::owner(&Api::visit().await).await);
+    let (ours, theirs) = (User::owner(&Api::shared().await).await, User::owner(&Api::shared().await).await);
     let (our_things, their_things) = (Things::of(&ours).await, Things::of(&theirs).await);
     for route in routes_for_users().filter(|route| route.path.contains("{id}")) {
         let path = their_things.path(route);
@@ -156,7 +157,7 @@ async fn every_kind_of_id_of_another_tenant_is_refused() {
 
 #[tokio::test]
 async fn lists_show_nothing_of_another_tenant() {
-    let (ours, theirs) = (User::owner(&Api::visit().await).await, User::owner(&Api::visit().await).await);
+    let (ours, theirs) = (User::owner(&Api::shared().await).await, User::owner(&Api::shared().await).await);
     let their_things = Things::of(&theirs).await;
     theirs.post("/api/v1/invites", &json!({})).await.expect(201);
     let lists = |route: &&Route| route.method == "GET" && !route.path.contains('{') && route.path != STREAM;
@@ -173,7 +174,7 @@ async fn lists_show_nothing_of_another_tenant() {
 
 #[tokio::test]
 async fn a_new_role_a_deactivation_and_a_deletion_hold_at_once() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let user = owner.colleague("Developer").await;
     let path = format!("/api/v1/users/{}", user.id);
     let body = json!({ "name": unique("key") });

@@ -3,7 +3,8 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::api::{Answer, Api, PASSWORD, User, login, send, unique};
+use crate::harness::api::{Answer, Api, PASSWORD, login, send, unique};
+use crate::harness::tenant::User;
 
 fn new_tenant() -> Value {
     let name = unique("tenant");
@@ -16,7 +17,7 @@ async fn register(api: &Api, body: &Value) -> Answer {
 
 #[tokio::test]
 async fn a_tenant_is_registered_with_its_owner() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let mut body = new_tenant();
     body["maxTrys"] = 3.into();
     body["circuitBreakerTimer"] = "60".into();
@@ -34,7 +35,7 @@ async fn a_tenant_is_registered_with_its_owner() {
 
 #[tokio::test]
 async fn older_clients_call_the_owner_admin() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let name = unique("tenant");
     let email = format!("  {}@Example.COM ", name.to_uppercase());
     let body =
@@ -46,7 +47,7 @@ async fn older_clients_call_the_owner_admin() {
 
 #[tokio::test]
 async fn names_and_emails_are_unique_on_the_platform() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     let first = new_tenant();
     register(&api, &first).await.expect(201);
     let mut same_name = new_tenant();
@@ -68,7 +69,7 @@ async fn of_many_who_want_a_name_at_once_one_gets_it() {
     let answers = join_all((0..6).map(async |_| {
         let mut body = new_tenant();
         body["name"] = name.clone().into();
-        register(&Api::visit().await, &body).await
+        register(&Api::shared().await, &body).await
     }))
     .await;
     let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
@@ -78,17 +79,17 @@ async fn of_many_who_want_a_name_at_once_one_gets_it() {
 
 #[tokio::test]
 async fn an_address_creates_so_many_tenants_an_hour() {
-    let api = Api::visit().await;
+    let api = Api::shared().await;
     for _ in 0..20 {
         register(&api, &json!({})).await.expect(400);
     }
     register(&api, &new_tenant()).await.expect(429);
-    register(&api.moved(), &new_tenant()).await.expect(201);
+    register(&api.from_new_address(), &new_tenant()).await.expect(201);
 }
 
 #[tokio::test]
 async fn a_tenant_is_shown_and_changed() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let path = format!("/api/v1/tenants/{}", owner.tenant_id);
     let before = owner.get(&path).await.expect(200);
     assert_eq!(before.body.as_object().unwrap().len(), 8);
@@ -106,7 +107,7 @@ async fn a_tenant_is_shown_and_changed() {
 
 #[tokio::test]
 async fn a_rename_takes_the_new_name_and_frees_the_old_one() {
-    let (ours, theirs) = (User::owner(&Api::visit().await).await, User::owner(&Api::visit().await).await);
+    let (ours, theirs) = (User::owner(&Api::shared().await).await, User::owner(&Api::shared().await).await);
     let (our_path, their_path) =
         (format!("/api/v1/tenants/{}", ours.tenant_id), format!("/api/v1/tenants/{}", theirs.tenant_id));
     let old = ours.get(&our_path).await.expect(200).text_of("name");
@@ -119,7 +120,7 @@ async fn a_rename_takes_the_new_name_and_frees_the_old_one() {
 
 #[tokio::test]
 async fn an_unknown_tenant_is_not_found_and_a_foreign_one_is_refused() {
-    let (ours, theirs) = (User::owner(&Api::visit().await).await, User::owner(&Api::visit().await).await);
+    let (ours, theirs) = (User::owner(&Api::shared().await).await, User::owner(&Api::shared().await).await);
     let unknown = "/api/v1/tenants/7d8e9f0a-1b2c-4d3e-8f5a-6b7c8d9e0f1a";
     let foreign = format!("/api/v1/tenants/{}", theirs.tenant_id);
     for (path, status) in [(unknown, 404), (foreign.as_str(), 403)] {
@@ -135,7 +136,7 @@ async fn an_unknown_tenant_is_not_found_and_a_foreign_one_is_refused() {
 
 #[tokio::test]
 async fn the_webhook_secret_is_shown_and_replaced() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let path = format!("/api/v1/tenants/{}/webhook-secret", owner.tenant_id);
     let first = owner.get(&path).await.expect(200).text_of("webhookSecret");
     let second = owner.call(&path).await.expect(200).text_of("webhookSecret");
@@ -147,7 +148,7 @@ async fn the_webhook_secret_is_shown_and_replaced() {
 
 #[tokio::test]
 async fn a_webhook_secret_is_replaced_with_an_overlap() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let path = format!("/api/v1/tenants/{}/webhook-secret", owner.tenant_id);
     let at_once = owner.post(&path, &json!({})).await.expect(200).body;
     assert!(at_once.get("previousSignsUntil").is_none(), "{at_once}");
@@ -167,7 +168,7 @@ async fn a_webhook_secret_is_replaced_with_an_overlap() {
 
 #[tokio::test]
 async fn a_signature_is_judged() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let path = format!("/api/v1/tenants/{}/webhook-secret", owner.tenant_id);
     let secret = owner.get(&path).await.expect(200).text_of("webhookSecret").into();
     let payload = "{\"a\": \"é\\n\"}";

@@ -3,7 +3,8 @@
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::harness::api::{Api, PASSWORD, User, login, unique};
+use crate::harness::api::{Api, PASSWORD, login, unique};
+use crate::harness::tenant::User;
 
 fn path(user: &User) -> String {
     format!("/api/v1/users/{}", user.id)
@@ -11,7 +12,7 @@ fn path(user: &User) -> String {
 
 #[tokio::test]
 async fn a_user_is_created_shown_and_listed() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let email = format!("{}@example.com", unique("user"));
     let body = json!({ "email": format!(" {} ", email.to_uppercase()), "password": PASSWORD });
     let user = owner.post("/api/v1/users", &body).await.expect(201);
@@ -28,7 +29,7 @@ async fn a_user_is_created_shown_and_listed() {
 
 #[tokio::test]
 async fn a_role_comes_by_name_or_by_number() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     for (given, role) in
         [(json!("vIEWER"), "Viewer"), (json!(1), "Admin"), (json!("0"), "Developer"), (json!(10), "Owner")]
     {
@@ -40,7 +41,7 @@ async fn a_role_comes_by_name_or_by_number() {
 
 #[tokio::test]
 async fn lists_are_filtered_paged_and_sorted() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     for role in ["Viewer", "Viewer", "Developer"] {
         owner.colleague(role).await;
     }
@@ -96,7 +97,7 @@ async fn lists_are_filtered_paged_and_sorted() {
 
 #[tokio::test]
 async fn an_email_is_one_user_s_and_free_again_after() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (first, second) = (owner.colleague("Developer").await, owner.colleague("Developer").await);
     let taken = json!({ "email": first.email, "password": "x" });
     assert_eq!(owner.post("/api/v1/users", &taken).await.expect(409).problem(), "email-taken");
@@ -113,7 +114,7 @@ async fn an_email_is_one_user_s_and_free_again_after() {
 
 #[tokio::test]
 async fn a_new_password_ends_the_sessions_of_before() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let user = owner.colleague("Viewer").await;
     let other = User::login(&user.api, &user.id, &user.tenant_id, &user.email).await;
     user.patch(&path(&user), &json!({ "password": "something new" })).await.expect(200);
@@ -125,7 +126,7 @@ async fn a_new_password_ends_the_sessions_of_before() {
 
 #[tokio::test]
 async fn roles_decide_who_changes_whom() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let (admin, developer) = (owner.colleague("Admin").await, owner.colleague("Developer").await);
     let other_admin = owner.colleague("Admin").await;
     let email = json!({ "email": format!("{}@example.com", unique("new")) });
@@ -157,7 +158,7 @@ async fn roles_decide_who_changes_whom() {
 
 #[tokio::test]
 async fn the_last_owner_stays() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     for change in [json!({ "role": "Admin" }), json!({ "status": "Inactive" })] {
         assert_eq!(owner.patch(&path(&owner), &change).await.expect(409).problem(), "last-owner");
     }
@@ -173,7 +174,7 @@ async fn the_last_owner_stays() {
 #[tokio::test]
 async fn owners_who_dismiss_each_other_at_once_leave_one() {
     for round in 0..4 {
-        let first = User::owner(&Api::visit().await).await;
+        let first = User::owner(&Api::shared().await).await;
         let second = first.colleague("Owner").await;
         let (first_path, second_path) = (path(&first), path(&second));
         let answers = match round % 2 {
@@ -191,7 +192,7 @@ async fn owners_who_dismiss_each_other_at_once_leave_one() {
 
 #[tokio::test]
 async fn a_deleted_user_is_gone() {
-    let owner = User::owner(&Api::visit().await).await;
+    let owner = User::owner(&Api::shared().await).await;
     let user = owner.colleague("Developer").await;
     owner.delete(&path(&user)).await.expect(204);
     owner.get(&path(&user)).await.expect(404);

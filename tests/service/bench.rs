@@ -37,6 +37,11 @@ struct Stub {
     pool: Option<sqlx::PgPool>,
 }
 
+async fn register_tenant() -> Json<Value> {
+    let (tenant_id, owner) = (identifiers::new_id(), identifiers::new_id());
+    Json(json!({ "tenantId": tenant_id, "ownerUserId": owner, "webhookSecret": "whsec_a" }))
+}
+
 async fn create_destination(State(stub): State<Arc<Stub>>, Json(body): Json<Value>) -> Json<Value> {
     let token = format!("dst_{}", identifiers::new_id().simple());
     let url = body["url"].as_str().expect("a URL").to_owned();
@@ -88,7 +93,7 @@ async fn start(faults: Faults, pool: Option<sqlx::PgPool>) -> (String, JoinSet<(
     let login = json!({ "accessToken": "a", "expiresIn": 900, "refreshToken": "r", "expiresAt": "" });
     let router = Router::new()
         .route("/health/ready", get(|| async { "ready" }))
-        .route("/api/v1/tenants", post(|| async { Json(json!({ "tenantId": identifiers::new_id() })) }))
+        .route("/api/v1/tenants", post(register_tenant))
         .route("/api/v1/auth/login", post(move || async { Json(login) }))
         .route("/api/v1/apikeys", post(|| async { Json(json!({ "key": "hks_a" })) }))
         .route("/api/v1/destinations", post(create_destination))

@@ -5,9 +5,9 @@ use hooksentry::bench::history::{self, LoadOptions, ReadOptions};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::account::Account;
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::Launch;
+use crate::harness::tenant::Tenant;
 
 #[derive(Parser)]
 enum Line {
@@ -65,7 +65,7 @@ async fn every_kind_of_question_is_answered_on_a_loaded_history() {
 async fn an_installation_of_somebody_else_is_refused() {
     let database = TestDatabase::create().await;
     let service = Launch::serve("api,projector", &database.url()).ready().await;
-    Account::register(service.base()).await;
+    Tenant::register(service.base()).await;
     let folder = tempfile::tempdir().expect("a folder");
     let kept = folder.path().join("kept.json");
     let url = database.url();

@@ -10,11 +10,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::harness::account::{Account, Destination};
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::{Launch, Process};
 use crate::harness::rabbitmq::OwnBroker;
 use crate::harness::receiver::Receiver;
+use crate::harness::tenant::{Destination, Tenant};
 use crate::harness::{client, until};
 
 /// Events that arrive between one thing and the next.
@@ -24,7 +24,7 @@ const SOME: usize = 100;
 struct Busy {
     database: TestDatabase,
     processes: Vec<Process>,
-    account: Account,
+    tenant: Tenant,
     receiver: Receiver,
     accepted: watch::Receiver<usize>,
     enough: CancellationToken,
@@ -45,15 +45,14 @@ impl Busy {
         };
         let (api, dispatcher, first, second) =
             tokio::join!(launch("api,projector"), launch("dispatcher"), launch("worker"), launch("worker"));
-        let account = Account::register(api.base()).await;
+        let tenant = Tenant::register(api.base()).await;
         let receiver = Receiver::answering(200).await;
-        let destination = account.destination(&receiver.url(), 20).await;
+        let destination = tenant.destination(&receiver.url(), 20).await;
         let (count, accepted) = watch::channel(0);
         let enough = CancellationToken::new();
-        let source =
-            TaskTracker::new().spawn(send_until(enough.clone(), account.clone(), destination, count));
+        let source = TaskTracker::new().spawn(send_until(enough.clone(), tenant.clone(), destination, count));
         let processes = vec![api, dispatcher, first, second];
-        Self { database, processes, account, receiver, accepted, enough, source }
+        Self { database, processes, tenant, receiver, accepted, enough, source }
     }
 
     /// Waits until some more webhooks are accepted, which needs no broker.
@@ -83,7 +82,7 @@ impl Busy {
     async fn end(self) {
         self.enough.cancel();
         let accepted = self.source.await.expect("a source that got its answers");
-        self.account.until_count("Succeeded", accepted.len()).await;
+        self.tenant.until_count("Succeeded", accepted.len()).await;
         let arrivals = self.receiver.arrivals();
         let arrived: HashSet<String> = arrivals.iter().map(|arrival| arrival.event_id().to_owned()).collect();
         assert_eq!(arrived, accepted);
@@ -98,14 +97,14 @@ impl Busy {
 /// Sends webhooks one after the other, each of which must be accepted.
 async fn send_until(
     enough: CancellationToken,
-    account: Account,
+    tenant: Tenant,
     destination: Destination,
     count: watch::Sender<usize>,
 ) -> HashSet<String> {
-    let (account, destination) = (Arc::new(account), Arc::new(destination));
+    let (tenant, destination) = (Arc::new(tenant), Arc::new(destination));
     let mut accepted = HashSet::new();
     while !enough.is_cancelled() {
-        accepted.insert(account.ingest(&destination, &json!({ "number": accepted.len() })).await);
+        accepted.insert(tenant.ingest(&destination, &json!({ "number": accepted.len() })).await);
         count.send_replace(accepted.len());
     }
     accepted

@@ -5,25 +5,25 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::account::{Account, Destination};
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::Launch;
 use crate::harness::rabbitmq::SharedBroker;
 use crate::harness::receiver::Receiver;
+use crate::harness::tenant::{Destination, Tenant};
 use crate::harness::{client, until};
 
 /// Sends webhooks on several connections until one fails or `count` are sent, and answers with the ids
 /// of those that were accepted.
-async fn send_until_it_breaks(account: &Account, destination: &Destination, count: usize) -> HashSet<String> {
+async fn send_until_it_breaks(tenant: &Tenant, destination: &Destination, count: usize) -> HashSet<String> {
     const CONNECTIONS: usize = 8;
     let mut senders = tokio::task::JoinSet::new();
     for sender in 0..CONNECTIONS {
-        let (account, destination) = (account.clone(), destination.clone());
+        let (tenant, destination) = (tenant.clone(), destination.clone());
         senders.spawn(async move {
             let mut accepted = Vec::new();
             for number in 0..count / CONNECTIONS {
                 let payload = json!({ "sender": sender, "number": number }).to_string();
-                let Ok(answer) = account.try_ingest(&destination, payload).await else { break };
+                let Ok(answer) = tenant.try_ingest(&destination, payload).await else { break };
                 if answer.status() != 202 {
                     break;
                 }
@@ -56,10 +56,10 @@ async fn dev_is_killed_during_ingest_and_delivers_every_202_after_a_restart() {
     };
     let program = launch().ready().await;
     let receiver = Receiver::answering(200).await;
-    let account = Account::register(program.base()).await;
-    let destination = account.destination(&receiver.url(), 20).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 20).await;
 
-    let sending = send_until_it_breaks(&account, &destination, 1_000);
+    let sending = send_until_it_breaks(&tenant, &destination, 1_000);
     let killing = async {
         until("the program to be busy", async || (receiver.count() > 100).then_some(())).await;
         program.kill().await;
@@ -68,10 +68,10 @@ async fn dev_is_killed_during_ingest_and_delivers_every_202_after_a_restart() {
     assert!(accepted.len() >= 100, "it was killed in the middle, not before");
 
     let program = launch().ready().await;
-    let account = account.at(program.base());
+    let tenant = tenant.at(program.base());
     until_all_arrived(&receiver, &accepted).await;
     until("every accepted event to be recorded as delivered", async || {
-        (account.count("Succeeded").await >= accepted.len()).then_some(())
+        (tenant.count("Succeeded").await >= accepted.len()).then_some(())
     })
     .await;
     assert!(program.stop().await.success());
@@ -95,22 +95,22 @@ async fn a_worker_killed_with_attempts_in_flight_loses_nothing() {
     let second_worker = launch("worker").ready().await;
     let receiver = Receiver::answering(200).await;
     receiver.delay(Duration::from_millis(100));
-    let account = Account::register(api.base()).await;
-    let destination = account.destination(&receiver.url(), 10).await;
+    let tenant = Tenant::register(api.base()).await;
+    let destination = tenant.destination(&receiver.url(), 10).await;
     let mut accepted = HashSet::new();
     for number in 0..200 {
-        accepted.insert(account.ingest(&destination, &json!({ "number": number })).await);
+        accepted.insert(tenant.ingest(&destination, &json!({ "number": number })).await);
     }
     until("attempts to be in flight", async || (receiver.count() > 20).then_some(())).await;
     first_worker.kill().await;
-    account.until_count("Succeeded", 200).await;
+    tenant.until_count("Succeeded", 200).await;
     until_all_arrived(&receiver, &accepted).await;
 
     // The dispatcher is killed too; the one that takes over knows what is due.
     dispatcher.kill().await;
-    let event_id = account.ingest(&destination, &json!({ "number": "last" })).await;
+    let event_id = tenant.ingest(&destination, &json!({ "number": "last" })).await;
     let dispatcher = launch("dispatcher").ready().await;
-    account.until_event(&event_id, "Succeeded").await;
+    tenant.until_event(&event_id, "Succeeded").await;
     for process in [api, dispatcher, second_worker] {
         assert!(process.stop().await.success());
     }
@@ -127,26 +127,26 @@ async fn a_leader_that_is_killed_or_paused_is_replaced() {
     let first = launch("projector,dispatcher").await;
     let (api, worker, second) = tokio::join!(launch("api"), launch("worker"), launch("projector,dispatcher"));
     let receiver = Receiver::answering(200).await;
-    let account = Account::register(api.base()).await;
-    let destination = account.destination(&receiver.url(), 10).await;
-    let accept = async |number: usize| account.ingest(&destination, &json!({ "number": number })).await;
+    let tenant = Tenant::register(api.base()).await;
+    let destination = tenant.destination(&receiver.url(), 10).await;
+    let accept = async |number: usize| tenant.ingest(&destination, &json!({ "number": number })).await;
     let event_id = accept(1).await;
-    account.until_event(&event_id, "Succeeded").await;
+    tenant.until_event(&event_id, "Succeeded").await;
 
     first.kill().await;
     let event_id = accept(2).await;
-    account.until_event(&event_id, "Succeeded").await;
+    tenant.until_event(&event_id, "Succeeded").await;
 
     let third = launch("projector,dispatcher").await;
     second.signal("STOP").await;
     let event_id = accept(3).await;
-    account.until_event(&event_id, "Succeeded").await;
+    tenant.until_event(&event_id, "Succeeded").await;
 
     // It wakes up, learns that it leads no more, and stands by.
     second.signal("CONT").await;
     third.kill().await;
     let event_id = accept(4).await;
-    account.until_event(&event_id, "Succeeded").await;
+    tenant.until_event(&event_id, "Succeeded").await;
     assert_eq!(receiver.count(), 4, "each once");
     for process in [api, worker, second] {
         assert!(process.stop().await.success());
@@ -172,11 +172,11 @@ async fn a_worker_that_is_told_to_stop_finishes_what_is_in_flight_and_hands_back
     let others = launch("api,projector,dispatcher").ready().await;
     let worker = launch("worker").ready().await;
     let receiver = Receiver::answering(200).await;
-    let account = Account::register(others.base()).await;
-    let destination = account.destination(&receiver.url(), 10).await;
+    let tenant = Tenant::register(others.base()).await;
+    let destination = tenant.destination(&receiver.url(), 10).await;
     receiver.hold();
     for number in 0..10 {
-        account.ingest(&destination, &json!({ "number": number })).await;
+        tenant.ingest(&destination, &json!({ "number": number })).await;
     }
     until("attempts to be in flight", async || (receiver.in_flight() == 4).then_some(())).await;
 
@@ -190,7 +190,7 @@ async fn a_worker_that_is_told_to_stop_finishes_what_is_in_flight_and_hands_back
         receiver.release();
     });
     assert!(stopped.success(), "it finished its work");
-    account.until_count("Succeeded", 4).await;
+    tenant.until_count("Succeeded", 4).await;
     assert_eq!(receiver.count(), 4, "it began nothing more");
 
     // The next one finds the rest at once, and is cut off in the middle of it.
@@ -200,7 +200,7 @@ async fn a_worker_that_is_told_to_stop_finishes_what_is_in_flight_and_hands_back
     assert!(!worker.stop().await.success(), "it says that it did not finish");
     receiver.release();
     let worker = launch("worker").ready().await;
-    account.until_count("Succeeded", 10).await;
+    tenant.until_count("Succeeded", 10).await;
     assert_eq!(receiver.count(), 14, "what was cut off is delivered again, and nothing else");
     for process in [worker, others] {
         assert!(process.stop().await.success());
@@ -223,20 +223,20 @@ async fn an_event_that_takes_down_worker_after_worker_is_given_up() {
     };
     let others = launch("api,projector,dispatcher").await;
     let receiver = Receiver::answering(200).await;
-    let account = Account::register(others.base()).await;
-    account.resilience(1, 300).await;
-    let destination = account.destination(&receiver.url(), 1).await;
+    let tenant = Tenant::register(others.base()).await;
+    tenant.resilience(1, 300).await;
+    let destination = tenant.destination(&receiver.url(), 1).await;
     // Whoever gets this far with it dies.
     receiver.hold();
-    let event_id = account.ingest(&destination, &json!({ "event": "poison" })).await;
+    let event_id = tenant.ingest(&destination, &json!({ "event": "poison" })).await;
     for attempt in 1..=5 {
         let worker = launch("worker").await;
         until("an attempt to be in flight", async || (receiver.count() == attempt).then_some(())).await;
         worker.kill().await;
     }
-    let event = account.until_event(&event_id, "CriticalFailure").await;
+    let event = tenant.until_event(&event_id, "CriticalFailure").await;
     assert_eq!(event["currentRetryCount"], 1);
-    let attempts = account.get(&format!("events/{event_id}/attempts")).await;
+    let attempts = tenant.get(&format!("events/{event_id}/attempts")).await;
     let outcomes: Vec<_> =
         attempts["items"].as_array().expect("a list").iter().map(|attempt| &attempt["outcome"]).collect();
     assert_eq!(outcomes, ["unknown"; 5]);

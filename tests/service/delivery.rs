@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::harness::account::Account;
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::{Launch, Process};
 use crate::harness::receiver::{Arrival, Receiver};
+use crate::harness::tenant::Tenant;
 use crate::harness::until;
 
 const ALL_ROLES: &str = "api,projector,dispatcher,worker";
@@ -23,19 +23,19 @@ async fn a_webhook_is_delivered_byte_for_byte_and_both_signatures_hold() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(204).await;
-    let account = Account::register(program.base()).await;
-    let destination = account.destination(&receiver.url(), 5).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 5).await;
     // White space, number text, escapes and order are the source's own business.
     let payload = "{ \"b\" : 1.50,\n\t\"a\":\"\\u00e9 é\",\"big\": 12345678901234567890 }";
 
-    let answer = account.try_ingest(&destination, payload).await.expect("an answer");
+    let answer = tenant.try_ingest(&destination, payload).await.expect("an answer");
     assert_eq!(answer.status(), 202);
     let location = answer.headers()["location"].to_str().expect("text").to_owned();
     let accepted: serde_json::Value = answer.json().await.expect("JSON");
     let event_id = accepted["eventId"].as_str().expect("an id");
     assert_eq!(location, format!("/api/v1/events/{event_id}"));
 
-    let event = account.until_event(event_id, "Succeeded").await;
+    let event = tenant.until_event(event_id, "Succeeded").await;
     assert_eq!(event["payload"], payload);
     assert_eq!(event["currentRetryCount"], 0);
     assert_eq!(event["nextAttemptAt"], json!(null));
@@ -48,15 +48,15 @@ async fn a_webhook_is_delivered_byte_for_byte_and_both_signatures_hold() {
     assert_eq!(arrival.header("content-type"), "application/json; charset=utf-8");
     assert_eq!(arrival.event_id(), event_id);
     assert_eq!(arrival.header("x-hooksentry-attempt"), "1");
-    let secret = secrecy::SecretString::from(account.webhook_secret.clone());
+    let secret = secrecy::SecretString::from(tenant.webhook_secret.clone());
     let signature = arrival.header("x-hooksentry-signature");
     assert!(hooksentry::worker::signature::verify(&secret, &arrival.body, signature));
-    standardwebhooks::Webhook::new(&account.webhook_secret)
+    standardwebhooks::Webhook::new(&tenant.webhook_secret)
         .expect("a secret that stock verifiers take")
         .verify(&arrival.body, &arrival.headers)
         .expect("a signature that stock verifiers take");
 
-    let history = account.get(&format!("events/{event_id}/history")).await;
+    let history = tenant.get(&format!("events/{event_id}/history")).await;
     let types: Vec<&str> = history["items"]
         .as_array()
         .expect("a list")
@@ -73,11 +73,11 @@ async fn a_secret_that_was_replaced_signs_as_long_as_was_asked() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(200).await;
-    let account = Account::register(program.base()).await;
-    let destination = account.destination(&receiver.url(), 5).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 5).await;
     let arrives = async || {
-        let event_id = account.ingest(&destination, &json!({ "event": "signed" })).await;
-        account.until_event(&event_id, "Succeeded").await;
+        let event_id = tenant.ingest(&destination, &json!({ "event": "signed" })).await;
+        tenant.until_event(&event_id, "Succeeded").await;
         receiver.arrivals().into_iter().find(|arrival| arrival.event_id() == event_id).expect("it arrived")
     };
     // Which of these secrets a stock verifier accepts, and which signed the header of our own.
@@ -93,16 +93,16 @@ async fn a_secret_that_was_replaced_signs_as_long_as_was_asked() {
         };
         secrets.iter().map(verify).collect()
     };
-    let first = account.webhook_secret.clone();
+    let first = tenant.webhook_secret.clone();
     assert_eq!(verified(&arrives().await, &[&first]), [(true, true)]);
 
-    let second = account.regenerate_secret(json!({ "overlapSeconds": 86_400 })).await;
+    let second = tenant.regenerate_secret(json!({ "overlapSeconds": 86_400 })).await;
     let arrival = arrives().await;
     assert_eq!(arrival.header("webhook-signature").split(' ').count(), 2);
     assert_eq!(verified(&arrival, &[&first, &second]), [(true, false), (true, true)]);
 
     // The next one ends every overlap but its own.
-    let third = account.regenerate_secret(json!({ "overlapSeconds": 1 })).await;
+    let third = tenant.regenerate_secret(json!({ "overlapSeconds": 1 })).await;
     until("the overlap to be over", async || {
         let arrival = arrives().await;
         assert_eq!(verified(&arrival, &[&first, &third]), [(false, false), (true, true)]);
@@ -110,7 +110,7 @@ async fn a_secret_that_was_replaced_signs_as_long_as_was_asked() {
     })
     .await;
 
-    let fourth = account.regenerate_secret(json!({})).await;
+    let fourth = tenant.regenerate_secret(json!({})).await;
     let arrival = arrives().await;
     assert_eq!(arrival.header("webhook-signature").split(' ').count(), 1);
     assert_eq!(verified(&arrival, &[&third, &fourth]), [(false, false), (true, true)]);
@@ -123,23 +123,23 @@ async fn a_failing_delivery_is_retried_given_up_and_replayed() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(500).await;
-    let account = Account::register(program.base()).await;
-    account.resilience(3, 300).await;
-    let destination = account.destination(&receiver.url(), 5).await;
+    let tenant = Tenant::register(program.base()).await;
+    tenant.resilience(3, 300).await;
+    let destination = tenant.destination(&receiver.url(), 5).await;
 
-    let event_id = account.ingest(&destination, &json!({ "event": "order.paid" })).await;
-    let event = account.until_event(&event_id, "CriticalFailure").await;
+    let event_id = tenant.ingest(&destination, &json!({ "event": "order.paid" })).await;
+    let event = tenant.until_event(&event_id, "CriticalFailure").await;
     assert_eq!(event["currentRetryCount"], 3);
     assert_eq!(event["nextAttemptAt"], json!(null));
     assert_eq!(receiver.count(), 3);
 
     receiver.answer(200);
-    assert_eq!(account.post(&format!("events/{event_id}/replay")).await.status(), 200);
-    let event = account.until_event(&event_id, "Succeeded").await;
+    tenant.post(&format!("events/{event_id}/replay")).await.expect(200);
+    let event = tenant.until_event(&event_id, "Succeeded").await;
     assert_eq!(event["currentRetryCount"], 0);
     assert_eq!(receiver.count(), 4);
     // An event that was delivered is not delivered again.
-    assert_eq!(account.post(&format!("events/{event_id}/replay")).await.status(), 400);
+    tenant.post(&format!("events/{event_id}/replay")).await.expect(400);
     assert!(program.stop().await.success());
     database.discard().await;
 }
@@ -149,19 +149,19 @@ async fn a_limit_is_never_exceeded_and_is_used_in_full() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(200).await;
-    let account = Account::register(program.base()).await;
-    let destination = account.destination(&receiver.url(), 3).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 3).await;
     let mut accepted = 0;
     for limit in [3, 6] {
-        account.change(&destination, json!({ "serverRateLimit": limit })).await;
+        tenant.change(&destination, json!({ "serverRateLimit": limit })).await;
         receiver.hold();
         for number in 0..20 {
-            account.ingest(&destination, &json!({ "number": number })).await;
+            tenant.ingest(&destination, &json!({ "number": number })).await;
         }
         until("the limit to be used in full", async || (receiver.in_flight() == limit).then_some(())).await;
         receiver.release();
         accepted += 20;
-        account.until_count("Succeeded", accepted).await;
+        tenant.until_count("Succeeded", accepted).await;
         assert_eq!(receiver.in_flight_max(), limit);
     }
     assert_eq!(receiver.count(), accepted);
@@ -174,29 +174,29 @@ async fn a_broken_destination_is_suspended_probed_and_resumed() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(503).await;
-    let account = Account::register(program.base()).await;
-    account.resilience(50, 1).await;
-    let destination = account.destination(&receiver.url(), 5).await;
+    let tenant = Tenant::register(program.base()).await;
+    tenant.resilience(50, 1).await;
+    let destination = tenant.destination(&receiver.url(), 5).await;
     let path = format!("destinations/{}", destination.id);
     for number in 0..8 {
-        let answer = account.try_ingest(&destination, json!({ "number": number }).to_string()).await;
+        let answer = tenant.try_ingest(&destination, json!({ "number": number }).to_string()).await;
         // The breaker may open while we are at it.
         assert!([202, 422].contains(&answer.expect("an answer").status().as_u16()));
     }
     until("the destination to be suspended", async || {
-        (account.get(&path).await["status"] == "Suspended").then_some(())
+        (tenant.get(&path).await["status"] == "Suspended").then_some(())
     })
     .await;
-    let refused = account.try_ingest(&destination, "{}").await.expect("an answer");
+    let refused = tenant.try_ingest(&destination, "{}").await.expect("an answer");
     assert_eq!(refused.status(), 422);
 
     receiver.answer(200);
     until("the destination to receive again", async || {
-        (account.count("Pending").await + account.count("WaitingRetry").await == 0).then_some(())
+        (tenant.count("Pending").await + tenant.count("WaitingRetry").await == 0).then_some(())
     })
     .await;
-    assert_eq!(account.get(&path).await["status"], "Active");
-    assert_eq!(account.count("CriticalFailure").await, 0);
+    assert_eq!(tenant.get(&path).await["status"], "Active");
+    assert_eq!(tenant.count("CriticalFailure").await, 0);
     assert!(program.stop().await.success());
     database.discard().await;
 }
@@ -207,40 +207,40 @@ async fn a_destination_that_comes_back_is_probed_by_one_request_and_then_not_ove
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let (broken, well) = (Receiver::answering(503).await, Receiver::answering(200).await);
-    let account = Account::register(program.base()).await;
-    account.resilience(50, 1).await;
-    let destination = account.destination(&broken.url(), LIMIT).await;
-    let other = account.destination(&well.url(), 4).await;
+    let tenant = Tenant::register(program.base()).await;
+    tenant.resilience(50, 1).await;
+    let destination = tenant.destination(&broken.url(), LIMIT).await;
+    let other = tenant.destination(&well.url(), 4).await;
     let path = format!("destinations/{}", destination.id);
     let mut accepted = 0;
     until("the destination to be suspended", async || {
-        let answer = account.try_ingest(&destination, "{}").await.expect("an answer");
+        let answer = tenant.try_ingest(&destination, "{}").await.expect("an answer");
         accepted += usize::from(answer.status() == 202);
         (answer.status() == 422).then_some(())
     })
     .await;
 
     // A command is answered when the read models show all that was before it.
-    account.change(&other, json!({ "serverRateLimit": 5 })).await;
-    account.until_count("Processing", 0).await;
+    tenant.change(&other, json!({ "serverRateLimit": 5 })).await;
+    tenant.until_count("Processing", 0).await;
     broken.hold();
     until("the probe", async || (broken.in_flight() == 1).then_some(())).await;
     until("the destination to take events again", async || {
-        (account.get(&path).await["status"] == "Active").then_some(())
+        (tenant.get(&path).await["status"] == "Active").then_some(())
     })
     .await;
     for _ in 0..20 {
-        account.ingest(&destination, &json!({ "event": "during the probe" })).await;
+        tenant.ingest(&destination, &json!({ "event": "during the probe" })).await;
         accepted += 1;
     }
     // Once this one is delivered, the dispatcher has seen those before it.
-    let event_id = account.ingest(&other, &json!({ "event": "elsewhere" })).await;
-    account.until_event(&event_id, "Succeeded").await;
+    let event_id = tenant.ingest(&other, &json!({ "event": "elsewhere" })).await;
+    tenant.until_event(&event_id, "Succeeded").await;
     assert_eq!(broken.in_flight(), 1, "a probe is one request");
 
     broken.answer(200);
     broken.release();
-    account.until_count("Succeeded", accepted + 1).await;
+    tenant.until_count("Succeeded", accepted + 1).await;
     assert!(broken.in_flight_max() <= LIMIT as usize);
     assert!(program.stop().await.success());
     database.discard().await;
@@ -251,19 +251,19 @@ async fn changed_settings_hold_from_the_next_attempt() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let (old, new) = (Receiver::answering(500).await, Receiver::answering(200).await);
-    let account = Account::register(program.base()).await;
-    let destination = account.destination(&old.url(), 1).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&old.url(), 1).await;
     old.hold();
-    let event_id = account.ingest(&destination, &json!({ "event": "moved" })).await;
+    let event_id = tenant.ingest(&destination, &json!({ "event": "moved" })).await;
     until("an attempt by the old settings", async || (old.in_flight() == 1).then_some(())).await;
     let change = json!({
         "url": new.url(),
         "authType": "BearerToken",
         "credentials": { "token": "a new token" },
     });
-    account.change(&destination, change).await;
+    tenant.change(&destination, change).await;
     old.release();
-    account.until_event(&event_id, "Succeeded").await;
+    tenant.until_event(&event_id, "Succeeded").await;
     assert_eq!((old.count(), new.count()), (1, 1));
     assert_eq!(new.arrivals()[0].header("authorization"), "Bearer a new token");
     assert_eq!(old.arrivals()[0].header("authorization"), "");
@@ -276,18 +276,18 @@ async fn an_inactive_destination_holds_what_it_has_and_resumes() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(500).await;
-    let account = Account::register(program.base()).await;
-    let destination = account.destination(&receiver.url(), 1).await;
-    let event_id = account.ingest(&destination, &json!({ "event": "held" })).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 1).await;
+    let event_id = tenant.ingest(&destination, &json!({ "event": "held" })).await;
     until("a first attempt", async || (receiver.count() > 0).then_some(())).await;
-    account.change(&destination, json!({ "status": "inactive" })).await;
-    assert_eq!(account.try_ingest(&destination, "{}").await.expect("an answer").status(), 422);
-    account.until_event(&event_id, "WaitingRetry").await;
+    tenant.change(&destination, json!({ "status": "inactive" })).await;
+    assert_eq!(tenant.try_ingest(&destination, "{}").await.expect("an answer").status(), 422);
+    tenant.until_event(&event_id, "WaitingRetry").await;
     let attempts = receiver.count();
 
     receiver.answer(200);
-    account.change(&destination, json!({ "status": "active" })).await;
-    account.until_event(&event_id, "Succeeded").await;
+    tenant.change(&destination, json!({ "status": "active" })).await;
+    tenant.until_event(&event_id, "Succeeded").await;
     assert_eq!(receiver.count(), attempts + 1, "no attempt was made while it was inactive");
     assert!(program.stop().await.success());
     database.discard().await;
@@ -298,34 +298,34 @@ async fn a_purge_cancels_what_waits_and_leaves_what_is_under_way() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(200).await;
-    let account = Account::register(program.base()).await;
-    let destination = account.destination(&receiver.url(), 1).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 1).await;
     receiver.hold();
     for number in 0..10 {
-        account.ingest(&destination, &json!({ "number": number })).await;
+        tenant.ingest(&destination, &json!({ "number": number })).await;
     }
     until("an attempt to be under way", async || (receiver.in_flight() == 1).then_some(())).await;
-    account.until_count("Processing", 1).await;
+    tenant.until_count("Processing", 1).await;
 
-    let purged = account.delete(&format!("queues/{}", destination.id)).await;
-    assert_eq!(purged.status(), 204);
-    assert_eq!(account.count("Cancelled").await, 9);
+    let purged = tenant.delete(&format!("queues/{}", destination.id)).await;
+    purged.expect(204);
+    assert_eq!(tenant.count("Cancelled").await, 9);
     receiver.release();
-    account.until_count("Succeeded", 1).await;
+    tenant.until_count("Succeeded", 1).await;
 
     // One by itself is cancelled beside an attempt that goes on.
     receiver.hold();
-    let under_way = account.ingest(&destination, &json!({ "number": "held" })).await;
-    account.until_event(&under_way, "Processing").await;
-    let waiting = account.ingest(&destination, &json!({ "number": "cancelled" })).await;
-    assert_eq!(account.post(&format!("events/{waiting}/cancel")).await.status(), 200);
-    assert_eq!(account.post(&format!("events/{under_way}/cancel")).await.status(), 400);
+    let under_way = tenant.ingest(&destination, &json!({ "number": "held" })).await;
+    tenant.until_event(&under_way, "Processing").await;
+    let waiting = tenant.ingest(&destination, &json!({ "number": "cancelled" })).await;
+    tenant.post(&format!("events/{waiting}/cancel")).await.expect(200);
+    tenant.post(&format!("events/{under_way}/cancel")).await.expect(400);
     receiver.release();
-    account.until_event(&under_way, "Succeeded").await;
+    tenant.until_event(&under_way, "Succeeded").await;
 
     // What comes after it is delivered.
-    let event_id = account.ingest(&destination, &json!({ "number": "next" })).await;
-    account.until_event(&event_id, "Succeeded").await;
+    let event_id = tenant.ingest(&destination, &json!({ "number": "next" })).await;
+    tenant.until_event(&event_id, "Succeeded").await;
     assert_eq!(receiver.count(), 3);
     assert!(program.stop().await.success());
     database.discard().await;

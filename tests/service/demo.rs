@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, install_tls};
+use crate::harness::{WAIT_TIMEOUT, install_tls};
 
 struct Demo {
     program: Child,
@@ -53,13 +53,13 @@ impl Demo {
     async fn stop(mut self) {
         let id = self.program.id().expect("it runs").to_string();
         assert!(Command::new("kill").args(["-INT", &id]).status().await.expect("kill runs").success());
-        let status = timeout(PATIENCE, self.program.wait()).await.expect("it stops").expect("a status");
+        let status = timeout(WAIT_TIMEOUT, self.program.wait()).await.expect("it stops").expect("a status");
         assert!(status.success(), "{status}");
     }
 }
 
 async fn next(output: &mut Lines<BufReader<ChildStdout>>) -> String {
-    let line = timeout(PATIENCE, output.next_line()).await.expect("it goes on");
+    let line = timeout(WAIT_TIMEOUT, output.next_line()).await.expect("it goes on");
     line.expect("text").expect("it has not ended")
 }
 

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, stream};
 use serde_json::json;
 
-use crate::harness::account::{Account, Destination};
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::{Launch, Process};
 use crate::harness::rabbitmq::SharedBroker;
 use crate::harness::receiver::Receiver;
+use crate::harness::tenant::{Destination, Tenant};
 use crate::harness::until;
 
 const EVENTS_DEFAULT: usize = 2_000;
@@ -37,9 +37,9 @@ struct Target {
 }
 
 impl Target {
-    async fn new(account: &Account, status: u16, limit: u32) -> Self {
+    async fn new(tenant: &Tenant, status: u16, limit: u32) -> Self {
         let receiver = Receiver::answering(status).await;
-        let destination = account.destination(&receiver.url(), limit).await;
+        let destination = tenant.destination(&receiver.url(), limit).await;
         Self { receiver, destination, limit }
     }
 
@@ -49,9 +49,9 @@ impl Target {
     }
 
     /// How many of its events have this status.
-    async fn count(&self, account: &Account, status: &str) -> usize {
+    async fn count(&self, tenant: &Tenant, status: &str) -> usize {
         let path = format!("events?Qt=1&DestinationUrlId={}&Status={status}", self.destination.id);
-        usize::try_from(account.get(&path).await["total"].as_u64().expect("a total")).expect("a count")
+        usize::try_from(tenant.get(&path).await["total"].as_u64().expect("a total")).expect("a count")
     }
 }
 
@@ -96,11 +96,11 @@ fn launch(roles: &str, database: &TestDatabase, broker: &SharedBroker) -> Launch
 }
 
 /// Has `each` events accepted for every target, those of the first target first.
-async fn ingest(account: &Account, targets: &[Target], each: usize) {
+async fn ingest(tenant: &Tenant, targets: &[Target], each: usize) {
     let events = targets.iter().flat_map(|target| std::iter::repeat_n(&target.destination, each));
     stream::iter(events.enumerate())
         .for_each_concurrent(CONNECTIONS, async |(number, destination)| {
-            account.ingest(destination, &json!({ "number": number })).await;
+            tenant.ingest(destination, &json!({ "number": number })).await;
         })
         .await;
 }
@@ -121,12 +121,12 @@ async fn until_delivered(healthy: &[Target], each: usize) -> Duration {
 /// Delivers to healthy destinations alone.
 async fn without_the_others(each: usize) -> Duration {
     let mut installation = Installation::start().await;
-    let account = Account::register(installation.api.base()).await;
+    let tenant = Tenant::register(installation.api.base()).await;
     let mut healthy = Vec::new();
     for _ in 0..HEALTHY {
-        healthy.push(Target::new(&account, 200, HEALTHY_LIMIT).await);
+        healthy.push(Target::new(&tenant, 200, HEALTHY_LIMIT).await);
     }
-    ingest(&account, &healthy, each).await;
+    ingest(&tenant, &healthy, each).await;
     installation.deliver().await;
     let took = until_delivered(&healthy, each).await;
     healthy.iter().for_each(Target::check_limit);
@@ -142,23 +142,23 @@ async fn destinations_that_hang_or_fail_do_not_hold_up_the_others() {
     let alone = without_the_others(each).await;
 
     let mut installation = Installation::start().await;
-    let account = Account::register(installation.api.base()).await;
+    let tenant = Tenant::register(installation.api.base()).await;
     // Nothing is probed while we look.
-    account.resilience(2, 3_600).await;
+    tenant.resilience(2, 3_600).await;
     // Those in trouble come first: whatever queue there is, theirs are at its head.
     let mut targets = Vec::new();
     for _ in 0..HANGING {
-        let target = Target::new(&account, 200, HANGING_LIMIT).await;
+        let target = Target::new(&tenant, 200, HANGING_LIMIT).await;
         target.receiver.hold();
         targets.push(target);
     }
     for _ in 0..FAILING {
-        targets.push(Target::new(&account, 500, FAILING_LIMIT).await);
+        targets.push(Target::new(&tenant, 500, FAILING_LIMIT).await);
     }
     for _ in 0..HEALTHY {
-        targets.push(Target::new(&account, 200, HEALTHY_LIMIT).await);
+        targets.push(Target::new(&tenant, 200, HEALTHY_LIMIT).await);
     }
-    ingest(&account, &targets, each).await;
+    ingest(&tenant, &targets, each).await;
     let (hanging, rest) = targets.split_at(HANGING);
     let (failing, healthy) = rest.split_at(FAILING);
 
@@ -180,15 +180,15 @@ async fn destinations_that_hang_or_fail_do_not_hold_up_the_others() {
     for target in hanging.iter().chain(failing) {
         let path = format!("destinations/{}", target.destination.id);
         until("the destination to be suspended with nothing under way", async || {
-            let suspended = account.get(&path).await["status"] == "Suspended";
-            (suspended && target.count(&account, "Processing").await == 0).then_some(())
+            let suspended = tenant.get(&path).await["status"] == "Suspended";
+            (suspended && target.count(&tenant, "Processing").await == 0).then_some(())
         })
         .await;
     }
     let mut given_up = 0;
     for target in hanging.iter().chain(failing) {
-        let critical = target.count(&account, "CriticalFailure").await;
-        let waiting = target.count(&account, "Pending").await + target.count(&account, "WaitingRetry").await;
+        let critical = target.count(&tenant, "CriticalFailure").await;
+        let waiting = target.count(&tenant, "Pending").await + target.count(&tenant, "WaitingRetry").await;
         assert_eq!(critical + waiting, each);
         // What was in flight when the breaker opened, and what the failures before had made room for.
         let attempts_max = target.limit as usize + BREAKER_THRESHOLD - 1;
@@ -200,10 +200,10 @@ async fn destinations_that_hang_or_fail_do_not_hold_up_the_others() {
     for target in hanging.iter().chain(failing) {
         target.receiver.answer(200);
         target.receiver.release();
-        account.change(&target.destination, json!({ "status": "active" })).await;
+        tenant.change(&target.destination, json!({ "status": "active" })).await;
     }
-    account.until_count("Succeeded", each * DESTINATIONS - given_up).await;
-    assert_eq!(account.count("CriticalFailure").await, given_up);
+    tenant.until_count("Succeeded", each * DESTINATIONS - given_up).await;
+    assert_eq!(tenant.count("CriticalFailure").await, given_up);
     targets.iter().for_each(Target::check_limit);
     installation.stop().await;
 }

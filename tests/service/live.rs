@@ -2,7 +2,9 @@
 
 use aggregates::ids::{SessionId, TenantId, UserId};
 use aggregates::sealed::{Fingerprint, Sealed};
-use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, TenantFact, WebhookSecret};
+use aggregates::tenant::{
+    Resilience, Retention, Tenant as TenantAggregate, TenantCommand, TenantFact, WebhookSecret,
+};
 use hooksentry::clock;
 use hooksentry::event_store::{EventStore, LogNotifier, Metadata, StreamAppend};
 use hooksentry::live::{Broadcaster, StreamItem};
@@ -13,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::harness::account::Account;
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::{Launch, Process};
 use crate::harness::receiver::Receiver;
-use crate::harness::{PATIENCE, until};
+use crate::harness::tenant::Tenant;
+use crate::harness::{WAIT_TIMEOUT, until};
 
 async fn start(database: &TestDatabase) -> Process {
     Launch::serve("api,projector,dispatcher,worker", &database.url()).ready().await
@@ -50,7 +52,7 @@ impl Reader {
     async fn block(&mut self) -> Option<Option<NotificationCounter>> {
         while !self.text.contains("\n\n") {
             let chunk =
-                tokio::time::timeout(PATIENCE, self.response.chunk()).await.expect("something in time");
+                tokio::time::timeout(WAIT_TIMEOUT, self.response.chunk()).await.expect("something in time");
             let chunk = chunk.expect("a stream that is not broken")?;
             self.text.push_str(std::str::from_utf8(&chunk).expect("text"));
         }
@@ -88,24 +90,24 @@ async fn whoever_is_told_of_a_change_finds_it_and_resumes_where_the_stream_broke
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(200).await;
-    let (account, other) = (Account::register(program.base()).await, Account::register(program.base()).await);
-    let mut stream = Reader::of(account.stream(None).await).await;
+    let (tenant, other) = (Tenant::register(program.base()).await, Tenant::register(program.base()).await);
+    let mut stream = Reader::of(tenant.stream(None).await).await;
     let mut strangers = Reader::of(other.stream(None).await).await;
 
-    let destination = account.destination(&receiver.url(), 5).await;
+    let destination = tenant.destination(&receiver.url(), 5).await;
     let told = stream.expect("destination.created", "DestinationRegistered").await;
     assert_eq!((&told["id"], &told["status"]), (&json!(destination.id), &json!("Active")));
     let before_the_event = stream.last_event_id.clone();
 
-    let event_id = account.ingest(&destination, &json!({ "number": 1 })).await;
+    let event_id = tenant.ingest(&destination, &json!({ "number": 1 })).await;
     let told = stream.expect("event.created", "EventAccepted").await;
     assert_eq!((&told["id"], &told["status"]), (&json!(event_id), &json!("Pending")));
     assert_eq!(stream.expect("event.updated", "DeliveryStarted").await["status"], "Processing");
     assert_eq!(stream.expect("event.updated", "DeliveryAttempted").await["status"], "Succeeded");
     // The list is served by the read models alone.
-    assert_eq!(account.count("Succeeded").await, 1);
+    assert_eq!(tenant.count("Succeeded").await, 1);
 
-    let mut resumed = Reader::of(account.stream(Some(&before_the_event)).await).await;
+    let mut resumed = Reader::of(tenant.stream(Some(&before_the_event)).await).await;
     for (name, fact) in [
         ("event.created", "EventAccepted"),
         ("event.updated", "DeliveryStarted"),
@@ -119,14 +121,14 @@ async fn whoever_is_told_of_a_change_finds_it_and_resumes_where_the_stream_broke
     other.resilience(3, 300).await;
     strangers.expect("tenant.updated", "ResilienceChanged").await;
 
-    let mut lost = Reader::of(account.stream(Some("18446744073709551615.1")).await).await;
+    let mut lost = Reader::of(tenant.stream(Some("18446744073709551615.1")).await).await;
     assert_eq!(lost.next().await.map(|told| told.name).as_deref(), Some("stream.reset"));
     for id in ["", "yesterday", "1.2.3"] {
-        assert_eq!(account.stream(Some(id)).await.status(), 400, "{id}");
+        assert_eq!(tenant.stream(Some(id)).await.status(), 400, "{id}");
     }
 
     let stats = until("the delivery to be counted", async || {
-        let stats = account.get(&format!("stats?DestinationId={}", destination.id)).await;
+        let stats = tenant.get(&format!("stats?DestinationId={}", destination.id)).await;
         (stats["total"]["succeeded"] == 1).then_some(stats)
     })
     .await;
@@ -134,7 +136,7 @@ async fn whoever_is_told_of_a_change_finds_it_and_resumes_where_the_stream_broke
     assert!(stats["total"]["p95TimeToDeliverMs"].is_u64());
     assert_eq!(other.get("stats?Interval=day").await["total"]["accepted"], 0);
 
-    account.log_out().await;
+    tenant.log_out().await;
     assert_eq!(stream.next().await, None);
     assert_eq!(resumed.next().await, None);
     // A stream that nobody ends does not hold up the end of the program.
@@ -170,7 +172,8 @@ async fn a_listener_that_falls_behind_hears_everything_in_order_from_the_log() {
         },
         at: clock::now(),
     };
-    let registered = store.execute::<Tenant>(tenant_id.0, register, &metadata).await.expect("a tenant");
+    let registered =
+        store.execute::<TenantAggregate>(tenant_id.0, register, &metadata).await.expect("a tenant");
     // No checkpoints are there before the projector has begun.
     until("the read models to begin", async || live.listen(tenant_id, session_id, None).await.ok()).await;
     let mut slow = live.listen(tenant_id, session_id, registered.position).await.expect("a place");
@@ -179,11 +182,11 @@ async fn a_listener_that_falls_behind_hears_everything_in_order_from_the_log() {
     let renames: Vec<TenantFact> = (0..RENAMES)
         .map(|number| TenantFact::TenantRenamed { name: format!("Acme {number}"), at: clock::now() })
         .collect();
-    let append = StreamAppend::new::<Tenant>(tenant_id.0, 1, &renames, &metadata).expect("facts");
+    let append = StreamAppend::new::<TenantAggregate>(tenant_id.0, 1, &renames, &metadata).expect("facts");
     let last = store.append(&[append]).await.expect("an append").expect("facts");
     for listener in [&mut quick, &mut slow] {
         for _ in 0..RENAMES {
-            let heard = tokio::time::timeout(PATIENCE, listener.next()).await.expect("something in time");
+            let heard = tokio::time::timeout(WAIT_TIMEOUT, listener.next()).await.expect("something in time");
             let Some(StreamItem::Change(change)) = heard.expect("the log can be read") else {
                 panic!("something else than a change")
             };

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::postgres::{OwnServer, TestDatabase};
-use crate::harness::{PATIENCE, until};
+use crate::harness::{WAIT_TIMEOUT, until};
 
 /// A log in a database of its own.
 struct Ground {
@@ -144,7 +144,7 @@ async fn a_command_that_waited_finds_its_facts_shown() {
     for number in 1..20 {
         let (tenant, position) = ground.register_tenant(number).await;
         let projected = if number % 2 == 0 { &here } else { &elsewhere };
-        assert!(projected.wait(position, PATIENCE).await);
+        assert!(projected.wait(position, WAIT_TIMEOUT).await);
         assert!(ground.tenant_is_shown(tenant).await);
     }
     stop.cancel();
@@ -317,8 +317,8 @@ async fn nobody_waits_for_a_projection_that_has_a_long_log_before_it() {
     })
     .await;
     assert!(!ground.users_reached(position).await);
-    assert!(here.wait(position, PATIENCE).await);
-    assert!(elsewhere.wait(position, PATIENCE).await);
+    assert!(here.wait(position, WAIT_TIMEOUT).await);
+    assert!(elsewhere.wait(position, WAIT_TIMEOUT).await);
     ground.clear_away().await;
 }
 
@@ -377,7 +377,7 @@ async fn a_leader_that_lost_its_lead_writes_nothing_more() {
     .execute(&ground.pool)
     .await
     .expect("its end");
-    let mut new = tokio::time::timeout(PATIENCE, ground.projector().lead())
+    let mut new = tokio::time::timeout(WAIT_TIMEOUT, ground.projector().lead())
         .await
         .expect("a lead that is free")
         .expect("the lead");
@@ -399,13 +399,13 @@ async fn when_the_leader_goes_another_process_takes_over() {
     tasks.spawn(ground.projector().run(stop_one.clone()));
     let projected = Projected::elsewhere(ground.pool.clone());
     let (_, position) = ground.register_tenant(1).await;
-    assert!(projected.wait(position, PATIENCE).await);
+    assert!(projected.wait(position, WAIT_TIMEOUT).await);
     tasks.spawn(ground.projector().run(stop_two.clone()));
 
     stop_one.cancel();
     for number in 2..5 {
         let (_, position) = ground.register_tenant(number).await;
-        assert!(projected.wait(position, PATIENCE).await);
+        assert!(projected.wait(position, WAIT_TIMEOUT).await);
     }
     stop_two.cancel();
     tasks.close();

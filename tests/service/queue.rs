@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::rabbitmq::{OwnBroker, SharedBroker};
-use crate::harness::{PATIENCE, until};
+use crate::harness::{WAIT_TIMEOUT, until};
 
 /// A process with the queue, as the program has it.
 struct Process {
@@ -29,7 +29,7 @@ struct Process {
 
 impl Process {
     async fn start(url: &str, prefix: &str) -> Self {
-        Self::start_with(settings(url, prefix), PATIENCE).await.expect("a broker")
+        Self::start_with(settings(url, prefix), WAIT_TIMEOUT).await.expect("a broker")
     }
 
     async fn start_with(settings: RabbitMqSettings, within: Duration) -> Result<Self, StartFailure> {
@@ -51,7 +51,7 @@ impl Process {
     async fn end(self) {
         self.stop.cancel();
         self.tasks.close();
-        timeout(PATIENCE, self.tasks.wait()).await.expect("a task does not end");
+        timeout(WAIT_TIMEOUT, self.tasks.wait()).await.expect("a task does not end");
     }
 }
 
@@ -116,7 +116,7 @@ fn jobs(numbers: Range<u64>) -> Vec<Job> {
 }
 
 async fn next(deliveries: &mut Deliveries) -> Delivery {
-    timeout(PATIENCE, deliveries.recv()).await.expect("no job came").expect("the consumer has ended")
+    timeout(WAIT_TIMEOUT, deliveries.recv()).await.expect("no job came").expect("the consumer has ended")
 }
 
 /// Acknowledges jobs until all of these numbers have come. They may come in any order, and twice.
@@ -367,7 +367,7 @@ async fn a_broker_that_restarts_is_found_again_and_no_job_is_lost() {
     let url = broker.nodes[0].url();
     let mut settings = settings(&url, "hooksentry");
     settings.publish_timeout = Duration::from_millis(500);
-    let process = Process::start_with(settings, PATIENCE).await.unwrap();
+    let process = Process::start_with(settings, WAIT_TIMEOUT).await.unwrap();
     let mut deliveries = process.consumer(10);
     process.publish(&jobs(0..5)).await;
     let in_hand = next(&mut deliveries).await;
@@ -400,7 +400,7 @@ async fn a_broker_that_blocks_publishers_still_serves_consumers() {
     let node = &broker.nodes[0];
     let mut settings = settings(&node.url(), "hooksentry");
     settings.publish_timeout = Duration::from_secs(2);
-    let process = Process::start_with(settings, PATIENCE).await.unwrap();
+    let process = Process::start_with(settings, WAIT_TIMEOUT).await.unwrap();
     let mut deliveries = process.consumer(1);
     process.publish(&jobs(0..3)).await;
 
@@ -484,7 +484,7 @@ async fn a_broker_that_says_nothing_is_given_up_and_let_go() {
     assert!(format!("{failure:#}").contains("did not answer"), "{failure:#}");
     // The connection that was given up is closed, not left to wait on a thread of its own.
     let mut said = Vec::new();
-    timeout(PATIENCE, peer.unwrap().0.read_to_end(&mut said)).await.expect("it is still open").unwrap();
+    timeout(WAIT_TIMEOUT, peer.unwrap().0.read_to_end(&mut said)).await.expect("it is still open").unwrap();
     assert_eq!(said, b"AMQP\x00\x00\x09\x01");
 }
 

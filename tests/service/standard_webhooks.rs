@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::harness::account::Account;
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::Launch;
 use crate::harness::receiver::{Arrival, Receiver};
+use crate::harness::tenant::Tenant;
 
 /// Where `.ci/setup` puts it, beside the build.
 const LIBRARY: &str = "standardwebhooks-1.1.0";
@@ -51,18 +51,18 @@ async fn the_library_for_python_accepts_what_we_send_and_nothing_else() {
     let database = TestDatabase::create().await;
     let program = Launch::serve("api,projector,dispatcher,worker", &database.url()).ready().await;
     let receiver = Receiver::answering(200).await;
-    let account = Account::register(program.base()).await;
-    let destination = account.destination(&receiver.url(), 5).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 5).await;
     let arrives = async |payload: &str| {
-        let answer = account.try_ingest(&destination, payload.to_owned()).await.expect("an answer");
+        let answer = tenant.try_ingest(&destination, payload.to_owned()).await.expect("an answer");
         let accepted: Value = answer.json().await.expect("JSON");
         let event_id = accepted["eventId"].as_str().expect("an id").to_owned();
-        account.until_event(&event_id, "Succeeded").await;
+        tenant.until_event(&event_id, "Succeeded").await;
         receiver.arrivals().into_iter().find(|arrival| arrival.event_id() == event_id).expect("it arrived")
     };
-    let old = account.webhook_secret.clone();
+    let old = tenant.webhook_secret.clone();
     let plain = arrives("{ \"a\" : 1.50,\n\"b\":\"\\u00e9 é €\" }").await;
-    let new = account.regenerate_secret(json!({ "overlapSeconds": 3_600 })).await;
+    let new = tenant.regenerate_secret(json!({ "overlapSeconds": 3_600 })).await;
     let overlapping = arrives("{}").await;
 
     let mut altered = delivery(&old, &plain);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::free_port;
-use crate::harness::{PATIENCE, install_tls};
+use crate::harness::{WAIT_TIMEOUT, install_tls};
 
 const FIRST_KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const SECOND_KEY: &str = "YWJjZGVmZ2hpamFiY2RlZmdoaWphYmNkZWZnaGlqYWI=";
@@ -29,7 +29,7 @@ async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts")
+    tokio::time::timeout(WAIT_TIMEOUT, command.output()).await.expect("it ends").expect("it starts")
 }
 
 fn said(output: &Output) -> String {

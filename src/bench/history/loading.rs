@@ -9,13 +9,12 @@ use projections::{Projection, checkpoints};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::copy::copy;
 use super::event_generator::{TenantFixture, live};
 use super::options::LoadOptions;
 use super::{Kept, sizes};
-use crate::bench::setup::{Account, Api};
+use crate::bench::setup::{Api, BenchTenant};
 use crate::clock;
 
 /// Webhooks that are copied in one transaction: open transactions hold back the readers of the log.
@@ -47,14 +46,14 @@ pub async fn load(
     stop: &CancellationToken,
     tell: impl Fn(&str),
 ) -> anyhow::Result<Loaded> {
-    let api = Api::on_this_machine(&options.base).await?;
+    let api = Api::connect_locally(&options.base).await?;
     let mut connection = PgConnection::connect_with(options.database_url.options())
         .await
         .with_context(|| format!("cannot connect to {}", options.database_url))?;
     refuse_strangers(&mut connection).await?;
 
     tell("making tenants, destinations and senders");
-    let (account, measured) = household(&api, options.destinations, SENDERS).await?;
+    let (tenant, measured) = household(&api, options.destinations, SENDERS).await?;
     let mut others = Vec::new();
     for _ in 1..options.tenants {
         if stop.is_cancelled() {
@@ -63,7 +62,7 @@ pub async fn load(
         others.push(household(&api, 1, 0).await?.1);
     }
     let kept = Kept {
-        account,
+        tenant,
         destinations: measured.destinations.iter().map(|id| id.0).collect(),
         events: options.events,
         days: options.days,
@@ -164,31 +163,27 @@ async fn household(
     api: &Api,
     destinations: usize,
     senders: usize,
-) -> anyhow::Result<(Account, TenantFixture)> {
-    let account = api.register().await?;
+) -> anyhow::Result<(BenchTenant, TenantFixture)> {
+    let tenant = api.register_tenant().await?;
     let urls: Vec<_> = (0..destinations).map(|n| format!("https://receiver-{n}.example.com/")).collect();
-    let targets = api.destinations(&account, &urls, 10).await?;
-    let token = api.log_in(&account).await?;
+    let targets = api.create_destinations(&tenant, &urls, 10).await?;
+    let client = api.log_in(&tenant).await?;
     let mut household = TenantFixture {
-        tenant_id: TenantId(account.tenant_id()?),
+        tenant_id: TenantId(tenant.tenant_id),
         destinations: Vec::with_capacity(destinations),
         senders: Vec::with_capacity(senders),
     };
     for target in &targets {
-        let path = format!("/api/v1/destinations/{}", target.destination_id);
-        api.call("PATCH", &path, Some(&token), Some(&json!({ "status": "Inactive" }))).await?;
-        household.destinations.push(DestinationId(target.destination_id.parse()?));
+        client.update_destination(target.destination_id, &json!({ "status": "Inactive" })).await?;
+        household.destinations.push(DestinationId(target.destination_id));
     }
     if let Some(target) = targets.first() {
-        let path = format!("/api/v1/destinations/{}/senders", target.destination_id);
         for number in 0..senders {
-            let body = json!({ "label": format!("source {number}") });
-            let sender = api.call("POST", &path, Some(&token), Some(&body)).await?;
-            let id: Uuid = sender["id"].as_str().context("a sender has no id")?.parse()?;
-            household.senders.push(SenderId(id));
+            let sender = client.create_sender(target.destination_id, &format!("source {number}")).await?;
+            household.senders.push(SenderId(sender.id));
         }
     }
-    Ok((account, household))
+    Ok((tenant, household))
 }
 
 /// How many facts the hindmost read model has to fold. Fails when one has halted.
@@ -202,6 +197,8 @@ async fn behind(connection: &mut PgConnection) -> anyhow::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]

@@ -28,14 +28,14 @@ pub use options::{LoadOptions, ReadOptions};
 pub use reading::{Answered, ReadReport, read};
 pub use sizes::Relation;
 
-use super::setup::Account;
+use super::setup::BenchTenant;
 
 /// What the reading has to know of the loading.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Kept {
     /// The tenant with the long history, in the clear: it has nothing to hide.
-    account: Account,
+    tenant: BenchTenant,
     destinations: Vec<uuid::Uuid>,
     events: u64,
     days: u32,

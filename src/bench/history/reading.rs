@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
+use hooksentry_client::ApiClient;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use reqwest::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +17,7 @@ use super::Kept;
 use super::options::ReadOptions;
 use super::questions::{Kind, PAGE_ITEMS, Subject, kinds};
 use super::sizes::{self, Relation};
-use crate::bench::connection::{Answer, Connection, NoAnswer};
-use crate::bench::setup::{Account, Api};
+use crate::bench::setup::{Api, BenchTenant};
 use crate::clock;
 
 /// The longest answer that is told from longer ones.
@@ -58,10 +59,11 @@ pub struct ReadReport {
 
 /// Asks every kind of question. When `stop` is cancelled, the report is of what was asked by then.
 pub async fn read(options: &ReadOptions, stop: &CancellationToken) -> anyhow::Result<ReadReport> {
-    let api = Api::on_this_machine(&options.base).await?;
+    let api = Api::connect_locally(&options.base).await?;
     let kept = Kept::read(&options.kept)?;
     let subject = Subject { destinations: kept.destinations, days: kept.days, now: clock::now() };
-    let mut asking = Asking { api: &api, account: &kept.account, token: String::new(), connection: None };
+    let client = api.log_in(&kept.tenant).await?;
+    let mut asking = Asking { api: &api, tenant: &kept.tenant, client };
     let mut answered = Vec::new();
     for kind in kinds() {
         let asked_for = options.only.as_ref().is_none_or(|only| kind.name().contains(only.as_str()));
@@ -97,10 +99,6 @@ async fn measure(
             break;
         }
         let mut path = kind.ask(subject, &mut rng);
-        // Not to be measured: the first question may have to log in.
-        if asking.token.is_empty() {
-            asking.token = asking.api.log_in(asking.account).await?;
-        }
         if kind.is_deep() {
             // Without an answer in time its length is not known, and its first page is slow enough.
             let total = asking.ask(&path).await?.1["total"].as_u64().unwrap_or_default();
@@ -127,50 +125,29 @@ async fn measure(
 
 struct Asking<'a> {
     api: &'a Api,
-    account: &'a Account,
-    token: String,
-    connection: Option<Connection>,
+    tenant: &'a BenchTenant,
+    client: ApiClient,
 }
 
 impl Asking<'_> {
-    /// Asks, over a connection that is kept. Answers with how many microseconds it took, and the answer;
-    /// none when it did not come in time, which is reported as the time it was waited for.
+    /// Asks, and returns how many microseconds the answer took, and the answer; `null` when the timeout
+    /// elapsed first.
     async fn ask(&mut self, path: &str) -> anyhow::Result<(u64, Value)> {
         for _ in 0..LOGINS_MAX {
-            let (took, answer) = self.ask_once(path).await?;
-            let Some(answer) = answer else { return Ok((took, Value::Null)) };
-            match answer.status {
-                200 => return Ok((took, serde_json::from_slice(&answer.body)?)),
-                // Access tokens do not live long.
-                401 => self.token = self.api.log_in(self.account).await?,
-                status => {
-                    bail!("{path} was answered with {status}: {}", String::from_utf8_lossy(&answer.body))
+            let asked = Instant::now();
+            let answer = self.client.get(path).await;
+            let took = u64::try_from(asked.elapsed().as_micros())?;
+            match answer {
+                Ok(answer) => return Ok((took, answer)),
+                Err(error) if error.is_timeout() => return Ok((took, Value::Null)),
+                // The access token has expired.
+                Err(error) if error.status() == Some(StatusCode::UNAUTHORIZED) => {
+                    self.client = self.api.log_in(self.tenant).await?;
                 }
+                Err(error) => return Err(error).with_context(|| path.to_owned()),
             }
         }
-        bail!("{path}: the tokens that a login gives are refused")
-    }
-
-    async fn ask_once(&mut self, path: &str) -> anyhow::Result<(u64, Option<Answer>)> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection::open(self.api.address).await?,
-        };
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\r\n",
-            self.api.host, self.token
-        );
-        let asked = Instant::now();
-        let answer = connection.exchange(request.as_bytes()).await;
-        let took = u64::try_from(asked.elapsed().as_micros())?;
-        let answer = match answer {
-            Err(NoAnswer::Late) => return Ok((took, None)),
-            answer => answer.with_context(|| path.to_owned())?,
-        };
-        if answer.kept {
-            self.connection = Some(connection);
-        }
-        Ok((took, Some(answer)))
+        bail!("{path}: new access tokens are refused")
     }
 }
 

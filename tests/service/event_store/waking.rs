@@ -6,10 +6,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Log;
-use crate::harness::PATIENCE;
+use crate::harness::WAIT_TIMEOUT;
 
 async fn woken(ear: &mut watch::Receiver<u64>) {
-    tokio::time::timeout(PATIENCE, ear.changed()).await.expect("a wake-up in time").expect("a sender");
+    tokio::time::timeout(WAIT_TIMEOUT, ear.changed()).await.expect("a wake-up in time").expect("a sender");
 }
 
 /// Waits until it hears what others announce: it looks once when it begins to listen.
@@ -46,7 +46,7 @@ async fn an_announcement_wakes_this_process_and_the_others() {
 
     stop.cancel();
     tasks.close();
-    tokio::time::timeout(PATIENCE, tasks.wait()).await.expect("both end when told to");
+    tokio::time::timeout(WAIT_TIMEOUT, tasks.wait()).await.expect("both end when told to");
     other_pool.close().await;
     log.discard().await;
 }
@@ -72,7 +72,7 @@ async fn a_listener_whose_connection_was_cut_listens_again() {
     drop(here);
     stop.cancel();
     tasks.close();
-    tokio::time::timeout(PATIENCE, tasks.wait()).await.expect("it ends when told to");
+    tokio::time::timeout(WAIT_TIMEOUT, tasks.wait()).await.expect("it ends when told to");
     other_pool.close().await;
     log.discard().await;
 }

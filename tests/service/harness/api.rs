@@ -1,8 +1,8 @@
-//! The API on a loopback port, in this process, with a database and a projector: what the tests of the
-//! contract talk to. One service serves all tests of a process; each test has tenants of its own, and an
-//! address of its own to come from.
+//! The API under test, and its answers.
+//!
+//! Tests of the API's contract share one service in the process of the tests, with a database and a projector.
+//! Each test registers its own tenants and sends from its own address.
 
-use std::net::Ipv4Addr;
 use std::thread;
 
 use clap::Parser;
@@ -11,104 +11,97 @@ use hooksentry::event_store::{EventStore, LogNotifier};
 use hooksentry::lifecycle::Lifecycle;
 use hooksentry::service::Service;
 use hooksentry::telemetry::Telemetry;
-use reqwest::header::HeaderMap;
-use reqwest::{Client, Method, RequestBuilder};
+use hooksentry_client::{self as client, ApiClient, http_client};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::{OnceCell, oneshot};
 
-use super::client;
 use super::postgres::TestDatabase;
 
-/// The password of every user that a test makes.
+/// Password of every user that a test creates.
 pub(crate) const PASSWORD: &str = "a password of the tests";
 
 /// Largest payload of the service under test, in bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 64 << 10;
 
-/// The origin whose scripts may use the management API.
+/// Origin whose scripts may use the management API.
 pub(crate) const ORIGIN: &str = "https://dashboard.example.com";
 
 #[derive(Parser)]
-struct Line {
+struct CommandLine {
     #[command(flatten)]
     settings: Settings,
 }
 
-struct Running {
+/// The service that the tests of one process share.
+struct SharedService {
     base: String,
     database_url: String,
 }
 
-/// The API as one visitor sees it, who comes from an address of their own.
+/// API as the tests of one client address see it.
 #[derive(Clone)]
 pub(crate) struct Api {
-    client: Client,
-    running: &'static Running,
-    address: Ipv4Addr,
+    pub(crate) client: ApiClient,
 }
 
-/// What came back.
+/// Answer to a request, of any status.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
-    /// The body, where it is JSON; else `null`.
+    /// The body if it is JSON, else `null`.
     pub(crate) body: Value,
 }
 
 impl Api {
-    pub(crate) async fn visit() -> Self {
-        static RUNNING: OnceCell<Running> = OnceCell::const_new();
-        let running = RUNNING.get_or_init(start).await;
-        let [_, b, c, d] = rand::random::<u32>().to_be_bytes();
-        Self { client: client(), running, address: Ipv4Addr::new(11, b, c, d) }
+    /// Returns the API of a process that the test started.
+    pub(crate) fn at(base: &str) -> Self {
+        Self { client: ApiClient::new(super::client(), base) }
     }
 
-    /// The same visitor from another address.
-    pub(crate) fn moved(&self) -> Self {
+    /// Returns the API of the shared service, for requests from a new address.
+    pub(crate) async fn shared() -> Self {
+        Self::at(&shared_service().await.base).from_new_address()
+    }
+
+    /// Returns the same API, for requests from another address.
+    pub(crate) fn from_new_address(&self) -> Self {
         let [_, b, c, d] = rand::random::<u32>().to_be_bytes();
-        Self { address: Ipv4Addr::new(12, b, c, d), ..self.clone() }
+        let address = HeaderValue::from_str(&format!("11.{b}.{c}.{d}")).expect("an address");
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-forwarded-for"), address)]);
+        let http = http_client().default_headers(headers).build().expect("a client");
+        Self { client: ApiClient::new(http, &self.url("")) }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.running.base)
+        self.client.url(path)
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
-        let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        self.client.request(method, self.url(path)).header("X-Forwarded-For", self.address.to_string())
+        self.client.request(Method::from_bytes(method.as_bytes()).expect("a method"), path)
     }
 
-    /// The log behind the API, for what only workers and time bring about.
+    /// Opens the log of the shared service, to append facts that no request of a client causes.
     pub(crate) async fn log(&self) -> EventStore {
-        let pool = PgPoolOptions::new().max_connections(4).connect(&self.running.database_url).await;
+        let url = &shared_service().await.database_url;
+        let pool = PgPoolOptions::new().max_connections(4).connect(url).await;
         EventStore::new(pool.expect("the database of the API"), LogNotifier::within_process())
     }
 }
 
 /// Sends a request and reads the answer.
 pub(crate) async fn send(request: RequestBuilder) -> Answer {
-    let response = request.send().await.expect("an answer");
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let is_of = |kind: &str| {
-        headers
-            .get("content-type")
-            .is_some_and(|media_type| media_type.to_str().is_ok_and(|media_type| media_type.contains(kind)))
-    };
-    let is_json = is_of("json");
-    // A stream goes on until somebody stops listening.
-    let text = match is_of("event-stream") {
-        true => String::new(),
-        false => response.text().await.expect("a whole answer"),
-    };
-    let body = if is_json { serde_json::from_str(&text).expect("JSON") } else { Value::Null };
-    Answer { status, headers, text, body }
+    let answer = client::Answer::read(request.send().await.expect("an answer")).await;
+    let client::Answer { status, headers, text, body } = answer.expect("a whole answer");
+    Answer { status: status.as_u16(), headers, text, body }
 }
 
 impl Answer {
-    /// The answer, which must have this status.
+    /// Returns the answer, which must have this status; a failure must be a well-formed problem.
     #[track_caller]
     pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
@@ -118,7 +111,7 @@ impl Answer {
         self
     }
 
-    /// Every failure is a problem (RFC 9457).
+    /// Checks the answer against RFC 9457.
     #[track_caller]
     fn check_problem(&self) {
         assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text);
@@ -138,12 +131,12 @@ impl Answer {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().expect("text")
     }
 
-    /// The kind of problem.
+    /// Returns the kind of problem.
     pub(crate) fn problem(&self) -> &str {
         self.body["type"].as_str().and_then(|uri| uri.strip_prefix("/problems/")).unwrap_or_default()
     }
 
-    /// The names of the wrong fields.
+    /// Returns the names of the fields that were refused.
     pub(crate) fn wrong(&self) -> Vec<&str> {
         self.body["errors"]
             .as_object()
@@ -151,103 +144,10 @@ impl Answer {
             .unwrap_or_default()
     }
 
-    /// A text in the body.
+    /// Returns a text in the body.
     #[track_caller]
     pub(crate) fn text_of(&self, field: &str) -> String {
         self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", self.text)).to_owned()
-    }
-}
-
-/// A user who is logged in.
-#[derive(Clone)]
-pub(crate) struct User {
-    pub(crate) api: Api,
-    pub(crate) id: String,
-    pub(crate) tenant_id: String,
-    pub(crate) email: String,
-    pub(crate) token: String,
-    pub(crate) refresh_token: String,
-}
-
-impl User {
-    /// The Owner of a new tenant.
-    pub(crate) async fn owner(api: &Api) -> Self {
-        let name = unique("tenant");
-        let email = format!("{name}@example.com");
-        let body = json!({ "name": name, "ownerEmail": email, "ownerPassword": PASSWORD });
-        let tenant = send(api.request("POST", "/api/v1/tenants").json(&body)).await.expect(201);
-        Self::login(api, &tenant.text_of("ownerUserId"), &tenant.text_of("tenantId"), &email).await
-    }
-
-    /// Another user of the same tenant, made by this one.
-    pub(crate) async fn colleague(&self, role: &str) -> Self {
-        let email = format!("{}@example.com", unique("user"));
-        let body = json!({ "email": email, "password": PASSWORD, "role": role });
-        let user = self.post("/api/v1/users", &body).await.expect(201);
-        Self::login(&self.api, &user.text_of("id"), &self.tenant_id, &email).await
-    }
-
-    /// The user with this email, logged in anew.
-    pub(crate) async fn login(api: &Api, id: &str, tenant_id: &str, email: &str) -> Self {
-        let tokens = login(api, email, PASSWORD).await.expect(200);
-        Self {
-            api: api.clone(),
-            id: id.to_owned(),
-            tenant_id: tenant_id.to_owned(),
-            email: email.to_owned(),
-            token: tokens.text_of("accessToken"),
-            refresh_token: tokens.text_of("refreshToken"),
-        }
-    }
-
-    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
-        self.api.request(method, path).bearer_auth(&self.token)
-    }
-
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        send(self.request("GET", path)).await
-    }
-
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        send(self.request("POST", path).json(body)).await
-    }
-
-    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
-        send(self.request("PATCH", path).json(body)).await
-    }
-
-    /// A POST without a body.
-    pub(crate) async fn call(&self, path: &str) -> Answer {
-        send(self.request("POST", path)).await
-    }
-
-    pub(crate) async fn delete(&self, path: &str) -> Answer {
-        send(self.request("DELETE", path)).await
-    }
-
-    /// An API key of the tenant.
-    pub(crate) async fn api_key(&self) -> String {
-        self.post("/api/v1/apikeys", &json!({ "name": "tests" })).await.expect(201).text_of("key")
-    }
-
-    /// A destination: its id and its ingest token.
-    pub(crate) async fn destination(&self) -> (String, String) {
-        let body = json!({ "url": "https://receiver.example.com/hooks" });
-        let destination = self.post("/api/v1/destinations", &body).await.expect(201);
-        (destination.text_of("id"), destination.text_of("ingestToken"))
-    }
-
-    /// A sender of a destination: its id and its ingest token.
-    pub(crate) async fn sender(&self, destination_id: &str) -> (String, String) {
-        let path = format!("/api/v1/destinations/{destination_id}/senders");
-        let sender = self.post(&path, &json!({ "label": "tests" })).await.expect(201);
-        (sender.text_of("id"), sender.text_of("ingestToken"))
-    }
-
-    /// An ingest request with a payload.
-    pub(crate) fn ingest(&self, api_key: &str, token: &str, payload: &str) -> RequestBuilder {
-        let path = format!("/api/v1/ingest/{}/{token}", self.tenant_id);
-        self.api.request("POST", &path).header("X-Api-Key", api_key).body(payload.to_owned())
     }
 }
 
@@ -257,13 +157,18 @@ pub(crate) async fn login(api: &Api, email: &str, password: &str) -> Answer {
     send(api.request("POST", "/api/v1/auth/login").json(&body)).await
 }
 
-/// A name that no other test uses.
+/// Returns a name that no other test uses.
 pub(crate) fn unique(kind: &str) -> String {
     format!("{kind}-{:016x}", rand::random::<u64>())
 }
 
-/// Starts the service in a thread with a runtime of its own: it outlives the test that needs it first.
-async fn start() -> Running {
+async fn shared_service() -> &'static SharedService {
+    static SERVICE: OnceCell<SharedService> = OnceCell::const_new();
+    SERVICE.get_or_init(start).await
+}
+
+/// Starts the service in a thread with its own runtime, because it outlives the test that needs it first.
+async fn start() -> SharedService {
     let database = TestDatabase::create().await;
     let database_url = database.url();
     let (ready, started) = oneshot::channel();
@@ -271,16 +176,16 @@ async fn start() -> Running {
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let lifecycle = Lifecycle::new(super::PATIENCE);
+            let lifecycle = Lifecycle::new(super::WAIT_TIMEOUT);
             let roles = "api,projector".parse().expect("roles");
             let service = Service::start(&settings(&url), &roles, Telemetry::detached(), lifecycle)
                 .await
                 .expect("a service that starts");
-            ready.send(format!("http://{}", service.address())).expect("somebody who waits");
-            service.finish().await.expect("a service that goes on");
+            ready.send(format!("http://{}", service.address())).expect("a receiver");
+            service.finish().await.expect("a service without errors");
         });
     });
-    Running { base: started.await.expect("a service that starts"), database_url }
+    SharedService { base: started.await.expect("a service that starts"), database_url }
 }
 
 fn settings(database_url: &str) -> Settings {
@@ -300,5 +205,5 @@ fn settings(database_url: &str) -> Settings {
         &format!("--cors-origin={ORIGIN}"),
     ]
     .map(Into::into);
-    config::read::<Line>(line, |_| None).expect("settings").settings
+    config::read::<CommandLine>(line, |_| None).expect("settings").settings
 }

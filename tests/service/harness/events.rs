@@ -8,7 +8,8 @@ use hooksentry::clock;
 use hooksentry::event_store::{CommandFailure, Metadata};
 use serde_json::Value;
 
-use super::api::{User, send};
+use super::api::send;
+use super::tenant::User;
 use super::until;
 
 /// Has an event accepted, and waits until lists show it.

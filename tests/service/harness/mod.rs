@@ -1,16 +1,16 @@
-//! What tests stand on: real servers of their own.
+//! Servers, clients and receivers of the tests.
 //!
-//! `make test` starts one PostgreSQL and one RabbitMQ for the whole run (`.ci/private-services`) and tells
-//! the tests by environment variables. Started in any other way, a test process starts what it needs by
-//! itself, which is slower but needs nothing prepared.
+//! `make test` starts one PostgreSQL and one RabbitMQ for the whole run (`.ci/private-services`) and passes
+//! their URLs in environment variables. Without them a test process starts the servers that it needs, which
+//! is slower but needs no preparation.
 
-pub(crate) mod account;
 pub(crate) mod api;
 pub(crate) mod events;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod rabbitmq;
 pub(crate) mod receiver;
+pub(crate) mod tenant;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,12 +23,12 @@ use tempfile::TempDir;
 
 const PREFIX: &str = "hooksentry-tests-";
 
-/// How long a test waits for something that takes a moment, on a machine that is busy with other tests.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// Timeout of every wait in a test, long enough for a machine that is busy with other tests.
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Waits until the condition holds, and fails the test when it does not within [`PATIENCE`].
+/// Waits until the condition holds; panics when it does not within [`WAIT_TIMEOUT`].
 pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_TIMEOUT;
     loop {
         if let Some(found) = condition().await {
             return found;
@@ -38,15 +38,13 @@ pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
     }
 }
 
-/// An HTTP client.
+/// Returns an HTTP client without a timeout.
 pub(crate) fn client() -> reqwest::Client {
-    // The tests' own process has no `main` that would do this; only the first one can.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+    hooksentry_client::http_client().build().expect("a client")
 }
 
-/// A folder that is removed with the value. Servers run as other users when the tests run as root, so
-/// everybody may enter it.
+/// Creates a folder that is removed when the value is dropped. Any user may enter it, because servers run as
+/// other users when the tests run as root.
 fn open_folder() -> TempDir {
     tempfile::Builder::new()
         .prefix(PREFIX)
@@ -55,14 +53,14 @@ fn open_folder() -> TempDir {
         .expect("a temporary folder")
 }
 
-/// HTTP clients of tests need it although they speak plain HTTP; the program installs its own.
+/// Installs a TLS provider, which HTTP clients need even for plain HTTP. The program installs its own.
 pub(crate) fn install_tls() {
-    // Whoever comes second finds it done.
+    // It fails when there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// The folder of the servers that this process shares between its tests. Nothing runs after the last test,
-/// so it stays until another process finds that we are gone.
+/// Returns the folder of the servers that the tests of this process share. No code runs after the last test,
+/// so a later process removes it.
 fn process_folder() -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER
@@ -84,13 +82,13 @@ fn remove_abandoned_folders() {
         let Some(owner) = owner else { continue };
         let alive = Command::new("kill").args(["-0", owner]).stderr(Stdio::null()).status();
         if alive.is_ok_and(|status| !status.success()) {
-            // Another process may be at it too, and it may belong to somebody else: next time, then.
+            // Another process may be removing it, or it may belong to another user; a later process tries again.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// A name that no other test uses, in this process or another.
+/// Returns a name that no other test uses, in this process or another.
 fn unique_name(kind: &str) -> String {
     format!("{kind}_{:016x}", rand::random::<u64>())
 }

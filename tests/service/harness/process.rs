@@ -121,7 +121,7 @@ impl Process {
     /// Asks it to stop, and waits until it has.
     pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
         self.signal("TERM").await;
-        tokio::time::timeout(super::PATIENCE, self.child.wait())
+        tokio::time::timeout(super::WAIT_TIMEOUT, self.child.wait())
             .await
             .expect("it stops in time")
             .expect("a child of ours")

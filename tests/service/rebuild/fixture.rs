@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::postgres::{OwnServer, TestDatabase};
-use crate::harness::{PATIENCE, until};
+use crate::harness::{WAIT_TIMEOUT, until};
 
 /// A database on a server of its own: transactions of other tests would hold back who reads its log, and their
 /// ends would be waited for.
@@ -163,7 +163,7 @@ impl Ground {
         .await
         .expect("a log");
         let end = LogPosition { transaction_id, position };
-        assert!(Projected::elsewhere(self.pool.clone()).wait(end, PATIENCE).await, "they do not come so far");
+        assert!(Projected::elsewhere(self.pool.clone()).wait(end, WAIT_TIMEOUT).await, "they do not come so far");
     }
 
     /// Which table stands under a name: another one after a swap.
@@ -224,7 +224,7 @@ pub(super) async fn run(arguments: &[&str], database_url: &str) -> Said {
 
 /// Waits for the end of a command.
 pub(super) async fn ended(child: Child) -> Said {
-    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it ends in time");
+    let output = tokio::time::timeout(WAIT_TIMEOUT, child.wait_with_output()).await.expect("it ends in time");
     let Output { status, stdout, stderr } = output.expect("a child of ours");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     Said { code: status.code(), output: text(stdout), errors: text(stderr) }

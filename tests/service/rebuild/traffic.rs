@@ -8,40 +8,40 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use super::fixture::run;
-use crate::harness::account::{Account, Destination};
 use crate::harness::postgres::OwnServer;
 use crate::harness::process::Launch;
 use crate::harness::receiver::Receiver;
+use crate::harness::tenant::{Destination, Tenant};
 use crate::harness::until;
 
 /// How often everything is rebuilt.
 const ROUNDS: usize = 3;
 
 /// Sends webhooks until it is enough; all of them must be accepted.
-async fn send(account: Account, destination: Destination, enough: Arc<AtomicBool>) -> usize {
+async fn send(tenant: Tenant, destination: Destination, enough: Arc<AtomicBool>) -> usize {
     let mut sent = 0;
     while !enough.load(Ordering::SeqCst) {
-        account.ingest(&destination, &json!({ "number": sent })).await;
+        tenant.ingest(&destination, &json!({ "number": sent })).await;
         sent += 1;
     }
     sent
 }
 
 /// Looks at lists and events over HTTP; nothing may go backwards.
-async fn look(account: Account, event_id: String, enough: Arc<AtomicBool>) -> usize {
+async fn look(tenant: Tenant, event_id: String, enough: Arc<AtomicBool>) -> usize {
     let (mut total, mut attempts, mut looks) = (0, 0, 0);
     while !enough.load(Ordering::SeqCst) {
-        let page = account.get("events?Qt=1").await;
+        let page = tenant.get("events?Qt=1").await;
         let now = page["total"].as_u64().expect("a total");
         assert!(now >= total, "the total went from {total} back to {now}");
         total = now;
-        let event = account.get(&format!("events/{event_id}")).await;
+        let event = tenant.get(&format!("events/{event_id}")).await;
         assert_eq!(event["status"], "Succeeded", "what was delivered stays so: {event}");
-        let made = account.get(&format!("events/{event_id}/attempts")).await;
+        let made = tenant.get(&format!("events/{event_id}/attempts")).await;
         let now = made["total"].as_u64().expect("a total");
         assert!(now >= attempts, "the attempts went from {attempts} back to {now}");
         attempts = now;
-        account.get("destinations").await;
+        tenant.get("destinations").await;
         looks += 1;
     }
     looks
@@ -80,19 +80,19 @@ async fn no_answer_goes_backwards_and_no_request_fails_while_everything_is_rebui
     let database = server.create_database().await;
     let program = Launch::serve("api,projector,dispatcher,worker", &database.url()).ready().await;
     let receiver = Receiver::answering(200).await;
-    let account = Account::register(program.base()).await;
-    let destination = account.destination(&receiver.url(), 20).await;
-    let first = account.ingest(&destination, &json!({ "number": "first" })).await;
-    account.until_event(&first, "Succeeded").await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 20).await;
+    let first = tenant.ingest(&destination, &json!({ "number": "first" })).await;
+    tenant.until_event(&first, "Succeeded").await;
 
     let enough = Arc::new(AtomicBool::new(false));
     let pool = database.pool().await;
     let mut senders = tokio::task::JoinSet::new();
     let mut lookers = tokio::task::JoinSet::new();
     for _ in 0..2 {
-        senders.spawn(send(account.clone(), destination.clone(), Arc::clone(&enough)));
-        lookers.spawn(look(account.clone(), first.clone(), Arc::clone(&enough)));
-        lookers.spawn(see(pool.clone(), account.tenant_id.clone(), Arc::clone(&enough)));
+        senders.spawn(send(tenant.clone(), destination.clone(), Arc::clone(&enough)));
+        lookers.spawn(look(tenant.clone(), first.clone(), Arc::clone(&enough)));
+        lookers.spawn(see(pool.clone(), tenant.tenant_id().to_owned(), Arc::clone(&enough)));
     }
     for round in 0..ROUNDS {
         until("traffic", async || (receiver.count() > round * 50).then_some(())).await;
@@ -100,13 +100,13 @@ async fn no_answer_goes_backwards_and_no_request_fails_while_everything_is_rebui
         run(&["verify-projections"], &database.url()).await.well();
     }
     // What is commanded now is shown now.
-    let changed = account.change(&destination, json!({ "serverRateLimit": 7 })).await;
+    let changed = tenant.change(&destination, json!({ "serverRateLimit": 7 })).await;
     assert_eq!(changed["serverRateLimit"], 7, "{changed}");
     enough.store(true, Ordering::SeqCst);
     let sent: usize = senders.join_all().await.into_iter().sum();
     let looks = lookers.join_all().await;
     assert!(looks.iter().all(|looks| *looks > 0), "{looks:?}");
-    account.until_count("Succeeded", sent + 1).await;
+    tenant.until_count("Succeeded", sent + 1).await;
     run(&["verify-projections"], &database.url()).await.well();
     assert!(program.stop().await.success());
 }

@@ -1,4 +1,4 @@
-//! What the demonstration remembers from one start to the next.
+//! State of the demonstration that is kept from one start to the next: `demo.json` in the data folder.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,53 +7,56 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-/// A tenant, its owner's password and its tokens. For demonstrations only: they are in the clear.
+/// Tenant, password of its owner, and tokens, all in plain text: they are for demonstrations only.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Kept {
+pub(super) struct DemoState {
     #[serde(skip)]
     path: PathBuf,
     pub(super) tenant_name: String,
     pub(super) email: String,
     pub(super) password: String,
-    pub(super) tenant_id: Option<String>,
+    /// `None` until the tenant is registered.
+    pub(super) tenant_id: Option<Uuid>,
     pub(super) api_key: Option<String>,
-    pub(super) working: Option<KeptDestination>,
-    pub(super) failing: Option<KeptDestination>,
+    pub(super) working: Option<DemoDestination>,
+    pub(super) failing: Option<DemoDestination>,
 }
 
-/// A destination and the port of its receiver.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct KeptDestination {
-    pub(super) id: String,
+pub(super) struct DemoDestination {
+    pub(super) id: Uuid,
     pub(super) ingest_token: String,
+    /// Port of its receiver.
     pub(super) port: u16,
 }
 
-impl Kept {
-    /// What was kept in `folder`, or the plan of a new tenant.
+impl DemoState {
+    /// Reads the state in `folder`, or creates one for a new tenant if there is none.
     pub(super) fn read(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("demo.json");
         match fs::read(&path) {
             Ok(text) => {
-                let kept: Self = serde_json::from_slice(&text)
-                    .with_context(|| format!("{} cannot be read: remove it to begin anew", path.display()))?;
-                Ok(Self { path, ..kept })
+                let state: Self = serde_json::from_slice(&text).with_context(|| {
+                    format!("{} cannot be parsed; remove it to start with a new tenant", path.display())
+                })?;
+                Ok(Self { path, ..state })
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::anew(path, "")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::new(path, "")),
             Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
         }
     }
 
-    /// Forgets everything, for another tenant.
-    pub(super) fn begin_anew(&mut self) {
+    /// Replaces the state by that of a new tenant with a random name.
+    pub(super) fn reset(&mut self) {
         let suffix: [u8; 3] = rand::random();
-        *self = Self::anew(std::mem::take(&mut self.path), &format!("-{}", hex::encode(suffix)));
+        *self = Self::new(std::mem::take(&mut self.path), &format!("-{}", hex::encode(suffix)));
     }
 
-    fn anew(path: PathBuf, suffix: &str) -> Self {
+    fn new(path: PathBuf, suffix: &str) -> Self {
         Self {
             path,
             tenant_name: format!("demo{suffix}"),
@@ -63,7 +66,7 @@ impl Kept {
         }
     }
 
-    /// Writes it, readable for its owner only, whole or not at all.
+    /// Replaces the file atomically, with a mode that lets only its owner read it.
     pub(super) fn write(&self) -> anyhow::Result<()> {
         let write = || -> io::Result<()> {
             let unfinished = self.path.with_extension("unfinished");
