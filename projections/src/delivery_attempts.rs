@@ -16,7 +16,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::columns::{known, version, without_nul};
-use crate::fold::{ApplyFailure, SequenceGap};
+use crate::fold::{AggregateFact, ApplyFailure, SequenceGap};
 use crate::logged_fact::LoggedFact;
 use crate::paging::{Direction, Listed, Page};
 use crate::projection::ReadModel;
@@ -138,13 +138,12 @@ struct Finished<'a> {
 
 type Key = (Uuid, i32);
 
-/// The read model of this file.
 #[derive(Debug)]
 pub(crate) struct DeliveryAttempts;
 
 impl ReadModel for DeliveryAttempts {
     const NAME: &'static str = "delivery_attempts";
-    const AGGREGATES: &'static [&'static str] = &["WebhookEvent"];
+    const AGGREGATES: &'static [&'static str] = &[WebhookEventFact::AGGREGATE];
     const READS: &'static [&'static str] = &["events", "retention_floors"];
 
     async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {

@@ -1,38 +1,40 @@
-//! What an attempt needs to know, current at the attempt: read from destinations and tenants in one go.
+//! Current settings for an attempt, joined from destinations and tenants.
 
-use aggregates::destination::{OutboundAuth, Stage};
+use aggregates::destination::{AuthType, OutboundAuth, Stage};
 use aggregates::ids::{DestinationId, TenantId};
 use aggregates::tenant::{Resilience, WebhookSecret};
 use sqlx::PgConnection;
 
-use crate::columns::{auth_type, count, sealed, stage, version};
+use crate::columns::{Stored, sealed};
 use crate::tenants::{self, PreviousSecret};
 
 /// How to deliver to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliverySettings {
     pub destination_id: DestinationId,
-    /// Whose destination it is.
     pub tenant_id: TenantId,
     pub url: String,
+    /// Most concurrent requests to the destination.
     pub concurrency_limit: u32,
-    /// How requests prove themselves, with sealed credentials.
+    /// How requests authenticate; `None`: they do not.
     pub auth: Option<OutboundAuth>,
     pub stage: Stage,
     /// Version of the destination's stream at which it entered that stage.
     pub stage_version: u64,
-    /// How its tenant retries.
     pub resilience: Resilience,
     pub webhook_secret: WebhookSecret,
-    /// What signs besides, until its time is over. The reader compares: settings may be kept a while.
+    /// Signs in addition. The reader compares its end with the time, because settings may be cached.
     pub previous_secret: Option<PreviousSecret>,
-    /// Version of the destination's stream that this shows.
+    /// Version of the destination's stream at which it has these settings.
     pub destination_version: u64,
-    /// Version of the tenant's stream that this shows.
+    /// Version of the tenant's stream at which it has these settings.
     pub tenant_version: u64,
 }
 
-/// The settings of a destination.
+/// Returns the settings of a destination.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.delivery_settings.get", level = "debug", skip_all, err(level = "debug"))]
 pub async fn get(
     connection: &mut PgConnection,
@@ -43,15 +45,15 @@ pub async fn get(
         SELECT
             destinations.tenant_id,
             destinations.url,
-            destinations.concurrency_limit,
-            destinations.auth_type,
+            destinations.concurrency_limit AS "concurrency_limit: Stored<u32>",
+            destinations.auth_type AS "auth_type: Stored<AuthType>",
             destinations.credentials_data_key,
             destinations.credentials_ciphertext,
-            destinations.stage,
-            destinations.stage_version,
-            destinations.version AS destination_version,
-            tenants.max_attempts,
-            tenants.circuit_breaker_timer,
+            destinations.stage AS "stage: Stored<Stage>",
+            destinations.stage_version AS "stage_version: Stored<u64>",
+            destinations.version AS "destination_version: Stored<u64>",
+            tenants.max_attempts AS "max_attempts: Stored<u32>",
+            tenants.circuit_breaker_timer AS "circuit_breaker_timer: Stored<u32>",
             tenants.secret_data_key,
             tenants.secret_ciphertext,
             tenants.secret_fingerprint,
@@ -59,7 +61,7 @@ pub async fn get(
             tenants.previous_secret_ciphertext,
             tenants.previous_secret_fingerprint,
             tenants.previous_signs_until,
-            tenants.version AS tenant_version
+            tenants.version AS "tenant_version: Stored<u64>"
         FROM destinations
         JOIN tenants ON tenants.id = destinations.tenant_id
         WHERE destinations.id = $1
@@ -68,35 +70,29 @@ pub async fn get(
     )
     .fetch_optional(connection)
     .await?;
-    found
-        .map(|row| {
-            let auth_type = row.auth_type.map(|number| auth_type("auth_type", number)).transpose()?;
-            let credentials = sealed(row.credentials_data_key, row.credentials_ciphertext);
-            Ok(DeliverySettings {
-                destination_id: id,
-                tenant_id: row.tenant_id.into(),
-                url: row.url,
-                concurrency_limit: count("concurrency_limit", row.concurrency_limit)?,
-                auth: auth_type
-                    .zip(credentials)
-                    .map(|(auth_type, credentials)| OutboundAuth { auth_type, credentials }),
-                stage: stage("stage", row.stage)?,
-                stage_version: version("stage_version", row.stage_version)?,
-                resilience: tenants::resilience(row.max_attempts, row.circuit_breaker_timer)?,
-                webhook_secret: tenants::secret(
-                    row.secret_data_key,
-                    row.secret_ciphertext,
-                    row.secret_fingerprint,
-                ),
-                previous_secret: tenants::previous_secret(
-                    row.previous_secret_data_key,
-                    row.previous_secret_ciphertext,
-                    row.previous_secret_fingerprint,
-                    row.previous_signs_until,
-                ),
-                destination_version: version("version", row.destination_version)?,
-                tenant_version: version("version", row.tenant_version)?,
-            })
-        })
-        .transpose()
+    Ok(found.map(|row| DeliverySettings {
+        destination_id: id,
+        tenant_id: row.tenant_id.into(),
+        url: row.url,
+        concurrency_limit: row.concurrency_limit.into(),
+        auth: row
+            .auth_type
+            .zip(sealed(row.credentials_data_key, row.credentials_ciphertext))
+            .map(|(Stored(auth_type), credentials)| OutboundAuth { auth_type, credentials }),
+        stage: row.stage.into(),
+        stage_version: row.stage_version.into(),
+        resilience: Resilience {
+            max_attempts: row.max_attempts.into(),
+            circuit_breaker_timer: row.circuit_breaker_timer.into(),
+        },
+        webhook_secret: tenants::secret(row.secret_data_key, row.secret_ciphertext, row.secret_fingerprint),
+        previous_secret: tenants::previous_secret(
+            row.previous_secret_data_key,
+            row.previous_secret_ciphertext,
+            row.previous_secret_fingerprint,
+            row.previous_signs_until,
+        ),
+        destination_version: row.destination_version.into(),
+        tenant_version: row.tenant_version.into(),
+    }))
 }

@@ -1,11 +1,12 @@
 //! Folding a batch of facts into rows.
 //!
-//! The rows that a batch touches are loaded at once, folded in memory, and written back at once, however
-//! many facts each of them took. A row keeps the version of the stream it shows: facts at or below it
-//! were folded before and are passed over, the next one is folded, and a gap is a misfit, because a row
-//! folded over a gap would be wrong for ever and nobody would know.
+//! The rows of a batch are loaded with one statement, folded in memory, and stored with one statement,
+//! however many facts change each of them. A row has the version of the stream that it shows. Facts up to
+//! that version were folded before and are skipped; the next one is folded. Any other is an error
+//! ([`SequenceGap`]): a row folded over a gap would stay wrong without notice.
 
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 
 use aggregates::fact::Fact;
 use thiserror::Error;
@@ -16,37 +17,38 @@ use crate::logged_fact::{LogPosition, LoggedFact};
 /// Why a batch could not be applied.
 #[derive(Debug, Error)]
 pub enum ApplyFailure {
-    /// A fact does not follow from the rows.
     #[error(transparent)]
     SequenceGap(#[from] SequenceGap),
-    /// The database did not do it.
     #[error("the rows cannot be read or written")]
     Database(#[from] sqlx::Error),
 }
 
-/// A fact whose predecessors are not in the rows.
+/// A fact whose predecessors are missing from the rows.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "version {sequence} of {stream_id}, at {position:?}, does not follow the row's version {row_version:?}"
 )]
 pub struct SequenceGap {
-    /// Where the fact stands in the log.
     pub position: LogPosition,
     pub stream_id: Uuid,
     pub sequence: u64,
-    /// The version of the row; `None`: there is no row.
+    /// `None`: there is no row.
     pub row_version: Option<i64>,
 }
 
-/// Why a stream does not show what it is about.
+/// Why a stream could not be folded.
 #[derive(Debug, Error)]
 pub enum NotFolded {
-    /// A fact is missing.
     #[error(transparent)]
     SequenceGap(#[from] SequenceGap),
-    /// A value means nothing.
-    #[error("what the stream shows cannot be read")]
+    #[error("the state that the stream results in cannot be converted")]
     Unreadable(#[from] sqlx::Error),
+}
+
+impl From<Infallible> for NotFolded {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }
 
 impl SequenceGap {
@@ -60,34 +62,65 @@ impl SequenceGap {
     }
 }
 
-/// A row that shows one stream.
-pub(crate) trait StreamRow: Sized {
-    /// The facts of its aggregate.
-    type Fact;
+/// The facts of one aggregate.
+pub(crate) trait AggregateFact: Sized {
+    /// Type of the aggregate, as the log stores it.
+    const AGGREGATE: &'static str;
 
-    /// The fact, if it is of its aggregate.
-    fn pick(fact: &Fact) -> Option<&Self::Fact>;
-    /// The row that the stream's first fact makes.
-    fn begin(logged: &LoggedFact, fact: &Self::Fact) -> Option<Self>;
-    /// The row after one more fact.
-    fn follow(&mut self, fact: &Self::Fact);
-    /// Its stream.
+    /// Returns the fact if it is of this aggregate.
+    fn of(fact: &Fact) -> Option<&Self>;
+}
+
+macro_rules! aggregate_facts {
+    ($($aggregate:ident $module:ident::$fact:ident),+ $(,)?) => {
+        $(impl AggregateFact for aggregates::$module::$fact {
+            const AGGREGATE: &'static str = stringify!($aggregate);
+
+            fn of(fact: &Fact) -> Option<&Self> {
+                if let Fact::$aggregate(fact) = fact { Some(fact) } else { None }
+            }
+        })+
+    };
+}
+aggregate_facts! {
+    ApiKey api_key::ApiKeyFact,
+    Destination destination::DestinationFact,
+    Invite invite::InviteFact,
+    Sender sender::SenderFact,
+    Session session::SessionFact,
+    Tenant tenant::TenantFact,
+    User user::UserFact,
+    WebhookEvent webhook_event::WebhookEventFact,
+}
+
+/// A row with the state of one stream.
+pub(crate) trait VersionedRow {
     fn stream_id(&self) -> Uuid;
-    /// The version it shows.
+    /// Version of the stream that the row shows.
     fn version(&mut self) -> &mut i64;
 }
 
-/// The streams of `R`'s aggregate in a batch, in an order that two writers share.
+/// A row that the facts of one stream change.
+pub(crate) trait StreamRow: VersionedRow + Sized {
+    type Fact: AggregateFact;
+
+    /// Returns the row after the first fact of the stream; `None`: no stream begins with this fact.
+    fn begin(logged: &LoggedFact, fact: &Self::Fact) -> Option<Self>;
+    /// Changes the row as a later fact does. The version is still that before the fact.
+    fn follow(&mut self, fact: &Self::Fact);
+}
+
+/// Returns the streams of `R`'s aggregate in a batch, ordered, so that two writers lock in the same order.
 pub(crate) fn streams_of<R: StreamRow>(facts: &[LoggedFact]) -> Vec<Uuid> {
     let streams: BTreeSet<Uuid> = facts
         .iter()
-        .filter(|logged| R::pick(&logged.fact).is_some())
+        .filter(|logged| R::Fact::of(&logged.fact).is_some())
         .map(|logged| logged.stream_id)
         .collect();
     streams.into_iter().collect()
 }
 
-/// The rows that a batch changes, as they are after it. `loaded` are the rows of its streams before it.
+/// Folds a batch and returns the rows that it changes. `loaded` are the rows of its streams before it.
 pub(crate) fn fold<R: StreamRow>(loaded: Vec<R>, facts: &[LoggedFact]) -> Result<Vec<R>, SequenceGap> {
     struct Folded<R> {
         row: R,
@@ -96,7 +129,7 @@ pub(crate) fn fold<R: StreamRow>(loaded: Vec<R>, facts: &[LoggedFact]) -> Result
     let mut rows: HashMap<Uuid, Folded<R>> =
         loaded.into_iter().map(|row| (row.stream_id(), Folded { row, changed: false })).collect();
     for logged in facts {
-        let Some(fact) = R::pick(&logged.fact) else { continue };
+        let Some(fact) = R::Fact::of(&logged.fact) else { continue };
         let sequence = sequence_of(logged);
         if let Some(Folded { row, changed }) = rows.get_mut(&logged.stream_id) {
             let version = *row.version();
@@ -117,21 +150,22 @@ pub(crate) fn fold<R: StreamRow>(loaded: Vec<R>, facts: &[LoggedFact]) -> Result
     }
     let mut changed: Vec<R> =
         rows.into_values().filter(|folded| folded.changed).map(|folded| folded.row).collect();
-    changed.sort_unstable_by_key(StreamRow::stream_id);
+    changed.sort_unstable_by_key(VersionedRow::stream_id);
     Ok(changed)
 }
 
-/// What one stream shows; `None` when it has no facts.
+/// Folds one stream; `None`: it has no facts.
 pub(crate) fn fold_stream<R, T>(facts: &[LoggedFact]) -> Result<Option<T>, NotFolded>
 where
     R: StreamRow,
-    T: TryFrom<R, Error = sqlx::Error>,
+    T: TryFrom<R>,
+    NotFolded: From<T::Error>,
 {
     let folded = fold::<R>(vec![], facts)?.pop();
     Ok(folded.map(T::try_from).transpose()?)
 }
 
-/// A fact's version, as columns hold it.
+/// Returns the version of a fact as columns hold it.
 pub(crate) fn sequence_of(logged: &LoggedFact) -> i64 {
     i64::try_from(logged.sequence).unwrap_or(i64::MAX)
 }

@@ -1,8 +1,8 @@
 //! Ingest routes: what an ingest token resolves to.
 //!
-//! The append that accepts a webhook event judges its route by one row, so a route holds all that
-//! matters: it is folded from two streams, its owner's and its destination's. The row of a destination's
-//! own token carries the destination's stage to the rows of its senders.
+//! The statement that accepts a webhook event checks its route with one row, so a route has everything that
+//! matters for that: it is folded from two streams, its owner's and its destination's. The row of a
+//! destination's own token passes the destination's stage on to the rows of its senders.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,41 +14,45 @@ use aggregates::sender::SenderFact;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::columns::{stage, stage_number};
-use crate::fold::{ApplyFailure, SequenceGap, sequence_of};
+use crate::columns::Stored;
+use crate::fold::{AggregateFact, ApplyFailure, SequenceGap, sequence_of};
 use crate::logged_fact::LoggedFact;
 use crate::projection::ReadModel;
+use crate::read_model::{self, table_row};
 
-/// What a living ingest token resolves to.
+/// What a valid ingest token resolves to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub tenant_id: TenantId,
     pub destination_id: DestinationId,
-    /// The sender whose token it is; `None`: the destination's own.
+    /// The sender whose token it is; `None`: it is the destination's own token.
     pub sender_id: Option<SenderId>,
     /// The sender's mapping as JSON text, keys in the order given.
     pub mapping: Option<String>,
-    /// Whether the destination receives, and if not, why.
+    /// Stage of the destination.
     pub stage: Stage,
-    /// Changes with the route: what was read is still so if it is unchanged.
+    /// Changes whenever the route changes. A route that was read before is current while this is unchanged.
     pub version: i64,
 }
 
-#[derive(Clone)]
-struct Row {
-    owner_id: Uuid,
-    token_hash: Option<String>,
-    tenant_id: Uuid,
-    destination_id: Uuid,
-    sender_id: Option<Uuid>,
-    mapping: Option<String>,
-    stage: i16,
-    version: i64,
-    owner_sequence: i64,
-    destination_sequence: i64,
+table_row! {
+    table "ingest_routes", replaced if "ingest_routes.owner_sequence <= excluded.owner_sequence \
+        AND ingest_routes.destination_sequence <= excluded.destination_sequence";
+    struct Row {
+        owner_id: Uuid,
+        token_hash: Option<String>,
+        tenant_id: TenantId,
+        destination_id: DestinationId,
+        sender_id: Option<SenderId>,
+        mapping: Option<String>,
+        stage: Stage,
+        version: i64,
+        owner_sequence: i64,
+        destination_sequence: i64,
+    }
 }
 
-/// The stage a fact brings its destination to, if it does.
+/// Returns the stage that a destination enters with a fact, if any.
 fn stage_after(fact: &DestinationFact) -> Option<Stage> {
     use DestinationFact as Fact;
     match fact {
@@ -66,7 +70,7 @@ fn stage_after(fact: &DestinationFact) -> Option<Stage> {
     }
 }
 
-/// The rows of a batch while it is folded.
+/// Rows of a batch while it is folded, by owner.
 struct Routes {
     rows: HashMap<Uuid, Row>,
     changed: BTreeSet<Uuid>,
@@ -75,7 +79,7 @@ struct Routes {
 impl Routes {
     fn fold_destination(&mut self, logged: &LoggedFact, fact: &DestinationFact) -> Result<(), SequenceGap> {
         let sequence = sequence_of(logged);
-        let stage = stage_after(fact).map(stage_number);
+        let stage = stage_after(fact);
         match (self.rows.get_mut(&logged.stream_id), fact) {
             (None, DestinationFact::DestinationRegistered { tenant_id, ingest_token_hash, .. })
                 if sequence == 1 =>
@@ -83,11 +87,11 @@ impl Routes {
                 let row = Row {
                     owner_id: logged.stream_id,
                     token_hash: Some(ingest_token_hash.0.clone()),
-                    tenant_id: tenant_id.0,
-                    destination_id: logged.stream_id,
+                    tenant_id: *tenant_id,
+                    destination_id: logged.stream_id.into(),
                     sender_id: None,
                     mapping: None,
-                    stage: stage_number(Stage::Active),
+                    stage: Stage::Active,
                     version: logged.position.position,
                     owner_sequence: sequence,
                     destination_sequence: sequence,
@@ -114,17 +118,17 @@ impl Routes {
         }
         self.changed.insert(logged.stream_id);
         if let Some(stage) = stage {
-            self.carry_to_senders(logged, stage);
+            self.pass_on_to_senders(logged, stage);
         }
         Ok(())
     }
 
-    /// Brings the living routes of the destination's senders to its stage.
-    fn carry_to_senders(&mut self, logged: &LoggedFact, stage: i16) {
+    /// Sets the stage of the valid routes of the destination's senders.
+    fn pass_on_to_senders(&mut self, logged: &LoggedFact, stage: Stage) {
         let sequence = sequence_of(logged);
         let behind = |row: &&mut Row| {
             row.sender_id.is_some()
-                && row.destination_id == logged.stream_id
+                && row.destination_id.0 == logged.stream_id
                 && row.token_hash.is_some()
                 && row.destination_sequence < sequence
         };
@@ -161,16 +165,16 @@ impl Routes {
             else {
                 return Err(SequenceGap::of(logged, None));
             };
-            // A sender is registered with a destination that exists: its row is here before.
+            // A sender is registered with an existing destination, whose row was loaded or folded before.
             let Some(destination) = self.rows.get(&destination_id.0).filter(|_| sequence == 1) else {
                 return Err(SequenceGap::of(logged, None));
             };
             let row = Row {
                 owner_id: logged.stream_id,
                 token_hash: Some(ingest_token_hash.0.clone()),
-                tenant_id: tenant_id.0,
-                destination_id: destination_id.0,
-                sender_id: Some(logged.stream_id),
+                tenant_id: *tenant_id,
+                destination_id: *destination_id,
+                sender_id: Some(logged.stream_id.into()),
                 mapping: None,
                 stage: destination.stage,
                 version: logged.position.position,
@@ -184,127 +188,92 @@ impl Routes {
     }
 }
 
-/// The read model of this file.
 #[derive(Debug)]
 pub(crate) struct IngestRoutes;
 
 impl ReadModel for IngestRoutes {
     const NAME: &'static str = "ingest_routes";
-    const AGGREGATES: &'static [&'static str] = &["Destination", "Sender"];
+    const AGGREGATES: &'static [&'static str] = &[DestinationFact::AGGREGATE, SenderFact::AGGREGATE];
 
     async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
-        apply(connection, facts).await
+        let Needed { owners, staged } = Needed::by(facts);
+        if owners.is_empty() {
+            return Ok(());
+        }
+        let rows = load(connection, &owners, &staged).await?;
+        let mut routes = Routes {
+            rows: rows.into_iter().map(|row| (row.owner_id, row)).collect(),
+            changed: BTreeSet::new(),
+        };
+        for logged in facts {
+            match &logged.fact {
+                Fact::Destination(fact) => routes.fold_destination(logged, fact)?,
+                Fact::Sender(fact) => routes.fold_sender(logged, fact)?,
+                _ => {}
+            }
+        }
+        let changed: Vec<Row> =
+            routes.changed.iter().filter_map(|owner| routes.rows.get(owner)).cloned().collect();
+        Ok(read_model::store(connection, &changed).await?)
     }
 }
 
-async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {
-    let mut owners = BTreeSet::new();
-    let mut staged = BTreeSet::new();
-    for logged in facts {
-        match &logged.fact {
-            Fact::Destination(fact) => {
-                owners.insert(logged.stream_id);
-                if stage_after(fact).is_some() {
-                    staged.insert(logged.stream_id);
-                }
-            }
-            Fact::Sender(fact) => {
-                owners.insert(logged.stream_id);
-                if let SenderFact::SenderRegistered { destination_id, .. } = fact {
-                    owners.insert(destination_id.0);
-                }
-            }
-            _ => {}
-        }
-    }
-    if owners.is_empty() {
-        return Ok(());
-    }
-    let owners: Vec<Uuid> = owners.into_iter().collect();
-    let staged: Vec<Uuid> = staged.into_iter().collect();
-    let rows = load(connection, &owners, &staged).await?;
-    let mut routes =
-        Routes { rows: rows.into_iter().map(|row| (row.owner_id, row)).collect(), changed: BTreeSet::new() };
-    for logged in facts {
-        match &logged.fact {
-            Fact::Destination(fact) => routes.fold_destination(logged, fact)?,
-            Fact::Sender(fact) => routes.fold_sender(logged, fact)?,
-            _ => {}
-        }
-    }
-    let changed: Vec<&Row> = routes.changed.iter().filter_map(|id| routes.rows.get(id)).collect();
-    Ok(store(connection, &changed).await?)
+/// What a batch needs to be loaded.
+#[derive(Default)]
+struct Needed {
+    /// Destinations and senders whose rows may change, and destinations of new senders.
+    owners: BTreeSet<Uuid>,
+    /// Destinations whose stage may change.
+    staged: BTreeSet<Uuid>,
 }
 
-/// The routes of `owners`, and the living ones of all senders of the destinations in `staged`.
+impl Needed {
+    fn by(facts: &[LoggedFact]) -> Self {
+        let mut needed = Self::default();
+        for logged in facts {
+            match &logged.fact {
+                Fact::Destination(fact) => {
+                    needed.owners.insert(logged.stream_id);
+                    if stage_after(fact).is_some() {
+                        needed.staged.insert(logged.stream_id);
+                    }
+                }
+                Fact::Sender(fact) => {
+                    needed.owners.insert(logged.stream_id);
+                    if let SenderFact::SenderRegistered { destination_id, .. } = fact {
+                        needed.owners.insert(destination_id.0);
+                    }
+                }
+                _ => {}
+            }
+        }
+        needed
+    }
+}
+
+/// Loads the routes of `owners`, and the valid ones of all senders of the destinations in `staged`.
 #[tracing::instrument(name = "db.ingest_routes.load", level = "trace", skip_all, err(level = "debug"))]
 async fn load(
     connection: &mut PgConnection,
-    owners: &[Uuid],
-    staged: &[Uuid],
+    owners: &BTreeSet<Uuid>,
+    staged: &BTreeSet<Uuid>,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as!(
-        Row,
-        r#"
-        SELECT
-            owner_id, token_hash, tenant_id, destination_id, sender_id, mapping, stage, version,
-            owner_sequence, destination_sequence
-        FROM ingest_routes
-        WHERE owner_id = ANY($1)
-           OR (destination_id = ANY($2) AND token_hash IS NOT NULL)
-        "#,
-        owners,
-        staged,
-    )
-    .fetch_all(connection)
-    .await
+    let query = read_model::select::<Row>(
+        "owner_id = ANY($1) OR (destination_id = ANY($2) AND token_hash IS NOT NULL)",
+    );
+    let ids = |ids: &BTreeSet<Uuid>| ids.iter().copied().collect::<Vec<_>>();
+    sqlx::query_as(&query).bind(ids(owners)).bind(ids(staged)).fetch_all(connection).await
 }
 
-#[tracing::instrument(name = "db.ingest_routes.store", level = "trace", skip_all, err(level = "debug"))]
-async fn store(connection: &mut PgConnection, rows: &[&Row]) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        r#"
-        INSERT INTO ingest_routes (
-            owner_id, token_hash, tenant_id, destination_id, sender_id, mapping, stage, version,
-            owner_sequence, destination_sequence
-        )
-        SELECT *
-        FROM unnest(
-            $1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::smallint[],
-            $8::bigint[], $9::bigint[], $10::bigint[]
-        )
-        ON CONFLICT (owner_id) DO UPDATE SET
-            token_hash = excluded.token_hash,
-            mapping = excluded.mapping,
-            stage = excluded.stage,
-            version = excluded.version,
-            owner_sequence = excluded.owner_sequence,
-            destination_sequence = excluded.destination_sequence
-        WHERE ingest_routes.owner_sequence <= excluded.owner_sequence
-          AND ingest_routes.destination_sequence <= excluded.destination_sequence
-        "#,
-        &rows.iter().map(|row| row.owner_id).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.token_hash.clone()).collect::<Vec<_>>() as &[Option<String>],
-        &rows.iter().map(|row| row.tenant_id).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.destination_id).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.sender_id).collect::<Vec<_>>() as &[Option<Uuid>],
-        &rows.iter().map(|row| row.mapping.clone()).collect::<Vec<_>>() as &[Option<String>],
-        &rows.iter().map(|row| row.stage).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.version).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.owner_sequence).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.destination_sequence).collect::<Vec<_>>(),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// What the ingest token of this hash resolves to; nothing once the token is dead.
+/// Returns what the ingest token of this hash resolves to; `None`: the token is not valid.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.ingest_routes.by_token", level = "debug", skip_all, err(level = "debug"))]
 pub async fn by_token(connection: &mut PgConnection, hash: &TokenHash) -> Result<Option<Route>, sqlx::Error> {
     let found = sqlx::query!(
         r#"
-        SELECT tenant_id, destination_id, sender_id, mapping, stage, version
+        SELECT tenant_id, destination_id, sender_id, mapping, stage AS "stage: Stored<Stage>", version
         FROM ingest_routes
         WHERE token_hash = $1
         "#,
@@ -312,16 +281,12 @@ pub async fn by_token(connection: &mut PgConnection, hash: &TokenHash) -> Result
     )
     .fetch_optional(connection)
     .await?;
-    found
-        .map(|row| {
-            Ok(Route {
-                tenant_id: row.tenant_id.into(),
-                destination_id: row.destination_id.into(),
-                sender_id: row.sender_id.map(SenderId),
-                mapping: row.mapping,
-                stage: stage("stage", row.stage)?,
-                version: row.version,
-            })
-        })
-        .transpose()
+    Ok(found.map(|row| Route {
+        tenant_id: row.tenant_id.into(),
+        destination_id: row.destination_id.into(),
+        sender_id: row.sender_id.map(SenderId),
+        mapping: row.mapping,
+        stage: row.stage.into(),
+        version: row.version,
+    }))
 }

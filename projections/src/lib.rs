@@ -7,6 +7,7 @@
 mod columns;
 mod fold;
 mod projection;
+mod read_model;
 mod tenant_scope;
 
 pub mod api_keys;

@@ -1,19 +1,17 @@
 //! Pages of a list.
 
-/// Which part of a list is wanted.
+/// Part of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     pub limit: i64,
-    /// Items passed over before the first.
+    /// Items before the first of the page.
     pub offset: i64,
 }
 
-/// Which way a list runs.
+/// Order of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
-    /// Smallest first.
     Ascending,
-    /// Largest first.
     #[default]
     Descending,
 }
@@ -28,17 +26,19 @@ impl Direction {
     }
 }
 
-/// A page of a list, and how long the whole list is at the same moment.
+/// A page of a list, and the length of the whole list at the same moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed<T> {
-    /// Items that match, on all pages.
+    /// Number of items on all pages.
     pub total: i64,
-    /// Items of this page.
     pub items: Vec<T>,
 }
 
 impl<T> Listed<T> {
-    /// Reads the rows of a page as what they stand for.
+    /// Converts the rows of a page.
+    ///
+    /// # Errors
+    /// When a row cannot be converted.
     pub(crate) fn read<R>(total: i64, rows: Vec<R>) -> Result<Self, sqlx::Error>
     where
         T: TryFrom<R>,
@@ -48,5 +48,3 @@ impl<T> Listed<T> {
         Ok(Self { total, items })
     }
 }
-
-pub(crate) use crate::listing::sort_fields;

@@ -2,7 +2,7 @@ use aggregates::ids::{SessionId, UserId};
 use aggregates::role::Role;
 use aggregates::session::{Closing, SessionFact};
 use aggregates::user::UserFact;
-use projections::sessions::{self, Caller};
+use projections::sessions::{self, SessionUser};
 use sqlx::PgPool;
 
 use crate::given::{ACME, Log, at, email, hash, id, logged_in, tokens, user_registered};
@@ -17,53 +17,53 @@ fn login() -> (UserId, SessionId, Log) {
     (user, session, log)
 }
 
-async fn caller(pool: &PgPool, session: SessionId) -> Option<Caller> {
+async fn user_of(pool: &PgPool, session: SessionId) -> Option<SessionUser> {
     let mut connection = pool.acquire().await.unwrap();
     sessions::caller(&mut connection, session).await.unwrap()
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn an_open_session_stands_for_its_user_as_they_are_now(pool: PgPool) {
+async fn an_open_session_returns_its_user_as_the_user_is_now(pool: PgPool) {
     let (user, session, log) = login();
     log.clone().fold_into_all(&pool).await;
     let expected =
-        Caller { user_id: user, tenant_id: ACME, email: email("a@acme.example"), role: Role::Admin };
-    assert_eq!(caller(&pool, session).await, Some(expected.clone()));
-    assert_eq!(caller(&pool, id(101)).await, None);
+        SessionUser { user_id: user, tenant_id: ACME, email: email("a@acme.example"), role: Role::Admin };
+    assert_eq!(user_of(&pool, session).await, Some(expected.clone()));
+    assert_eq!(user_of(&pool, id(101)).await, None);
 
     log.with(ACME, user, UserFact::RoleChanged { role: Role::Viewer, at: at(1) }).fold_into_all(&pool).await;
-    assert_eq!(caller(&pool, session).await, Some(Caller { role: Role::Viewer, ..expected }));
+    assert_eq!(user_of(&pool, session).await, Some(SessionUser { role: Role::Viewer, ..expected }));
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_closed_session_stands_for_nobody(pool: PgPool) {
+async fn a_closed_session_returns_no_user(pool: PgPool) {
     let (user, session, log) = login();
     log.with(ACME, session, SessionFact::LoggedOut { closing: Closing::Logout, at: at(1) })
         .fold_into_all(&pool)
         .await;
-    assert_eq!(caller(&pool, session).await, None);
+    assert_eq!(user_of(&pool, session).await, None);
     let mut connection = pool.acquire().await.unwrap();
     assert!(sessions::open_of_user(&mut connection, user).await.unwrap().is_empty());
     assert_eq!(sessions::by_refresh_token(&mut connection, &hash("first")).await.unwrap(), None);
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn the_session_of_an_inactive_or_deleted_user_stands_for_nobody(pool: PgPool) {
+async fn the_session_of_an_inactive_or_deleted_user_returns_no_user(pool: PgPool) {
     let (user, session, log) = login();
     let log = log.with(ACME, user, UserFact::UserDeactivated { at: at(1) });
     log.fold_into_all(&pool).await;
-    assert_eq!(caller(&pool, session).await, None);
+    assert_eq!(user_of(&pool, session).await, None);
 
     let log = log.with(ACME, user, UserFact::UserActivated { at: at(2) });
     log.fold_into_all(&pool).await;
-    assert!(caller(&pool, session).await.is_some());
+    assert!(user_of(&pool, session).await.is_some());
 
     log.with(ACME, user, UserFact::UserDeleted { at: at(3) }).fold_into_all(&pool).await;
-    assert_eq!(caller(&pool, session).await, None);
+    assert_eq!(user_of(&pool, session).await, None);
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_session_is_found_by_its_newest_refresh_token_alone(pool: PgPool) {
+async fn a_session_is_found_by_its_newest_refresh_token_only(pool: PgPool) {
     let (user, session, log) = login();
     log.with(ACME, session, SessionFact::SessionRefreshed { tokens: tokens("second"), at: at(1) })
         .fold_into_all(&pool)

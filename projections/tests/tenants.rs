@@ -34,7 +34,7 @@ async fn a_tenant_exists_once_it_is_registered(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn who_keeps_not_everything_for_ever_is_found(pool: PgPool) {
+async fn tenants_with_a_limited_retention_are_found(pool: PgPool) {
     let changed = |payload_days, event_days, seconds| TenantFact::RetentionChanged {
         retention: Retention { payload_days, event_days },
         at: at(seconds),
@@ -55,10 +55,10 @@ async fn who_keeps_not_everything_for_ever_is_found(pool: PgPool) {
         retention: Retention { payload_days, event_days },
     };
     let all = [of(0, Some(7), None), of(1, None, Some(30))];
-    assert_eq!(tenants::forgetful(&mut connection, None, 9).await.unwrap(), all);
-    assert_eq!(tenants::forgetful(&mut connection, None, 1).await.unwrap(), all[..1]);
-    assert_eq!(tenants::forgetful(&mut connection, Some(tenants[0]), 9).await.unwrap(), all[1..]);
+    assert_eq!(tenants::with_retention(&mut connection, None, 9).await.unwrap(), all);
+    assert_eq!(tenants::with_retention(&mut connection, None, 1).await.unwrap(), all[..1]);
+    assert_eq!(tenants::with_retention(&mut connection, Some(tenants[0]), 9).await.unwrap(), all[1..]);
     let mut scope = TenantScope::begin(&pool, tenants[3]).await.unwrap();
-    let forgiven = tenants::get(&mut scope).await.unwrap().unwrap();
-    assert_eq!((forgiven.retention, forgiven.updated_at), (Retention::default(), at(2)));
+    let unlimited = tenants::get(&mut scope).await.unwrap().unwrap();
+    assert_eq!((unlimited.retention, unlimited.updated_at), (Retention::default(), at(2)));
 }

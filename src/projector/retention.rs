@@ -141,7 +141,7 @@ impl Retention {
         now: DateTime<Utc>,
     ) -> Result<Removed, CheckpointFailure> {
         if self.tenants.is_empty() {
-            let read = tenants::forgetful(connection, self.read_until, TENANTS_MAX).await?;
+            let read = tenants::with_retention(connection, self.read_until, TENANTS_MAX).await?;
             self.read_until = read.last().map(|tenant| tenant.id);
             self.tenants = read.into();
         }

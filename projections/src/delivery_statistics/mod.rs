@@ -19,6 +19,7 @@ mod times_to_deliver;
 use std::collections::BTreeSet;
 
 use aggregates::ids::DestinationId;
+use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -26,7 +27,7 @@ use uuid::Uuid;
 pub use interval::Interval;
 pub use times_to_deliver::TimesToDeliver;
 
-use crate::fold::ApplyFailure;
+use crate::fold::{AggregateFact, ApplyFailure};
 use crate::logged_fact::LoggedFact;
 use crate::projection::ReadModel;
 use crate::tenant_scope::TenantScope;
@@ -86,13 +87,12 @@ pub struct Bucket {
     pub counts: Counts,
 }
 
-/// The read model of this file.
 #[derive(Debug)]
 pub(crate) struct DeliveryStatistics;
 
 impl ReadModel for DeliveryStatistics {
     const NAME: &'static str = "delivery_statistics";
-    const AGGREGATES: &'static [&'static str] = &["WebhookEvent"];
+    const AGGREGATES: &'static [&'static str] = &[WebhookEventFact::AGGREGATE];
     const READS: &'static [&'static str] = &["events"];
 
     async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<(), ApplyFailure> {

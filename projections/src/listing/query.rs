@@ -2,6 +2,7 @@
 
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Postgres, QueryBuilder};
+use uuid::Uuid;
 
 use super::filter::{Filter, push_conditions};
 use super::sort::SortColumns;
@@ -34,8 +35,7 @@ impl List {
     ) -> Result<Listed<T>, sqlx::Error>
     where
         R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-        T: TryFrom<R>,
-        sqlx::Error: From<T::Error>,
+        T: From<R>,
     {
         let mut count = self.select("count(*)", scope, filter);
         let total = count.build_query_scalar().fetch_one(scope.connection()).await?;
@@ -44,7 +44,20 @@ impl List {
         rows.push(format_args!(" ORDER BY {} {direction}, id {direction} LIMIT ", sort.column()));
         rows.push_bind(page.limit).push(" OFFSET ").push_bind(page.offset);
         let rows: Vec<R> = rows.build_query_as().fetch_all(scope.connection()).await?;
-        Listed::read(total, rows)
+        Ok(Listed { total, items: rows.into_iter().map(T::from).collect() })
+    }
+
+    /// Reads the row of an id, if the list has it.
+    ///
+    /// # Errors
+    /// When the database fails, or the row cannot be converted.
+    pub(crate) async fn find<R>(self, scope: &mut TenantScope, id: Uuid) -> Result<Option<R>, sqlx::Error>
+    where
+        R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let mut query = self.start(self.columns, scope);
+        query.push(" AND id = ").push_bind(id);
+        query.build_query_as().fetch_optional(scope.connection()).await
     }
 
     fn select(
@@ -53,10 +66,16 @@ impl List {
         scope: &TenantScope,
         filter: impl Filter,
     ) -> QueryBuilder<'static, Postgres> {
+        let mut query = self.start(columns, scope);
+        push_conditions(&mut query, filter);
+        query
+    }
+
+    /// Starts a statement that reads the rows of the list.
+    fn start(self, columns: &str, scope: &TenantScope) -> QueryBuilder<'static, Postgres> {
         let Self { table, condition, .. } = self;
         let mut query = QueryBuilder::new(format!("SELECT {columns} FROM {table} WHERE tenant_id = "));
         query.push_bind(scope.tenant_id().0).push(" AND ").push(condition);
-        push_conditions(&mut query, filter);
         query
     }
 }

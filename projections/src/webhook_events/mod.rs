@@ -17,6 +17,7 @@ mod timeline;
 use std::collections::HashMap;
 
 use aggregates::ids::{DestinationId, SenderId, TenantId, WebhookEventId};
+use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, QueryBuilder};
 use uuid::Uuid;
@@ -34,7 +35,7 @@ pub(crate) use row::attempts;
 pub use status::Status;
 
 use crate::columns::version;
-use crate::fold::{self, ApplyFailure, NotFolded};
+use crate::fold::{self, AggregateFact, ApplyFailure, NotFolded};
 use crate::logged_fact::LoggedFact;
 use crate::projection::ReadModel;
 use crate::tenant_scope::TenantScope;
@@ -88,13 +89,12 @@ pub fn of_stream(facts: &[LoggedFact]) -> Result<Option<WebhookEvent>, NotFolded
     fold::fold_stream::<Row, _>(facts)
 }
 
-/// The read model of this file.
 #[derive(Debug)]
 pub(crate) struct WebhookEvents;
 
 impl ReadModel for WebhookEvents {
     const NAME: &'static str = "webhook_events";
-    const AGGREGATES: &'static [&'static str] = &["WebhookEvent"];
+    const AGGREGATES: &'static [&'static str] = &[WebhookEventFact::AGGREGATE];
     const TABLES: &'static [&'static str] =
         &["webhook_events", "webhook_event_counts", "webhook_event_recounts"];
     const READS: &'static [&'static str] = &["events", "retention_floors"];

@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::row::Row;
-use crate::fold::StreamRow;
+use crate::fold::{AggregateFact, VersionedRow};
 use crate::log_rows;
 use crate::logged_fact::LoggedFact;
 use crate::retention::{self, Place, uuids};
@@ -149,9 +149,9 @@ pub(super) async fn without_removed<'a>(
     rows: &[Row],
     facts: &'a [LoggedFact],
 ) -> Result<Cow<'a, [LoggedFact]>, sqlx::Error> {
-    let mut known: HashSet<Uuid> = rows.iter().map(StreamRow::stream_id).collect();
+    let mut known: HashSet<Uuid> = rows.iter().map(VersionedRow::stream_id).collect();
     let mut headless = HashSet::new();
-    for logged in facts.iter().filter(|logged| Row::pick(&logged.fact).is_some()) {
+    for logged in facts.iter().filter(|logged| WebhookEventFact::of(&logged.fact).is_some()) {
         if logged.sequence == 1 {
             known.insert(logged.stream_id);
         } else if !known.contains(&logged.stream_id) {

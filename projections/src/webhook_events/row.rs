@@ -1,6 +1,5 @@
 //! The rows of `webhook_events`, and how facts change them.
 
-use aggregates::fact::Fact;
 use aggregates::ids::SenderId;
 use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
@@ -10,7 +9,7 @@ use uuid::Uuid;
 use super::counts::CountedEvent;
 use super::{Status, WebhookEvent};
 use crate::columns::{known, version};
-use crate::fold::StreamRow;
+use crate::fold::{StreamRow, VersionedRow};
 use crate::logged_fact::LoggedFact;
 
 #[derive(FromRow)]
@@ -49,12 +48,18 @@ pub(crate) fn attempts(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
+impl VersionedRow for Row {
+    fn stream_id(&self) -> Uuid {
+        self.id
+    }
+
+    fn version(&mut self) -> &mut i64 {
+        &mut self.version
+    }
+}
+
 impl StreamRow for Row {
     type Fact = WebhookEventFact;
-
-    fn pick(fact: &Fact) -> Option<&WebhookEventFact> {
-        if let Fact::WebhookEvent(fact) = fact { Some(fact) } else { None }
-    }
 
     fn begin(logged: &LoggedFact, fact: &WebhookEventFact) -> Option<Self> {
         let WebhookEventFact::EventAccepted(acceptance) = fact else {
@@ -108,14 +113,6 @@ impl StreamRow for Row {
             }
             Fact::Cancelled { .. } => self.enter(Status::Cancelled, None),
         }
-    }
-
-    fn stream_id(&self) -> Uuid {
-        self.id
-    }
-
-    fn version(&mut self) -> &mut i64 {
-        &mut self.version
     }
 }
 
