@@ -34,6 +34,7 @@ pub mod api_key;
 pub mod attempt_outcome;
 pub mod backoff;
 pub mod blocked_addresses;
+pub mod circuit_breaker;
 pub mod configuration;
 pub mod destination;
 pub mod destination_url;

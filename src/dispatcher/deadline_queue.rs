@@ -1,4 +1,4 @@
-//! Who is to be looked at when: one time for each, in the order of the times.
+//! A queue of ids ordered by deadline; each id has at most one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -7,20 +7,20 @@ use chrono::{DateTime, Utc};
 
 #[derive(Debug)]
 pub(super) struct DeadlineQueue<Id> {
-    time_of: HashMap<Id, DateTime<Utc>>,
+    deadlines: HashMap<Id, DateTime<Utc>>,
     in_order: BTreeSet<(DateTime<Utc>, Id)>,
 }
 
 impl<Id> Default for DeadlineQueue<Id> {
     fn default() -> Self {
-        Self { time_of: HashMap::new(), in_order: BTreeSet::new() }
+        Self { deadlines: HashMap::new(), in_order: BTreeSet::new() }
     }
 }
 
 impl<Id: Copy + Eq + Hash + Ord> DeadlineQueue<Id> {
-    /// Sets a time, in place of the one it had.
+    /// Sets the deadline of `id`, replacing the one it had.
     pub(super) fn set(&mut self, id: Id, at: DateTime<Utc>) {
-        let before = self.time_of.insert(id, at);
+        let before = self.deadlines.insert(id, at);
         if before == Some(at) {
             return;
         }
@@ -30,14 +30,15 @@ impl<Id: Copy + Eq + Hash + Ord> DeadlineQueue<Id> {
         self.in_order.insert((at, id));
     }
 
-    /// Takes it off the table, if it is on it.
-    pub(super) fn clear(&mut self, id: Id) {
-        if let Some(before) = self.time_of.remove(&id) {
+    /// Removes `id`, if the queue has it.
+    pub(super) fn remove(&mut self, id: Id) {
+        if let Some(before) = self.deadlines.remove(&id) {
             self.in_order.remove(&(before, id));
         }
     }
 
-    /// Those whose time has come by `now`, the earliest first. They stay until they are set or cleared.
+    /// Returns the ids whose deadline is not after `now`, the earliest first. They stay in the queue until
+    /// they are set or removed.
     pub(super) fn due(&self, now: DateTime<Utc>) -> Vec<Id> {
         self.in_order.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
     }
@@ -46,7 +47,7 @@ impl<Id: Copy + Eq + Hash + Ord> DeadlineQueue<Id> {
         self.in_order.first().map(|(at, _)| *at)
     }
 
-    /// The first time later than `after`.
+    /// Returns the first deadline later than `after`.
     pub(super) fn first_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.in_order.iter().map(|(at, _)| *at).find(|at| *at > after)
     }

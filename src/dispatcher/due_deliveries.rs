@@ -1,17 +1,15 @@
-//! The dispatcher's tables: `due_deliveries` and `dispatch_lanes`. They say what was known at the
-//! dispatcher's checkpoint and move in its transaction.
+//! The table `due_deliveries`: every event that has not ended, as of the dispatcher's checkpoint. It is written
+//! in the checkpoint's transaction.
 
 use std::collections::HashMap;
+use std::error::Error;
 
-use aggregates::destination::Stage;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::lane::LaneState;
-
-/// A webhook event that is still on its way.
+/// A webhook event that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DueDelivery {
     pub(super) event_id: WebhookEventId,
@@ -21,9 +19,9 @@ pub(super) struct DueDelivery {
     pub(super) stream_version: u64,
     pub(super) attempts: u32,
     pub(super) failed_attempts: u32,
-    /// How many of its last attempts have an unknown outcome, one after the other.
+    /// How many of its last attempts, without a gap, have an unknown outcome.
     pub(super) unknown_in_a_row: u32,
-    /// Since when an attempt is under way.
+    /// When the attempt in flight started; `None`: the event waits.
     pub(super) started_at: Option<DateTime<Utc>>,
 }
 
@@ -39,27 +37,50 @@ struct Row {
     started_at: Option<DateTime<Utc>>,
 }
 
-impl From<Row> for DueDelivery {
-    fn from(row: Row) -> Self {
-        Self {
+impl TryFrom<Row> for DueDelivery {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        Ok(Self {
             event_id: WebhookEventId(row.event_id),
             tenant_id: TenantId(row.tenant_id),
             destination_id: DestinationId(row.destination_id),
             due_at: row.due_at,
-            stream_version: u64::try_from(row.stream_version).unwrap_or_default(),
-            attempts: u32::try_from(row.attempts).unwrap_or_default(),
-            failed_attempts: u32::try_from(row.failed_attempts).unwrap_or_default(),
-            unknown_in_a_row: u32::try_from(row.unknown_in_a_row).unwrap_or_default(),
+            stream_version: loaded("stream_version", row.stream_version)?,
+            attempts: loaded("attempts", row.attempts)?,
+            failed_attempts: loaded("failed_attempts", row.failed_attempts)?,
+            unknown_in_a_row: loaded("unknown_in_a_row", row.unknown_in_a_row)?,
             started_at: row.started_at,
-        }
+        })
     }
 }
 
-fn integer(count: u32) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
+/// Converts a number of a column to an unsigned one.
+///
+/// # Errors
+///
+/// When it is negative.
+pub(super) fn loaded<I, N>(column: &str, number: I) -> Result<N, sqlx::Error>
+where
+    N: TryFrom<I, Error: Error + Send + Sync + 'static>,
+{
+    let index = column.to_owned();
+    N::try_from(number).map_err(|error| sqlx::Error::ColumnDecode { index, source: error.into() })
 }
 
-/// The rows of these events, those that have one.
+/// Converts unsigned numbers to those of a column.
+///
+/// # Errors
+///
+/// When a number is too large for the column.
+pub(super) fn stored<N, I>(numbers: impl Iterator<Item = N>) -> Result<Vec<I>, sqlx::Error>
+where
+    I: TryFrom<N, Error: Error + Send + Sync + 'static>,
+{
+    numbers.map(|number| I::try_from(number).map_err(|error| sqlx::Error::Encode(error.into()))).collect()
+}
+
+/// Returns the rows of those `events` that have one.
 #[tracing::instrument(name = "db.due_deliveries.load", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn load(
     connection: &mut PgConnection,
@@ -78,12 +99,12 @@ pub(super) async fn load(
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(DueDelivery::from).collect())
+    rows.into_iter().map(DueDelivery::try_from).collect()
 }
 
-/// Every event with an attempt under way. Their number is bounded by the destinations' limits.
-#[tracing::instrument(name = "db.due_deliveries.under_way", level = "debug", skip_all, err(level = "debug"))]
-pub(super) async fn under_way(connection: &mut PgConnection) -> Result<Vec<DueDelivery>, sqlx::Error> {
+/// Returns every event with an attempt in flight. The destinations' limits bound their number.
+#[tracing::instrument(name = "db.due_deliveries.in_flight", level = "debug", skip_all, err(level = "debug"))]
+pub(super) async fn in_flight(connection: &mut PgConnection) -> Result<Vec<DueDelivery>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
         "
@@ -96,11 +117,11 @@ pub(super) async fn under_way(connection: &mut PgConnection) -> Result<Vec<DueDe
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(DueDelivery::from).collect())
+    rows.into_iter().map(DueDelivery::try_from).collect()
 }
 
-/// The destinations that have waiting events. The index is walked from one destination to the next, so
-/// the cost depends on their number and not on the backlog.
+/// Returns the destinations that have waiting events. The query walks the index from one destination to the
+/// next, so its cost depends on their number and not on the backlog.
 #[tracing::instrument(
     name = "db.due_deliveries.destinations",
     level = "debug",
@@ -140,13 +161,14 @@ pub(super) async fn destinations_with_backlog(
     Ok(destinations.into_iter().map(DestinationId).collect())
 }
 
-/// What to fetch for one lane.
+/// The number of events to fetch for one lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Window {
     pub(super) destination_id: DestinationId,
     pub(super) rows_max: usize,
 }
 
-/// The next due events of several lanes, oldest first, without those that are in memory already.
+/// Returns the next due events of several lanes, the oldest first, without those that are in memory already.
 #[tracing::instrument(name = "db.due_deliveries.windows", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn windows(
     connection: &mut PgConnection,
@@ -173,16 +195,16 @@ pub(super) async fn windows(
         ) AS due
         "#,
         &windows.iter().map(|window| window.destination_id.0).collect::<Vec<_>>(),
-        &windows.iter().map(|window| i64::try_from(window.rows_max).unwrap_or(i64::MAX)).collect::<Vec<_>>(),
+        &stored::<_, i64>(windows.iter().map(|window| window.rows_max))?,
         in_memory,
         now,
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(DueDelivery::from).collect())
+    rows.into_iter().map(DueDelivery::try_from).collect()
 }
 
-/// When the next event of each lane becomes due after `now`.
+/// Returns when the next event of each lane becomes due after `now`.
 #[tracing::instrument(name = "db.due_deliveries.next_due", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn next_due(
     connection: &mut PgConnection,
@@ -239,10 +261,10 @@ pub(super) async fn write(connection: &mut PgConnection, rows: &[DueDelivery]) -
         &rows.iter().map(|row| row.tenant_id.0).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.destination_id.0).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.due_at).collect::<Vec<_>>(),
-        &rows.iter().map(|row| i64::try_from(row.stream_version).unwrap_or(i64::MAX)).collect::<Vec<_>>(),
-        &rows.iter().map(|row| integer(row.attempts)).collect::<Vec<_>>(),
-        &rows.iter().map(|row| integer(row.failed_attempts)).collect::<Vec<_>>(),
-        &rows.iter().map(|row| integer(row.unknown_in_a_row)).collect::<Vec<_>>(),
+        &stored::<_, i64>(rows.iter().map(|row| row.stream_version))?,
+        &stored::<_, i32>(rows.iter().map(|row| row.attempts))?,
+        &stored::<_, i32>(rows.iter().map(|row| row.failed_attempts))?,
+        &stored::<_, i32>(rows.iter().map(|row| row.unknown_in_a_row))?,
         &rows.iter().map(|row| row.started_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
     )
     .execute(connection)
@@ -250,7 +272,7 @@ pub(super) async fn write(connection: &mut PgConnection, rows: &[DueDelivery]) -
     Ok(())
 }
 
-/// Forgets events that have come to their end.
+/// Deletes the rows of events that have ended.
 #[tracing::instrument(name = "db.due_deliveries.remove", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn remove(connection: &mut PgConnection, events: &[Uuid]) -> Result<(), sqlx::Error> {
     if !events.is_empty() {
@@ -259,115 +281,4 @@ pub(super) async fn remove(connection: &mut PgConnection, events: &[Uuid]) -> Re
             .await?;
     }
     Ok(())
-}
-
-/// The rows of these lanes, those that have one.
-#[tracing::instrument(name = "db.dispatch_lanes.load", level = "debug", skip_all, err(level = "debug"))]
-pub(super) async fn load_lanes(
-    connection: &mut PgConnection,
-    destinations: &[Uuid],
-) -> Result<Vec<(DestinationId, LaneState)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "
-        SELECT
-            destination_id, tenant_id, concurrency_limit, stage, stage_version, next_check_at,
-            consecutive_failures, succeeded_in_stage, failed_in_stage
-        FROM dispatch_lanes
-        WHERE destination_id = ANY ($1)
-        ",
-        destinations,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let state = LaneState {
-                tenant_id: TenantId(row.tenant_id),
-                concurrency_limit: u32::try_from(row.concurrency_limit).unwrap_or_default(),
-                stage: stage_of(row.stage),
-                stage_version: u64::try_from(row.stage_version).unwrap_or_default(),
-                next_check_at: row.next_check_at,
-                consecutive_failures: u32::try_from(row.consecutive_failures).unwrap_or_default(),
-                succeeded_in_stage: row.succeeded_in_stage,
-                failed_in_stage: row.failed_in_stage,
-            };
-            (DestinationId(row.destination_id), state)
-        })
-        .collect())
-}
-
-/// The lanes that wait for their probe.
-#[tracing::instrument(name = "db.dispatch_lanes.suspended", level = "debug", skip_all, err(level = "debug"))]
-pub(super) async fn suspended_lanes(
-    connection: &mut PgConnection,
-) -> Result<Vec<DestinationId>, sqlx::Error> {
-    let lanes = sqlx::query_scalar!("SELECT destination_id FROM dispatch_lanes WHERE stage = 2")
-        .fetch_all(connection)
-        .await?;
-    Ok(lanes.into_iter().map(DestinationId).collect())
-}
-
-/// Writes lanes that are new or changed.
-#[tracing::instrument(name = "db.dispatch_lanes.write", level = "debug", skip_all, err(level = "debug"))]
-pub(super) async fn write_lanes(
-    connection: &mut PgConnection,
-    lanes: &[(DestinationId, LaneState)],
-) -> Result<(), sqlx::Error> {
-    if lanes.is_empty() {
-        return Ok(());
-    }
-    sqlx::query!(
-        "
-        INSERT INTO dispatch_lanes
-            (destination_id, tenant_id, concurrency_limit, stage, stage_version, next_check_at,
-             consecutive_failures, succeeded_in_stage, failed_in_stage)
-        SELECT *
-        FROM unnest(
-            $1::uuid[], $2::uuid[], $3::int[], $4::smallint[], $5::bigint[], $6::timestamptz[], $7::int[],
-            $8::bool[], $9::bool[]
-        )
-        ON CONFLICT (destination_id) DO UPDATE SET
-            concurrency_limit = excluded.concurrency_limit,
-            stage = excluded.stage,
-            stage_version = excluded.stage_version,
-            next_check_at = excluded.next_check_at,
-            consecutive_failures = excluded.consecutive_failures,
-            succeeded_in_stage = excluded.succeeded_in_stage,
-            failed_in_stage = excluded.failed_in_stage
-        ",
-        &lanes.iter().map(|(id, _)| id.0).collect::<Vec<_>>(),
-        &lanes.iter().map(|(_, lane)| lane.tenant_id.0).collect::<Vec<_>>(),
-        &lanes.iter().map(|(_, lane)| integer(lane.concurrency_limit)).collect::<Vec<_>>(),
-        &lanes.iter().map(|(_, lane)| number_of(lane.stage)).collect::<Vec<_>>(),
-        &lanes
-            .iter()
-            .map(|(_, lane)| i64::try_from(lane.stage_version).unwrap_or(i64::MAX))
-            .collect::<Vec<_>>(),
-        &lanes.iter().map(|(_, lane)| lane.next_check_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
-        &lanes.iter().map(|(_, lane)| integer(lane.consecutive_failures)).collect::<Vec<_>>(),
-        &lanes.iter().map(|(_, lane)| lane.succeeded_in_stage).collect::<Vec<_>>(),
-        &lanes.iter().map(|(_, lane)| lane.failed_in_stage).collect::<Vec<_>>(),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-fn number_of(stage: Stage) -> i16 {
-    match stage {
-        Stage::Active => 0,
-        Stage::Inactive => 1,
-        Stage::Suspended => 2,
-        Stage::Probing => 3,
-    }
-}
-
-fn stage_of(number: i16) -> Stage {
-    match number {
-        0 => Stage::Active,
-        2 => Stage::Suspended,
-        3 => Stage::Probing,
-        _ => Stage::Inactive,
-    }
 }

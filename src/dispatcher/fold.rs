@@ -1,5 +1,5 @@
-//! Folding facts into the schedule, in the order of the log. A fact that was folded before changes
-//! nothing that matters: versions only grow, and sets hold an event once.
+//! Folding facts into the schedule, in the order of the log. Folding a fact twice changes nothing: versions
+//! only grow, and sets hold an event once.
 
 use std::collections::HashMap;
 
@@ -15,11 +15,11 @@ use super::due_deliveries::DueDelivery;
 use super::lane::Lane;
 use super::schedule::{Change, Schedule};
 
-/// Rows fetched for a batch of facts, because memory does not hold them.
+/// Rows fetched for a page of facts, because memory does not hold them.
 pub(super) type Fetched = HashMap<WebhookEventId, DueDelivery>;
 
 impl Schedule {
-    /// The events and the lanes that a batch speaks of and memory does not hold.
+    /// Returns the events and the lanes that `facts` refer to and memory does not hold.
     pub(super) fn missing(&self, facts: &[LoggedFact]) -> (Vec<Uuid>, Vec<Uuid>) {
         let (mut events, mut lanes) = (Vec::new(), Vec::new());
         for logged in facts {
@@ -27,7 +27,7 @@ impl Schedule {
                 Fact::WebhookEvent(fact) => {
                     let id = WebhookEventId(logged.stream_id);
                     let is_new = matches!(fact, WebhookEventFact::EventAccepted(_));
-                    if !is_new && !self.open.contains_key(&id) && !self.changes.contains_key(&id) {
+                    if !is_new && !self.tracked.contains_key(&id) && !self.changes.contains_key(&id) {
                         events.push(id.0);
                     }
                     if let Some(destination) = destination_of(fact)
@@ -49,7 +49,7 @@ impl Schedule {
         (events, lanes)
     }
 
-    /// Folds one fact.
+    /// Folds one fact. `now` decides whether the event is due.
     pub(super) fn fold(&mut self, logged: &LoggedFact, fetched: &Fetched, now: DateTime<Utc>) {
         match &logged.fact {
             Fact::WebhookEvent(fact) => self.fold_webhook_event(logged, fact, fetched, now),
@@ -80,109 +80,104 @@ impl Schedule {
         fetched: &Fetched,
         now: DateTime<Utc>,
     ) {
-        use WebhookEventFact as Fact;
         let event_id = WebhookEventId(logged.stream_id);
         let (known, persisted) = self.known(event_id, fetched);
         if known.as_ref().is_some_and(|known| known.stream_version >= logged.sequence) {
             return;
         }
-        let stream_version = logged.sequence;
+        let waiting = |destination_id, attempts, due_at| DueDelivery {
+            event_id,
+            tenant_id: logged.tenant_id,
+            destination_id,
+            due_at,
+            stream_version: logged.sequence,
+            attempts,
+            failed_attempts: 0,
+            unknown_in_a_row: 0,
+            started_at: None,
+        };
         match (fact, known) {
-            (Fact::EventAccepted(acceptance), _) => {
-                let delivery = DueDelivery {
-                    event_id,
-                    tenant_id: acceptance.tenant_id,
-                    destination_id: acceptance.destination_id,
-                    due_at: acceptance.at,
-                    stream_version,
-                    attempts: 0,
-                    failed_attempts: 0,
-                    unknown_in_a_row: 0,
-                    started_at: None,
-                };
-                self.write(delivery.clone(), persisted);
-                self.admit(delivery, now.max(acceptance.at));
+            (WebhookEventFact::EventAccepted(acceptance), _) => {
+                let delivery = waiting(acceptance.destination_id, 0, acceptance.at);
+                let delivery = DueDelivery { tenant_id: acceptance.tenant_id, ..delivery };
+                self.write_and_admit(delivery, persisted, now.max(acceptance.at));
             }
-            (Fact::Replayed { destination_id, attempts, at }, _) => {
-                let delivery = DueDelivery {
-                    event_id,
-                    tenant_id: logged.tenant_id,
-                    destination_id: *destination_id,
-                    due_at: *at,
-                    stream_version,
-                    attempts: *attempts,
-                    failed_attempts: 0,
-                    unknown_in_a_row: 0,
-                    started_at: None,
-                };
-                self.write(delivery.clone(), persisted);
-                self.admit(delivery, now.max(*at));
+            (WebhookEventFact::Replayed { destination_id, attempts, at }, _) => {
+                let delivery = waiting(*destination_id, *attempts, *at);
+                self.write_and_admit(delivery, persisted, now.max(*at));
             }
-            (Fact::DeliveryStarted { attempt, at, .. }, Some(known)) => {
-                let delivery =
-                    DueDelivery { stream_version, attempts: *attempt, started_at: Some(*at), ..known };
+            (fact, Some(known)) => {
+                let delivery = DueDelivery { stream_version: logged.sequence, ..known };
+                self.fold_progress(fact, delivery, persisted, now);
+            }
+            // The event has ended, so this fact was folded before.
+            (_, None) => {}
+        }
+    }
+
+    /// Folds a fact of a delivery that has not ended. `delivery` has the version of the fact.
+    fn fold_progress(
+        &mut self,
+        fact: &WebhookEventFact,
+        delivery: DueDelivery,
+        persisted: bool,
+        now: DateTime<Utc>,
+    ) {
+        use WebhookEventFact as Fact;
+        let (event_id, destination_id) = (delivery.event_id, delivery.destination_id);
+        match fact {
+            Fact::DeliveryStarted { attempt, at, .. } => {
+                let delivery = DueDelivery { attempts: *attempt, started_at: Some(*at), ..delivery };
                 self.write(delivery.clone(), persisted);
                 self.start(delivery, *at);
             }
-            (Fact::DeliveryAttempted { failed_attempts, unknown_in_a_row, report, at, .. }, Some(known)) => {
-                let destination_id = known.destination_id;
+            Fact::DeliveryAttempted { failed_attempts, unknown_in_a_row, report, at, .. } => {
                 if let Some(lane) = self.lanes.get_mut(&destination_id) {
-                    lane.attempted(report.outcome.is_success(), report.outcome.counts_as_failure());
+                    lane.record(report.outcome);
                     self.changed_lanes.insert(destination_id);
                 }
                 self.settle(event_id, destination_id);
                 if report.outcome.is_success() {
                     self.forget(event_id, persisted);
-                } else {
-                    // What follows, a retry or the end, is the next fact of this stream.
-                    let failed_attempts = *failed_attempts;
-                    let settled = DueDelivery {
-                        stream_version,
-                        failed_attempts,
-                        unknown_in_a_row: *unknown_in_a_row,
-                        started_at: None,
-                        due_at: *at,
-                        ..known
-                    };
-                    self.write(settled, persisted);
+                    return;
                 }
-            }
-            (Fact::RetryScheduled { retry_at, failed_attempts, .. }, Some(known)) => {
-                let delivery = DueDelivery {
-                    stream_version,
-                    due_at: *retry_at,
+                // The next fact of this stream says what follows: a retry or the end.
+                let settled = DueDelivery {
                     failed_attempts: *failed_attempts,
+                    unknown_in_a_row: *unknown_in_a_row,
                     started_at: None,
-                    ..known
+                    due_at: *at,
+                    ..delivery
                 };
-                self.settle(event_id, delivery.destination_id);
-                self.write(delivery.clone(), persisted);
-                self.admit(delivery, now);
+                self.write(settled, persisted);
             }
-            (Fact::CriticalFailure { .. } | Fact::Cancelled { .. }, Some(known)) => {
-                self.settle(event_id, known.destination_id);
+            Fact::RetryScheduled { retry_at, failed_attempts, .. } => {
+                self.settle(event_id, destination_id);
+                let (due_at, failed_attempts) = (*retry_at, *failed_attempts);
+                let delivery = DueDelivery { due_at, failed_attempts, started_at: None, ..delivery };
+                self.write_and_admit(delivery, persisted, now);
+            }
+            Fact::CriticalFailure { .. } | Fact::Cancelled { .. } => {
+                self.settle(event_id, destination_id);
                 self.forget(event_id, persisted);
             }
-            // The event came to its end before: these are facts that were folded already.
-            (
-                Fact::DeliveryStarted { .. }
-                | Fact::DeliveryAttempted { .. }
-                | Fact::RetryScheduled { .. }
-                | Fact::CriticalFailure { .. }
-                | Fact::Cancelled { .. },
-                None,
-            )
-            | (Fact::PayloadErased { .. }, _) => {}
+            Fact::EventAccepted(_) | Fact::Replayed { .. } | Fact::PayloadErased { .. } => {}
         }
     }
 
-    /// What is known of an event, and whether the table has a row of it.
+    /// Returns what is known of an event, and whether the table has a row of it.
     fn known(&self, event_id: WebhookEventId, fetched: &Fetched) -> (Option<DueDelivery>, bool) {
         if let Some(change) = self.changes.get(&event_id) {
             return (change.row.clone(), change.persisted);
         }
-        let row = self.open.get(&event_id).map(|open| &open.delivery).or_else(|| fetched.get(&event_id));
+        let tracked = self.tracked.get(&event_id).map(|tracked| &tracked.delivery);
+        let row = tracked.or_else(|| fetched.get(&event_id));
         (row.cloned(), row.is_some())
+    }
+
+    fn write_and_admit(&mut self, delivery: DueDelivery, persisted: bool, now: DateTime<Utc>) {
+        self.write(delivery.clone(), persisted);
+        self.admit(delivery, now);
     }
 
     fn write(&mut self, row: DueDelivery, persisted: bool) {

@@ -1,54 +1,55 @@
 //! The schedule: which events are due, which are released, and which may be released next.
 //!
-//! It is plain memory without IO. Its content is the tables at the last flush plus the facts folded
-//! since; what differs from the tables is kept as `changes` until the next flush. An event that is
-//! accepted and delivered between two flushes never touches the tables. Memory is bounded: a lane holds
-//! a window of its due events, and everything beyond it is in the table alone.
+//! The schedule is memory without IO. Its content is the tables at the last flush plus the facts folded
+//! since; what differs from the tables is kept as `changes` until the next flush. An event that is accepted
+//! and delivered between two flushes never touches the tables. Memory is bounded: a lane holds a window of
+//! its due events, and the rest is in the table alone.
 
 use std::collections::{HashMap, HashSet};
 
+use aggregates::circuit_breaker::BreakerStep;
 use aggregates::ids::{DestinationId, WebhookEventId};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::deadline_queue::DeadlineQueue;
-use super::due_deliveries::DueDelivery;
-use super::lane::{BreakerStep, Lane, LaneState};
+use super::due_deliveries::{DueDelivery, Window};
+use super::lane::{Lane, LaneState};
 use crate::fair_share::{Turns, Weights};
 
-/// Jobs released to the queue and not yet started, at most, over all destinations. What is on the queue
-/// can no longer be overtaken: more, and whoever comes next waits for longer; fewer, and workers wait for
-/// jobs while the news of what they started is on its way back.
+/// Most jobs released to the queue and not yet started, over all destinations. Jobs on the queue can no
+/// longer be overtaken. Higher: a destination that gets its first event waits longer. Lower: workers wait for
+/// jobs while the facts of what they started are on their way to the dispatcher.
 const OUTSTANDING_MAX: usize = 512;
 /// Jobs one lane releases before the next lane has its turn.
 const TURN_JOBS_MAX: usize = 16;
-/// How long an attempt that was to be given up is left alone before that is tried again.
+/// Delay before an attempt that could not be given up is given up again.
 const GIVE_UP_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(5);
-/// Lanes kept in memory although nothing of theirs is on its way.
+/// Lanes kept in memory although they are idle.
 const IDLE_LANES_MAX: usize = 10_000;
 
-/// Where an event in memory stands.
+/// Progress of an event in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum JobState {
     /// In its lane's window.
     Waiting,
     /// Its job is on the queue.
     Released,
-    /// An attempt is under way.
+    /// An attempt has started.
     Started,
 }
 
 /// An event in memory.
 #[derive(Clone, Debug)]
-pub(super) struct Open {
+pub(super) struct Tracked {
     pub(super) delivery: DueDelivery,
-    pub(super) stage: Stage,
+    pub(super) state: JobState,
 }
 
-/// What differs from an event's row in the table.
+/// The difference between an event's row as it should be and the table.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
-    /// The row as it should be; `None`: there should be none.
+    /// The row to write; `None`: the row is to be deleted.
     pub(super) row: Option<DueDelivery>,
     /// Whether the table has a row now.
     pub(super) persisted: bool,
@@ -65,54 +66,54 @@ pub(super) struct Changes {
 /// The dispatcher's memory.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    pub(super) open: HashMap<WebhookEventId, Open>,
+    pub(super) tracked: HashMap<WebhookEventId, Tracked>,
     pub(super) lanes: HashMap<DestinationId, Lane>,
     pub(super) changes: HashMap<WebhookEventId, Change>,
     pub(super) changed_lanes: HashSet<DestinationId>,
     /// Lanes with something to release: tenants take turns, and so do the lanes of each.
     releasable: Turns<DestinationId>,
-    /// Lanes in which something waits for an attempt to end.
-    crowded: HashSet<DestinationId>,
+    /// Lanes in which a due event waits for an attempt to end.
+    waiting_for_permits: HashSet<DestinationId>,
     /// Lanes whose window runs dry while the table has more.
     refill: HashSet<DestinationId>,
-    /// When lanes must be looked at although nothing arrives.
-    wakes: DeadlineQueue<DestinationId>,
-    /// Up to when that was done.
-    woken: DateTime<Utc>,
+    /// When lanes need attention although no fact of them arrives.
+    lane_deadlines: DeadlineQueue<DestinationId>,
+    /// Up to when [`Self::advance_to`] has processed `lane_deadlines`.
+    advanced_to: DateTime<Utc>,
     /// Lanes whose breaker may have a step to take.
     breakers: HashSet<DestinationId>,
-    /// Jobs released and not yet started, by when they were published last, to publish again what the
-    /// queue forgot.
+    /// Jobs released and not started, by the time of their last publication.
     released: DeadlineQueue<WebhookEventId>,
-    /// Attempts under way, by when they started, to give up what a vanished worker left.
+    /// Attempts in flight, by the time of their start.
     started: DeadlineQueue<WebhookEventId>,
 }
 
 impl Schedule {
-    /// An empty schedule in which tenants take turns by `weights`.
+    /// Creates an empty schedule in which tenants take turns by `weights`.
     pub(super) fn shared_by(weights: Weights) -> Self {
         Self { releasable: Turns::new(weights), ..Self::default() }
     }
 
-    /// Takes in a lane as its row says.
-    pub(super) fn take_in_lane(&mut self, id: DestinationId, state: LaneState) {
+    /// Adds a lane from its row.
+    pub(super) fn add_lane(&mut self, id: DestinationId, state: LaneState) {
         self.lanes.entry(id).or_insert_with(|| Lane::of_row(state));
         self.touch(id);
     }
 
-    /// Takes in an attempt that was under way when the table was written.
-    pub(super) fn take_in_under_way(&mut self, delivery: DueDelivery) {
+    /// Adds an attempt that was in flight when its row was written.
+    pub(super) fn add_in_flight(&mut self, delivery: DueDelivery) {
         if let Some(lane) = self.lanes.get_mut(&delivery.destination_id) {
-            lane.under_way.insert(delivery.event_id);
+            lane.in_flight.insert(delivery.event_id);
         }
         if let Some(at) = delivery.started_at {
             self.started.set(delivery.event_id, at);
         }
-        self.open.insert(delivery.event_id, Open { delivery, stage: Stage::Started });
+        self.tracked.insert(delivery.event_id, Tracked { delivery, state: JobState::Started });
     }
 
-    /// Takes in the next due events of a lane, which has no more that are due when `complete`.
-    pub(super) fn take_in_window(
+    /// Adds the next due events of a lane to its window. `complete` says that the table has no more that are
+    /// due.
+    pub(super) fn fill_window(
         &mut self,
         id: DestinationId,
         due: Vec<DueDelivery>,
@@ -122,18 +123,18 @@ impl Schedule {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         for delivery in due {
             lane.ready.push_back(delivery.event_id);
-            self.open.insert(delivery.event_id, Open { delivery, stage: Stage::Waiting });
+            self.tracked.insert(delivery.event_id, Tracked { delivery, state: JobState::Waiting });
         }
         if complete {
-            lane.behind = false;
+            lane.has_more_in_table = false;
             lane.next_due = next_due;
         }
         self.refill.remove(&id);
         self.touch(id);
     }
 
-    /// Puts a waiting event where it belongs: into its lane's window when it is due and there is room,
-    /// else it is left to the table.
+    /// Adds a waiting event to its lane's window when it is due and the window has space. Otherwise the event
+    /// stays in the table.
     pub(super) fn admit(&mut self, delivery: DueDelivery, now: DateTime<Utc>) {
         let id = delivery.destination_id;
         let Some(lane) = self.lanes.get_mut(&id) else { return };
@@ -141,121 +142,122 @@ impl Schedule {
             lane.next_due = Some(lane.next_due.map_or(delivery.due_at, |due| due.min(delivery.due_at)));
         } else if lane.takes_more() {
             lane.ready.push_back(delivery.event_id);
-            self.open.insert(delivery.event_id, Open { delivery, stage: Stage::Waiting });
+            self.tracked.insert(delivery.event_id, Tracked { delivery, state: JobState::Waiting });
         } else {
-            lane.behind = true;
+            lane.has_more_in_table = true;
         }
         self.touch(id);
     }
 
-    /// Takes an event out of memory, whatever it was waiting for.
+    /// Removes an event from memory, in any state.
     pub(super) fn settle(&mut self, event_id: WebhookEventId, destination_id: DestinationId) {
-        let before = self.open.remove(&event_id);
-        self.released.clear(event_id);
-        self.started.clear(event_id);
+        let before = self.tracked.remove(&event_id);
+        self.released.remove(event_id);
+        self.started.remove(event_id);
         if let Some(lane) = self.lanes.get_mut(&destination_id) {
-            lane.under_way.remove(&event_id);
-            if before.is_some_and(|open| open.stage == Stage::Waiting) {
+            lane.in_flight.remove(&event_id);
+            if before.is_some_and(|tracked| tracked.state == JobState::Waiting) {
                 lane.ready.retain(|ready| *ready != event_id);
             }
         }
         self.touch(destination_id);
     }
 
-    /// Takes back the jobs of a destination that has entered another stage. They are void: a worker
-    /// compares the stage they were released in. They go to the front, so that whatever of them still
-    /// slips through is the same event that is released anew, and starts once.
+    /// Takes back the released jobs of a destination that has entered another stage. Those jobs are void,
+    /// because a worker compares the stage in which they were released. They go to the front of the window:
+    /// should a worker have started one of them before, the same event is released again and starts once.
     pub(super) fn recall(&mut self, id: DestinationId) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let released = |event_id: &&WebhookEventId| {
-            self.open.get(event_id).is_some_and(|open| open.stage == Stage::Released)
+            self.tracked.get(event_id).is_some_and(|tracked| tracked.state == JobState::Released)
         };
-        let mut recalled: Vec<WebhookEventId> = lane.under_way.iter().filter(released).copied().collect();
+        let mut recalled: Vec<WebhookEventId> = lane.in_flight.iter().filter(released).copied().collect();
         recalled.sort_unstable_by_key(|event_id| {
-            self.open.get(event_id).map(|open| (open.delivery.due_at, *event_id))
+            self.tracked.get(event_id).map(|tracked| (tracked.delivery.due_at, *event_id))
         });
         for event_id in recalled.into_iter().rev() {
-            lane.under_way.remove(&event_id);
+            lane.in_flight.remove(&event_id);
             lane.ready.push_front(event_id);
-            self.released.clear(event_id);
-            if let Some(open) = self.open.get_mut(&event_id) {
-                open.stage = Stage::Waiting;
+            self.released.remove(event_id);
+            if let Some(tracked) = self.tracked.get_mut(&event_id) {
+                tracked.state = JobState::Waiting;
             }
         }
     }
 
-    /// The version at which a destination entered its present stage.
+    /// Returns the version at which a destination entered its present stage.
     pub(super) fn stage_version(&self, id: DestinationId) -> u64 {
         self.lanes.get(&id).map_or(0, |lane| lane.state.stage_version)
     }
 
-    /// Notes that an attempt of this event is under way.
+    /// Notes that an attempt of this event has started.
     pub(super) fn start(&mut self, delivery: DueDelivery, at: DateTime<Utc>) {
         let (event_id, destination_id) = (delivery.event_id, delivery.destination_id);
-        self.released.clear(event_id);
+        self.released.remove(event_id);
         self.started.set(event_id, at);
-        let before = self.open.insert(event_id, Open { delivery, stage: Stage::Started });
+        let before = self.tracked.insert(event_id, Tracked { delivery, state: JobState::Started });
         if let Some(lane) = self.lanes.get_mut(&destination_id) {
-            lane.under_way.insert(event_id);
-            // A job that was taken back may have slipped through.
-            if before.is_some_and(|open| open.stage == Stage::Waiting) {
+            lane.in_flight.insert(event_id);
+            // A worker may have started a job before it was recalled.
+            if before.is_some_and(|tracked| tracked.state == JobState::Waiting) {
                 lane.ready.retain(|ready| *ready != event_id);
             }
         }
     }
 
-    /// Brings the queues up to date with a lane that may have changed.
+    /// Updates the queues for a lane that may have changed.
     pub(super) fn touch(&mut self, id: DestinationId) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        if !lane.queued && lane.room() > 0 && !lane.ready.is_empty() {
-            lane.queued = true;
+        if !lane.is_releasable && lane.available_permits() > 0 && !lane.ready.is_empty() {
+            lane.is_releasable = true;
             self.releasable.push(lane.state.tenant_id, id);
         }
         if lane.wants_refill() {
             self.refill.insert(id);
         }
-        if lane.is_crowded() {
-            self.crowded.insert(id);
+        if lane.waits_for_permit() {
+            self.waiting_for_permits.insert(id);
         } else {
-            self.crowded.remove(&id);
+            self.waiting_for_permits.remove(&id);
         }
         self.breakers.insert(id);
-        match lane.wake_at() {
-            Some(at) => self.wakes.set(id, at),
-            None => self.wakes.clear(id),
+        match lane.deadline() {
+            Some(at) => self.lane_deadlines.set(id, at),
+            None => self.lane_deadlines.remove(id),
         }
     }
 
-    /// Looks at the lanes whose time has come.
-    pub(super) fn wake(&mut self, now: DateTime<Utc>) {
-        self.woken = now;
-        for id in self.wakes.due(now) {
+    /// Processes the lanes whose deadline has passed at `now`.
+    pub(super) fn advance_to(&mut self, now: DateTime<Utc>) {
+        self.advanced_to = now;
+        for id in self.lane_deadlines.due(now) {
             if let Some(lane) = self.lanes.get_mut(&id)
                 && lane.next_due.is_some_and(|due| due <= now)
             {
                 lane.next_due = None;
-                lane.behind = true;
+                lane.has_more_in_table = true;
             }
-            // A lane may have to be looked at again, for something else, at a later time.
+            // The lane may have another, later deadline.
             self.touch(id);
         }
     }
 
-    /// Releases what is due and has room, lane by lane in turn.
+    /// Releases events that are due and have a permit, lane by lane in turn.
     pub(super) fn release(&mut self, now: DateTime<Utc>) -> Vec<DueDelivery> {
         let mut jobs = Vec::new();
         while self.released.len() < OUTSTANDING_MAX {
             let Some(id) = self.releasable.pop() else { break };
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            lane.queued = false;
-            let mut turn = lane.room().min(TURN_JOBS_MAX).min(OUTSTANDING_MAX - self.released.len());
+            lane.is_releasable = false;
+            let left = OUTSTANDING_MAX - self.released.len();
+            let mut turn = lane.available_permits().min(TURN_JOBS_MAX).min(left);
             while turn > 0 {
                 let Some(event_id) = lane.ready.pop_front() else { break };
-                let Some(open) = self.open.get_mut(&event_id) else { continue };
-                open.stage = Stage::Released;
-                lane.under_way.insert(event_id);
+                let Some(tracked) = self.tracked.get_mut(&event_id) else { continue };
+                tracked.state = JobState::Released;
+                lane.in_flight.insert(event_id);
                 self.released.set(event_id, now);
-                jobs.push(open.delivery.clone());
+                jobs.push(tracked.delivery.clone());
                 turn -= 1;
             }
             self.touch(id);
@@ -263,32 +265,33 @@ impl Schedule {
         jobs
     }
 
-    /// Jobs that were released before `before` and never started: the queue may have forgotten them.
-    pub(super) fn forgotten(&mut self, before: DateTime<Utc>, now: DateTime<Utc>) -> Vec<DueDelivery> {
-        let forgotten = self.released.due(before);
-        for event_id in &forgotten {
+    /// Returns the jobs that were published before `before` and have not started: the queue may have lost
+    /// them. They count as published at `now`.
+    pub(super) fn unstarted(&mut self, before: DateTime<Utc>, now: DateTime<Utc>) -> Vec<DueDelivery> {
+        let unstarted = self.released.due(before);
+        for event_id in &unstarted {
             self.released.set(*event_id, now);
         }
-        self.deliveries(&forgotten)
+        self.deliveries(&unstarted)
     }
 
-    /// Attempts that started before `before` and have no outcome: their worker has vanished. They stay
-    /// under way until their outcome is in the log.
+    /// Returns the attempts that started before `before` and have no outcome: their worker has vanished. They
+    /// stay in flight until their outcome is in the log.
     pub(super) fn vanished(&mut self, before: DateTime<Utc>) -> Vec<DueDelivery> {
         let vanished = self.started.due(before);
         for event_id in &vanished {
-            // Looked at again in case the append of its outcome fails.
+            // Returned again later in case the append of its outcome fails.
             self.started.set(*event_id, before + GIVE_UP_AGAIN_AFTER);
         }
         self.deliveries(&vanished)
     }
 
     fn deliveries(&self, events: &[WebhookEventId]) -> Vec<DueDelivery> {
-        let open = events.iter().filter_map(|event_id| self.open.get(event_id));
-        open.map(|open| open.delivery.clone()).collect()
+        let tracked = events.iter().filter_map(|event_id| self.tracked.get(event_id));
+        tracked.map(|tracked| tracked.delivery.clone()).collect()
     }
 
-    /// The steps that breakers ask for, each asked once until its fact has come back.
+    /// Returns the steps that breakers ask for, each once until its fact was read from the log.
     pub(super) fn breaker_steps(
         &mut self,
         threshold: u32,
@@ -299,27 +302,30 @@ impl Schedule {
             if let Some(lane) = self.lanes.get_mut(&id)
                 && let Some(step) = lane.breaker_step(threshold, now)
             {
-                lane.asked = Some(step);
+                lane.pending_step = Some(step);
                 steps.push((id, lane.state.clone(), step));
             }
         }
         steps
     }
 
-    /// Lets a breaker's step be asked again after it failed.
-    pub(super) fn ask_again(&mut self, id: DestinationId) {
+    /// Makes [`Self::breaker_steps`] return a breaker's step again, after it failed.
+    pub(super) fn retry_breaker_step(&mut self, id: DestinationId) {
         if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.asked = None;
+            lane.pending_step = None;
             self.touch(id);
         }
     }
 
-    /// The lanes to refill, with how many events each wants.
-    pub(super) fn refills(&mut self, lanes_max: usize) -> Vec<(DestinationId, usize)> {
+    /// Returns up to `lanes_max` lanes to refill, with the number of events that each wants.
+    pub(super) fn refills(&mut self, lanes_max: usize) -> Vec<Window> {
         let mut wanted = Vec::new();
         for id in self.refill.iter().copied().take(lanes_max).collect::<Vec<_>>() {
             match self.lanes.get(&id) {
-                Some(lane) if lane.wants_refill() => wanted.push((id, lane.window() - lane.ready.len())),
+                Some(lane) if lane.wants_refill() => {
+                    let rows_max = lane.window() - lane.ready.len();
+                    wanted.push(Window { destination_id: id, rows_max });
+                }
                 _ => {
                     self.refill.remove(&id);
                 }
@@ -328,14 +334,14 @@ impl Schedule {
         wanted
     }
 
-    /// The events of a lane that are in memory.
+    /// Returns the events of a lane that are in memory.
     pub(super) fn in_memory(&self, id: DestinationId) -> impl Iterator<Item = Uuid> + '_ {
         let lane = self.lanes.get(&id).into_iter();
-        lane.flat_map(|lane| lane.ready.iter().chain(&lane.under_way)).map(|event_id| event_id.0)
+        lane.flat_map(|lane| lane.ready.iter().chain(&lane.in_flight)).map(|event_id| event_id.0)
     }
 
-    /// Hands over what the next flush writes. After a flush that failed, the schedule is built anew
-    /// from the tables, so nothing is kept here.
+    /// Removes and returns what the next flush writes. After a flush that failed the schedule is loaded again
+    /// from the tables, so no copy is kept here.
     pub(super) fn take_changes(&mut self) -> Changes {
         let mut changes = Changes::default();
         for (event_id, change) in self.changes.drain() {
@@ -349,40 +355,44 @@ impl Schedule {
                 changes.lanes.push((id, lane.state.clone()));
             }
         }
-        self.forget_idle_lanes(IDLE_LANES_MAX);
+        self.evict_idle_lanes(IDLE_LANES_MAX);
         changes
     }
 
-    /// Forgets idle lanes when there are more than `lanes_max`: the tables hold all that is known of
-    /// them.
-    pub(super) fn forget_idle_lanes(&mut self, lanes_max: usize) {
+    /// Evicts idle lanes when there are more than `lanes_max` lanes: the tables hold the same.
+    pub(super) fn evict_idle_lanes(&mut self, lanes_max: usize) {
         if self.lanes.len() > lanes_max {
             self.lanes.retain(|_, lane| !lane.is_idle());
         }
     }
 
-    /// How many rows the next flush would write.
+    /// Returns how many rows the next flush would write.
     pub(super) fn changes_len(&self) -> usize {
         self.changes.len() + self.changed_lanes.len()
     }
 
-    /// The next time something must be looked at although nothing arrives.
-    pub(super) fn next_wake(&self) -> Option<DateTime<Utc>> {
-        // What was due then was looked at; if something of it is left, it waits for an answer.
-        self.wakes.first_after(self.woken)
+    /// Returns the next time at which a lane needs attention although no fact of it arrives.
+    pub(super) fn next_deadline(&self) -> Option<DateTime<Utc>> {
+        // Earlier deadlines were processed; a lane that still has one waits for the fact of a step.
+        self.lane_deadlines.first_after(self.advanced_to)
     }
 
-    /// When the job that waits longest was published, and when the oldest attempt under way started.
-    pub(super) fn oldest(&self) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
-        (self.released.first(), self.started.first())
+    /// Returns the publication time of the job that waits longest.
+    pub(super) fn oldest_published(&self) -> Option<DateTime<Utc>> {
+        self.released.first()
     }
 
-    /// Whether something that is due waits for news of attempts: for one to start, or to end.
-    pub(super) fn is_short_of_room(&self) -> bool {
-        self.released.len() >= OUTSTANDING_MAX || !self.crowded.is_empty()
+    /// Returns the start time of the oldest attempt in flight.
+    pub(super) fn oldest_started(&self) -> Option<DateTime<Utc>> {
+        self.started.first()
     }
 
-    /// Jobs released and not yet started.
+    /// Whether something that is due waits for an attempt to start or to end.
+    pub(super) fn waits_for_attempts(&self) -> bool {
+        self.released.len() >= OUTSTANDING_MAX || !self.waiting_for_permits.is_empty()
+    }
+
+    /// Returns the number of jobs released and not yet started.
     pub(super) fn outstanding(&self) -> usize {
         self.released.len()
     }

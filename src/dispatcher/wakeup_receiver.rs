@@ -1,8 +1,8 @@
-//! Which wake-ups the dispatcher follows at once, and which it lets gather.
+//! Which notifications wake the dispatcher at once, and which after a delay.
 //!
-//! An event is announced and recorded soon after it is accepted. Whoever reads the log for each of the three reads
-//! it three times as often as is of use: only a webhook that was accepted has to be acted on now, and room that
-//! becomes free, if something waits for it.
+//! The facts of a claim and of an outcome follow soon after that of the acceptance. Reading the log for each of
+//! the three is three times as often as necessary: at once the dispatcher needs accepted webhooks, and, while
+//! something waits for a permit, the ends of attempts.
 
 use std::time::Duration;
 
@@ -10,30 +10,30 @@ use tokio::sync::watch;
 
 use crate::event_store::LogNotifier;
 
-/// How long the news of how attempts go is left to gather while nothing waits for it. Longer, and whoever
-/// follows this one as leader has more to read.
+/// Delay after a notification of progress while nothing waits for it, so that several facts are read at once.
+/// Longer: the next leader has more of the log to read.
 const PROGRESS_AFTER: Duration = Duration::from_millis(25);
 
-/// What wakes the dispatcher.
+/// Receives the notifications that wake the dispatcher.
 pub(super) struct WakeupReceiver {
     work: watch::Receiver<u64>,
     anything: watch::Receiver<u64>,
 }
 
 impl WakeupReceiver {
-    /// Hears what `notifier` tell from now on.
+    /// Subscribes to notifications that `notifier` sends from now on.
     pub(super) fn of(notifier: &LogNotifier) -> Self {
         Self { work: notifier.subscribe_to_work(), anything: notifier.subscribe() }
     }
 
-    /// Takes note that the log is looked at now.
+    /// Discards the notifications received so far, because the log is read now.
     pub(super) fn mark_unchanged(&mut self) {
         self.work.mark_unchanged();
         self.anything.mark_unchanged();
     }
 
-    /// Waits until the log is to be looked at: at once for work; for anything else at once as well if that
-    /// `is_awaited`, and a little later if not.
+    /// Waits for a notification. One of progress counts at once if it `is_awaited`, and after
+    /// [`PROGRESS_AFTER`] otherwise.
     pub(super) async fn wait(&mut self, is_awaited: bool) {
         let progress = async {
             let changed = self.anything.changed().await;
@@ -58,17 +58,17 @@ mod tests {
     use super::*;
     use crate::event_store::Notification;
 
-    /// Whether it is woken at once.
+    /// Whether it wakes up at once.
     async fn is_woken(wakeup_receiver: &mut WakeupReceiver, is_awaited: bool) -> bool {
         let mut waiting = pin!(wakeup_receiver.wait(is_awaited));
         poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context).is_ready())).await
     }
 
     #[tokio::test]
-    async fn work_is_heard_at_once_and_news_only_where_it_is_awaited() {
+    async fn work_wakes_at_once_and_progress_only_where_it_is_awaited() {
         let notifier = LogNotifier::within_process();
         let mut wakeup_receiver = WakeupReceiver::of(&notifier);
-        assert!(!is_woken(&mut wakeup_receiver, true).await, "nothing was told");
+        assert!(!is_woken(&mut wakeup_receiver, true).await, "no notification was sent");
 
         notifier.announce(Notification::Progress);
         assert!(is_woken(&mut wakeup_receiver, true).await);
@@ -76,13 +76,13 @@ mod tests {
         {
             let mut waiting = pin!(wakeup_receiver.wait(false));
             assert!(poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context).is_pending())).await);
-            // It comes all the same, a little later.
+            // It still wakes, after the delay.
             waiting.await;
         }
 
         notifier.announce(Notification::Work);
         assert!(is_woken(&mut wakeup_receiver, false).await);
         wakeup_receiver.mark_unchanged();
-        assert!(!is_woken(&mut wakeup_receiver, true).await, "once it was looked at, it is no news");
+        assert!(!is_woken(&mut wakeup_receiver, true).await, "the log was read since");
     }
 }

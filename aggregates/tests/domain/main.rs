@@ -3,6 +3,7 @@
 mod api_key;
 mod attempt_outcome;
 mod backoff;
+mod circuit_breaker;
 mod configuration;
 mod destination;
 mod email;

@@ -1,13 +1,13 @@
-//! The dispatcher's memory, without a database: what it releases, when, and how many at once.
+//! The dispatcher's logic without a database: what it releases, when, and how many at once.
 //!
-//! [`world`] plays everything around the schedule (the log, the tables, the queue, the workers), so that
-//! a test can have anything happen in any order.
+//! The tests run the production [`DispatchCore`](super::dispatch_core::DispatchCore) on [`model`], which plays the log, the
+//! tables, the queue and the workers in memory, so that a test can make events happen in any order.
 
-mod breaker_rules;
+mod breaker;
+mod expectations;
+mod model;
 mod properties;
 mod releasing;
 mod restart;
 mod tables;
 mod timing;
-mod truth;
-mod world;

@@ -1,5 +1,5 @@
-//! Whatever happens, in whatever order: the limit holds, nothing is forgotten, and the tables say what
-//! the log says.
+//! Properties that hold for any order of events: the limit holds, no event is forgotten, and the tables agree
+//! with the log.
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::Stage;
@@ -9,21 +9,21 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::world::{World, destination_id};
+use super::model::{Model, World, destination_id};
 
 /// Destinations 0, 1 and 2, with these limits.
 const LIMITS: [u32; 3] = [1, 2, 7];
 /// No limit is set higher than this.
 const LIMIT_MAX: usize = 8;
 
-/// Something that happens.
+/// One action of the dispatcher or of something around it.
 #[derive(Clone, Debug)]
-enum Happening {
+enum Action {
     /// A source sends webhooks.
     Accept(Index, u8),
-    /// The dispatcher reads so much of the log, and does what is due.
+    /// The dispatcher reads so many facts, and does what is due.
     Dispatch(u8),
-    /// It does what is due and has read nothing.
+    /// The dispatcher does what is due, without reading.
     Step,
     Flush,
     /// A worker takes a job; the queue may keep a copy.
@@ -44,7 +44,7 @@ enum Happening {
     Die,
 }
 
-use Happening::{
+use Action::{
     Accept, Cancel, ChangeLimit, Die, Dispatch, Erase, Finish, Flush, Lose, Pass, Replay, Start, Step, Switch,
 };
 
@@ -52,8 +52,8 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![4 => Just(Outcome::Succeeded), 6 => Just(Outcome::Timeout), 1 => Just(Outcome::Unknown)]
 }
 
-/// What happens by itself.
-fn happening() -> impl Strategy<Value = Happening> {
+/// Actions without a change of settings.
+fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         8 => (any::<Index>(), 1..12_u8).prop_map(|(place, count)| Accept(place, count)),
         12 => (0..40_u8).prop_map(Dispatch),
@@ -70,10 +70,10 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// What people do to a destination besides.
-fn interference() -> impl Strategy<Value = Happening> {
+/// Actions, and changes of a destination's settings.
+fn action_or_change() -> impl Strategy<Value = Action> {
     prop_oneof![
-        20 => happening(),
+        20 => action(),
         1 => (any::<Index>(), 1..=LIMIT_MAX as u32).prop_map(|(place, limit)| ChangeLimit(place, limit)),
         1 => (any::<Index>(), any::<bool>()).prop_map(|(place, on)| Switch(place, on)),
     ]
@@ -97,11 +97,11 @@ impl World {
         world
     }
 
-    fn happens(&mut self, happening: &Happening) {
-        match *happening {
+    fn act(&mut self, action: &Action) {
+        match *action {
             Accept(place, count) => {
                 let id = any_destination(place);
-                // As at the door: what does not receive takes nothing in.
+                // As ingest does: a destination that is not active accepts nothing.
                 if matches!(self.stage(id), Stage::Active | Stage::Probing) {
                     self.accept_many(id, count.into());
                 }
@@ -118,24 +118,26 @@ impl World {
                 if !self.queue.is_empty() {
                     let place = job.index(self.queue.len());
                     if copied {
-                        self.queue.push(self.queue[place].clone());
+                        let copy = self.queue[place].clone();
+                        self.queue.push(copy);
                     }
                     self.start(place);
                 }
             }
             Lose(job) => {
                 if !self.queue.is_empty() {
-                    self.queue.remove(job.index(self.queue.len()));
+                    let place = job.index(self.queue.len());
+                    self.queue.remove(place);
                 }
             }
             Finish(attempt, outcome) => {
-                if let Some(event) = one_of(&self.under_way(), attempt) {
+                if let Some(event) = one_of(&self.attempts_in_flight(), attempt) {
                     self.finish(event, outcome);
                 }
             }
-            Cancel(index) => self.if_any(index, Self::cancel),
-            Replay(index) => self.if_any(index, Self::replay),
-            Erase(index) => self.if_any(index, Self::erase),
+            Cancel(index) => self.if_any(index, Model::cancel),
+            Replay(index) => self.if_any(index, Model::replay),
+            Erase(index) => self.if_any(index, Model::erase),
             Pass(milliseconds) => self.pass(TimeDelta::milliseconds(milliseconds.into())),
             ChangeLimit(place, limit) => self.change_limit(any_destination(place), limit),
             Switch(place, on) => self.switch(any_destination(place), on),
@@ -143,37 +145,31 @@ impl World {
         }
     }
 
-    fn if_any(&mut self, index: Index, asks: fn(&mut Self, WebhookEventId) -> bool) {
+    fn if_any(&mut self, index: Index, act: fn(&mut Model, WebhookEventId) -> bool) {
         if let Some(event) = one_of(&self.every_event(), index) {
-            asks(self, event);
+            act(self, event);
         }
     }
 
-    /// From now on every attempt succeeds. Time passes, and nobody helps.
-    fn all_goes_well(&mut self) {
+    /// Lets time pass until every event has ended, while every attempt succeeds.
+    fn deliver_everything(&mut self) {
         for _ in 0..2_000 {
-            if self.on_their_way().is_empty() {
+            if self.unfinished().is_empty() {
                 return;
             }
             self.fold_all();
             self.step();
             self.start_all();
-            for event in self.under_way() {
+            for event in self.attempts_in_flight() {
                 self.finish(event, Outcome::Succeeded);
             }
             self.fold_all();
             if self.queue.is_empty() {
-                // Asleep, until something becomes due.
-                let (released, started) = self.schedule.oldest();
-                let wakes = [
-                    self.schedule.next_wake(),
-                    released.map(|at| at + super::world::REPUBLISH_AFTER),
-                    started.map(|at| at + super::world::VANISHED_AFTER),
-                ];
-                self.now = wakes.into_iter().flatten().min().map_or(self.now, |at| at.max(self.now));
+                let deadline = self.core.next_deadline();
+                self.now = deadline.map_or(self.now, |at| at.max(self.now));
             }
         }
-        panic!("forgotten: {:?} of {:?}", self.on_their_way(), self.schedule);
+        panic!("not delivered: {:?} of {:?}", self.unfinished(), self.core.schedule);
     }
 }
 
@@ -181,27 +177,27 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
-    fn never_more_attempts_are_under_way_than_the_limit(happenings in vec(happening(), 1..250)) {
+    fn never_more_attempts_are_in_flight_than_the_limit(actions in vec(action(), 1..250)) {
         let mut world = World::with_three_destinations();
-        for happening in &happenings {
-            world.happens(happening);
+        for action in &actions {
+            world.act(action);
             for (number, limit) in (0_u8..).zip(LIMITS) {
                 let in_flight = world.in_flight(destination_id(number));
-                prop_assert!(in_flight <= limit as usize, "{in_flight} of {limit} after {happening:?}");
+                prop_assert!(in_flight <= limit as usize, "{in_flight} of {limit} after {action:?}");
             }
         }
     }
 
     #[test]
-    fn nothing_is_released_beyond_the_limit_of_the_moment(happenings in vec(interference(), 1..250)) {
+    fn nothing_is_released_beyond_the_current_limit(actions in vec(action_or_change(), 1..250)) {
         let mut world = World::with_three_destinations();
-        for happening in &happenings {
-            let under_way_before = world.schedule.under_way_of_lanes();
-            world.happens(happening);
-            if matches!(happening, Dispatch(_) | Step) {
-                for (id, lane) in &world.schedule.lanes {
-                    let before = under_way_before.get(id).copied().unwrap_or_default();
-                    let now = lane.under_way.len();
+        for action in &actions {
+            let in_flight_before = world.core.schedule.in_flight_by_lane();
+            world.act(action);
+            if matches!(action, Dispatch(_) | Step) {
+                for (id, lane) in &world.core.schedule.lanes {
+                    let before = in_flight_before.get(id).copied().unwrap_or_default();
+                    let now = lane.in_flight.len();
                     let limit = lane.state.concurrency_limit as usize;
                     prop_assert!(now <= before.max(limit), "{now} of {limit}, {before} before");
                 }
@@ -210,11 +206,11 @@ proptest! {
     }
 
     #[test]
-    fn no_attempt_starts_at_a_destination_that_does_not_receive(happenings in vec(interference(), 1..250)) {
+    fn no_attempt_starts_at_an_inactive_or_suspended_destination(actions in vec(action_or_change(), 1..250)) {
         let mut world = World::with_three_destinations();
-        for happening in &happenings {
+        for action in &actions {
             let before: Vec<_> = (0..3).map(|number| world.in_flight(destination_id(number))).collect();
-            world.happens(happening);
+            world.act(action);
             for (number, before) in (0..3).zip(before) {
                 let id = destination_id(number);
                 let started = world.in_flight(id) > before;
@@ -228,56 +224,56 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_forgotten(happenings in vec(happening(), 1..250)) {
+    fn no_event_is_forgotten(actions in vec(action(), 1..250)) {
         let mut world = World::with_three_destinations();
-        for happening in &happenings {
-            world.happens(happening);
+        for action in &actions {
+            world.act(action);
         }
-        world.all_goes_well();
+        world.deliver_everything();
         world.check_tables();
     }
 
     #[test]
-    fn nothing_is_forgotten_at_a_destination_that_is_switched_on_in_the_end(
-        happenings in vec(interference(), 1..250),
+    fn no_event_is_forgotten_at_destinations_that_are_activated_at_the_end(
+        actions in vec(action_or_change(), 1..250),
     ) {
         let mut world = World::with_three_destinations();
-        for happening in &happenings {
-            world.happens(happening);
+        for action in &actions {
+            world.act(action);
         }
         for number in 0..3 {
             world.switch(destination_id(number), true);
         }
-        world.all_goes_well();
+        world.deliver_everything();
         world.check_tables();
     }
 
     #[test]
-    fn the_tables_say_what_the_log_says(happenings in vec(interference(), 1..250)) {
+    fn the_tables_agree_with_the_log(actions in vec(action_or_change(), 1..250)) {
         let mut world = World::with_three_destinations();
-        for happening in &happenings {
-            world.happens(happening);
+        for action in &actions {
+            world.act(action);
         }
         world.check_tables();
-        // And a new leader that reads them comes to the same.
+        // A new leader that reads them has the same state.
         world.change_leader();
         world.check_tables();
     }
 
     #[test]
-    fn memory_is_bounded_whatever_the_backlog(happenings in vec(interference(), 1..250)) {
+    fn memory_is_bounded_for_any_backlog(actions in vec(action_or_change(), 1..250)) {
         let mut world = World::with_three_destinations();
         world.accept_many(destination_id(1), 500);
-        for happening in &happenings {
-            world.happens(happening);
-            for lane in world.schedule.lanes.values() {
-                // Jobs that were taken back join a window that may be full.
+        for action in &actions {
+            world.act(action);
+            for lane in world.core.schedule.lanes.values() {
+                // Recalled jobs join a window that may be full.
                 let most = lane.window() + LIMIT_MAX;
                 prop_assert!(lane.ready.len() <= most, "{} wait in a window of {most}", lane.ready.len());
             }
             let held: usize =
-                world.schedule.lanes.values().map(|lane| lane.ready.len() + lane.under_way.len()).sum();
-            prop_assert_eq!(world.schedule.open.len(), held, "an event that no lane holds");
+                world.core.schedule.lanes.values().map(|lane| lane.ready.len() + lane.in_flight.len()).sum();
+            prop_assert_eq!(world.core.schedule.tracked.len(), held, "an event that no lane holds");
         }
     }
 }

@@ -5,7 +5,7 @@ use aggregates::destination::Stage;
 use aggregates::ids::{DestinationId, WebhookEventId};
 use chrono::TimeDelta;
 
-use super::world::{REPUBLISH_AFTER, World, destination_id};
+use super::model::{REPUBLISH_AFTER, World, destination_id};
 use crate::dispatcher::due_deliveries::DueDelivery;
 
 fn events(jobs: &[DueDelivery]) -> Vec<WebhookEventId> {
@@ -16,12 +16,12 @@ fn of(jobs: &[DueDelivery], id: DestinationId) -> usize {
     jobs.iter().filter(|job| job.destination_id == id).count()
 }
 
-/// Delivers everything that waits, and answers with the order in which it was released.
+/// Delivers everything that waits. Returns the order in which it was released.
 fn deliver_all(world: &mut World) -> Vec<WebhookEventId> {
     let mut order = vec![];
-    while !world.on_their_way().is_empty() {
+    while !world.unfinished().is_empty() {
         let jobs = world.step();
-        assert!(!jobs.is_empty(), "{} events are forgotten", world.on_their_way().len());
+        assert!(!jobs.is_empty(), "{} events are not released", world.unfinished().len());
         order.extend(events(&jobs));
         for event in world.start_all() {
             world.finish(event, Outcome::Succeeded);
@@ -32,7 +32,7 @@ fn deliver_all(world: &mut World) -> Vec<WebhookEventId> {
 }
 
 #[test]
-fn what_is_accepted_is_released_at_once_up_to_the_limit() {
+fn accepted_events_are_released_at_once_up_to_the_limit() {
     let (mut world, id) = World::with_destination(3);
     let accepted = world.accept_many(id, 5);
     world.fold_all();
@@ -41,7 +41,7 @@ fn what_is_accepted_is_released_at_once_up_to_the_limit() {
 }
 
 #[test]
-fn a_job_says_what_its_event_has_been_through() {
+fn a_job_carries_the_version_and_the_attempts_of_its_event() {
     let (mut world, id) = World::with_destination(1);
     let event = world.accept(id);
     world.fold_all();
@@ -56,26 +56,26 @@ fn a_job_says_what_its_event_has_been_through() {
 }
 
 #[test]
-fn an_attempt_that_ends_makes_room_for_the_next() {
+fn an_attempt_that_ends_frees_its_permit_for_the_next() {
     let (mut world, id) = World::with_destination(2);
     let accepted = world.accept_many(id, 4);
     world.fold_all();
     world.step();
     let started = world.start_all();
     world.fold_all();
-    assert_eq!(world.step(), [], "a started attempt takes its room until it ends");
-    assert!(world.schedule.is_short_of_room(), "so the news of its end is awaited");
+    assert_eq!(world.step(), [], "a started attempt holds its permit until it ends");
+    assert!(world.core.schedule.waits_for_attempts(), "so a notification of its end is awaited");
     world.finish(started[1], Outcome::Succeeded);
     world.fold_all();
     assert_eq!(events(&world.step()), accepted[2..3]);
     world.finish(started[0], Outcome::Succeeded);
     world.fold_all();
     world.step();
-    assert!(!world.schedule.is_short_of_room(), "nothing waits for room any more");
+    assert!(!world.core.schedule.waits_for_attempts(), "nothing waits for a permit any more");
 }
 
 #[test]
-fn a_job_takes_its_room_however_long_it_stays_on_the_queue() {
+fn a_job_on_the_queue_holds_its_permit() {
     let (mut world, id) = World::with_destination(1);
     world.accept_many(id, 2);
     world.fold_all();
@@ -85,7 +85,7 @@ fn a_job_takes_its_room_however_long_it_stays_on_the_queue() {
 }
 
 #[test]
-fn a_retry_waits_for_its_time() {
+fn a_retry_waits_until_it_is_due() {
     let (mut world, id) = World::with_destination(1);
     let event = world.accept(id);
     world.fold_all();
@@ -111,26 +111,26 @@ fn an_event_that_is_delivered_before_a_flush_never_touches_the_tables() {
         world.finish(event, Outcome::Succeeded);
     }
     world.fold_all();
-    let changes = world.schedule.take_changes();
+    let changes = world.core.schedule.take_changes();
     assert!(changes.written.is_empty() && changes.removed.is_empty(), "{changes:?}");
 }
 
 #[test]
-fn a_backlog_stays_in_the_tables_but_for_a_window() {
+fn a_backlog_stays_in_the_tables_except_for_a_window() {
     let (mut world, id) = World::with_destination(5);
     let accepted = world.accept_many(id, 3_000);
     world.fold_all();
-    let held = world.schedule.open.len();
+    let held = world.core.schedule.tracked.len();
     assert!(held <= 64, "{held} events in memory");
     assert_eq!(deliver_all(&mut world), accepted, "oldest first, none twice");
 }
 
 #[test]
-fn the_window_grows_with_the_limit_and_is_bounded_all_the_same() {
+fn the_window_grows_with_the_limit_up_to_its_bound() {
     let (mut world, id) = World::with_destination(100_000);
     world.accept_many(id, 5_000);
     world.fold_all();
-    assert_eq!(world.schedule.open.len(), 2_048);
+    assert_eq!(world.core.schedule.tracked.len(), 2_048);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_refill_does_not_overtake_what_waits_in_the_tables() {
 }
 
 #[test]
-fn lanes_have_their_turns_whatever_their_backlog() {
+fn lanes_take_turns_regardless_of_their_backlog() {
     let mut world = World::new();
     let big = world.register(0, 1_000);
     let small = world.register(1, 1_000);
@@ -169,7 +169,7 @@ fn lanes_have_their_turns_whatever_their_backlog() {
 }
 
 #[test]
-fn a_slow_destination_holds_up_nobody() {
+fn a_slow_destination_delays_no_other() {
     let mut world = World::new();
     let slow = world.register(0, 1);
     let quick = world.register(1, 5);
@@ -190,14 +190,14 @@ fn jobs_on_the_queue_are_bounded_over_all_destinations() {
     }
     world.fold_all();
     assert_eq!(world.step().len(), 512);
-    assert_eq!(world.schedule.outstanding(), 512);
+    assert_eq!(world.core.schedule.outstanding(), 512);
     assert_eq!(world.step(), []);
     // What has started leaves the queue.
     for _ in 0..10 {
         world.start(0);
     }
     world.fold_all();
-    assert_eq!(world.schedule.outstanding(), 502);
+    assert_eq!(world.core.schedule.outstanding(), 502);
     assert_eq!(world.step().len(), 10);
 }
 
@@ -224,7 +224,7 @@ fn a_higher_limit_is_used_at_once_and_a_lower_one_as_attempts_end() {
 }
 
 #[test]
-fn a_destination_that_is_switched_off_keeps_its_events_and_goes_on_when_switched_on() {
+fn a_deactivated_destination_keeps_its_events_until_it_is_activated() {
     let (mut world, id) = World::with_destination(5);
     world.switch(id, false);
     let accepted = world.accept_many(id, 100);
@@ -238,7 +238,7 @@ fn a_destination_that_is_switched_off_keeps_its_events_and_goes_on_when_switched
 }
 
 #[test]
-fn a_cancelled_event_is_passed_over_in_the_window_and_in_the_tables() {
+fn a_cancelled_event_is_skipped_in_the_window_and_in_the_tables() {
     let (mut world, id) = World::with_destination(1);
     let accepted = world.accept_many(id, 100);
     world.fold_all();
@@ -254,7 +254,7 @@ fn a_cancelled_event_is_passed_over_in_the_window_and_in_the_tables() {
 }
 
 #[test]
-fn cancelling_a_whole_queue_leaves_room_for_what_comes_later() {
+fn cancelling_a_whole_queue_does_not_block_later_events() {
     let (mut world, id) = World::with_destination(1);
     world.switch(id, false);
     for event in world.accept_many(id, 200) {
@@ -267,14 +267,14 @@ fn cancelling_a_whole_queue_leaves_room_for_what_comes_later() {
 }
 
 #[test]
-fn cancelling_a_released_event_frees_its_room_and_its_job_wins_no_ticket() {
+fn cancelling_a_released_event_frees_its_permit_and_its_job_wins_no_claim() {
     let (mut world, id) = World::with_destination(1);
     let accepted = world.accept_many(id, 2);
     world.fold_all();
     world.step();
     assert!(world.cancel(accepted[0]));
     world.fold_all();
-    assert_eq!(world.schedule.outstanding(), 0);
+    assert_eq!(world.core.schedule.outstanding(), 0);
     assert_eq!(events(&world.step()), accepted[1..]);
     assert_eq!(world.start_all(), accepted[1..]);
 }
@@ -292,7 +292,7 @@ fn an_event_whose_payload_is_erased_is_forgotten() {
 }
 
 #[test]
-fn a_replayed_event_is_released_again_and_counts_from_nothing() {
+fn a_replayed_event_is_released_again_and_its_failures_count_from_zero() {
     let (mut world, id) = World::with_destination(1);
     world.max_attempts = 1;
     let event = world.accept(id);
@@ -329,7 +329,7 @@ fn a_page_of_the_log_may_end_between_an_outcome_and_what_follows() {
 }
 
 #[test]
-fn idle_lanes_leave_memory_and_come_back_as_they_were() {
+fn idle_lanes_are_evicted_and_loaded_with_the_same_state() {
     let mut world = World::new();
     for number in 0..=255_u8 {
         world.register(number, 1);
@@ -345,8 +345,8 @@ fn idle_lanes_leave_memory_and_come_back_as_they_were() {
         world.fold_all();
     }
     world.flush();
-    world.schedule.forget_idle_lanes(0);
-    assert!(!world.schedule.lanes.contains_key(&id));
+    world.core.schedule.evict_idle_lanes(0);
+    assert!(!world.core.schedule.lanes.contains_key(&id));
     world.accept(id);
     world.fold_all();
     world.step();
@@ -354,5 +354,5 @@ fn idle_lanes_leave_memory_and_come_back_as_they_were() {
     world.finish(started[0], Outcome::Timeout);
     world.fold_all();
     world.step();
-    assert_eq!(world.stage(id), Stage::Suspended, "the four failures before are remembered");
+    assert_eq!(world.stage(id), Stage::Suspended, "the four earlier failures count");
 }

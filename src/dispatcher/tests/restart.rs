@@ -1,13 +1,13 @@
-//! A new leader knows what the old one knew, however suddenly that died.
+//! A new leader continues from the tables and the log that the old one left.
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::Stage;
 use chrono::TimeDelta;
 
-use super::world::{THRESHOLD, TIMER_SECONDS, VANISHED_AFTER, World};
+use super::model::{THRESHOLD, TIMER_SECONDS, VANISHED_AFTER, World};
 
 #[test]
-fn what_was_released_and_not_started_is_released_again_and_the_old_jobs_are_void() {
+fn jobs_that_have_not_started_are_released_again_and_the_old_jobs_are_void() {
     let (mut world, id) = World::with_destination(3);
     let accepted = world.accept_many(id, 5);
     world.fold_all();
@@ -23,7 +23,7 @@ fn what_was_released_and_not_started_is_released_again_and_the_old_jobs_are_void
 }
 
 #[test]
-fn attempts_under_way_take_their_room_whether_they_were_flushed_or_not() {
+fn attempts_in_flight_hold_their_permits_whether_flushed_or_not() {
     for flushed in [true, false] {
         let (mut world, id) = World::with_destination(3);
         world.accept_many(id, 5);
@@ -36,7 +36,7 @@ fn attempts_under_way_take_their_room_whether_they_were_flushed_or_not() {
             world.flush();
         }
         world.change_leader();
-        assert_eq!(world.step().len(), 1, "two of three are under way");
+        assert_eq!(world.step().len(), 1, "two of three are in flight");
         world.start_all();
         assert_eq!(world.in_flight(id), 3);
         world.check_tables();
@@ -44,13 +44,13 @@ fn attempts_under_way_take_their_room_whether_they_were_flushed_or_not() {
 }
 
 #[test]
-fn an_attempt_that_started_unseen_is_seen_by_the_new_leader_before_it_releases() {
+fn an_attempt_that_the_old_leader_did_not_read_is_read_before_the_new_one_releases() {
     let (mut world, id) = World::with_destination(1);
     world.accept_many(id, 2);
     world.fold_all();
     world.step();
     world.flush();
-    // The old leader dies before it sees this.
+    // The old leader dies before it reads this.
     world.start_all();
     world.change_leader();
     assert_eq!(world.step(), []);
@@ -70,11 +70,11 @@ fn an_attempt_that_vanished_under_the_old_leader_is_given_up_by_the_new() {
     world.change_leader();
     world.pass(VANISHED_AFTER - TimeDelta::seconds(30));
     world.step();
-    assert_eq!(world.under_way().len(), 1, "the older one is given up, whatever its place in the table");
+    assert_eq!(world.attempts_in_flight().len(), 1, "only the older one is given up");
 }
 
 #[test]
-fn failures_in_a_row_are_counted_on() {
+fn consecutive_failures_are_counted_across_leaders() {
     let (mut world, id) = World::with_destination(5);
     for number in 0..THRESHOLD {
         assert_eq!(world.stage(id), Stage::Active, "after {number}");
@@ -109,7 +109,7 @@ fn a_suspended_destination_is_probed_by_the_new_leader() {
     world.flush();
     assert_eq!(world.stage(id), Stage::Suspended);
     world.change_leader();
-    let wake = world.schedule.next_wake().expect("a time to wake");
+    let wake = world.core.schedule.next_deadline().expect("a time to wake");
     assert_eq!(wake, world.now + TimeDelta::seconds(i64::from(TIMER_SECONDS)));
     world.now = wake;
     world.step();
@@ -117,7 +117,7 @@ fn a_suspended_destination_is_probed_by_the_new_leader() {
 }
 
 #[test]
-fn a_retry_that_waits_in_the_tables_is_released_by_the_new_leader_at_its_time() {
+fn a_retry_in_the_tables_is_released_by_the_new_leader_when_it_is_due() {
     let (mut world, id) = World::with_destination(5);
     let event = world.accept(id);
     world.fold_all();
@@ -128,7 +128,7 @@ fn a_retry_that_waits_in_the_tables_is_released_by_the_new_leader_at_its_time() 
     world.flush();
     world.change_leader();
     assert_eq!(world.step(), []);
-    let wake = world.schedule.next_wake().expect("a time to wake");
+    let wake = world.core.schedule.next_deadline().expect("a time to wake");
     assert_eq!(wake, world.now + TimeDelta::seconds(10));
     world.now = wake;
     assert_eq!(world.step().len(), 1);

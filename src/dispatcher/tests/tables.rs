@@ -1,13 +1,14 @@
-//! The dispatcher's tables in memory, with the queries that are made of them.
+//! The dispatcher's tables in memory, with their queries.
 
 use std::collections::{BTreeMap, HashSet};
 
 use aggregates::destination::Stage;
 use aggregates::ids::{DestinationId, WebhookEventId};
 use chrono::{DateTime, Utc};
+use projections::LogPosition;
 use uuid::Uuid;
 
-use crate::dispatcher::due_deliveries::DueDelivery;
+use crate::dispatcher::due_deliveries::{DueDelivery, Window};
 use crate::dispatcher::lane::LaneState;
 use crate::dispatcher::schedule::Changes;
 
@@ -15,12 +16,11 @@ use crate::dispatcher::schedule::Changes;
 pub(super) struct Tables {
     pub(super) due: BTreeMap<WebhookEventId, DueDelivery>,
     pub(super) lanes: BTreeMap<DestinationId, LaneState>,
-    /// How many facts of the log they tell of.
-    pub(super) checkpoint: usize,
+    pub(super) checkpoint: LogPosition,
 }
 
 impl Tables {
-    pub(super) fn write(&mut self, changes: Changes, checkpoint: usize) {
+    pub(super) fn write(&mut self, changes: Changes, checkpoint: LogPosition) {
         for row in changes.written {
             self.due.insert(row.event_id, row);
         }
@@ -40,14 +40,13 @@ impl Tables {
 
     pub(super) fn window(
         &self,
-        id: DestinationId,
-        rows_max: usize,
+        window: Window,
         in_memory: &HashSet<Uuid>,
         now: DateTime<Utc>,
     ) -> Vec<DueDelivery> {
-        self.waiting(id)
+        self.waiting(window.destination_id)
             .filter(|row| row.due_at <= now && !in_memory.contains(&row.event_id.0))
-            .take(rows_max)
+            .take(window.rows_max)
             .cloned()
             .collect()
     }
@@ -56,7 +55,7 @@ impl Tables {
         self.waiting(id).map(|row| row.due_at).find(|due_at| *due_at > now)
     }
 
-    pub(super) fn under_way(&self) -> Vec<DueDelivery> {
+    pub(super) fn in_flight(&self) -> Vec<DueDelivery> {
         self.due.values().filter(|row| row.started_at.is_some()).cloned().collect()
     }
 
@@ -64,7 +63,7 @@ impl Tables {
         let with_events: HashSet<DestinationId> = self.due.values().map(|row| row.destination_id).collect();
         self.lanes
             .iter()
-            .filter(|(id, lane)| with_events.contains(id) || lane.stage == Stage::Suspended)
+            .filter(|(id, lane)| with_events.contains(id) || lane.breaker.stage == Stage::Suspended)
             .map(|(id, lane)| (*id, lane.clone()))
             .collect()
     }

@@ -1,13 +1,13 @@
-//! What becomes due because time passes: jobs that the queue forgot, attempts whose worker vanished,
-//! and lanes that must be looked at.
+//! What becomes due because time passes: jobs that the queue lost, attempts whose worker vanished, and
+//! deadlines of lanes.
 
 use aggregates::attempt_outcome::Outcome;
 use chrono::TimeDelta;
 
-use super::world::{REPUBLISH_AFTER, VANISHED_AFTER, World};
+use super::model::{REPUBLISH_AFTER, VANISHED_AFTER, World};
 
 #[test]
-fn a_job_that_nobody_started_is_published_again_and_again() {
+fn a_job_that_does_not_start_is_published_again_and_again() {
     let (mut world, id) = World::with_destination(1);
     let event = world.accept(id);
     world.fold_all();
@@ -18,7 +18,7 @@ fn a_job_that_nobody_started_is_published_again_and_again() {
         let again = world.step();
         assert_eq!(again.len(), 1);
         assert_eq!((again[0].event_id, again[0].stream_version), (event, 1));
-        assert_eq!(world.step(), [], "once a while");
+        assert_eq!(world.step(), [], "once per interval");
     }
     assert_eq!(world.start_all(), [event]);
 }
@@ -34,7 +34,7 @@ fn of_two_copies_of_a_job_one_starts() {
     assert_eq!(world.queue.len(), 2);
     assert_eq!(world.start_all(), [event]);
     world.fold_all();
-    assert_eq!(world.schedule.outstanding(), 0);
+    assert_eq!(world.core.schedule.outstanding(), 0);
 }
 
 #[test]
@@ -49,16 +49,16 @@ fn a_job_that_started_is_not_published_again() {
     world.finish(started[0], Outcome::Succeeded);
     world.fold_all();
     assert_eq!(world.step(), []);
-    assert_eq!(world.schedule.oldest().0, None);
+    assert_eq!(world.core.schedule.oldest_published(), None);
 }
 
 #[test]
-fn looking_for_forgotten_jobs_ends_even_if_they_are_forgotten_at_once() {
+fn searching_for_unstarted_jobs_ends_even_without_an_interval() {
     let (mut world, id) = World::with_destination(3);
     world.accept_many(id, 3);
     world.fold_all();
     world.step();
-    assert_eq!(world.schedule.forgotten(world.now, world.now).len(), 3);
+    assert_eq!(world.core.schedule.unstarted(world.now, world.now).len(), 3);
 }
 
 #[test]
@@ -71,10 +71,10 @@ fn an_attempt_whose_worker_vanished_is_given_up_and_retried() {
     world.fold_all();
     world.pass(VANISHED_AFTER - TimeDelta::milliseconds(1));
     world.step();
-    assert_eq!(world.under_way(), [event]);
+    assert_eq!(world.attempts_in_flight(), [event]);
     world.pass(TimeDelta::milliseconds(1));
     world.step();
-    assert_eq!(world.under_way(), []);
+    assert_eq!(world.attempts_in_flight(), []);
     world.fold_all();
     world.pass(TimeDelta::seconds(10));
     let jobs = world.step();
@@ -82,7 +82,7 @@ fn an_attempt_whose_worker_vanished_is_given_up_and_retried() {
 }
 
 #[test]
-fn an_attempt_that_could_not_be_given_up_keeps_its_room_and_is_tried_again() {
+fn an_attempt_that_could_not_be_given_up_keeps_its_permit_and_is_given_up_again() {
     let (mut world, id) = World::with_destination(1);
     world.accept_many(id, 2);
     world.fold_all();
@@ -91,16 +91,16 @@ fn an_attempt_that_could_not_be_given_up_keeps_its_room_and_is_tried_again() {
     world.fold_all();
     world.pass(VANISHED_AFTER);
     // Found, and the append of its outcome failed.
-    assert_eq!(world.schedule.vanished(world.now - VANISHED_AFTER).len(), 1);
-    assert_eq!(world.schedule.vanished(world.now - VANISHED_AFTER).len(), 0, "not at once");
-    assert_eq!(world.step(), [], "it may still be under way");
+    assert_eq!(world.core.schedule.vanished(world.now - VANISHED_AFTER).len(), 1);
+    assert_eq!(world.core.schedule.vanished(world.now - VANISHED_AFTER).len(), 0, "not at once");
+    assert_eq!(world.step(), [], "it may still be in flight");
     world.pass(TimeDelta::seconds(5));
-    assert_eq!(world.schedule.vanished(world.now - VANISHED_AFTER).len(), 1);
+    assert_eq!(world.core.schedule.vanished(world.now - VANISHED_AFTER).len(), 1);
 }
 
-/// The next look at an attempt that could not be given up must not wait behind younger attempts.
+/// The attempt must not be queued behind younger ones.
 #[test]
-fn an_attempt_that_could_not_be_given_up_is_tried_again_before_younger_ones() {
+fn an_attempt_that_could_not_be_given_up_comes_before_younger_ones() {
     let (mut world, id) = World::with_destination(2);
     let older = world.accept(id);
     world.fold_all();
@@ -109,18 +109,18 @@ fn an_attempt_that_could_not_be_given_up_is_tried_again_before_younger_ones() {
     world.pass(VANISHED_AFTER);
     world.accept(id);
     world.fold_all();
-    assert_eq!(world.schedule.vanished(world.now - VANISHED_AFTER).len(), 1);
-    let jobs = world.schedule.release(world.now);
-    world.publish(&jobs);
+    assert_eq!(world.core.schedule.vanished(world.now - VANISHED_AFTER).len(), 1);
+    let jobs = world.core.schedule.release(world.now);
+    world.core.publish(jobs);
     assert_eq!(world.start_all().len(), 1);
     world.fold_all();
     world.pass(TimeDelta::seconds(5));
-    let again = world.schedule.vanished(world.now - VANISHED_AFTER);
+    let again = world.core.schedule.vanished(world.now - VANISHED_AFTER);
     assert_eq!(again.iter().map(|attempt| attempt.event_id).collect::<Vec<_>>(), [older]);
 }
 
 #[test]
-fn the_next_wake_is_when_the_first_retry_becomes_due() {
+fn the_next_deadline_is_when_the_first_retry_becomes_due() {
     let (mut world, id) = World::with_destination(2);
     world.accept_many(id, 2);
     world.fold_all();
@@ -130,17 +130,17 @@ fn the_next_wake_is_when_the_first_retry_becomes_due() {
     world.pass(TimeDelta::seconds(3));
     world.finish(started[1], Outcome::Timeout);
     world.fold_all();
-    assert_eq!(world.schedule.next_wake(), Some(world.now + TimeDelta::seconds(7)));
+    assert_eq!(world.core.schedule.next_deadline(), Some(world.now + TimeDelta::seconds(7)));
     world.pass(TimeDelta::seconds(7));
     assert_eq!(world.step().len(), 1);
-    assert_eq!(world.schedule.next_wake(), Some(world.now + TimeDelta::seconds(3)));
+    assert_eq!(world.core.schedule.next_deadline(), Some(world.now + TimeDelta::seconds(3)));
     world.pass(TimeDelta::seconds(3));
     assert_eq!(world.step().len(), 1);
-    assert_eq!(world.schedule.next_wake(), None);
+    assert_eq!(world.core.schedule.next_deadline(), None);
 }
 
 #[test]
-fn a_lane_that_nothing_waits_in_wakes_nobody() {
+fn a_lane_without_waiting_events_has_no_deadline() {
     let (mut world, id) = World::with_destination(2);
     let event = world.accept(id);
     world.fold_all();
@@ -149,5 +149,5 @@ fn a_lane_that_nothing_waits_in_wakes_nobody() {
     world.finish(event, Outcome::Succeeded);
     world.fold_all();
     world.step();
-    assert_eq!(world.schedule.next_wake(), None);
+    assert_eq!(world.core.schedule.next_deadline(), None);
 }

@@ -163,7 +163,10 @@ impl Ground {
         .await
         .expect("a log");
         let end = LogPosition { transaction_id, position };
-        assert!(Projected::elsewhere(self.pool.clone()).wait(end, WAIT_TIMEOUT).await, "they do not come so far");
+        assert!(
+            Projected::elsewhere(self.pool.clone()).wait(end, WAIT_TIMEOUT).await,
+            "they do not come so far"
+        );
     }
 
     /// Which table stands under a name: another one after a swap.

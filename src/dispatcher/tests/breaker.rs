@@ -1,15 +1,16 @@
-//! The circuit breaker's rules, in the order of the specification.
+//! What the dispatcher does while circuit breakers open, close and probe. Their rules alone are tested in
+//! `aggregates/tests/domain/circuit_breaker.rs`.
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::Stage;
 use aggregates::ids::DestinationId;
 use chrono::TimeDelta;
 
-use super::world::{THRESHOLD, TIMER_SECONDS, World};
+use super::model::{THRESHOLD, TIMER_SECONDS, World};
 
 const LIMIT: usize = 5;
 
-/// Has so many attempts end like this, one after the other, each of an event of its own.
+/// Makes an attempt for each outcome, one after the other, each of a new event.
 fn attempts_end(world: &mut World, id: DestinationId, outcomes: &[Outcome]) {
     for outcome in outcomes {
         world.accept(id);
@@ -37,7 +38,7 @@ fn suspended() -> (World, DestinationId) {
     (world, id)
 }
 
-/// The same destination, when its time is over.
+/// A suspended destination whose time of suspension is over.
 fn probing() -> (World, DestinationId) {
     let (mut world, id) = suspended();
     world.pass(timer());
@@ -48,38 +49,11 @@ fn probing() -> (World, DestinationId) {
 }
 
 #[test]
-fn the_fifth_failure_in_a_row_suspends_the_destination_and_the_fourth_does_not() {
+fn the_fifth_consecutive_failure_suspends_the_destination_and_the_fourth_does_not() {
     let (mut world, id) = World::with_destination(5);
     attempts_end(&mut world, id, &[Outcome::RefusedStatus; 4]);
     assert_eq!(world.stage(id), Stage::Active);
     attempts_end(&mut world, id, &[Outcome::RefusedStatus]);
-    assert_eq!(world.stage(id), Stage::Suspended);
-}
-
-#[test]
-fn any_success_starts_the_count_anew() {
-    let (mut world, id) = World::with_destination(5);
-    attempts_end(&mut world, id, &[Outcome::Timeout; 4]);
-    attempts_end(&mut world, id, &[Outcome::Succeeded]);
-    attempts_end(&mut world, id, &[Outcome::Timeout; 4]);
-    assert_eq!(world.stage(id), Stage::Active);
-}
-
-#[test]
-fn failures_before_anything_was_sent_count_too() {
-    let (mut world, id) = World::with_destination(5);
-    use Outcome::{BlockedAddress, Credentials, Dns, TokenEndpoint};
-    attempts_end(&mut world, id, &[BlockedAddress, Credentials, Dns, TokenEndpoint, BlockedAddress]);
-    assert_eq!(world.stage(id), Stage::Suspended);
-}
-
-#[test]
-fn an_attempt_whose_worker_vanished_neither_counts_nor_starts_the_count_anew() {
-    let (mut world, id) = World::with_destination(5);
-    attempts_end(&mut world, id, &[Outcome::Timeout; 4]);
-    attempts_end(&mut world, id, &[Outcome::Unknown; 3]);
-    assert_eq!(world.stage(id), Stage::Active);
-    attempts_end(&mut world, id, &[Outcome::Timeout]);
     assert_eq!(world.stage(id), Stage::Suspended);
 }
 
@@ -101,21 +75,21 @@ fn a_suspended_destination_is_probed_when_its_time_is_over() {
     assert_eq!(world.stage(id), Stage::Probing);
 }
 
-/// Else a destination without waiting events could never recover.
+/// Otherwise a destination without waiting events could never recover.
 #[test]
 fn a_suspended_destination_without_waiting_events_is_probed_too() {
     let (mut world, id) = World::with_destination(5);
     world.max_attempts = 1;
     attempts_end(&mut world, id, &[Outcome::Timeout; THRESHOLD as usize]);
-    assert!(world.on_their_way().is_empty());
+    assert!(world.unfinished().is_empty());
     world.pass(timer());
     world.step();
     assert_eq!(world.stage(id), Stage::Probing);
 }
 
-/// The retries of the failures that suspended it become due long before its time is over.
+/// The retries of the failures that suspended it become due long before the suspension ends.
 #[test]
-fn a_retry_that_becomes_due_meanwhile_does_not_keep_a_destination_from_its_probe() {
+fn a_retry_that_becomes_due_during_the_suspension_does_not_delay_the_probe() {
     let (mut world, id) = suspended();
     for _ in 0..TIMER_SECONDS {
         assert_eq!(world.stage(id), Stage::Suspended);
@@ -135,15 +109,15 @@ fn one_attempt_at_a_time_probes_the_destination() {
         assert_eq!(world.step().len(), 1);
         let started = world.start_all();
         world.fold_all();
-        assert_eq!(world.step(), [], "a second probe beside the first");
-        // What became of it is not known, so it was no probe.
+        assert_eq!(world.step(), [], "a second probe during the first");
+        // An unknown outcome decides nothing, so the destination is probed again.
         world.finish(started[0], Outcome::Unknown);
         world.fold_all();
     }
 }
 
 #[test]
-fn a_failed_probe_suspends_the_destination_for_another_full_time() {
+fn a_failed_probe_suspends_the_destination_for_the_full_time_again() {
     let (mut world, id) = probing();
     world.step();
     let started = world.start_all();
@@ -169,13 +143,13 @@ fn a_probe_is_an_ordinary_attempt_of_its_event() {
     world.fold_all();
     world.step();
     let started = world.start_all();
-    let before = world.on_their_way().len();
+    let before = world.unfinished().len();
     world.finish(started[0], Outcome::Timeout);
-    assert_eq!(world.on_their_way().len(), before - 1, "it was the event's last attempt");
+    assert_eq!(world.unfinished().len(), before - 1, "it was the event's last attempt");
 }
 
 #[test]
-fn a_successful_probe_closes_the_breaker_and_what_was_put_off_is_due() {
+fn a_successful_probe_closes_the_breaker_and_waiting_events_are_released() {
     let (mut world, id) = probing();
     world.accept_many(id, 20);
     world.fold_all();
@@ -190,23 +164,7 @@ fn a_successful_probe_closes_the_breaker_and_what_was_put_off_is_due() {
 }
 
 #[test]
-fn after_the_breaker_closed_it_takes_five_failures_again() {
-    let (mut world, id) = World::with_destination(5);
-    world.max_attempts = 1;
-    attempts_end(&mut world, id, &[Outcome::Timeout; THRESHOLD as usize]);
-    world.pass(timer());
-    world.step();
-    world.fold_all();
-    attempts_end(&mut world, id, &[Outcome::Succeeded]);
-    assert_eq!(world.stage(id), Stage::Active);
-    attempts_end(&mut world, id, &[Outcome::Timeout; 4]);
-    assert_eq!(world.stage(id), Stage::Active);
-    attempts_end(&mut world, id, &[Outcome::Timeout]);
-    assert_eq!(world.stage(id), Stage::Suspended);
-}
-
-#[test]
-fn the_breaker_leaves_a_destination_alone_that_somebody_switched_off() {
+fn a_deactivated_destination_is_not_probed() {
     let (mut world, id) = suspended();
     world.switch(id, false);
     world.fold_all();
@@ -216,18 +174,18 @@ fn the_breaker_leaves_a_destination_alone_that_somebody_switched_off() {
 }
 
 #[test]
-fn somebody_who_switches_it_on_closes_the_breaker_and_starts_the_count_anew() {
+fn activating_a_suspended_destination_closes_the_breaker_and_resets_the_count() {
     let (mut world, id) = suspended();
     world.switch(id, true);
     world.fold_all();
-    attempts_end_of_new_events(&mut world, id, 4);
+    new_events_fail(&mut world, id, 4);
     assert_eq!(world.stage(id), Stage::Active);
-    attempts_end_of_new_events(&mut world, id, 1);
+    new_events_fail(&mut world, id, 1);
     assert_eq!(world.stage(id), Stage::Suspended);
 }
 
-/// While retries wait for their time.
-fn attempts_end_of_new_events(world: &mut World, id: DestinationId, count: usize) {
+/// Fails attempts of new events, while the retries of older ones are not due.
+fn new_events_fail(world: &mut World, id: DestinationId, count: usize) {
     attempts_end(world, id, &vec![Outcome::Timeout; count]);
 }
 
@@ -249,50 +207,21 @@ fn an_event_replayed_to_a_suspended_destination_waits_for_the_breaker() {
 }
 
 #[test]
-fn a_late_success_closes_the_breaker_and_a_late_failure_changes_nothing() {
-    let (mut world, id) = World::with_destination(7);
-    world.accept_many(id, 7);
-    world.fold_all();
-    world.step();
-    let started = world.start_all();
-    for event in &started[..5] {
-        world.finish(*event, Outcome::Timeout);
-    }
-    world.fold_all();
-    world.step();
-    world.fold_all();
-    assert_eq!(world.stage(id), Stage::Suspended);
-
-    world.pass(TimeDelta::seconds(20));
-    world.finish(started[5], Outcome::Timeout);
-    world.fold_all();
-    world.step();
-    world.fold_all();
-    assert_eq!(world.stage(id), Stage::Suspended);
-
-    world.finish(started[6], Outcome::Succeeded);
-    world.fold_all();
-    world.step();
-    world.fold_all();
-    assert_eq!(world.stage(id), Stage::Active);
-}
-
-#[test]
-fn a_step_is_asked_for_once_until_its_fact_has_come_back() {
+fn a_step_is_returned_once_until_its_fact_is_read() {
     let (mut world, id) = World::with_destination(5);
-    for event in attempts_under_way(&mut world, id, 5) {
+    for event in start_attempts(&mut world, id, 5) {
         world.finish(event, Outcome::Timeout);
     }
     world.fold_all();
-    assert_eq!(world.schedule.breaker_steps(THRESHOLD, world.now).len(), 1);
-    world.schedule.touch(id);
-    assert_eq!(world.schedule.breaker_steps(THRESHOLD, world.now).len(), 0);
-    // It failed, so it is asked again.
-    world.schedule.ask_again(id);
-    assert_eq!(world.schedule.breaker_steps(THRESHOLD, world.now).len(), 1);
+    assert_eq!(world.core.schedule.breaker_steps(THRESHOLD, world.now).len(), 1);
+    world.core.schedule.touch(id);
+    assert_eq!(world.core.schedule.breaker_steps(THRESHOLD, world.now).len(), 0);
+    // The step failed, so it is returned again.
+    world.core.schedule.retry_breaker_step(id);
+    assert_eq!(world.core.schedule.breaker_steps(THRESHOLD, world.now).len(), 1);
 }
 
-fn attempts_under_way(
+fn start_attempts(
     world: &mut World,
     id: DestinationId,
     count: usize,

@@ -1,4 +1,4 @@
-//! What is true in the world, to be compared with what the dispatcher takes for true.
+//! The state according to the log, to be compared with the dispatcher's.
 
 use std::collections::HashMap;
 
@@ -6,17 +6,17 @@ use aggregates::destination::{Destination, Stage};
 use aggregates::ids::{DestinationId, WebhookEventId};
 use aggregates::webhook_event::{Delivery, WebhookEvent};
 
-use super::world::{Stream, World};
+use super::model::{Model, Stream, World};
 use crate::dispatcher::schedule::Schedule;
 
-impl World {
-    /// Attempts under way, as the log says.
+impl Model {
+    /// Returns the number of attempts in flight.
     pub(super) fn in_flight(&self, id: DestinationId) -> usize {
         let delivers = |stream: &&Stream<WebhookEvent>| matches!(&stream.state, WebhookEvent::Delivering(Delivery { destination_id, .. }) if *destination_id == id);
         self.events.values().filter(delivers).count()
     }
 
-    pub(super) fn under_way(&self) -> Vec<WebhookEventId> {
+    pub(super) fn attempts_in_flight(&self) -> Vec<WebhookEventId> {
         let delivers = |stream: &Stream<WebhookEvent>| matches!(stream.state, WebhookEvent::Delivering(_));
         self.events.iter().filter(|(_, stream)| delivers(stream)).map(|(id, _)| *id).collect()
     }
@@ -31,15 +31,22 @@ impl World {
         self.events.iter().filter(|(_, stream)| is_given_up(stream)).map(|(id, _)| *id).collect()
     }
 
-    /// Events that have not come to their end.
-    pub(super) fn on_their_way(&self) -> Vec<WebhookEventId> {
+    /// Returns the events that have not ended.
+    pub(super) fn unfinished(&self) -> Vec<WebhookEventId> {
         let is_open = |stream: &Stream<WebhookEvent>| {
             matches!(stream.state, WebhookEvent::Waiting(_) | WebhookEvent::Delivering(_))
         };
         self.events.iter().filter(|(_, stream)| is_open(stream)).map(|(id, _)| *id).collect()
     }
 
-    /// The tables say of every event and every destination what the log says.
+    pub(super) fn stage(&self, id: DestinationId) -> Stage {
+        let Destination::Registered(endpoint) = &self.destinations[&id].state else { panic!("registered") };
+        endpoint.stage
+    }
+}
+
+impl World {
+    /// Asserts that the tables agree with the log about every event and every destination.
     pub(super) fn check_tables(&mut self) {
         self.fold_all();
         self.flush();
@@ -49,7 +56,7 @@ impl World {
                 WebhookEvent::Waiting(delivery) => (delivery, false),
                 WebhookEvent::Delivering(delivery) => (delivery, true),
                 _ => {
-                    assert_eq!(row, None, "a row of an event that is over");
+                    assert_eq!(row, None, "a row of an event that has ended");
                     continue;
                 }
             };
@@ -66,20 +73,18 @@ impl World {
         for (id, stream) in &self.destinations {
             let Destination::Registered(endpoint) = &stream.state else { panic!("registered") };
             let lane = &self.tables.lanes[id];
-            assert_eq!((lane.stage, lane.concurrency_limit), (endpoint.stage, endpoint.concurrency_limit));
-            assert_eq!(lane.next_check_at.is_some(), endpoint.stage == Stage::Suspended);
+            assert_eq!(
+                (lane.breaker.stage, lane.concurrency_limit),
+                (endpoint.stage, endpoint.concurrency_limit)
+            );
+            assert_eq!(lane.breaker.next_check_at.is_some(), endpoint.stage == Stage::Suspended);
         }
-    }
-
-    pub(super) fn stage(&self, id: DestinationId) -> Stage {
-        let Destination::Registered(endpoint) = &self.destinations[&id].state else { panic!("registered") };
-        endpoint.stage
     }
 }
 
 impl Schedule {
-    /// How many jobs and attempts each lane counts.
-    pub(super) fn under_way_of_lanes(&self) -> HashMap<DestinationId, usize> {
-        self.lanes.iter().map(|(id, lane)| (*id, lane.under_way.len())).collect()
+    /// Returns the number of jobs and attempts that each lane counts.
+    pub(super) fn in_flight_by_lane(&self) -> HashMap<DestinationId, usize> {
+        self.lanes.iter().map(|(id, lane)| (*id, lane.in_flight.len())).collect()
     }
 }
