@@ -69,8 +69,12 @@ pub async fn hold_off(connection: &mut PgConnection, tenant_id: TenantId) -> Res
     Ok(())
 }
 
-/// Has nothing removed from the read models until [`resume`], or until the session ends. Waits for a step
-/// that is under way, as long as the session's `lock_timeout` allows.
+/// Pauses retention until [`resume`], or until the session ends. Waits for a running step of retention, at most for
+/// the session's `lock_timeout`.
+///
+/// # Errors
+///
+/// When the database fails or the wait takes too long.
 #[tracing::instrument(name = "db.retention.pause", level = "debug", skip_all, err(level = "debug"))]
 pub async fn pause(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!("SELECT pg_advisory_lock(hashtext('hooksentry.retention.pause'), 0)::text AS paused")
@@ -79,7 +83,11 @@ pub async fn pause(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Lets retention go on.
+/// Resumes retention after [`pause`].
+///
+/// # Errors
+///
+/// When the database fails.
 #[tracing::instrument(name = "db.retention.resume", level = "debug", skip_all, err(level = "debug"))]
 pub async fn resume(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!("SELECT pg_advisory_unlock(hashtext('hooksentry.retention.pause'), 0) AS resumed")
@@ -185,9 +193,13 @@ pub async fn raise_events(
     Ok(())
 }
 
-/// Takes note of events that the floor of payloads passes while they are on their way.
-#[tracing::instrument(name = "db.retention_exceptions.note", level = "trace", skip_all, err(level = "debug"))]
-pub async fn note_stragglers(
+/// Adds events that have not ended, and that the floor of payloads passes, to `retention_exceptions`.
+///
+/// # Errors
+///
+/// When the database fails.
+#[tracing::instrument(name = "db.retention_exceptions.add", level = "trace", skip_all, err(level = "debug"))]
+pub async fn add_exceptions(
     connection: &mut PgConnection,
     tenant_id: TenantId,
     events: &[WebhookEventId],
@@ -233,14 +245,18 @@ pub async fn exceptions(
     Ok(ids.into_iter().map(WebhookEventId).collect())
 }
 
-/// Strikes events off the exceptions.
+/// Removes events from `retention_exceptions`.
+///
+/// # Errors
+///
+/// When the database fails.
 #[tracing::instrument(
-    name = "db.retention_exceptions.forget",
+    name = "db.retention_exceptions.remove",
     level = "trace",
     skip_all,
     err(level = "debug")
 )]
-pub async fn forget_stragglers(
+pub async fn remove_exceptions(
     connection: &mut PgConnection,
     tenant_id: TenantId,
     events: &[WebhookEventId],

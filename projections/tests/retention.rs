@@ -289,12 +289,12 @@ async fn floors_are_a_tenants_own_and_never_fall(pool: PgPool) {
 async fn stragglers_are_walked_and_forgotten(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     let connection = &mut *connection;
-    retention::note_stragglers(connection, ACME, &events([3, 1, 2])).await.unwrap();
-    retention::note_stragglers(connection, ACME, &events([2, 4])).await.unwrap();
-    retention::note_stragglers(connection, RIVAL, &events([9])).await.unwrap();
+    retention::add_exceptions(connection, ACME, &events([3, 1, 2])).await.unwrap();
+    retention::add_exceptions(connection, ACME, &events([2, 4])).await.unwrap();
+    retention::add_exceptions(connection, RIVAL, &events([9])).await.unwrap();
     assert_eq!(retention::exceptions(connection, ACME, None, 2).await.unwrap(), events([1, 2]));
     assert_eq!(retention::exceptions(connection, ACME, Some(event(2)), 9).await.unwrap(), events([3, 4]));
-    retention::forget_stragglers(connection, ACME, &events([1, 3, 9])).await.unwrap();
+    retention::remove_exceptions(connection, ACME, &events([1, 3, 9])).await.unwrap();
     assert_eq!(retention::exceptions(connection, ACME, None, 9).await.unwrap(), events([2, 4]));
     assert_eq!(retention::exceptions(connection, RIVAL, None, 9).await.unwrap(), events([9]));
 }

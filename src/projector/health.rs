@@ -1,4 +1,4 @@
-//! How the read models are: how far behind, and which of them have halted.
+//! Health of the read models: their lag, and which of them have halted.
 
 use std::time::Duration;
 
@@ -6,37 +6,37 @@ use projections::Projection;
 use projections::checkpoints::{self, Lag};
 use sqlx::{PgConnection, PgPool};
 
-/// Looks after the read models, from any process.
+/// Reads the health of the read models, in any process.
 #[derive(Clone, Debug)]
 pub struct ProjectorHealth {
     pool: PgPool,
 }
 
-/// How the read models are.
+/// Health of all read models.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
     pub projections: Vec<ProjectionHealth>,
 }
 
-/// How a read model is.
+/// Health of one read model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProjectionHealth {
     pub projection: Projection,
-    /// Why it halted, if it did.
+    /// Why it halted; `None`: it has not.
     pub halted_because: Option<String>,
-    /// About how many facts it has not folded; 0 only when there is none.
+    /// Approximate number of facts that it has not folded; 0 only when there are none.
     pub lag_facts: u64,
-    /// How old the oldest of them is.
+    /// Age of the oldest of them.
     pub lag: Duration,
 }
 
 impl Health {
-    /// The read models that have halted.
+    /// Returns the read models that have halted.
     pub fn halted(&self) -> impl Iterator<Item = &ProjectionHealth> {
         self.projections.iter().filter(|health| health.halted_because.is_some())
     }
 
-    /// The longest lag of a read model that has not halted.
+    /// Returns the longest lag of a read model that has not halted.
     #[must_use]
     pub fn lag(&self) -> Duration {
         let live = self.projections.iter().filter(|health| health.halted_because.is_none());
@@ -62,13 +62,17 @@ impl From<Vec<Lag>> for Health {
 }
 
 impl ProjectorHealth {
-    /// Of the read models in the database of `pool`.
+    /// Creates a reader for the database of `pool`.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }
 
-    /// How they are now.
+    /// Reads the current health.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
     pub async fn look(&self) -> Result<Health, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         look(&mut connection).await
@@ -79,7 +83,7 @@ async fn look(connection: &mut PgConnection) -> Result<Health, sqlx::Error> {
     Ok(checkpoints::lag(connection, &Projection::ALL.map(Projection::name)).await?.into())
 }
 
-/// Measures the lag of every projection.
+/// Sets the metrics of every projection.
 pub(super) async fn measure(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     for health in look(connection).await?.projections {
         set_metrics(
@@ -93,7 +97,7 @@ pub(super) async fn measure(connection: &mut PgConnection) -> Result<(), sqlx::E
     Ok(())
 }
 
-/// Whoever does not lead measures nothing: old figures must not outlive the lead.
+/// Resets the metrics: only the leader measures, and old figures must not outlive the lead.
 pub(super) fn forget_metrics() {
     for projection in Projection::ALL {
         set_metrics(projection, 0.0, 0.0, false);

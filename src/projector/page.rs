@@ -7,21 +7,21 @@ use chrono::{DateTime, Utc};
 use projections::logged_fact::UnreadableRow;
 use projections::{LogPosition, LogRow, LoggedFact, Projection};
 
-/// Facts that follow one another in the log.
+/// Consecutive facts of the log.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    /// The place of every row, readable or not.
+    /// The position of every row, readable or not.
     positions: Vec<LogPosition>,
     facts: Vec<LoggedFact>,
     unreadable: Vec<UnreadableRow>,
 }
 
-/// What a projection can take of a page.
+/// The facts of a page that a projection can fold.
 #[derive(Debug)]
-pub(crate) struct Portion<'a> {
+pub(crate) struct Readable<'a> {
     pub(crate) facts: &'a [LoggedFact],
-    /// The fact that follows them and cannot be read, by a projection that must fold it.
-    pub(crate) stopped_by: Option<&'a UnreadableRow>,
+    /// The fact after them, if it is unreadable and the projection must fold it.
+    pub(crate) followed_by: Option<&'a UnreadableRow>,
 }
 
 impl Page {
@@ -37,43 +37,43 @@ impl Page {
         page
     }
 
-    /// How many rows it has.
+    /// Returns the number of rows.
     pub(crate) fn len(&self) -> usize {
         self.positions.len()
     }
 
-    /// Its last place.
+    /// Returns the position of the last row.
     pub(crate) fn last(&self) -> Option<LogPosition> {
         self.positions.last().copied()
     }
 
-    /// When the last of its facts was recorded.
+    /// Returns when the last of its facts was recorded.
     pub(super) fn recorded_until(&self) -> Option<DateTime<Utc>> {
         self.facts.last().map(|logged| logged.recorded_at)
     }
 
-    /// The place before `position`, if that is on this page too.
+    /// Returns the position before `position`, if that is on this page too.
     pub(crate) fn before(&self, position: LogPosition) -> Option<LogPosition> {
-        let index = self.positions.partition_point(|place| *place < position);
+        let index = self.positions.partition_point(|other| *other < position);
         index.checked_sub(1).map(|before| self.positions[before])
     }
 
-    /// What `projection` can take: all of it, or what stands before a fact it must fold and nobody here
-    /// can read.
-    pub(crate) fn portion(&self, projection: Projection) -> Portion<'_> {
-        let stopped_by = self.unreadable.iter().find(|row| projection.folds(&row.aggregate_type));
-        let end = stopped_by
+    /// Returns the facts that `projection` can fold: all, or those before the first that is unreadable and that it
+    /// must fold.
+    pub(crate) fn readable_for(&self, projection: Projection) -> Readable<'_> {
+        let followed_by = self.unreadable.iter().find(|row| projection.folds(&row.aggregate_type));
+        let end = followed_by
             .map_or(self.facts.len(), |row| self.facts.partition_point(|fact| fact.position < row.position));
-        Portion { facts: &self.facts[..end], stopped_by }
+        Readable { facts: &self.facts[..end], followed_by }
     }
 
-    /// Whether it holds nothing but deliveries: no configuration, nobody's rights.
+    /// Whether it has facts of webhook events only: none of settings, users or credentials.
     pub(crate) fn is_deliveries_only(&self) -> bool {
         self.facts.iter().all(|logged| matches!(logged.fact, Fact::WebhookEvent(_)))
     }
 }
 
-/// Names an unreadable fact and says what is wrong with it.
+/// Describes an unreadable fact and its error, with the error's sources.
 pub(crate) fn describe(row: &UnreadableRow) -> String {
     let mut text = row.to_string();
     let mut source = row.source();

@@ -7,11 +7,11 @@ use projections::{LogPosition, Projection, checkpoints};
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 
-/// How soon the checkpoints are read again, at first and at most, while another process leads.
+/// Bounds of the interval at which the checkpoints are read while another process leads.
 const POLL_MIN: Duration = Duration::from_millis(5);
 const POLL_MAX: Duration = Duration::from_millis(50);
 
-/// How far the read models are, for whoever must not answer before they show something.
+/// The progress of the read models, for callers that wait until a fact is shown.
 #[derive(Clone, Debug)]
 pub struct Projected {
     pool: PgPool,
@@ -20,7 +20,7 @@ pub struct Projected {
 }
 
 impl Projected {
-    pub(super) fn beside(
+    pub(super) fn new(
         pool: PgPool,
         reached: watch::Receiver<Option<LogPosition>>,
         awaited: Arc<Notify>,
@@ -28,21 +28,21 @@ impl Projected {
         Self { pool, reached, awaited }
     }
 
-    /// For a process without a projector of its own.
+    /// Creates the progress for a process without a projector, which polls the checkpoints.
     #[must_use]
     pub fn elsewhere(pool: PgPool) -> Self {
-        Self::beside(pool, watch::Sender::new(None).subscribe(), Arc::default())
+        Self::new(pool, watch::Sender::new(None).subscribe(), Arc::default())
     }
 
-    /// Waits until every read model shows the fact at `position`, but not longer than `patience`; says
-    /// whether they do. A projection that has halted is not waited for, nor is one that still has a long
-    /// log before it ([`checkpoints::BEHIND_FACTS_MAX`]), as a new one has.
-    pub async fn wait(&self, position: LogPosition, patience: Duration) -> bool {
-        tokio::time::timeout(patience, self.until(position)).await.is_ok()
+    /// Waits until every read model shows the fact at `position`, at most for `timeout`. Returns whether they do.
+    /// Does not wait for a projection that has halted, nor for one that is far behind
+    /// ([`checkpoints::BEHIND_FACTS_MAX`]), as a new one is.
+    pub async fn wait(&self, position: LogPosition, timeout: Duration) -> bool {
+        tokio::time::timeout(timeout, self.until(position)).await.is_ok()
     }
 
-    /// Changes whenever the projector of this process has applied something; closed where there is none.
-    /// Unlike [`Self::wait`], listening to it hurries nobody.
+    /// Returns a receiver that changes whenever the projector of this process has applied facts; it is closed
+    /// where there is no projector. Unlike [`Self::wait`], it does not make the projector apply facts sooner.
     #[must_use]
     pub fn moves(&self) -> watch::Receiver<Option<LogPosition>> {
         self.reached.clone()
@@ -56,14 +56,14 @@ impl Projected {
             let here = *reached.borrow_and_update();
             match here {
                 Some(here) if here >= position => return,
-                // This process leads: it says when it has come further, or leads no more.
+                // This process leads: the channel changes when it has applied more, or has lost the lead.
                 Some(_) if reached.changed().await.is_ok() => continue,
                 _ => {}
             }
             match self.is_reached(position).await {
                 Ok(true) => return,
                 Ok(false) => {}
-                Err(error) => tracing::debug!(error = %error, "the checkpoints cannot be read now"),
+                Err(error) => tracing::debug!(error = %error, "reading the checkpoints failed, will retry"),
             }
             tokio::select! {
                 Ok(()) = reached.changed() => {}

@@ -1,19 +1,18 @@
-//! Retention: what need not be kept any longer is removed, a little at a time.
+//! Retention: expired payloads and events are removed, a bounded number at a time.
 //!
-//! A tenant says how many days after their acceptance the payloads of its events are erased, and the events
-//! leave the read models. Only what has ended goes; what is still on its way stays, however old, and goes
-//! when it ends. The log keeps every fact.
+//! Each tenant has two limits, in days after acceptance: when the payloads of its events are erased, and when the
+//! events leave the read models. Only events that have ended expire; an event that has not ended stays, however
+//! old, until it ends. The log keeps every fact.
 //!
-//! A pass visits each tenant that forgets anything: first payloads, oldest first, up to the day that is
-//! over; then those that were on their way when their day was over and have ended since (the exceptions);
-//! then events. Each step is one short transaction that removes a bounded number of bytes and rows and moves
-//! the tenant's floor, so that a crash, or another leader, goes on where it ended. After a step the
-//! projector rests for a multiple of the time it took, and folds meanwhile.
+//! A pass visits each tenant with a limit. It removes payloads first, oldest first, up to the limit; then the
+//! payloads of events that had not ended when the limit passed them and have ended since (the exceptions); then
+//! events. Each step is one short transaction that removes a bounded number of bytes and rows and raises the
+//! tenant's floor, so another leader continues after the last step. After a step the projector pauses retention for
+//! a multiple of the step's duration, and folds meanwhile.
 //!
-//! A step runs between two pages, on the projector's own connection, and holds the checkpoints: nobody
-//! folds, and nobody puts new rows in place of the old ones, while it removes some. It keeps replays out
-//! while it lasts, and erases no payload of an event of which the log knows more than its row: somebody
-//! may have replayed it.
+//! A step runs between two pages, on the projector's connection, and keeps the checkpoints from moving: neither
+//! folding nor the swap of a rebuild runs at the same time. It excludes replays of the tenant's events, and erases
+//! no payload of an event whose stream is longer than its row shows: that event may have been replayed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,24 +29,24 @@ use tokio::time::Instant;
 
 use crate::event_store;
 
-/// The read models that events leave.
+/// The read models from which events are removed.
 pub(super) const READ_MODELS: [Projection; 2] = [Projection::WebhookEvents, Projection::DeliveryAttempts];
-/// How far the read models may be behind the log. Nothing expires within a day.
+/// Most that the read models may be behind the log during retention. The shortest limit is a day.
 pub(super) const LAG_MAX: TimeDelta = TimeDelta::hours(1);
 
-/// Tenants read at once.
+/// Tenants loaded at once.
 const TENANTS_MAX: i64 = 100;
-/// Events looked at in one step.
+/// Events examined in one step.
 const EVENTS_READ: usize = 500;
 const EVENTS_MAX: i64 = EVENTS_READ as i64;
 /// Bytes of payloads erased in one step; a single payload may be larger.
 const BYTES_MAX: u64 = 8 << 20;
-/// How much longer than a step the projector rests after it.
-const REST_FACTOR: u32 = 4;
-/// The shortest rest.
-const REST_MIN: Duration = Duration::from_millis(20);
+/// Ratio of the pause after a step to the step's duration.
+const PAUSE_FACTOR: u32 = 4;
+/// The shortest pause after a step.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
 
-/// What a step did.
+/// What one step removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     pub payloads: u64,
@@ -55,60 +54,66 @@ pub struct Removed {
     pub events: u64,
     /// Attempts removed with them.
     pub attempts: u64,
-    /// Whether the pass goes on.
+    /// Whether the pass continues.
     pub more: bool,
 }
 
-/// When steps are made.
+/// Decides when the next step runs.
 #[derive(Debug)]
-pub(super) struct Pacing {
-    every: Duration,
+pub(super) struct StepTimer {
+    pass_interval: Duration,
     next: Instant,
 }
 
-impl Pacing {
-    pub(super) fn every(every: Duration) -> Self {
-        Self { every, next: Instant::now() }
+impl StepTimer {
+    /// Creates a timer that is due at once.
+    pub(super) fn new(pass_interval: Duration) -> Self {
+        Self { pass_interval, next: Instant::now() }
     }
 
     pub(super) fn is_due(&self) -> bool {
         self.wait().is_zero()
     }
 
-    /// How long to wait for the next step.
+    /// Returns the time until the next step.
     pub(super) fn wait(&self) -> Duration {
         self.next.saturating_duration_since(Instant::now())
     }
 
-    /// Takes note of a step.
-    pub(super) fn rest(&mut self, took: Duration, removed: Removed) {
-        let rest = if removed.more { (took * REST_FACTOR).max(REST_MIN) } else { self.every };
-        self.next = Instant::now() + rest;
+    /// Schedules the next step, after one that took this long.
+    pub(super) fn record(&mut self, took: Duration, removed: Removed) {
+        let pause = if removed.more { (took * PAUSE_FACTOR).max(PAUSE_MIN) } else { self.pass_interval };
+        self.next = Instant::now() + pause;
     }
 }
 
-/// How far the pass has come.
+/// Progress of a pass.
 #[derive(Debug, Default)]
 pub(super) struct Retention {
-    /// Tenants to be visited, the present one first.
+    /// Tenants still to visit, the current one first.
     tenants: VecDeque<TenantWithRetention>,
-    /// The last tenant that was read.
-    read_until: Option<TenantId>,
-    stage: Stage,
+    /// The last tenant that was loaded.
+    loaded_until: Option<TenantId>,
+    phase: Phase,
 }
 
-/// What is looked at for the present tenant.
+/// What is removed next for the current tenant.
 #[derive(Clone, Copy, Debug, Default)]
-enum Stage {
+enum Phase {
     #[default]
     Payloads,
-    Stragglers(Option<WebhookEventId>),
+    /// Exceptions with a greater id.
+    Exceptions(Option<WebhookEventId>),
     Events,
 }
 
 impl Retention {
-    /// One short transaction. A failure that is not the end of the lead ends the pass; the next one begins
-    /// anew.
+    /// Runs one step, in one short transaction. A failure of the database is logged and ends the pass; the next pass
+    /// visits all tenants again.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointFailure::Fenced`] when another process has taken the lead.
     pub(super) async fn step(
         &mut self,
         connection: &mut PgConnection,
@@ -123,12 +128,12 @@ impl Retention {
                 Ok(removed)
             }
             Err(CheckpointFailure::Fenced) => Err(CheckpointFailure::Fenced),
-            // New rows are about to take the place of the old ones, in a moment.
+            // A rebuild is about to swap the tables.
             Err(CheckpointFailure::Held) => Ok(Removed { more: true, ..Removed::default() }),
             Err(CheckpointFailure::Database(error)) => {
                 *self = Self::default();
                 metrics::counter!("hooksentry_retention_failures_total").increment(1);
-                tracing::error!(error = %error, "what is too old is not removed; it is tried again");
+                tracing::error!(error = %error, "retention failed, will retry with the next pass");
                 Ok(Removed::default())
             }
         }
@@ -141,8 +146,8 @@ impl Retention {
         now: DateTime<Utc>,
     ) -> Result<Removed, CheckpointFailure> {
         if self.tenants.is_empty() {
-            let read = tenants::with_retention(connection, self.read_until, TENANTS_MAX).await?;
-            self.read_until = read.last().map(|tenant| tenant.id);
+            let read = tenants::with_retention(connection, self.loaded_until, TENANTS_MAX).await?;
+            self.loaded_until = read.last().map(|tenant| tenant.id);
             self.tenants = read.into();
         }
         let Some(tenant) = self.tenants.front().copied() else { return Ok(Removed::default()) };
@@ -159,12 +164,12 @@ impl Retention {
         event_store::mark_non_appending(&mut transaction).await?;
         let mut removed = Removed { more: true, ..Removed::default() };
         match self.remove(&mut transaction, epoch, tenant, now, &mut removed).await {
-            Ok(Some(goes_on)) => {
+            Ok(Some(next)) => {
                 transaction.commit().await?;
-                self.go_on(goes_on);
+                self.advance(next);
                 Ok(removed)
             }
-            // At once, and not when the connection is used again: others wait for the checkpoints.
+            // At once, not when the connection is used next: other sessions wait for the checkpoints.
             Ok(None) => {
                 transaction.rollback().await?;
                 Ok(removed)
@@ -176,7 +181,8 @@ impl Retention {
         }
     }
 
-    /// Removes something of a tenant; `None`: not now, somebody keeps it from doing so for a moment.
+    /// Removes expired data of a tenant. Returns how the phase continues, if it is not complete; the outer `None`
+    /// means that a replay or a rebuild excludes retention at the moment.
     async fn remove(
         &self,
         connection: &mut PgConnection,
@@ -184,48 +190,48 @@ impl Retention {
         tenant: TenantWithRetention,
         now: DateTime<Utc>,
         removed: &mut Removed,
-    ) -> Result<Option<Option<Stage>>, CheckpointFailure> {
+    ) -> Result<Option<Option<Phase>>, CheckpointFailure> {
         checkpoints::keep(connection, &READ_MODELS.map(Projection::name), epoch).await?;
         if !retention::begin(connection, tenant.id).await? {
             return Ok(None);
         }
-        let goes_on = match self.stage {
-            Stage::Payloads => erase_payloads(connection, tenant, now, removed).await?,
-            Stage::Stragglers(after) => visit_stragglers(connection, tenant, after, removed).await?,
-            Stage::Events => remove_events(connection, tenant, now, removed).await?,
+        let next = match self.phase {
+            Phase::Payloads => erase_payloads(connection, tenant, now, removed).await?,
+            Phase::Exceptions(after) => erase_exceptions(connection, tenant, after, removed).await?,
+            Phase::Events => remove_events(connection, tenant, now, removed).await?,
         };
-        Ok(Some(goes_on))
+        Ok(Some(next))
     }
 
-    /// The same again, or what comes next.
-    fn go_on(&mut self, same: Option<Stage>) {
-        self.stage = match (same, self.stage) {
-            (Some(stage), _) => stage,
-            (None, Stage::Payloads) => Stage::Stragglers(None),
-            (None, Stage::Stragglers(_)) => Stage::Events,
-            (None, Stage::Events) => {
+    /// Continues the phase with `same`, or begins the next one.
+    fn advance(&mut self, same: Option<Phase>) {
+        self.phase = match (same, self.phase) {
+            (Some(phase), _) => phase,
+            (None, Phase::Payloads) => Phase::Exceptions(None),
+            (None, Phase::Exceptions(_)) => Phase::Events,
+            (None, Phase::Events) => {
                 self.tenants.pop_front();
-                Stage::Payloads
+                Phase::Payloads
             }
         };
     }
 }
 
-/// Erases the payloads of the oldest events above the floor. What of them has not ended is a straggler.
+/// Erases the payloads of the oldest events above the floor. Events that have not ended become exceptions.
 async fn erase_payloads(
     connection: &mut PgConnection,
     tenant: TenantWithRetention,
     now: DateTime<Utc>,
     removed: &mut Removed,
-) -> Result<Option<Stage>, sqlx::Error> {
+) -> Result<Option<Phase>, sqlx::Error> {
     let Some(before) = days_before(now, tenant.retention.payload_days_at_most()) else { return Ok(None) };
     let floor = retention::floor(connection, tenant.id).await?.payloads;
     let aged = webhook_events::candidates(connection, tenant.id, floor, before, EVENTS_MAX).await?;
     let all = aged.len() < EVENTS_READ;
-    let taken = as_many_as_fit(connection, &aged).await?;
-    let (ended, on_their_way): (Vec<RetentionCandidate>, Vec<RetentionCandidate>) =
+    let taken = fitting(connection, &aged).await?;
+    let (ended, not_ended): (Vec<RetentionCandidate>, Vec<RetentionCandidate>) =
         taken.iter().partition(|event| event.ended);
-    retention::note_stragglers(connection, tenant.id, &ids_of(&on_their_way)).await?;
+    retention::add_exceptions(connection, tenant.id, &ids_of(&not_ended)).await?;
     removed.payloads += payloads::erase(connection, &ids_of(&ended)).await?;
     let goes_on = !all || taken.len() < aged.len();
     let place = match taken.last() {
@@ -233,56 +239,56 @@ async fn erase_payloads(
         _ => Place::before(before),
     };
     retention::raise_payloads(connection, tenant.id, place).await?;
-    Ok(goes_on.then_some(Stage::Payloads))
+    Ok(goes_on.then_some(Phase::Payloads))
 }
 
-/// Erases the payloads of exceptions that have ended.
-async fn visit_stragglers(
+/// Erases the payloads of exceptions that have ended since.
+async fn erase_exceptions(
     connection: &mut PgConnection,
     tenant: TenantWithRetention,
     after: Option<WebhookEventId>,
     removed: &mut Removed,
-) -> Result<Option<Stage>, sqlx::Error> {
+) -> Result<Option<Phase>, sqlx::Error> {
     let exceptions = retention::exceptions(connection, tenant.id, after, EVENTS_MAX).await?;
     let Some(last) = exceptions.last() else { return Ok(None) };
     let ended = webhook_events::ended_among(connection, &exceptions).await?;
-    let taken = ids_of(as_many_as_fit(connection, &ended).await?);
+    let taken = ids_of(fitting(connection, &ended).await?);
     removed.payloads += payloads::erase(connection, &taken).await?;
-    retention::forget_stragglers(connection, tenant.id, &taken).await?;
-    // Those that did not fit are visited again at once.
-    Ok(Some(Stage::Stragglers(if taken.len() == ended.len() { Some(*last) } else { after })))
+    retention::remove_exceptions(connection, tenant.id, &taken).await?;
+    // Those that did not fit are visited by the next step.
+    Ok(Some(Phase::Exceptions(if taken.len() == ended.len() { Some(*last) } else { after })))
 }
 
-/// Removes the oldest events that have ended, with their attempts and whatever is left of their payloads.
+/// Removes the oldest events that have ended, with their attempts and any payloads that are left.
 async fn remove_events(
     connection: &mut PgConnection,
     tenant: TenantWithRetention,
     now: DateTime<Utc>,
     removed: &mut Removed,
-) -> Result<Option<Stage>, sqlx::Error> {
+) -> Result<Option<Phase>, sqlx::Error> {
     let Some(before) = days_before(now, tenant.retention.event_days) else { return Ok(None) };
     let aged = webhook_events::ended(connection, tenant.id, before, EVENTS_MAX).await?;
     let all = aged.len() < EVENTS_READ;
-    // Of those that have not ended after all the row is a moment behind; the next pass finds them.
+    // The stream of some events is longer than their row shows; the next pass examines them again.
     let ended: Vec<RetentionCandidate> = aged.iter().filter(|event| event.ended).copied().collect();
-    let taken = as_many_as_fit(connection, &ended).await?;
+    let taken = fitting(connection, &ended).await?;
     let goes_on = !taken.is_empty() && (!all || taken.len() < ended.len());
     let floor = match taken.last() {
-        // The last one is below it; it may not be the only one of its moment.
+        // The last event is below the floor; others may have been accepted in the same microsecond.
         Some(last) if goes_on => last.accepted_at + TimeDelta::microseconds(1),
         _ => before,
     };
     let taken = ids_of(taken);
     removed.payloads += payloads::erase(connection, &taken).await?;
-    retention::forget_stragglers(connection, tenant.id, &taken).await?;
+    retention::remove_exceptions(connection, tenant.id, &taken).await?;
     removed.attempts += delivery_attempts::remove(connection, &taken).await?;
     removed.events += webhook_events::remove(connection, &taken).await?;
     retention::raise_events(connection, tenant.id, floor).await?;
-    Ok(goes_on.then_some(Stage::Events))
+    Ok(goes_on.then_some(Phase::Events))
 }
 
-/// The first of `events` whose payloads are not too much for one step together, at least one.
-async fn as_many_as_fit<'a>(
+/// Returns the first of `events` whose payloads together are not larger than [`BYTES_MAX`], and at least one event.
+async fn fitting<'a>(
     connection: &mut PgConnection,
     events: &'a [RetentionCandidate],
 ) -> Result<&'a [RetentionCandidate], sqlx::Error> {

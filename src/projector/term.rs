@@ -1,4 +1,4 @@
-//! One term as leader: reading pages and applying them, cohort by cohort.
+//! One term as leader: reads pages of the log and applies them, cohort by cohort.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::halting::{Outcome, Unapplied, apply_all, apply_what_can_be};
-use super::held_back::HeldBackWatch;
+use super::apply_page::{Applied, NotApplied, apply_all, apply_until_failure};
+use super::blocking_transaction::BlockingTransactionWatch;
 use super::page::Page;
 use super::retention::{self, Removed, Retention};
 use super::{ROLE, health};
@@ -20,18 +20,18 @@ use crate::event_store::log_reader::HeldBack;
 use crate::event_store::{self, RecentLog};
 use crate::leadership::{Leadership, LeadershipFailure};
 
-/// How often the log is looked at although nobody says that it has grown, and the lead is confirmed.
-pub(super) const TICK: Duration = Duration::from_secs(1);
-/// How long facts gather before they are folded, after others just were. Longer, and lists show
-/// deliveries later; shorter, and a busy log is folded in many small transactions.
-pub(super) const LINGER: Duration = Duration::from_millis(100);
-/// Facts applied in one transaction. More, and the transaction holds back the readers of the log for
-/// longer; fewer, and less is folded before it is written.
+/// Interval at which the log is read without a notification, and the lead is confirmed.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Delay before folding the next facts, after others were folded. Higher: lists show deliveries later. Lower: a
+/// busy log is folded in many small transactions.
+pub(super) const BATCH_DELAY: Duration = Duration::from_millis(100);
+/// Most facts applied in one transaction. Higher: longer transactions. Lower: each transaction writes fewer rows,
+/// and some rows more often.
 const PAGE_FACTS_MAX: usize = 2_000;
-/// How soon to look again for the end of a hold. It takes moments, and somebody may wait for its read model.
-const HELD_LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Delay before checking again whether a hold has ended. Holds are short, and callers may wait for the read model.
+const HELD_CHECK_AGAIN: Duration = Duration::from_millis(5);
 
-/// A term as leader. The connection of its transactions is its own, so that it waits behind nobody.
+/// A term as leader. It has a connection of its own, so that it never waits for one of the pool.
 #[derive(Debug)]
 pub struct Term {
     leadership: Leadership,
@@ -39,34 +39,34 @@ pub struct Term {
     recent: RecentLog,
     cursors: Vec<Cursor>,
     reached: watch::Sender<Option<LogPosition>>,
-    wait: HeldBack,
-    held_back: HeldBackWatch,
-    tended: Instant,
+    held_back: HeldBack,
+    blocking_transaction: BlockingTransactionWatch,
+    periodic_tasks_at: Instant,
     /// Whether every webhook event is in the counts.
-    counted: bool,
-    /// Everything recorded before is in the rows of the front cohort.
+    is_recounted: bool,
+    /// Every fact recorded before this time is in the rows of the front cohort.
     shown_until: DateTime<Utc>,
     retention: Retention,
 }
 
-/// Where a projection is.
+/// Progress of a projection.
 #[derive(Clone, Copy, Debug)]
 struct Cursor {
     projection: Projection,
     position: LogPosition,
     halted: bool,
-    /// Somebody is about to replace its rows.
+    /// Whether a rebuild is about to replace its rows.
     held: bool,
 }
 
-/// What one step did.
+/// Result of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Facts applied, counted once for each cohort that applied them.
+    /// Number of facts applied; a fact counts once for each cohort.
     pub facts: usize,
-    /// Whether there is more to apply at once.
+    /// Whether there are more facts to apply at once.
     pub more: bool,
-    /// How soon to look again without being woken, when facts are committed that must not be read yet.
+    /// Delay before reading again without a notification, when facts are committed that must not be read yet.
     pub look_again: Option<Duration>,
 }
 
@@ -74,9 +74,9 @@ pub struct Step {
 #[derive(Debug, Error)]
 pub enum TermEnded {
     /// The database failed.
-    #[error("the database does not do its part")]
+    #[error("database error")]
     Database(#[from] sqlx::Error),
-    /// The lead is gone.
+    /// The lead is lost.
     #[error("the lead is lost")]
     Leadership(#[from] LeadershipFailure),
     /// Another process writes the read models.
@@ -93,7 +93,7 @@ impl Term {
     ) -> Result<Self, TermEnded> {
         let leadership = Leadership::acquire(pool, ROLE).await?;
         let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
-        // A process that is paused within a transaction holds back every reader of the log.
+        // Should this process be paused within a transaction, it would hold back every reader of the log.
         sqlx::query!(
             r#"
             SELECT
@@ -125,31 +125,35 @@ impl Term {
             recent,
             cursors,
             reached,
-            wait: HeldBack::default(),
-            held_back: HeldBackWatch::default(),
-            tended: Instant::now(),
-            counted: false,
+            held_back: HeldBack::default(),
+            blocking_transaction: BlockingTransactionWatch::default(),
+            periodic_tasks_at: Instant::now(),
+            is_recounted: false,
             shown_until: DateTime::UNIX_EPOCH,
             retention: Retention::default(),
         };
-        term.tell();
+        term.publish_progress();
         Ok(term)
     }
 
-    /// Applies the next page to the front cohort, and one to the hindmost of the others, if there are.
+    /// Applies the next page to the front cohort, and one to the rearmost of the others, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails, or another process has taken the lead.
     pub async fn run_once(&mut self) -> Result<Step, TermEnded> {
         if self.cursors.iter().any(|cursor| cursor.held) {
-            self.look_at_checkpoints().await?;
+            self.read_holds().await?;
         }
         let Some(front) = self.free().map(|cursor| cursor.position).max() else {
-            let look_again = self.live().next().map(|_| HELD_LOOK_AGAIN);
+            let look_again = self.live().next().map(|_| HELD_CHECK_AGAIN);
             return Ok(Step { facts: 0, more: false, look_again });
         };
-        let hindmost = self.free().map(|cursor| cursor.position).min().filter(|position| *position < front);
+        let rearmost = self.free().map(|cursor| cursor.position).min().filter(|position| *position < front);
 
         let read = self.recent.read_after(&mut self.connection, front, PAGE_FACTS_MAX).await?;
-        let look_again = self.wait.after(&read);
-        self.held_back.note(read.held_back);
+        let look_again = self.held_back.after(&read);
+        self.blocking_transaction.record(read.held_back);
         let mut more = read.rows.len() == PAGE_FACTS_MAX;
         let page = Page::parse(read.rows);
         let mut facts = page.len();
@@ -158,29 +162,29 @@ impl Term {
         match page.recorded_until() {
             _ if !applied => {}
             Some(recorded_at) => self.shown_until = recorded_at,
-            None if !self.held_back.lasts() => self.shown_until = clock::now(),
+            None if !self.blocking_transaction.is_blocked() => self.shown_until = clock::now(),
             None => {}
         }
 
-        if let Some(hindmost) = hindmost {
-            let mut rows = self.recent.read_after(&mut self.connection, hindmost, PAGE_FACTS_MAX).await?.rows;
-            // Not beyond the front, so that the two meet there.
+        if let Some(rearmost) = rearmost {
+            let mut rows = self.recent.read_after(&mut self.connection, rearmost, PAGE_FACTS_MAX).await?.rows;
+            // Not beyond the front, so that the two cohorts meet there.
             rows.retain(|row| row.log_position() <= front);
             let page = Page::parse(rows);
             facts += page.len();
             more |= page.len() > 0;
-            more |= !self.apply(hindmost, &page).await?;
+            more |= !self.apply(rearmost, &page).await?;
         }
-        if !self.counted {
-            more |= self.count().await?;
+        if !self.is_recounted {
+            more |= self.recount().await?;
         }
         let is_held = self.live().any(|cursor| cursor.held);
-        let look_again = if is_held { Some(HELD_LOOK_AGAIN) } else { look_again };
+        let look_again = if is_held { Some(HELD_CHECK_AGAIN) } else { look_again };
         Ok(Step { facts, more, look_again })
     }
 
-    /// Counts some of the webhook events that were there before their counts. Answers whether any are left.
-    async fn count(&mut self) -> Result<bool, TermEnded> {
+    /// Counts some of the webhook events that are older than the table of counts. Returns whether any are left.
+    async fn recount(&mut self) -> Result<bool, TermEnded> {
         let Some(cursor) = self.free().find(|cursor| cursor.projection == Projection::WebhookEvents).copied()
         else {
             return Ok(false);
@@ -189,45 +193,50 @@ impl Term {
         let mut transaction = self.connection.begin().await?;
         event_store::mark_non_appending(&mut transaction).await?;
         let left = webhook_events::recount(&mut transaction).await?;
-        // It stays where it is; but whoever lost the lead counts nothing, and what is held stays as it is.
+        // The position does not change: this refuses a leader that was replaced, and a checkpoint that is held.
         match checkpoints::advance(&mut transaction, cursor.projection.name(), epoch, cursor.position).await {
             Err(CheckpointFailure::Held) => {
                 transaction.rollback().await?;
-                self.look_at_checkpoints().await?;
+                self.read_holds().await?;
                 return Ok(false);
             }
             moved => moved?,
         }
         transaction.commit().await?;
-        self.counted = !left;
+        self.is_recounted = !left;
         Ok(left)
     }
 
-    /// Does what is due about once a second: confirms the lead, measures the lag.
-    pub(super) async fn tend(&mut self) -> Result<(), TermEnded> {
-        if self.tended.elapsed() < TICK {
+    /// Confirms the lead and measures the lag, once per [`POLL_INTERVAL`].
+    pub(super) async fn run_periodic_tasks(&mut self) -> Result<(), TermEnded> {
+        if self.periodic_tasks_at.elapsed() < POLL_INTERVAL {
             return Ok(());
         }
         self.leadership.confirm().await?;
         if self.cursors.iter().any(|cursor| cursor.halted) {
-            self.look_at_checkpoints().await?;
+            self.read_holds().await?;
         }
-        self.held_back.print_error(&mut self.connection).await?;
+        self.blocking_transaction.log_if_long(&mut self.connection).await?;
         health::measure(&mut self.connection).await?;
-        self.tended = Instant::now();
+        self.periodic_tasks_at = Instant::now();
         Ok(())
     }
 
-    /// Removes a little of what need not be kept any longer at `now`, by the clock that accepts events.
-    pub async fn retain(&mut self, now: DateTime<Utc>) -> Result<Removed, TermEnded> {
-        let stands_at = |wanted: Projection| {
+    /// Runs one step of retention: removes a bounded number of payloads or events that have expired at `now`, which
+    /// is a time of the clock that accepts events. Removes nothing while the read models are behind.
+    ///
+    /// # Errors
+    ///
+    /// When another process has taken the lead. Other failures are logged, and end the pass.
+    pub async fn remove_expired(&mut self, now: DateTime<Utc>) -> Result<Removed, TermEnded> {
+        let position_of = |wanted: Projection| {
             let cursor = self.live().find(|cursor| cursor.projection == wanted);
             cursor.map(|cursor| cursor.position)
         };
         let front = self.live().map(|cursor| cursor.position).max();
-        // An event that the rows do not show yet would be passed over; rows of one read model that another
-        // does not know of would be left.
-        let together = retention::READ_MODELS.into_iter().all(|projection| stands_at(projection) == front);
+        // Behind, an event without a row yet would be missed; at different positions, rows of one read model would
+        // be left whose event the other does not have yet.
+        let together = retention::READ_MODELS.into_iter().all(|projection| position_of(projection) == front);
         if !together || self.shown_until < now - retention::LAG_MAX {
             return Ok(Removed::default());
         }
@@ -235,17 +244,18 @@ impl Term {
         Ok(self.retention.step(&mut self.connection, epoch, now).await?)
     }
 
+    /// Returns the projections that have not halted.
     fn live(&self) -> impl Iterator<Item = &Cursor> {
         self.cursors.iter().filter(|cursor| !cursor.halted)
     }
 
-    /// Those that are not held either.
+    /// Returns the projections that have not halted and are not held.
     fn free(&self) -> impl Iterator<Item = &Cursor> {
         self.live().filter(|cursor| !cursor.held)
     }
 
-    /// Learns which checkpoints are held, and which of the halted read models were built anew and go on.
-    async fn look_at_checkpoints(&mut self) -> Result<(), TermEnded> {
+    /// Reads which checkpoints are held, and which of the halted read models were rebuilt and continue.
+    async fn read_holds(&mut self) -> Result<(), TermEnded> {
         let names = Projection::ALL.map(Projection::name);
         for checkpoint in checkpoints::load(&mut self.connection, &names).await? {
             let cursor = self.cursors.iter_mut().find(|cursor| cursor.projection.name() == checkpoint.reader);
@@ -256,12 +266,12 @@ impl Term {
                 cursor.position = checkpoint.position;
             }
         }
-        self.tell();
+        self.publish_progress();
         Ok(())
     }
 
-    /// Applies a page to the projections that stand at `from`, with their checkpoints, in one
-    /// transaction. Applies nothing, and answers `false`, when one of them turns out to be held.
+    /// Applies a page to the projections whose position is `from`, and moves their checkpoints, in one transaction.
+    /// Applies nothing and returns `false` when one of the checkpoints is held.
     async fn apply(&mut self, from: LogPosition, page: &Page) -> Result<bool, TermEnded> {
         if page.len() == 0 {
             return Ok(true);
@@ -271,20 +281,20 @@ impl Term {
         let epoch = self.leadership.epoch();
 
         let mut transaction = begin(&mut self.connection, page).await?;
-        let outcomes = match apply_all(&mut transaction, &cohort, page).await {
-            Ok(outcomes) => outcomes,
-            Err(Unapplied::Failure(error)) => return Err(error.into()),
-            Err(Unapplied::Fact) => {
+        let applied = match apply_all(&mut transaction, &cohort, page).await {
+            Ok(applied) => applied,
+            Err(NotApplied::Database(error)) => return Err(error.into()),
+            Err(NotApplied::Fact) => {
                 transaction.rollback().await?;
                 transaction = begin(&mut self.connection, page).await?;
-                apply_what_can_be(&mut transaction, &cohort, from, page).await?
+                apply_until_failure(&mut transaction, &cohort, from, page).await?
             }
         };
-        let moves: Vec<Move> = outcomes.iter().map(Outcome::as_move).collect();
+        let moves: Vec<Move> = applied.iter().map(Applied::as_move).collect();
         match checkpoints::advance_all(&mut transaction, epoch, &moves).await {
             Err(CheckpointFailure::Held) => {
                 transaction.rollback().await?;
-                self.look_at_checkpoints().await?;
+                self.read_holds().await?;
                 return Ok(false);
             }
             moved => moved?,
@@ -292,43 +302,43 @@ impl Term {
         transaction.commit().await?;
 
         metrics::counter!("hooksentry_projected_facts_total").increment(page.len() as u64);
-        for outcome in outcomes {
-            self.arrive(outcome);
+        for applied in applied {
+            self.update_cursor(applied);
         }
-        self.tell();
+        self.publish_progress();
         Ok(true)
     }
 
-    fn arrive(&mut self, outcome: Outcome) {
-        if let Some(because) = &outcome.halted_because {
+    fn update_cursor(&mut self, applied: Applied) {
+        if let Some(because) = &applied.halted_because {
             tracing::error!(
-                projection = outcome.projection.name(),
+                projection = applied.projection.name(),
                 because,
-                "a projection halts: a fact does not apply to it; it is tried again after a restart"
+                "a projection has halted because a fact does not apply, will retry after a restart"
             );
         }
-        let cursor = self.cursors.iter_mut().find(|cursor| cursor.projection == outcome.projection);
+        let cursor = self.cursors.iter_mut().find(|cursor| cursor.projection == applied.projection);
         if let Some(cursor) = cursor {
-            cursor.position = outcome.reached;
-            cursor.halted = outcome.halted_because.is_some();
+            cursor.position = applied.reached;
+            cursor.halted = applied.halted_because.is_some();
         }
     }
 
-    /// Tells this process how far the hindmost projection is that is worth waiting for.
-    fn tell(&self) {
+    /// Publishes within this process the position of the rearmost projection that callers wait for.
+    fn publish_progress(&self) {
         let front = self.live().map(|cursor| cursor.position.position).max().unwrap_or_default();
-        let hindmost = self
+        let rearmost = self
             .live()
             .map(|cursor| cursor.position)
             .filter(|here| here.position >= front - BEHIND_FACTS_MAX)
             .min();
-        // With all of them halted there is nothing to wait for.
+        // While all have halted there is nothing to wait for.
         let end = LogPosition { transaction_id: TransactionId(u64::MAX), position: i64::MAX };
-        self.reached.send_replace(Some(hindmost.unwrap_or(end)));
+        self.reached.send_replace(Some(rearmost.unwrap_or(end)));
     }
 }
 
-/// Begins the transaction of a page.
+/// Begins the transaction that applies `page`.
 async fn begin<'c>(
     connection: &'c mut PgConnection,
     page: &Page,

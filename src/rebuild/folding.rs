@@ -15,7 +15,7 @@ use super::tables::Purpose;
 use super::{News, RebuildFailure, record};
 use crate::event_store;
 use crate::event_store::log_reader::{self, LogRange};
-use crate::projector::halting::{Unapplied, apply_all, apply_what_can_be};
+use crate::projector::apply_page::{NotApplied, apply_all, apply_until_failure};
 use crate::projector::page::Page;
 
 /// How long a transaction may take, about. Longer, and the dispatcher waits for facts that it could act on;
@@ -111,10 +111,10 @@ async fn apply(
     event_store::mark_non_appending(&mut transaction).await?;
     match apply_all(&mut transaction, cohort, page).await {
         Ok(_) => {}
-        Err(Unapplied::Failure(error)) => return Err(error.into()),
-        Err(Unapplied::Fact) => {
+        Err(NotApplied::Database(error)) => return Err(error.into()),
+        Err(NotApplied::Fact) => {
             transaction.rollback().await?;
-            return Err(find_misfit(writer, cohort, from, page).await?);
+            return Err(find_inapplicable_fact(writer, cohort, from, page).await?);
         }
     }
     if purpose == Purpose::ToServe {
@@ -125,7 +125,7 @@ async fn apply(
 }
 
 /// Finds the fact of a page that does not apply.
-async fn find_misfit(
+async fn find_inapplicable_fact(
     writer: &mut PgConnection,
     cohort: &[Projection],
     from: LogPosition,
@@ -133,7 +133,7 @@ async fn find_misfit(
 ) -> Result<RebuildFailure, sqlx::Error> {
     let mut transaction = writer.begin().await?;
     event_store::mark_non_appending(&mut transaction).await?;
-    let outcomes = apply_what_can_be(&mut transaction, cohort, from, page).await?;
+    let outcomes = apply_until_failure(&mut transaction, cohort, from, page).await?;
     transaction.rollback().await?;
     let misfit = outcomes.into_iter().find_map(|outcome| {
         let because = outcome.halted_because?;

@@ -174,7 +174,7 @@ impl Ground {
         self.catch_up(term).await;
         let mut steps = vec![];
         loop {
-            let removed = term.retain(clock::now()).await.expect("a step");
+            let removed = term.remove_expired(clock::now()).await.expect("a step");
             steps.push(removed);
             if !removed.more {
                 steps.retain(|step| step.payloads + step.events + step.attempts > 0);
@@ -282,7 +282,7 @@ async fn much_goes_in_small_steps_and_another_leader_goes_on() {
     }
     let mut term = ground.lead().await;
     ground.catch_up(&mut term).await;
-    let first = term.retain(clock::now()).await.expect("a step");
+    let first = term.remove_expired(clock::now()).await.expect("a step");
     assert_eq!((first.payloads, first.events, first.more), (450, 0, true));
     drop(term);
 
@@ -338,11 +338,11 @@ async fn what_somebody_replays_keeps_its_payload() {
     // row does not show it.
     let mut replay = ground.pool.begin().await.expect("a transaction");
     retention::hold_off(&mut replay, ACME).await.expect("a lock");
-    let step = term.retain(clock::now()).await.expect("a step");
+    let step = term.remove_expired(clock::now()).await.expect("a step");
     assert_eq!(step, Removed { more: true, ..Removed::default() });
     replay.rollback().await.expect("an end");
     assert!(replayed(&ground, failed).await);
-    while term.retain(clock::now()).await.expect("a step").more {}
+    while term.remove_expired(clock::now()).await.expect("a step").more {}
     assert_eq!(ground.payloads().await, [failed]);
     assert_eq!(ground.events().await, [failed]);
 
@@ -384,7 +384,7 @@ async fn of_replays_and_retention_at_once_one_comes_first() {
         }
         done
     };
-    let retain = async { while term.retain(clock::now()).await.expect("a step").more {} };
+    let retain = async { while term.remove_expired(clock::now()).await.expect("a step").more {} };
     let (mut replayed, ()) = tokio::join!(replays, retain);
     replayed.sort_unstable_by_key(|id| id.0);
     assert_eq!(ground.payloads().await, replayed, "who is on the way has something to deliver");
@@ -404,7 +404,7 @@ async fn who_leads_no_more_removes_nothing() {
         .execute(&ground.pool)
         .await
         .expect("another lead");
-    let ended = term.retain(clock::now()).await.expect_err("a lead that is lost");
+    let ended = term.remove_expired(clock::now()).await.expect_err("a lead that is lost");
     assert!(matches!(ended, TermEnded::Checkpoint(CheckpointFailure::Fenced)), "{ended:?}");
     assert_eq!((ground.payloads().await, ground.events().await), (vec![old], vec![old]));
     drop(term);
@@ -416,10 +416,10 @@ async fn nothing_goes_while_the_read_models_are_behind() {
     let ground = Ground::prepare(days(7, 30)).await;
     ground.cancelled(40).await;
     let mut term = ground.lead().await;
-    assert_eq!(term.retain(clock::now()).await.expect("a step"), Removed::default());
+    assert_eq!(term.remove_expired(clock::now()).await.expect("a step"), Removed::default());
     ground.catch_up(&mut term).await;
     let in_a_while: DateTime<Utc> = clock::now() + TimeDelta::hours(2);
-    assert_eq!(term.retain(in_a_while).await.expect("a step"), Removed::default());
+    assert_eq!(term.remove_expired(in_a_while).await.expect("a step"), Removed::default());
     assert_eq!(ground.payloads().await.len(), 1);
     assert!(!ground.pass(&mut term).await.is_empty());
     drop(term);

@@ -79,7 +79,7 @@ async fn forget(ground: &Ground) -> (u64, u64) {
     let mut term = lead(ground).await;
     let mut sum = (0, 0);
     loop {
-        let step = term.retain(clock::now()).await.expect("a step");
+        let step = term.remove_expired(clock::now()).await.expect("a step");
         sum = (sum.0 + step.events, sum.1 + step.attempts);
         if !step.more {
             return sum;
@@ -192,7 +192,7 @@ async fn nothing_is_removed_while_a_new_generation_takes_its_place() {
     until("a hold to begin", async || (ground.number(held).await > 0).then_some(())).await;
     until("a hold to end", async || (ground.number(held).await == 0).then_some(())).await;
     let refused = Removed { more: true, ..Removed::default() };
-    assert_eq!(term.retain(clock::now()).await.expect("a step"), refused);
+    assert_eq!(term.remove_expired(clock::now()).await.expect("a step"), refused);
     assert_eq!(ground.number(PAUSED).await, 1, "it is still at it");
     reading.rollback().await.expect("its end");
     ended(rebuilding).await.well();

@@ -1,8 +1,8 @@
-//! Applying a page where something on it does not apply.
+//! Applying a page of the log to projections.
 //!
-//! The ordinary way applies the page without ado. Only when that fails is it done again with a savepoint
-//! around each projection, and around each fact of the one that failed, to find the fact and to keep
-//! everything else.
+//! [`apply_all`] applies the whole page to every projection. When that fails, [`apply_until_failure`] applies it
+//! again with a savepoint around each projection, and around each fact of the one that failed, to find the fact
+//! and to keep everything else.
 
 use projections::checkpoints::Move;
 use projections::{ApplyFailure, LogPosition, LoggedFact, Projection};
@@ -10,15 +10,17 @@ use sqlx::{Connection, PgConnection};
 
 use super::page::{Page, describe};
 
-/// Where a projection is after a page.
+/// Progress of a projection after a page.
 #[derive(Clone, Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct Applied {
     pub(crate) projection: Projection,
+    /// The last fact that was applied.
     pub(crate) reached: LogPosition,
+    /// Why the fact after `reached` does not apply; `None`: the whole page was applied.
     pub(crate) halted_because: Option<String>,
 }
 
-impl Outcome {
+impl Applied {
     pub(crate) fn as_move(&self) -> Move {
         Move { reader: self.projection.name(), to: self.reached, halted_because: self.halted_because.clone() }
     }
@@ -26,32 +28,32 @@ impl Outcome {
 
 /// Why a page was not applied.
 #[derive(Debug)]
-pub(crate) enum Unapplied {
-    /// The world broke; the page may be tried again.
-    Failure(sqlx::Error),
+pub(crate) enum NotApplied {
+    /// The database failed; the same page may be applied later.
+    Database(sqlx::Error),
     /// Some fact does not apply.
     Fact,
 }
 
-/// SQLSTATE classes that say nothing about a fact: connection, rollback for concurrency, resources, the
-/// state of objects and of the server, the operator, the system.
-const PASSING_CLASSES: [&str; 8] = ["08", "25", "40", "53", "55", "57", "58", "XX"];
+/// SQLSTATE classes that do not depend on the fact: connection, transaction rollback, resources, object state,
+/// operator intervention, system.
+const TRANSIENT_CLASSES: [&str; 8] = ["08", "25", "40", "53", "55", "57", "58", "XX"];
 
-impl From<ApplyFailure> for Unapplied {
+impl From<ApplyFailure> for NotApplied {
     fn from(failure: ApplyFailure) -> Self {
         match failure {
             ApplyFailure::SequenceGap(_) => Self::Fact,
-            ApplyFailure::Database(error) if is_passing(&error) => Self::Failure(error),
+            ApplyFailure::Database(error) if is_transient(&error) => Self::Database(error),
             ApplyFailure::Database(_) => Self::Fact,
         }
     }
 }
 
-/// Whether the same statement may well succeed later.
-fn is_passing(error: &sqlx::Error) -> bool {
+/// Whether the same statement may succeed later.
+fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => {
-            error.code().is_none_or(|code| PASSING_CLASSES.iter().any(|class| code.starts_with(class)))
+            error.code().is_none_or(|code| TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class)))
         }
         sqlx::Error::ColumnDecode { .. }
         | sqlx::Error::Decode(_)
@@ -62,52 +64,60 @@ fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Applies a page to a cohort, all of it to all.
+/// Applies the whole page to every projection of a cohort.
+///
+/// # Errors
+///
+/// When the database fails, or a fact does not apply. The transaction must then be rolled back.
 pub(crate) async fn apply_all(
     connection: &mut PgConnection,
     cohort: &[Projection],
     page: &Page,
-) -> Result<Vec<Outcome>, Unapplied> {
-    let mut outcomes = Vec::with_capacity(cohort.len());
+) -> Result<Vec<Applied>, NotApplied> {
+    let mut applied = Vec::with_capacity(cohort.len());
     for projection in cohort {
-        let portion = page.portion(*projection);
-        if portion.stopped_by.is_some() {
-            return Err(Unapplied::Fact);
+        let readable = page.readable_for(*projection);
+        if readable.followed_by.is_some() {
+            return Err(NotApplied::Fact);
         }
-        projection.apply(connection, portion.facts).await?;
+        projection.apply(connection, readable.facts).await?;
         if let Some(reached) = page.last() {
-            outcomes.push(Outcome { projection: *projection, reached, halted_because: None });
+            applied.push(Applied { projection: *projection, reached, halted_because: None });
         }
     }
-    Ok(outcomes)
+    Ok(applied)
 }
 
-/// Applies a page to a cohort that stands at `from`, and halts each projection at the first fact that
-/// does not apply to it.
-pub(crate) async fn apply_what_can_be(
+/// Applies a page to a cohort whose position is `from`, to each projection up to the first fact that does not
+/// apply to it.
+///
+/// # Errors
+///
+/// When the database fails.
+pub(crate) async fn apply_until_failure(
     connection: &mut PgConnection,
     cohort: &[Projection],
     from: LogPosition,
     page: &Page,
-) -> Result<Vec<Outcome>, sqlx::Error> {
-    let mut outcomes = Vec::with_capacity(cohort.len());
+) -> Result<Vec<Applied>, sqlx::Error> {
+    let mut applied = Vec::with_capacity(cohort.len());
     for projection in cohort {
-        let portion = page.portion(*projection);
-        let stop = match first_misfit(connection, *projection, portion.facts).await? {
+        let readable = page.readable_for(*projection);
+        let stop = match first_failure(connection, *projection, readable.facts).await? {
             Some((fact, because)) => Some((fact.position, because)),
-            None => portion.stopped_by.map(|row| (row.position, describe(row))),
+            None => readable.followed_by.map(|row| (row.position, describe(row))),
         };
         let (reached, halted_because) = match stop {
             Some((position, because)) => (page.before(position).unwrap_or(from), Some(because)),
             None => (page.last().unwrap_or(from), None),
         };
-        outcomes.push(Outcome { projection: *projection, reached, halted_because });
+        applied.push(Applied { projection: *projection, reached, halted_because });
     }
-    Ok(outcomes)
+    Ok(applied)
 }
 
-/// Applies `facts` up to the first that does not apply, and answers with that and its reason.
-async fn first_misfit<'a>(
+/// Applies `facts` up to the first that does not apply. Returns that fact and the reason.
+async fn first_failure<'a>(
     connection: &mut PgConnection,
     projection: Projection,
     facts: &'a [LoggedFact],
@@ -128,11 +138,11 @@ async fn first_misfit<'a>(
             return Ok(Some((fact, because)));
         }
     }
-    // Each fact applies by itself, so all of them are applied now.
+    // Each fact applied by itself, so all of them are applied now.
     Ok(None)
 }
 
-/// Applies `facts` within a savepoint; what does not apply leaves nothing behind.
+/// Applies `facts` within a savepoint, which is rolled back if they do not apply.
 async fn attempt(
     connection: &mut PgConnection,
     projection: Projection,
@@ -144,7 +154,7 @@ async fn attempt(
             savepoint.commit().await?;
             Ok(None)
         }
-        Err(ApplyFailure::Database(error)) if is_passing(&error) => Err(error),
+        Err(ApplyFailure::Database(error)) if is_transient(&error) => Err(error),
         Err(failure) => {
             savepoint.rollback().await?;
             Ok(Some(failure))

@@ -1,6 +1,6 @@
-//! Saying who holds the readers of the log back.
+//! Logging which transaction holds the readers of the log back.
 //!
-//! Readers stay below the oldest transaction that runs and does not stand by. One that is forgotten open, in whatever
+//! Readers stay below the oldest running transaction that may append. A transaction that is forgotten open, in any
 //! program and database of the cluster, stops them all, and nothing else shows why.
 
 use std::time::Duration;
@@ -10,21 +10,21 @@ use tokio::time::Instant;
 
 use crate::event_store::NON_APPENDING;
 
-/// How long readers may be held back before somebody should know. Ours take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is said again.
-const SAY_EVERY: Duration = Duration::from_secs(60);
+/// Time after which the transaction is logged. Transactions of the service take milliseconds.
+const LOG_AFTER: Duration = Duration::from_secs(5);
+/// Interval at which it is logged again.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// Watches for readers that are held back for long.
+/// Watches for a transaction that holds readers back for long.
 #[derive(Debug, Default)]
-pub(super) struct HeldBackWatch {
+pub(super) struct BlockingTransactionWatch {
     since: Option<Instant>,
-    said: Option<Instant>,
+    logged: Option<Instant>,
 }
 
-impl HeldBackWatch {
-    /// Takes note of whether the last page was cut short by an older transaction.
-    pub(super) fn note(&mut self, held_back: bool) {
+impl BlockingTransactionWatch {
+    /// Records whether the last page was cut short by an older transaction.
+    pub(super) fn record(&mut self, held_back: bool) {
         if held_back {
             self.since.get_or_insert_with(Instant::now);
         } else {
@@ -32,19 +32,19 @@ impl HeldBackWatch {
         }
     }
 
-    /// Whether readers are held back.
-    pub(super) fn lasts(&self) -> bool {
+    /// Whether the last page was cut short.
+    pub(super) fn is_blocked(&self) -> bool {
         self.since.is_some()
     }
 
-    /// Names the oldest transaction, when it has lasted too long.
-    pub(super) async fn print_error(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let lasts = self.since.is_some_and(|since| since.elapsed() >= PATIENCE);
-        let said_lately = self.said.is_some_and(|said| said.elapsed() < SAY_EVERY);
-        if !lasts || said_lately {
+    /// Logs the oldest transaction, once it has held readers back for [`LOG_AFTER`].
+    pub(super) async fn log_if_long(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let is_long = self.since.is_some_and(|since| since.elapsed() >= LOG_AFTER);
+        let is_logged = self.logged.is_some_and(|logged| logged.elapsed() < LOG_EVERY);
+        if !is_long || is_logged {
             return Ok(());
         }
-        // Transactions that were prepared and abandoned have no backend.
+        // A prepared transaction has no backend.
         let oldest = sqlx::query!(
             r#"
             SELECT
@@ -81,7 +81,7 @@ impl HeldBackWatch {
                 "a prepared transaction holds back every reader of the log; see pg_prepared_xacts"
             ),
         }
-        self.said = Some(Instant::now());
+        self.logged = Some(Instant::now());
         Ok(())
     }
 }
