@@ -36,6 +36,14 @@ pub struct UserState {
     pub status: UserStatus,
 }
 
+impl UserState {
+    /// Whether the user counts as one of the tenant's owners, of which at least one must remain.
+    #[must_use]
+    pub fn is_active_owner(&self) -> bool {
+        self.role == Role::Owner && self.status == UserStatus::Active
+    }
+}
+
 /// What can be asked of a user.
 #[derive(Clone, Debug)]
 pub enum UserCommand {

@@ -13,6 +13,7 @@ mod given;
 mod ids;
 mod invite;
 mod reservation;
+mod role;
 mod sender;
 mod session;
 mod stored_enum;

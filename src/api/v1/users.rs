@@ -3,7 +3,7 @@
 use aggregates::email::Email;
 use aggregates::ids::{SessionId, UserId};
 use aggregates::reservation::{Reservation, ReservationCommand};
-use aggregates::role::{Role, UserStatus};
+use aggregates::role::{Role, UserChange, UserStatus};
 use aggregates::session::{Closing, Session, SessionCommand};
 use aggregates::tenant::{Tenant, TenantCommand};
 use aggregates::user::{User, UserCommand, UserState};
@@ -19,7 +19,6 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::api::access::authentication::Caller;
-use crate::api::access::permissions::{self, UserChange};
 use crate::api::commands::{Commands, Together};
 use crate::api::http::body::UnreadBody;
 use crate::api::http::created::Created;
@@ -92,7 +91,7 @@ pub(crate) async fn create(
     body: UnreadBody,
 ) -> Result<impl IntoResponse, Problem> {
     let new = NewUser::read(body, &users.passwords).await?;
-    permissions::check_creating(caller.role, new.role)?;
+    caller.role.check_create(new.role)?;
     if users.commands.store().load::<Reservation>(Reservation::on_email(&new.email)).await?.state
         != Reservation::Free
     {
@@ -197,7 +196,7 @@ pub(crate) async fn update(
         credentials: update.password.is_some()
             || update.email.as_ref().is_some_and(|email| *email != before.email),
     };
-    permissions::check_changing((caller.user_id, caller.role), (id, before.role), wanted)?;
+    caller.role.check_change(before.role, caller.user_id == id, wanted)?;
     let password_hash = match update.password.clone() {
         Some(password) => Some(users.passwords.hash(password).await?),
         None => None,
@@ -213,7 +212,7 @@ pub(crate) async fn update(
             let mut user = streams.load::<User>(id.0).await?;
             let User::Registered(person) = user.state.clone() else { return Err(Problem::not_found("user")) };
             // What the read model showed may have changed since; what is decided here holds.
-            permissions::check_changing((caller.user_id, caller.role), (id, person.role), wanted)?;
+            caller.role.check_change(person.role, caller.user_id == id, wanted)?;
             let mut commands = vec![];
             if let Some(email) = update.email.as_ref().filter(|email| **email != person.email) {
                 take_email(&mut streams, email, id, at).await?;
@@ -256,7 +255,7 @@ pub(crate) async fn delete(
     Id(id): Id<UserId>,
 ) -> Result<StatusCode, Problem> {
     let before = users.find(&caller, id).await?;
-    permissions::check_deleting(caller.role, before.role)?;
+    caller.role.check_delete(before.role)?;
     let open = users.open_sessions(id).await?;
     let (caller, open, at) = (&caller, &open, clock::now());
     users
@@ -264,7 +263,7 @@ pub(crate) async fn delete(
         .together(&caller.metadata(), |mut streams| async move {
             let mut user = streams.load::<User>(id.0).await?;
             let User::Registered(person) = user.state.clone() else { return Err(Problem::not_found("user")) };
-            permissions::check_deleting(caller.role, person.role)?;
+            caller.role.check_delete(person.role)?;
             streams.decide_loaded(&mut user, vec![UserCommand::Delete { at }], Problem::from)?;
             release_email(&mut streams, &person.email, id, at).await?;
             keep_an_owner(&mut streams, id, &person, None, at).await?;
@@ -308,8 +307,7 @@ async fn keep_an_owner(
     after: Option<&UserState>,
     at: DateTime<Utc>,
 ) -> Result<(), Problem> {
-    let owns = |person: &UserState| person.role == Role::Owner && person.status == UserStatus::Active;
-    let command = match (owns(before), after.is_some_and(owns)) {
+    let command = match (before.is_active_owner(), after.is_some_and(UserState::is_active_owner)) {
         (false, true) => TenantCommand::AppointOwner { user_id, at },
         (true, false) => TenantCommand::DismissOwner { user_id, at },
         _ => return Ok(()),

@@ -4,6 +4,7 @@ use aggregates::api_key::ApiKeyRefusal;
 use aggregates::destination::DestinationRefusal;
 use aggregates::email::Email;
 use aggregates::invite::InviteRefusal;
+use aggregates::role::RoleRefusal;
 use aggregates::sender::SenderRefusal;
 use aggregates::session::SessionRefusal;
 use aggregates::tenant::TenantRefusal;
@@ -32,6 +33,12 @@ impl From<UserRefusal> for Problem {
             UserRefusal::NotRegistered => Self::not_found("user"),
             UserRefusal::AlreadyRegistered => repeated(refusal),
         }
+    }
+}
+
+impl From<RoleRefusal> for Problem {
+    fn from(refusal: RoleRefusal) -> Self {
+        Self::new(Kind::RoleForbids, sentence(&refusal))
     }
 }
 
