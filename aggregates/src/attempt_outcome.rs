@@ -32,22 +32,30 @@ stored_enum! {
         Credentials = 9 => "credentials",
         /// The worker disappeared; whether the request arrived is not known.
         Unknown = 10 => "unknown",
+        /// No request was sent: the payload of the event does not exist any more.
+        PayloadErased = 11 => "payload_erased",
     }
 }
 
 impl Outcome {
-    /// Whether the destination took the webhook event.
+    /// Whether the destination accepted the webhook event.
     #[must_use]
     pub fn is_success(self) -> bool {
         self == Self::Succeeded
     }
 
-    /// Whether it uses up one of the tenant's `maxTrys` and counts for the breaker. A worker that
-    /// vanished says nothing about the destination; that too many of them use up attempts after all is the
-    /// webhook event's own rule.
+    /// Whether the attempt uses up one of the event's attempts (the tenant's `maxTrys`) and counts for the
+    /// circuit breaker. A worker that disappeared and an erased payload say nothing about the destination.
+    /// Several unknown outcomes in a row use up attempts all the same, which is a rule of the webhook event.
     #[must_use]
     pub fn counts_as_failure(self) -> bool {
-        !matches!(self, Self::Succeeded | Self::Unknown)
+        !matches!(self, Self::Succeeded | Self::Unknown | Self::PayloadErased)
+    }
+
+    /// Whether no further attempt may follow: the event is delivered, or never can be.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::PayloadErased)
     }
 }
 

@@ -322,7 +322,7 @@ impl Delivery {
         };
         let uses_up = report.outcome.counts_as_failure() || unknown_in_a_row > UNKNOWN_IN_A_ROW_FREE;
         let failed_attempts = self.failed_attempts + u32::from(uses_up);
-        let succeeded = report.outcome.is_success();
+        let outcome = report.outcome;
         let wished = report.retry_after.map(|wish| RetryAfter::time(wish, at));
         let attempted = WebhookEventFact::DeliveryAttempted {
             destination_id,
@@ -332,9 +332,9 @@ impl Delivery {
             report,
             at,
         };
-        let consequence = if succeeded {
+        let consequence = if outcome.is_success() {
             None
-        } else if failed_attempts >= max_attempts {
+        } else if outcome.is_final() || failed_attempts >= max_attempts {
             Some(WebhookEventFact::CriticalFailure { destination_id, failed_attempts, at })
         } else {
             // Unknown outcomes wait longer each time too, so that an event which takes its workers down is

@@ -159,15 +159,15 @@ impl Deliverer {
         payload: Option<Vec<u8>>,
         at: DateTime<Utc>,
     ) -> AttemptReport {
+        let Some(payload) = payload else {
+            let detail = Some("the payload was erased".to_owned());
+            return AttemptReport::without_answer(Outcome::PayloadErased, 0, detail);
+        };
         let sending = match &settings.sending {
             Ok(sending) => sending,
             Err(reason) => {
                 return AttemptReport::without_answer(Outcome::Credentials, 0, Some(reason.clone()));
             }
-        };
-        let Some(payload) = payload else {
-            let detail = Some("the payload was erased".to_owned());
-            return AttemptReport::without_answer(Outcome::Credentials, 0, detail);
         };
         let request = Request {
             destination_id: job.destination_id,

@@ -144,6 +144,34 @@ async fn a_failing_delivery_is_retried_given_up_and_replayed() {
     database.discard().await;
 }
 
+/// The service erases no payload that is still to be delivered; a database restored without its payloads lacks
+/// them all the same.
+#[tokio::test]
+async fn an_event_without_payload_is_given_up_at_once() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let receiver = Receiver::answering(500).await;
+    let account = Account::register(program.base()).await;
+    let destination = account.destination(&receiver.url(), 5).await;
+    receiver.hold();
+    let event_id = account.ingest(&destination, &json!({ "event": "order.paid" })).await;
+    until("the first attempt", async || (receiver.in_flight() == 1).then_some(())).await;
+    let pool = database.pool().await;
+    sqlx::query("DELETE FROM payloads").execute(&pool).await.expect("no payload");
+    pool.close().await;
+    receiver.release();
+
+    let event = account.until_event(&event_id, "CriticalFailure").await;
+    assert_eq!(event["currentRetryCount"], 1);
+    assert_eq!(receiver.count(), 1);
+    let attempts = account.get(&format!("events/{event_id}/attempts")).await;
+    assert_eq!(attempts["items"][0]["outcome"], "refused_status");
+    assert_eq!(attempts["items"][1]["outcome"], "payload_erased");
+    assert_eq!(attempts["total"], 2);
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
 #[tokio::test]
 async fn a_limit_is_never_exceeded_and_is_used_in_full() {
     let database = TestDatabase::create().await;

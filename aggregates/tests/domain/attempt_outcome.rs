@@ -11,12 +11,17 @@ fn only_an_answer_of_success_is_a_success() {
     assert_eq!(successes, [Outcome::Succeeded]);
 }
 
-/// What failed before anything was sent counts too. A worker that vanished says nothing about the
-/// destination.
+/// Failures before a request is sent count too.
 #[test]
-fn every_failure_counts_unless_nobody_knows_what_happened() {
+fn every_failure_counts_unless_it_says_nothing_about_the_destination() {
     let uncounted: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| !outcome.counts_as_failure()).collect();
-    assert_eq!(uncounted, [Outcome::Succeeded, Outcome::Unknown]);
+    assert_eq!(uncounted, [Outcome::Succeeded, Outcome::Unknown, Outcome::PayloadErased]);
+}
+
+#[test]
+fn no_attempt_follows_a_success_or_an_erased_payload() {
+    let last: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| outcome.is_final()).collect();
+    assert_eq!(last, [Outcome::Succeeded, Outcome::PayloadErased]);
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn names_and_numbers_are_stored_as_declared() {
         (8, "protocol"),
         (9, "credentials"),
         (10, "unknown"),
+        (11, "payload_erased"),
     ]);
 }
 

@@ -221,6 +221,24 @@ fn an_attempt_whose_worker_vanished_is_retried_and_uses_up_nothing() {
         .then([attempted(2, 1, Outcome::Timeout), retry_in(10, 1)]);
 }
 
+#[test]
+fn an_event_whose_payload_was_erased_is_given_up_at_once() {
+    delivering()
+        .when(record(Outcome::PayloadErased))
+        .then([attempted(1, 0, Outcome::PayloadErased), given_up(0)])
+        .when(start())
+        .then_refused(Refusal::NotWaiting);
+    given::<WebhookEvent>([
+        accepted(),
+        started(1),
+        attempted(1, 1, Outcome::Dns),
+        retry_in(10, 1),
+        started(2),
+    ])
+    .when(record(Outcome::PayloadErased))
+    .then([attempted(2, 1, Outcome::PayloadErased), given_up(1)]);
+}
+
 /// The event that `UNKNOWN_IN_A_ROW_FREE` workers did not survive, as the next one is about to try.
 fn poisonous() -> Vec<Fact> {
     let mut facts = vec![accepted()];
