@@ -1,58 +1,52 @@
-//! What may come in: one JSON object, in UTF-8, nested no deeper than [`NESTING_MAX`].
+//! Rules for payloads: one JSON object in UTF-8, nested no deeper than [`NESTING_MAX`].
 //!
-//! The check runs on every webhook event before it is accepted, so it builds nothing: it reads the text to
-//! its end and remembers only the brackets that are still open. The bytes themselves are kept as received.
-//! Numbers may have any size and names may repeat, because JSON allows both and nobody here has to
-//! understand them.
+//! Every webhook event is checked before it is accepted. The check therefore builds no tree: it reads the text once
+//! and keeps only the nesting depth. The bytes are stored as received. Numbers may have any size and names may be
+//! repeated, because JSON allows both and the service does not interpret them.
 
 use serde::de::IgnoredAny;
 use std::fmt;
 
-/// How many objects and arrays may lie within each other, the outermost included.
+/// Maximum depth of nested objects and arrays, including the outermost object.
 ///
-/// Deeper payloads are refused because common JSON readers refuse them too, or overflow their stack.
+/// Deeper payloads are refused because common JSON parsers refuse them too, or overflow their stack.
 pub const NESTING_MAX: usize = 128;
 
-/// Why bytes are not accepted as a payload.
+/// Reason why bytes are not accepted as a payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadProblem {
-    /// Nothing, or nothing but blanks.
-    #[error("a JSON object is expected, and this is empty")]
+    /// No byte, or white space only.
+    #[error("expected a JSON object, but the text is empty")]
     Empty,
-    /// The first character cannot open an object.
-    #[error("a JSON object is expected, which starts with '{{', but {position} holds {found:?}")]
+    #[error("expected a JSON object, but found {found:?} at {position}")]
     NotAnObject {
-        /// Where the first character that is not blank stands.
+        /// Of the first character that is not white space.
         position: Position,
         found: char,
     },
-    /// The bytes are not text.
-    #[error("the text is not valid UTF-8 at {position}")]
+    #[error("invalid UTF-8 at {position}")]
     NotUtf8 {
-        /// The first byte that does not belong.
+        /// Of the first invalid byte.
         position: Position,
     },
-    /// A rule of JSON is broken.
-    #[error("the text is not valid JSON at {position}: {rule}")]
+    #[error("invalid JSON at {position}: {rule}")]
     NotJson {
-        /// Where reading came to its end.
+        /// Of the character at which parsing failed.
         position: Position,
-        /// The rule that is broken.
         rule: String,
     },
-    /// More than [`NESTING_MAX`] objects and arrays lie within each other.
-    #[error("objects and arrays are nested more than {NESTING_MAX} levels deep at {position}")]
+    #[error("more than {NESTING_MAX} levels of nested objects and arrays at {position}")]
     TooDeep {
-        /// The bracket that opens one level too many.
+        /// Of the bracket that opens the first level beyond the limit.
         position: Position,
     },
 }
 
-/// A place in a text, both numbers counted from 1.
+/// Position in a text. Both numbers count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     pub line: usize,
-    /// The byte within the line.
+    /// Byte within the line.
     pub column: usize,
 }
 
@@ -71,12 +65,16 @@ impl fmt::Display for Position {
     }
 }
 
-/// Says whether the bytes are a payload that can be accepted.
+/// Checks that the bytes can be accepted as a payload.
+///
+/// # Errors
+///
+/// The first rule that the bytes break.
 pub fn check_payload(bytes: &[u8]) -> Result<(), PayloadProblem> {
     json_object(bytes).map(|_| ())
 }
 
-/// The bytes as text, once they are known to be one JSON object.
+/// Checks the bytes as [`check_payload`] does and returns them as text.
 pub(crate) fn json_object(bytes: &[u8]) -> Result<&str, PayloadProblem> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| PayloadProblem::NotUtf8 { position: Position::of(bytes, error.valid_up_to()) })?;
@@ -90,18 +88,18 @@ pub(crate) fn json_object(bytes: &[u8]) -> Result<&str, PayloadProblem> {
         }
     }
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| not_json(&error))?;
-    match one_level_too_many(bytes) {
+    match first_bracket_beyond_limit(bytes) {
         None => Ok(text),
         Some(offset) => Err(PayloadProblem::TooDeep { position: Position::of(bytes, offset) }),
     }
 }
 
-/// A syntax error of serde_json in the terms of this module.
+/// Converts a syntax error of serde_json.
 pub(crate) fn not_json(error: &serde_json::Error) -> PayloadProblem {
-    // serde_json calls the start of a line column 0 when the text ends there.
+    // If the text ends at the start of a line, serde_json reports column 0.
     let position = Position { line: error.line(), column: error.column().max(1) };
     let rule = if error.is_eof() {
-        "it ends before the object is complete".to_owned()
+        "the text ends before the object is complete".to_owned()
     } else {
         let message = error.to_string();
         // serde_json repeats the position at the end of its message.
@@ -110,11 +108,11 @@ pub(crate) fn not_json(error: &serde_json::Error) -> PayloadProblem {
     PayloadProblem::NotJson { position, rule }
 }
 
-/// The offset of the first bracket beyond the limit, in text that is known to be JSON.
+/// Returns the offset of the first bracket beyond the nesting limit, in text that is known to be JSON.
 ///
-/// serde_json does not limit the nesting of what it ignores, so this is a pass of its own. Most payloads
-/// hold fewer brackets than the limit, and counting them is far quicker than telling them from text.
-fn one_level_too_many(json: &[u8]) -> Option<usize> {
+/// This is a separate pass because serde_json does not limit the nesting of ignored values. Most payloads have fewer
+/// brackets than the limit, and counting brackets is far faster than distinguishing them from text in strings.
+fn first_bracket_beyond_limit(json: &[u8]) -> Option<usize> {
     if json.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() <= NESTING_MAX {
         return None;
     }
@@ -136,7 +134,7 @@ fn one_level_too_many(json: &[u8]) -> Option<usize> {
     None
 }
 
-/// How many bytes the string takes that starts here, both quotes included.
+/// Returns the length in bytes of the JSON string that starts here, including both quotes.
 pub(crate) fn string_length(json: &[u8]) -> usize {
     let mut length = 1;
     while let Some(byte) = json.get(length) {

@@ -41,8 +41,8 @@ fn other_values_are_refused_where_they_start() {
 #[test]
 fn broken_json_is_refused_with_rule_and_position() {
     for (payload, words) in [
-        (r#"{"a":1"#, "line 1, column 6: it ends before the object is complete"),
-        ("{\n", "line 2, column 1: it ends before the object is complete"),
+        (r#"{"a":1"#, "line 1, column 6: the text ends before the object is complete"),
+        ("{\n", "line 2, column 1: the text ends before the object is complete"),
         ("{\"a\":1}\n{}", "line 2, column 1: trailing characters"),
         ("{\"a\":\n tru}", "line 2, column 5: expected ident"),
         (r#"{"a" 1}"#, "line 1, column 6: expected `:`"),
@@ -55,11 +55,7 @@ fn broken_json_is_refused_with_rule_and_position() {
             "line 1, column 6: control character (\\u0000-\\u001F) found while parsing a string",
         ),
     ] {
-        assert_eq!(
-            problem(payload).to_string(),
-            format!("the text is not valid JSON at {words}"),
-            "{payload:?}"
-        );
+        assert_eq!(problem(payload).to_string(), format!("invalid JSON at {words}"), "{payload:?}");
     }
 }
 

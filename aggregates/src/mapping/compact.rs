@@ -1,11 +1,12 @@
-//! Writing JSON text anew: without blanks, and with no escape that JSON does not demand.
+//! Compact JSON: copies JSON text without insignificant white space and unnecessary escapes.
 //!
-//! Numbers, names, their order and their repetitions stay as they are.
+//! The text of numbers and the names of properties, their order and their repetitions stay as they are. serde_json
+//! cannot do this: it drops repeated names, rewrites numbers and refuses unpaired surrogates.
 
 use super::document::split_string;
 use std::fmt::Write;
 
-/// Writes a value.
+/// Appends the compact form of a JSON value to `out`.
 pub(super) fn write_value(json: &str, out: &mut String) {
     let mut rest = json;
     while let Some(plain) = rest.bytes().position(|byte| b"\" \t\n\r".contains(&byte)) {
@@ -24,7 +25,7 @@ pub(super) fn write_value(json: &str, out: &mut String) {
     out.push_str(rest);
 }
 
-/// Writes what is between the quotes of a string.
+/// Appends the content of a JSON string, without its quotes, to `out`.
 pub(super) fn write_string_content(content: &str, out: &mut String) {
     let mut rest = content;
     while let Some(backslash) = rest.find('\\') {
@@ -45,8 +46,8 @@ pub(super) fn write_string_content(content: &str, out: &mut String) {
     out.push_str(rest);
 }
 
-/// The length of the `\u` escape that starts here and the character it stands for. Half of a surrogate pair
-/// stands for none, and can only be written as the escape it is.
+/// Returns the length in bytes of the `\u` escape that `text` starts with, and its character. An unpaired
+/// surrogate has no character and can only be written as an escape.
 fn unicode_escape(text: &str) -> (usize, Option<char>) {
     let Some(first) = code_unit(text) else { return (2, None) };
     if let Some(character) = char::from_u32(first.into()) {
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_json_demands_is_escaped() {
+    fn only_required_escapes_remain() {
         let cases = [
             (r#""caf\u00e9 \u003c\u0026\u003E \/""#, r#""café <&> /""#),
             (r#""\u0022 \u005c \" \\""#, r#""\" \\ \" \\""#),
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn blanks_go_and_everything_else_stays() {
+    fn only_insignificant_white_space_is_dropped() {
         let given = "{ \"b\" : [ 1.0 , -0 ,\t1E+2 ],\r\n \" a \" : null , \"b\" : { } }";
         assert_eq!(compact(given), r#"{"b":[1.0,-0,1E+2]," a ":null,"b":{}}"#);
     }
@@ -124,7 +125,7 @@ mod tests {
         }
 
         #[test]
-        fn text_that_is_not_json_is_survived(text in r#"["\\u0d8é ]{0,40}"#) {
+        fn text_that_is_not_json_does_not_panic(text in r#"["\\u0d8é ]{0,40}"#) {
             compact(&text);
         }
     }

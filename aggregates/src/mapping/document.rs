@@ -1,21 +1,23 @@
-//! Reading values out of the text of a payload without building a tree of it.
+//! Extraction of values from the text of a payload, in one pass and without building a tree.
 //!
-//! The text is known to be JSON (see [`crate::payload`]), so reading it only means to find where things
-//! begin and end. Values stay slices of the text, which is how numbers and the order of names survive.
-//! Given text that is not JSON after all, this finds nonsense, but it ends and does not panic.
+//! The text is known to be valid JSON (see [`crate::payload`]), so reading it only means finding where values
+//! begin and end. Values are slices of the text, which keeps the text of numbers and the order of names. For text
+//! that is not JSON the result is meaningless, but reading ends and does not panic.
 
-use super::paths::{Paths, Place};
+use super::paths::{NodeId, PathTree};
 use crate::payload::string_length;
 
-/// The values a payload holds at the places of a tree.
+/// Values of a payload at the nodes of a path tree.
 pub(super) struct Found<'a, 'p> {
-    paths: &'p Paths,
+    paths: &'p PathTree,
     values: Vec<Option<Value<'a>>>,
 }
 
-/// A repeated name replaces what an earlier one held, with everything that was found beneath it. Throwing
-/// that away at each repetition could cost far more than reading the payload. So each reading of a value has
-/// a number, and what was found inside a value counts only while that reading of it does.
+/// Value at a node, as it was read last.
+///
+/// A repeated property replaces the earlier one together with every value found inside it. Removing those at each
+/// repetition could cost far more than reading the payload. Therefore each reading of a value has a number, and a
+/// value counts only if `inside`, the number of the reading of its container, is that container's latest.
 #[derive(Clone, Copy)]
 struct Value<'a> {
     text: &'a str,
@@ -24,24 +26,24 @@ struct Value<'a> {
 }
 
 impl<'a, 'p> Found<'a, 'p> {
-    /// Walks over the payload once.
-    pub(super) fn read(payload: &'a str, paths: &'p Paths) -> Self {
+    /// Reads the payload once and records the values at the nodes of `paths`.
+    pub(super) fn read(payload: &'a str, paths: &'p PathTree) -> Self {
         let found = Self { paths, values: vec![None; paths.len()] };
         let mut walk = Walk { rest: payload, readings: 0, found };
-        walk.value(Place::ROOT, 0);
+        walk.value(NodeId::ROOT, 0);
         walk.found
     }
 
-    /// The text of the value at a place, if the payload has one there.
-    pub(super) fn text(&self, place: Place) -> Option<&'a str> {
-        let found = self.values[place.number()]?;
-        let (mut place, mut value) = (place, found);
-        while let Some(parent) = self.paths.parent(place) {
+    /// Returns the JSON text of the value at `node`; `None` if the payload has none there.
+    pub(super) fn text(&self, node: NodeId) -> Option<&'a str> {
+        let found = self.values[node.number()]?;
+        let (mut node, mut value) = (node, found);
+        while let Some(parent) = self.paths.parent(node) {
             let container = self.values[parent.number()]?;
             if container.reading != value.inside {
                 return None;
             }
-            (place, value) = (parent, container);
+            (node, value) = (parent, container);
         }
         Some(found.text)
     }
@@ -54,21 +56,21 @@ struct Walk<'a, 'p> {
 }
 
 impl<'a> Walk<'a, '_> {
-    /// Reads the value that comes next, as the one at `place`. Nests as deep as the tree, not the payload.
-    fn value(&mut self, place: Place, inside: usize) {
+    /// Reads the next value as the one at `node`. The recursion is as deep as the path tree, not as the payload.
+    fn value(&mut self, node: NodeId, inside: usize) {
         self.readings += 1;
         let reading = self.readings;
         let start = self.skip_blanks();
         match start.as_bytes().first() {
-            Some(b'{') if self.found.paths.has_properties(place) => self.object(place, reading),
-            Some(b'[') if self.found.paths.has_elements(place) => self.array(place, reading),
+            Some(b'{') if self.found.paths.has_properties(node) => self.object(node, reading),
+            Some(b'[') if self.found.paths.has_elements(node) => self.array(node, reading),
             _ => self.skip_value(),
         }
         let text = &start[..start.len() - self.rest.len()];
-        self.found.values[place.number()] = Some(Value { text, reading, inside });
+        self.found.values[node.number()] = Some(Value { text, reading, inside });
     }
 
-    fn object(&mut self, place: Place, reading: usize) {
+    fn object(&mut self, node: NodeId, reading: usize) {
         self.skip(1);
         loop {
             let start = self.skip_blanks();
@@ -81,7 +83,7 @@ impl<'a> Walk<'a, '_> {
                     if self.skip_blanks().starts_with(':') {
                         self.skip(1);
                     }
-                    match self.property(place, name) {
+                    match self.property(node, name) {
                         Some(property) => self.value(property, reading),
                         None => {
                             self.skip_blanks();
@@ -94,7 +96,7 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    fn array(&mut self, place: Place, reading: usize) {
+    fn array(&mut self, node: NodeId, reading: usize) {
         self.skip(1);
         let mut index = 0;
         loop {
@@ -103,7 +105,7 @@ impl<'a> Walk<'a, '_> {
                 Some(b']') => return self.skip(1),
                 Some(b',') => self.skip(1),
                 Some(_) => {
-                    match self.found.paths.element(place, index) {
+                    match self.found.paths.element(node, index) {
                         Some(element) => self.value(element, reading),
                         None => self.skip_value(),
                     }
@@ -113,14 +115,14 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    /// The place that a name of the payload, escapes and all, leads to.
-    fn property(&self, place: Place, name: &str) -> Option<Place> {
+    /// Returns the child of `node` for a property name that may contain escapes.
+    fn property(&self, node: NodeId, name: &str) -> Option<NodeId> {
         if !name.contains('\\') {
-            return self.found.paths.property(place, name);
+            return self.found.paths.property(node, name);
         }
-        // Half of a surrogate pair fails here. No mapping can name that, so it leads nowhere.
+        // An unpaired surrogate fails here. No mapping can contain one, so no path matches.
         let name = serde_json::from_str::<String>(&format!("\"{name}\"")).ok()?;
-        self.found.paths.property(place, &name)
+        self.found.paths.property(node, &name)
     }
 
     fn skip_value(&mut self) {
@@ -170,13 +172,13 @@ impl<'a> Walk<'a, '_> {
     }
 }
 
-/// Splits text that starts with a string into what is between the quotes, escapes and all, and what follows.
+/// Splits text that starts with a JSON string into the raw content of the string and the rest.
 pub(super) fn split_string(text: &str) -> (&str, &str) {
     let (string, after) = text.split_at(string_length(text.as_bytes()));
     (string_content(string), after)
 }
 
-/// What is between the quotes of a string, escapes and all.
+/// Returns the raw content of a JSON string: the text between the quotes.
 pub(super) fn string_content(string: &str) -> &str {
     string.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default()
 }
@@ -184,46 +186,46 @@ pub(super) fn string_content(string: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::super::expression::Expression;
-    use super::super::paths::PathsBuilder;
+    use super::super::paths::PathTreeBuilder;
     use super::*;
     use proptest::prelude::*;
 
     fn read(payload: &str, expressions: &[&str]) -> Vec<Option<String>> {
-        let mut builder = PathsBuilder::new();
-        let places = expressions.iter().map(|text| {
+        let mut builder = PathTreeBuilder::new();
+        let nodes = expressions.iter().map(|text| {
             let mut expression = Expression::parse(text).expect("the expression is sound");
             builder.add(expression.operands.remove(0))
         });
-        let places = places.collect::<Vec<_>>();
+        let nodes = nodes.collect::<Vec<_>>();
         let paths = builder.build();
         let found = Found::read(payload, &paths);
-        places.into_iter().map(|place| found.text(place).map(str::to_owned)).collect()
+        nodes.into_iter().map(|node| found.text(node).map(str::to_owned)).collect()
     }
 
     #[test]
-    fn a_value_and_what_is_inside_it_are_found_in_one_walk() {
+    fn a_value_and_the_values_inside_it_are_found_in_one_pass() {
         let found = read(r#" { "a" : { "b" : [ 1 , 2.50 ] } } "#, &["a", "a:b", "a:b[1]", "a:b[2]"]);
         let expected = [Some(r#"{ "b" : [ 1 , 2.50 ] }"#), Some("[ 1 , 2.50 ]"), Some("2.50"), None];
         assert_eq!(found, expected.map(|text| text.map(str::to_owned)));
     }
 
     #[test]
-    fn a_repeated_name_replaces_all_that_was_found_under_the_first() {
+    fn a_repeated_name_replaces_every_value_found_under_the_first() {
         let found = read(r#"{"a":{"b":{"c":1}},"x":0,"a":{"b":2}}"#, &["a:b:c", "a:b", "a", "x"]);
         let expected = [None, Some("2"), Some(r#"{"b":2}"#), Some("0")];
         assert_eq!(found, expected.map(|text| text.map(str::to_owned)));
     }
 
     #[test]
-    fn names_are_compared_by_meaning_not_by_escapes() {
+    fn names_are_compared_without_their_escapes() {
         let found = read(r#"{"caf\u00e9":1,"q\"":2,"\ud800":3}"#, &["café", "q\""]);
         assert_eq!(found, [Some("1".to_owned()), Some("2".to_owned())]);
     }
 
     proptest! {
-        /// The text was checked before, yet nothing may hang or panic if that check were ever forgotten.
+        /// Even without the check that the text is JSON, reading must neither hang nor panic.
         #[test]
-        fn text_that_is_not_json_is_survived(text in r#"[{}\[\]":,\\a0 é]{0,40}"#) {
+        fn text_that_is_not_json_does_not_panic(text in r#"[{}\[\]":,\\a0 é]{0,40}"#) {
             read(&text, &["a", "a:a", "a[0]", "[0][0]:a", ":é"]);
         }
     }

@@ -1,41 +1,37 @@
-//! From the values found in a payload to the mapped object.
+//! Evaluation of the expressions of a mapping on the values found in a payload.
 
 use super::compact::{write_string_content, write_value};
 use super::document::{Found, string_content};
-use super::paths::Place;
+use super::paths::NodeId;
 use super::problem::shortened;
 use super::{COPIED_BYTES_MAX, Entry, Shape};
 use crate::payload::PayloadProblem;
 
-/// What a mapping makes of a payload.
+/// Result of applying a mapping to a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// The mapped object: compact JSON, its keys in the order of the mapping.
     pub bytes: Vec<u8>,
-    /// The keys that were left out because the payload has nothing for them, in the order of the mapping.
+    /// Keys that were left out because the payload has no value for them, in the order of the mapping.
     pub missing: Vec<String>,
 }
 
-/// Why a mapping makes nothing of a payload. The payload itself is delivered then.
+/// Reason why a mapping cannot be applied to a payload. The payload is then delivered unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MappingFailure {
-    /// What came in is no payload to begin with.
-    #[error("the payload cannot be read: {0}")]
+    #[error("the payload cannot be parsed: {0}")]
     Payload(#[from] PayloadProblem),
-    /// A sum beyond the largest number there is.
+    /// A sum exceeds the largest finite 64-bit float.
     #[error("the sum for key {} is too large for a number", shortened(.key))]
-    SumTooLarge {
-        /// The key of the mapping.
-        key: String,
-    },
-    /// More text than [`COPIED_BYTES_MAX`] allows.
+    SumTooLarge { key: String },
+    /// The mapping copies more than [`COPIED_BYTES_MAX`] bytes beyond the size of the payload.
     #[error(
         "the result is too large: beyond the payload's own size, a mapping may copy {COPIED_BYTES_MAX} bytes"
     )]
     TooLarge,
 }
 
-/// Evaluates the entries of a mapping, copying at most `copied_bytes_max` of what was found.
+/// Evaluates the entries of a mapping, which may copy at most `copied_bytes_max` bytes of the values found.
 pub(super) fn evaluate(
     entries: &[Entry],
     found: &Found<'_, '_>,
@@ -64,7 +60,7 @@ pub(super) fn evaluate(
     Ok(Applied { bytes: out.into_bytes(), missing })
 }
 
-/// What stops an evaluation.
+/// Limit that an evaluation exceeds.
 enum Overrun {
     Size,
     Sum,
@@ -74,19 +70,19 @@ enum Overrun {
 enum Value<'a> {
     Copy(&'a str),
     Sum(String),
-    /// What goes between the quotes, escapes as they were.
+    /// Content of a string, with the escapes of the payload.
     Text(String),
 }
 
 struct Evaluation<'e, 'a, 'p> {
     found: &'e Found<'a, 'p>,
-    /// Everything is paid for by the length it has in the payload. So the limit bounds not only the result
-    /// but also the work, of which adding numbers and leaving out blanks would otherwise need their own.
+    /// Every value counts with its length in the payload. So the limit bounds not only the result but also the
+    /// work: adding numbers and skipping white space need no limits of their own.
     copied_bytes_left: usize,
 }
 
 impl<'a> Evaluation<'_, 'a, '_> {
-    /// Writes the value of an entry, or answers false if it has none.
+    /// Appends the value of an entry to `out`. Returns false if it has none; `out` may then end in a part of it.
     fn entry(&mut self, entry: &Entry, out: &mut String) -> Result<bool, Overrun> {
         match &entry.shape {
             Shape::One(operands) => match self.value(operands)? {
@@ -110,8 +106,8 @@ impl<'a> Evaluation<'_, 'a, '_> {
         Ok(true)
     }
 
-    fn value(&mut self, operands: &[Place]) -> Result<Option<Value<'a>>, Overrun> {
-        let texts = operands.iter().map(|place| self.found.text(*place).filter(|text| *text != "null"));
+    fn value(&mut self, operands: &[NodeId]) -> Result<Option<Value<'a>>, Overrun> {
+        let texts = operands.iter().map(|node| self.found.text(*node).filter(|text| *text != "null"));
         let Some(texts) = texts.collect::<Option<Vec<_>>>() else { return Ok(None) };
         if texts.len() > 1 && !texts.iter().all(|text| is_number(text) || is_string(text)) {
             return Ok(None);
@@ -126,8 +122,8 @@ impl<'a> Evaluation<'_, 'a, '_> {
     }
 }
 
-/// Folds numbers and strings from left to right: numbers add up until a string appears, from then on the
-/// text of everything is joined. A number that was not added to anything keeps its text.
+/// Combines numbers and strings from left to right: numbers are added up to the first string, then the sum and the
+/// text of the remaining operands are joined. A number that is not added to another keeps its text.
 fn combine<'a>(texts: &[&str]) -> Result<Value<'a>, Overrun> {
     let numbers = texts.iter().take_while(|text| is_number(text)).count();
     let (added, joined) = texts.split_at(numbers);
@@ -146,7 +142,7 @@ fn combine<'a>(texts: &[&str]) -> Result<Value<'a>, Overrun> {
     Ok(Value::Text(text))
 }
 
-/// Adds up numbers: whole ones exactly while 64 bits hold them, anything else as a 64-bit float.
+/// Adds numbers: integers exactly while the sum fits 64 bits, from there on as 64-bit floats.
 fn sum(numbers: &[&str]) -> Result<String, Overrun> {
     let mut numbers = numbers.iter().peekable();
     let mut whole = 0_i64;
@@ -162,10 +158,10 @@ fn sum(numbers: &[&str]) -> Result<String, Overrun> {
     if sum.is_finite() { Ok(float_text(sum)) } else { Err(Overrun::Sum) }
 }
 
-/// The shortest text that reads back as the same float. Bytes are signed and compared, so this does not
-/// leave the choice of notation to a library that may change its mind.
+/// Returns the shortest text that parses to the same float. The bytes are signed and compared, so the notation is
+/// fixed here: a library could change it between versions.
 fn float_text(float: f64) -> String {
-    /// From here on not every whole number is a float, and an exponent says that digits may be lost.
+    /// 2^53: above it not every integer is a float, and an exponent shows that digits may be lost.
     const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
     let plain = float == 0.0 || (1e-6..EXACT_BELOW).contains(&float.abs());
     if plain { format!("{float}") } else { format!("{float:e}") }

@@ -1,49 +1,48 @@
-//! The text of one expression, and what it asks for.
+//! Parser of expressions.
 //!
 //! ```text
 //! expression = operand *( "+" operand )
-//! operand    = path, blanks around it ignored
+//! operand    = path, white space around it ignored
 //! path       = segment *( ":" segment )
 //! segment    = name *( "[" index "]" )
 //! name       = any text without ":" "[" "+"; it may be empty
-//! index      = decimal digits, blanks around them ignored; the first element is 0
+//! index      = decimal digits, white space around them ignored; the first element is 0
 //! ```
 //!
-//! A segment that is only indexes, as in `grid[0]:[1]`, reads on from the value before it, so it means the
-//! same as `grid[0][1]`. A `+` that opens the expression belongs to the first name: there is nothing before
-//! it to add to. Any other `+` separates, so a name with a `+` further in cannot be reached.
+//! A segment that consists of indexes only, as in `grid[0]:[1]`, applies to the value of the segment before it, so
+//! it means the same as `grid[0][1]`. A `+` at the start of the expression belongs to the first name, as there is
+//! no operand before it. Any other `+` separates operands, so a name with a `+` further in cannot be addressed.
 
 use crate::payload::NESTING_MAX;
 
-/// What is to be added up or joined. A single operand is copied as it is.
+/// Operands to be added or joined. A single operand is copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Expression {
     pub(super) operands: Vec<Path>,
 }
 
-/// The way from the payload's root to one value.
+/// Path from the root of a payload to one value.
 pub(super) type Path = Vec<Step>;
 
-/// One step of the way.
+/// Step of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Step {
-    /// Into the property of an object.
+    /// To a property of an object.
     Name(String),
-    /// Into the element of an array.
+    /// To an element of an array; the first one is 0.
     Index(u32),
 }
 
-/// Why an expression cannot be read.
+/// Reason why an expression cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("character {position}: {rule}")]
 pub struct ExpressionProblem {
-    /// The character at which the rule is broken; the first one is 1.
+    /// Character at which the rule is broken; the first one is 1.
     pub position: usize,
-    /// The rule that is broken.
     pub rule: ExpressionRule,
 }
 
-/// The rules that an expression can break.
+/// Rule that an expression breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ExpressionRule {
     /// `tags[0`
@@ -53,18 +52,18 @@ pub enum ExpressionRule {
     #[error("an index is a whole number, where 0 is the first element, as in tags[0]")]
     BadIndex,
     /// `tags[99999999999]`
-    #[error("no array is long enough for this index")]
+    #[error("the index is greater than {}", u32::MAX)]
     IndexTooLarge,
     /// `tags[0]zzz`
-    #[error("after ']' may follow only another '[', a ':' or a '+'")]
+    #[error("only '[', ':' or '+' may follow ']'")]
     TextAfterBracket,
-    /// `a:a:a:` and so on, deeper than a payload can be.
+    /// `a:a:a:...`, deeper than a payload can be.
     #[error("the path has more than {NESTING_MAX} steps, deeper than a payload may be")]
     TooManySteps,
 }
 
 impl Expression {
-    /// Reads an expression.
+    /// Parses an expression.
     pub(super) fn parse(text: &str) -> Result<Self, ExpressionProblem> {
         let operands = Parser { text }.expression();
         operands.map(|operands| Self { operands }).map_err(|(offset, rule)| {
@@ -74,7 +73,7 @@ impl Expression {
     }
 }
 
-/// A broken rule and the byte it is broken at.
+/// Byte offset at which a rule is broken, and the rule.
 type Broken = (usize, ExpressionRule);
 
 struct Parser<'a> {
@@ -135,7 +134,7 @@ impl<'a> Parser<'a> {
         digits.parse().map_err(|_| (self.offset(digits), ExpressionRule::IndexTooLarge))
     }
 
-    /// Where a part of the text starts within it.
+    /// Returns the byte offset of a part of the text.
     fn offset(&self, part: &str) -> usize {
         part.as_ptr().addr() - self.text.as_ptr().addr()
     }

@@ -1,67 +1,62 @@
-//! The mapping language: a JSON object that says how to build what is delivered from what was received.
+//! The mapping language: a JSON object that describes how to build the delivered object from the received payload.
 //!
 //! ```json
 //! { "eventId": "id", "user": "user:name", "first": "items[0]:sku", "total": "price+tax", "tags": ["ref", "kind"] }
 //! ```
 //!
 //! Each key of the mapping becomes a key of the result, in the same order. Its value is an expression, or an
-//! array of expressions that becomes an array. An expression is a path into the payload (`:` enters an
-//! object, `[n]` an array), or several joined with `+`. There are no literals, functions or conditions.
+//! array of expressions that becomes an array. An expression is a path into the payload (`:` selects a property of
+//! an object, `[n]` an element of an array), or several paths joined with `+`. There are no literals, functions or
+//! conditions.
 //!
-//! What a path leads to is copied whole, be it a number, an object or an array, and numbers keep their text.
-//! `+` adds numbers from left to right until a string appears; from there on the text of everything is
-//! joined. Where the payload has nothing, or `null`, or where `+` meets anything but numbers and strings, the
-//! expression is missing: its key is left out of the result, or it is `null` in an array.
+//! The value at a path is copied whole, be it a number, an object or an array, and numbers keep their text. `+`
+//! adds numbers from left to right up to the first string; from there on the text of all operands is joined. An
+//! expression has no value if the payload has no value at a path, or `null`, or if an operand of `+` is neither a
+//! number nor a string. Its key is then left out of the result; in an array it becomes `null`.
 //!
-//! A mapping is checked when it is saved, so evaluating it cannot meet a broken expression. It can still fail
-//! on a payload (see [`MappingFailure`]); that is for the caller to record, who delivers the payload as it
-//! came. Whoever sends payloads is not whoever wrote the mapping, and neither may hold the service up: work
-//! and memory grow with the payload's size and end at a limit.
+//! A mapping is checked when it is saved, so every stored expression can be parsed. Applying it to a payload can
+//! still fail (see [`MappingFailure`]); the caller records that and delivers the payload unchanged. Neither the
+//! author of a mapping nor the sender of a payload is trusted with the service's time: work and memory are
+//! proportional to the size of the payload and bounded by a limit.
 
 mod compact;
 mod document;
 mod evaluate;
 mod expression;
-mod given;
 mod paths;
 mod problem;
 
 pub use evaluate::{Applied, MappingFailure};
 pub use expression::{ExpressionProblem, ExpressionRule};
-pub use given::JsonKind;
-pub use problem::{Location, MappingProblem};
+pub use problem::{JsonKind, Location, MappingProblem};
 
 use crate::payload;
 use document::Found;
 use expression::Expression;
-use given::{GivenMapping, GivenValue};
-use paths::{Paths, PathsBuilder, Place};
-use serde::de::Error as _;
-use serde::ser::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
+use indexmap::IndexMap;
+use paths::{NodeId, PathTree, PathTreeBuilder};
+use serde::Serialize;
+use serde_json::Value;
 
-/// How long the text of a mapping may be.
+/// Maximum length of the text of a mapping, in bytes.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 
-/// How many keys a mapping may have.
+/// Maximum number of keys of a mapping.
 pub const KEYS_MAX: usize = 500;
 
-/// How much a mapping may copy out of a payload, beyond as much as the payload holds. Without a limit, a
-/// mapping that names one large value often enough turns a small request into gigabytes.
+/// Maximum number of bytes that a mapping may copy out of a payload, in addition to the size of the payload. Without
+/// a limit, a mapping that refers to one large value many times turns a small request into gigabytes.
 pub const COPIED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A mapping that was checked and is ready to be applied.
-///
-/// As JSON it is the mapping object itself, keys in the order given.
+/// Checked mapping, ready to be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
     json: String,
     entries: Vec<Entry>,
-    paths: Paths,
+    paths: PathTree,
 }
 
-/// One key of the mapping.
+/// Key of a mapping and its expressions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     key: String,
@@ -70,39 +65,50 @@ struct Entry {
     shape: Shape,
 }
 
-/// Expressions as the places whose values they combine.
+/// Expressions after a key: each is the nodes of the path tree whose values it combines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Shape {
-    One(Vec<Place>),
-    Many(Vec<Vec<Place>>),
+    One(Vec<NodeId>),
+    Many(Vec<Vec<NodeId>>),
 }
 
 impl Mapping {
-    /// Reads and checks a mapping.
+    /// Parses and checks the JSON text of a mapping.
+    ///
+    /// # Errors
+    ///
+    /// If the text is not a JSON object of valid expressions, or exceeds [`TEXT_BYTES_MAX`] or [`KEYS_MAX`].
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, MappingProblem> {
         let bytes = text.as_ref();
         if bytes.len() > TEXT_BYTES_MAX {
             return Err(MappingProblem::TooLong { bytes: bytes.len() });
         }
         let text = payload::json_object(bytes)?;
-        let given = serde_json::from_str(text).map_err(|error| payload::not_json(&error))?;
-        Self::check(given)
+        // Where a key is repeated, its first position and its last value count. serde_json's own map would sort the
+        // keys, whose order is part of a mapping.
+        let entries: IndexMap<String, Value> =
+            serde_json::from_str(text).map_err(|error| payload::not_json(&error))?;
+        Self::check(entries)
     }
 
-    /// The mapping as compact JSON, keys in the order given.
+    /// Returns the mapping as compact JSON, its keys in the original order.
     pub fn as_json(&self) -> &str {
         &self.json
     }
 
-    /// Builds the mapped object out of a payload.
+    /// Builds the mapped object from a payload.
+    ///
+    /// # Errors
+    ///
+    /// If the payload is not a JSON object, a sum is too large, or the mapping copies too much.
     pub fn apply(&self, payload: &[u8]) -> Result<Applied, MappingFailure> {
         let payload = payload::json_object(payload)?;
         let found = Found::read(payload, &self.paths);
         evaluate::evaluate(&self.entries, &found, COPIED_BYTES_MAX.saturating_add(payload.len()))
     }
 
-    fn check(given: GivenMapping) -> Result<Self, MappingProblem> {
-        let keys = given.0.len();
+    fn check(given: IndexMap<String, Value>) -> Result<Self, MappingProblem> {
+        let keys = given.len();
         if keys > KEYS_MAX {
             return Err(MappingProblem::TooManyKeys { keys });
         }
@@ -110,9 +116,9 @@ impl Mapping {
         if json.len() > TEXT_BYTES_MAX {
             return Err(MappingProblem::TooLong { bytes: json.len() });
         }
-        let mut paths = PathsBuilder::new();
+        let mut paths = PathTreeBuilder::new();
         let mut entries = Vec::with_capacity(keys);
-        for (key, value) in given.0 {
+        for (key, value) in given {
             let shape = Checker { key: &key, paths: &mut paths }.shape(&value)?;
             entries.push(Entry { quoted_key: json_of(&key), key, shape });
         }
@@ -120,36 +126,35 @@ impl Mapping {
     }
 }
 
-/// Checks what stands after one key.
+/// Check of the value after one key.
 struct Checker<'a> {
     key: &'a str,
-    paths: &'a mut PathsBuilder,
+    paths: &'a mut PathTreeBuilder,
 }
 
 impl Checker<'_> {
-    fn shape(&mut self, value: &GivenValue) -> Result<Shape, MappingProblem> {
+    fn shape(&mut self, value: &Value) -> Result<Shape, MappingProblem> {
         match value {
-            GivenValue::Text(text) => Ok(Shape::One(self.expression(text, None)?)),
-            GivenValue::List(list) => {
+            Value::String(text) => Ok(Shape::One(self.expression(text, None)?)),
+            Value::Array(list) => {
                 let expressions = list.iter().enumerate().map(|(index, value)| self.element(index, value));
                 Ok(Shape::Many(expressions.collect::<Result<_, _>>()?))
             }
-            GivenValue::Other(found) => {
-                Err(MappingProblem::NotAnExpression { at: self.at(None), found: *found })
+            other => Err(MappingProblem::NotAnExpression { at: self.at(None), found: other.into() }),
+        }
+    }
+
+    fn element(&mut self, index: usize, value: &Value) -> Result<Vec<NodeId>, MappingProblem> {
+        match value {
+            Value::String(text) => self.expression(text, Some(index)),
+            other => {
+                let at = self.at(Some(index));
+                Err(MappingProblem::ElementIsNotAnExpression { at, found: other.into() })
             }
         }
     }
 
-    fn element(&mut self, index: usize, value: &GivenValue) -> Result<Vec<Place>, MappingProblem> {
-        let found = match value {
-            GivenValue::Text(text) => return self.expression(text, Some(index)),
-            GivenValue::List(_) => JsonKind::Array,
-            GivenValue::Other(found) => *found,
-        };
-        Err(MappingProblem::ElementIsNotAnExpression { at: self.at(Some(index)), found })
-    }
-
-    fn expression(&mut self, text: &str, element: Option<usize>) -> Result<Vec<Place>, MappingProblem> {
+    fn expression(&mut self, text: &str, element: Option<usize>) -> Result<Vec<NodeId>, MappingProblem> {
         let Expression { operands } = Expression::parse(text).map_err(|problem| {
             MappingProblem::Expression { at: self.at(element), expression: text.to_owned(), problem }
         })?;
@@ -163,42 +168,4 @@ impl Checker<'_> {
 
 fn json_of(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("strings, lists and objects with string keys can always be written")
-}
-
-impl Serialize for Mapping {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serde_json::from_str::<&RawValue>(&self.json).map_err(S::Error::custom)?.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Mapping {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::check(GivenMapping::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
-/// A mapping as facts keep it: its JSON as text.
-///
-/// Facts pass through JSON trees that sort the keys of objects, and the order of a mapping's keys is part of
-/// its meaning; text comes through unchanged. Reading it back checks it again, as rules may have changed since.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct StoredMapping(String);
-
-impl StoredMapping {
-    /// The mapping's JSON.
-    pub fn as_json(&self) -> &str {
-        &self.0
-    }
-
-    /// The mapping, ready to be applied.
-    pub fn to_mapping(&self) -> Result<Mapping, MappingProblem> {
-        Mapping::parse(&self.0)
-    }
-}
-
-impl From<&Mapping> for StoredMapping {
-    fn from(mapping: &Mapping) -> Self {
-        Self(mapping.json.clone())
-    }
 }

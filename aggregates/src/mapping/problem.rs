@@ -1,53 +1,35 @@
-//! Why a text is not a mapping, in words for whoever wrote it.
+//! Reasons why a text is not a mapping, worded for the author of the mapping.
 
 use super::expression::ExpressionProblem;
-use super::given::JsonKind;
 use super::{KEYS_MAX, TEXT_BYTES_MAX};
 use crate::payload::PayloadProblem;
+use serde_json::Value;
 use std::fmt;
 
-/// Why a mapping is refused.
+/// Reason why a mapping is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MappingProblem {
     /// Longer than [`TEXT_BYTES_MAX`].
-    #[error("a mapping takes at most {TEXT_BYTES_MAX} bytes, and this one takes {bytes}")]
+    #[error("a mapping must not be longer than {TEXT_BYTES_MAX} bytes, and this one has {bytes}")]
     TooLong { bytes: usize },
-    /// Not a JSON object at all.
     #[error(transparent)]
     NotAnObject(#[from] PayloadProblem),
     /// More keys than [`KEYS_MAX`].
-    #[error("a mapping has at most {KEYS_MAX} keys, and this one has {keys}")]
+    #[error("a mapping must not have more than {KEYS_MAX} keys, and this one has {keys}")]
     TooManyKeys {
-        /// How many it has, repeated ones counted once.
+        /// Number of keys; repeated ones count once.
         keys: usize,
     },
-    /// The value of a key is of the wrong kind.
     #[error("{at} must be an expression (text) or an array of expressions, but it is {found}")]
-    NotAnExpression {
-        at: Location,
-        /// What it is instead.
-        found: JsonKind,
-    },
-    /// The element of an array is of the wrong kind.
+    NotAnExpression { at: Location, found: JsonKind },
     #[error("{at} must be an expression (text), but it is {found}")]
-    ElementIsNotAnExpression {
-        at: Location,
-        /// What it is instead.
-        found: JsonKind,
-    },
-    /// An expression that cannot be read.
-    #[error("{at} is {}, which cannot be read at {problem}", shortened(.expression))]
-    Expression {
-        /// Where the expression stands.
-        at: Location,
-        expression: String,
-        /// What is wrong with it.
-        problem: ExpressionProblem,
-    },
+    ElementIsNotAnExpression { at: Location, found: JsonKind },
+    #[error("{at} is {}, which cannot be parsed at {problem}", shortened(.expression))]
+    Expression { at: Location, expression: String, problem: ExpressionProblem },
 }
 
 impl MappingProblem {
-    /// The key of the mapping that the problem is about.
+    /// Returns the key of the mapping that has the problem; `None` if the mapping as a whole has it.
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::TooLong { .. } | Self::NotAnObject(_) | Self::TooManyKeys { .. } => None,
@@ -58,11 +40,48 @@ impl MappingProblem {
     }
 }
 
-/// Which value of a mapping.
+/// Kind of a JSON value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonKind {
+    Null,
+    Boolean,
+    Number,
+    Text,
+    Array,
+    Object,
+}
+
+impl From<&Value> for JsonKind {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(_) => Self::Boolean,
+            Value::Number(_) => Self::Number,
+            Value::String(_) => Self::Text,
+            Value::Array(_) => Self::Array,
+            Value::Object(_) => Self::Object,
+        }
+    }
+}
+
+impl fmt::Display for JsonKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Null => "null",
+            Self::Boolean => "true or false",
+            Self::Number => "a number",
+            Self::Text => "a string",
+            Self::Array => "an array",
+            Self::Object => "an object",
+        })
+    }
+}
+
+/// Position of a value in a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     pub key: String,
-    /// The element, if an array of expressions stands there; the first one is 0.
+    /// Element of an array of expressions, the first one is 0; `None` for the value of the key itself.
     pub element: Option<usize>,
 }
 
@@ -75,7 +94,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// A text in quotes, cut where it would drown the sentence around it.
+/// Returns a text in quotes, cut to 60 characters.
 pub(super) fn shortened(text: &str) -> String {
     const CHARACTERS_MAX: usize = 60;
     match text.char_indices().nth(CHARACTERS_MAX) {

@@ -50,15 +50,15 @@ fn the_words_name_the_key_the_place_and_the_rule() {
     for (json, words) in [
         (
             r#"{"total":"price + tags[x]"}"#,
-            r#"the value of key "total" is "price + tags[x]", which cannot be read at character 14: an index is a whole number, where 0 is the first element, as in tags[0]"#,
+            r#"the value of key "total" is "price + tags[x]", which cannot be parsed at character 14: an index is a whole number, where 0 is the first element, as in tags[0]"#,
         ),
         (
             r#"{"tags":["a","b[0"]}"#,
-            r#"element 1 of the value of key "tags" is "b[0", which cannot be read at character 2: this '[' has no matching ']' in its part of the path"#,
+            r#"element 1 of the value of key "tags" is "b[0", which cannot be parsed at character 2: this '[' has no matching ']' in its part of the path"#,
         ),
         (
             r#"{"a":"b[0]c"}"#,
-            r#"the value of key "a" is "b[0]c", which cannot be read at character 5: after ']' may follow only another '[', a ':' or a '+'"#,
+            r#"the value of key "a" is "b[0]c", which cannot be parsed at character 5: only '[', ':' or '+' may follow ']'"#,
         ),
         (
             r#"{"a":5}"#,
@@ -68,13 +68,10 @@ fn the_words_name_the_key_the_place_and_the_rule() {
             r#"{"a":["x",["y"]]}"#,
             r#"element 1 of the value of key "a" must be an expression (text), but it is an array"#,
         ),
-        ("", "a JSON object is expected, and this is empty"),
-        (r#" ["a"]"#, "a JSON object is expected, which starts with '{', but line 1, column 2 holds '['"),
-        (
-            r#"{"a":"b""#,
-            "the text is not valid JSON at line 1, column 8: it ends before the object is complete",
-        ),
-        (r#"{"a":"b"} x"#, "the text is not valid JSON at line 1, column 11: trailing characters"),
+        ("", "expected a JSON object, but the text is empty"),
+        (r#" ["a"]"#, "expected a JSON object, but found '[' at line 1, column 2"),
+        (r#"{"a":"b""#, "invalid JSON at line 1, column 8: the text ends before the object is complete"),
+        (r#"{"a":"b"} x"#, "invalid JSON at line 1, column 11: trailing characters"),
     ] {
         assert_eq!(problem(json).to_string(), words, "{json}");
     }
