@@ -1,4 +1,4 @@
-//! An API key lets a service ingest for one tenant. It is issued once, shown once, and revoked once.
+//! API key: lets a service send webhook events to one tenant. It is issued, shown once, and can be revoked.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,63 +8,47 @@ use crate::Decide;
 use crate::ids::TenantId;
 use crate::sealed::TokenHash;
 
-/// The life of an API key.
+/// State of an API key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ApiKey {
     /// Never issued.
     #[default]
     Unknown,
-    /// Opens ingest for the tenant.
     Active(TenantId),
-    /// Opens nothing any more.
     Revoked(TenantId),
 }
 
-/// What can be asked of an API key.
+/// Command to an API key.
 #[derive(Clone, Debug)]
 pub enum ApiKeyCommand {
-    /// Issue it. Repeated: refused.
+    /// Issues the key. Repeated: refused.
     Issue {
-        /// Whose key it is.
         tenant_id: TenantId,
-        /// What people call it.
         name: String,
-        /// Hash of the key, which is shown once and not kept.
+        /// The key itself is shown once and not stored.
         key_hash: TokenHash,
         at: DateTime<Utc>,
     },
-    /// Revoke it. Repeated: refused, as the contract answers "not found".
+    /// Revokes the key. Repeated: refused, since the API answers 404.
     Revoke { at: DateTime<Utc> },
 }
 
-/// What happened to an API key.
+/// Fact about an API key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 pub enum ApiKeyFact {
-    /// The key opens ingest from now on.
-    ApiKeyIssued {
-        /// Whose key it is.
-        tenant_id: TenantId,
-        /// What people call it.
-        name: String,
-        /// Hash of the key.
-        key_hash: TokenHash,
-        at: DateTime<Utc>,
-    },
-    /// The key opens nothing from now on.
+    ApiKeyIssued { tenant_id: TenantId, name: String, key_hash: TokenHash, at: DateTime<Utc> },
     ApiKeyRevoked { at: DateTime<Utc> },
 }
 
 stored_facts!(ApiKeyFact { ApiKeyIssued, ApiKeyRevoked });
 
-/// Why an API key does not do what was asked.
+/// Reason why an API key refuses a command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ApiKeyRefusal {
-    /// It exists already.
-    #[error("the API key was issued before")]
+    #[error("the API key was already issued")]
     AlreadyIssued,
-    /// It does not exist, or is revoked.
-    #[error("there is no active API key of this id")]
+    #[error("no active API key has this id")]
     NotActive,
 }
 

@@ -1,4 +1,4 @@
-//! What came of one attempt, as a fact keeps it.
+//! Outcome of one attempt, as facts record it.
 
 use std::collections::BTreeMap;
 
@@ -59,29 +59,28 @@ impl Outcome {
     }
 }
 
-/// When the receiver asks to be tried again (RFC 9110, section 10.2.3).
+/// Value of the response header `Retry-After` (RFC 9110, section 10.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RetryAfter {
-    /// So many seconds after the answer.
+    /// Seconds after the response.
     Seconds(u64),
-    /// At a time.
     At(DateTime<Utc>),
 }
 
 impl RetryAfter {
-    /// Reads the value of a `Retry-After` header: seconds, or any of the three forms of an HTTP date.
+    /// Parses the header: seconds, or any of the three forms of an HTTP date.
     #[must_use]
     pub fn parse(header: &str) -> Option<Self> {
         let header = header.trim();
         if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
-            // More digits than fit mean "for ever" as much as the largest number does.
+            // A number that does not fit means "never", and so does the largest that does.
             return Some(Self::Seconds(header.parse().unwrap_or(u64::MAX)));
         }
         httpdate::parse_http_date(header).ok().map(|time| Self::At(time.into()))
     }
 
-    /// The wished time, for an answer that arrived at `now`.
+    /// Returns the requested time, for a response that arrived at `now`.
     #[must_use]
     pub fn time(self, now: DateTime<Utc>) -> DateTime<Utc> {
         match self {
@@ -95,35 +94,35 @@ impl RetryAfter {
     }
 }
 
-/// What an attempt found out, in bounded size and without secrets.
+/// Report of one attempt, of bounded size and without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AttemptReport {
     pub outcome: Outcome,
-    /// HTTP status, when there was an answer.
+    /// HTTP status; `None` without a response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// From the first step of the attempt to its end, in milliseconds.
+    /// Duration of the whole attempt, in milliseconds.
     pub duration_ms: u64,
-    /// When the receiver asks to be tried again.
+    /// `None` if the receiver did not ask for a certain time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<RetryAfter>,
-    /// Response headers that matter, each cut to a bounded length.
+    /// Selected response headers, each cut to a bounded length.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub response_headers: BTreeMap<String, String>,
-    /// The first 2 KiB of the response body, as text.
+    /// First 2 KiB of the response body, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_excerpt: Option<String>,
-    /// The address the request went to.
+    /// IP address to which the request was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// A short reason for a person, without secrets.
+    /// Short reason in plain text, without secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 impl AttemptReport {
-    /// A report of an attempt that got no answer.
+    /// Returns the report of an attempt that got no response.
     #[must_use]
     pub fn without_answer(outcome: Outcome, duration_ms: u64, detail: Option<String>) -> Self {
         Self {

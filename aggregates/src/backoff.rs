@@ -1,19 +1,19 @@
-//! When a failed attempt is repeated: truncated exponential backoff with jitter.
+//! Truncated exponential backoff with jitter, for the retries of deliveries.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-/// The schedule of retries.
+/// Parameters of the backoff.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backoff {
     /// Delay after the first failed attempt, in milliseconds.
     pub base_ms: u64,
-    /// What each further failure multiplies the delay by; at least 1.
+    /// Factor by which each further failure multiplies the delay; at least 1.
     pub factor: f64,
-    /// Longest delay, in milliseconds, jitter included.
+    /// Maximum delay, in milliseconds, including jitter.
     pub cap_ms: u64,
-    /// Share of the delay by which it may differ either way: 0.2 means between 80 % and 120 %.
+    /// Maximum deviation from the delay, as a fraction of it: 0.2 means between 80 % and 120 %.
     pub jitter: f64,
 }
 
@@ -24,8 +24,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The delay after failed attempt number `failed_attempts` (from 1), in milliseconds. `jitter_sample` is
-    /// a random number from 0 to 1 that places the delay within its jitter.
+    /// Returns the delay in milliseconds after failed attempt number `failed_attempts` (from 1). `jitter_sample`, a
+    /// random number from 0 to 1, selects the deviation from least to greatest.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -36,25 +36,25 @@ impl Backoff {
     pub fn delay_ms(&self, failed_attempts: u32, jitter_sample: f64) -> u64 {
         let exponent = i32::try_from(failed_attempts.saturating_sub(1)).unwrap_or(i32::MAX);
         let cap = self.cap_ms as f64;
-        // A power that overflows is brought back among the numbers: none at all times infinity is NaN.
+        // An overflowing power is clamped to the largest finite float, because 0 * infinity is NaN.
         let plain = (self.base_ms as f64 * self.factor.powi(exponent).min(f64::MAX)).min(cap);
         let spread = 1.0 + self.jitter * (2.0 * jitter_sample.clamp(0.0, 1.0) - 1.0);
         ((plain * spread).max(0.0) as u64).min(self.cap_ms)
     }
 
-    /// When to try again after failure number `failed_attempts` at `now`. A receiver's wish
-    /// (`Retry-After`) is honoured when it lies later than our own delay, up to the cap.
+    /// Returns the time of the next attempt after failure number `failed_attempts` (from 1) at `now`. The time that
+    /// the receiver asked for (`Retry-After`) is used if it is later than the backoff's, up to the maximum delay.
     #[must_use]
     pub fn retry_at(
         &self,
         now: DateTime<Utc>,
         failed_attempts: u32,
         jitter_sample: f64,
-        wished: Option<DateTime<Utc>>,
+        requested: Option<DateTime<Utc>>,
     ) -> DateTime<Utc> {
         let own = later(now, self.delay_ms(failed_attempts, jitter_sample));
         let latest = later(now, self.cap_ms);
-        wished.map_or(own, |wished| wished.max(own).min(latest))
+        requested.map_or(own, |requested| requested.max(own).min(latest))
     }
 }
 

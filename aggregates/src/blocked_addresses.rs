@@ -1,18 +1,18 @@
-//! Which addresses no webhook may ever be sent to.
+//! IP addresses to which no webhook may be sent.
 //!
-//! A tenant chooses where the platform connects to, so without this list the platform would be a way
-//! into the network it runs in: cloud metadata services, databases, admin pages. Only addresses that
-//! are reachable by everybody on the public internet are allowed; whatever is private, special or not
-//! handed out is blocked.
+//! Tenants choose the addresses that the platform connects to. Without this list, the platform would be a way into
+//! the network it runs in (server-side request forgery): cloud metadata services, databases, admin pages. Only
+//! public unicast addresses are allowed; private, special and unallocated ranges are blocked.
 //!
-//! IPv6 has several ways to write an IPv4 address. Each of them is undone and the address inside is
-//! judged, since a router or the kernel may undo it as well.
+//! IPv6 has several forms that embed an IPv4 address. The embedded address is extracted and checked, since a
+//! router or the kernel may extract it as well.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-/// The name of the range that blocks this address, or `None` when a webhook may be sent to it.
+/// Returns the name of the range that blocks this address; `None` if a webhook may be sent to it.
+#[must_use]
 pub fn blocked(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => blocked_v4(address),
@@ -46,10 +46,10 @@ const BLOCKED_V4: [(Ipv4Net, &str); 14] = [
 ];
 
 const BLOCKED_V6: [(Ipv6Net, &str); 10] = [
-    // The IPv4 address inside a local-use NAT64 address sits where the network's operator put it, so it
-    // cannot be judged, and the range means this operator's own network anyway.
+    // The network's operator chooses where a local-use NAT64 address embeds the IPv4 address, so it cannot be
+    // extracted. The range belongs to the operator's own network in any case.
     (v6(0x64, 0xff9b, 1, 48), "local-use NAT64, 64:ff9b:1::/48"),
-    // A Teredo address names a relay and an obfuscated client: there is no webhook receiver behind one.
+    // A Teredo address consists of a relay and an obfuscated client; no webhook receiver uses one.
     (v6(0x2001, 0, 0, 32), "Teredo, 2001::/32"),
     (v6(0x2001, 2, 0, 48), "benchmarking, 2001:2::/48"),
     (v6(0x2001, 0x10, 0, 28), "ORCHID, 2001:10::/28"),
@@ -61,7 +61,7 @@ const BLOCKED_V6: [(Ipv6Net, &str); 10] = [
     (v6(0xff00, 0, 0, 8), "multicast, ff00::/8"),
 ];
 
-/// The only part of IPv6 from which public addresses are handed out.
+/// The only range of IPv6 from which public addresses are allocated.
 const GLOBAL_UNICAST: Ipv6Net = v6(0x2000, 0, 0, 3);
 
 fn blocked_v4(address: Ipv4Addr) -> Option<&'static str> {
@@ -75,7 +75,7 @@ fn blocked_v6(address: Ipv6Addr) -> Option<&'static str> {
     if address == Ipv6Addr::LOCALHOST {
         return Some("loopback, ::1");
     }
-    if let Some(inner) = ipv4_inside(address) {
+    if let Some(inner) = embedded_ipv4(address) {
         return blocked_v4(inner);
     }
     if let Some(&(_, name)) = BLOCKED_V6.iter().find(|(range, _)| range.contains(&address)) {
@@ -84,8 +84,8 @@ fn blocked_v6(address: Ipv6Addr) -> Option<&'static str> {
     (!GLOBAL_UNICAST.contains(&address)).then_some("not a public address, outside 2000::/3")
 }
 
-/// The IPv4 address that an IPv6 address stands for, where it stands for one.
-fn ipv4_inside(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// Returns the IPv4 address that an IPv6 address embeds, if any.
+fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let tail = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
         // IPv4-compatible ::a.b.c.d, IPv4-mapped ::ffff:a.b.c.d, IPv4-translated ::ffff:0:a.b.c.d.
@@ -110,7 +110,7 @@ mod tests {
 
     type Case = (&'static str, &'static str, &'static str, &'static [(&'static str, bool)]);
 
-    /// Each range with its first and last address, then the neighbours outside it and whether those are
+    /// Each range with its first and last address, then the adjacent addresses outside it and whether those are
     /// allowed.
     #[rustfmt::skip]
     const RANGES: [Case; 24] = [
@@ -159,7 +159,7 @@ mod tests {
             }
             for (neighbour, allowed) in neighbours {
                 let name = name(neighbour);
-                assert_eq!(name.is_none(), *allowed, "{neighbour} beside {range}: {name:?}");
+                assert_eq!(name.is_none(), *allowed, "{neighbour} next to {range}: {name:?}");
                 assert!(!name.is_some_and(|name| name.ends_with(&format!(", {range}"))), "{neighbour}");
             }
         }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_is_judged_alike_in_every_ipv6_dress() {
+    fn an_ipv4_address_embedded_in_ipv6_is_checked_like_itself() {
         for (inner, hex) in
             [("127.0.0.1", "7f00:1"), ("169.254.169.254", "a9fe:a9fe"), ("10.1.2.3", "a01:203")]
         {

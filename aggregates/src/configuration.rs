@@ -1,5 +1,5 @@
-//! The configuration in force at an attempt. Its start names versions of the destination's and of the
-//! tenant's streams; what those streams say up to there is what the attempt went by.
+//! Configuration in force at an attempt. `DeliveryStarted` carries the versions of the destination's and the tenant's
+//! streams; the fold of those streams up to these versions is the configuration that the attempt used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,26 +9,25 @@ use crate::destination::{AuthType, DestinationFact};
 use crate::sealed::Fingerprint;
 use crate::tenant::TenantFact;
 
-/// What a destination contributes.
+/// Settings of the destination that were in force at an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DestinationConfiguration {
     pub url: String,
     pub concurrency_limit: u32,
-    /// How requests proved themselves.
+    /// `None`: requests carried no credentials.
     pub auth_type: Option<AuthType>,
 }
 
-/// What a tenant contributes.
+/// Signing secrets of the tenant that were in force at an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningConfiguration {
-    /// The secret that signed.
     pub current: Fingerprint,
-    /// The one before it, and until when it signed too.
+    /// The secret before it, and the end of the period in which both sign; `None` without such a period.
     pub previous: Option<(Fingerprint, DateTime<Utc>)>,
 }
 
 impl DestinationConfiguration {
-    /// The facts that change it; the others of a destination's stream may be left out.
+    /// Names of the facts that change it; other facts of a destination may be omitted.
     pub const FACTS: [&'static str; 5] = [
         "DestinationRegistered",
         "DestinationUrlChanged",
@@ -37,8 +36,8 @@ impl DestinationConfiguration {
         "OutboundAuthRemoved",
     ];
 
-    /// What was in force at each of `versions`. `facts` are those of one stream with their versions,
-    /// oldest first.
+    /// Returns the configuration in force at each of `versions`. `facts` are the facts of one stream with their
+    /// versions, oldest first. Versions before the first fact are absent from the result.
     pub fn at_versions(
         facts: impl IntoIterator<Item = (u64, DestinationFact)>,
         versions: &BTreeSet<u64>,
@@ -72,11 +71,11 @@ impl DestinationConfiguration {
 }
 
 impl SigningConfiguration {
-    /// The facts that change it; the others of a tenant's stream may be left out.
+    /// Names of the facts that change it; other facts of a tenant may be omitted.
     pub const FACTS: [&'static str; 2] = ["TenantRegistered", "WebhookSecretRegenerated"];
 
-    /// What was in force at each of `versions`. `facts` are those of one stream with their versions,
-    /// oldest first.
+    /// Returns the configuration in force at each of `versions`. `facts` are the facts of one stream with their
+    /// versions, oldest first. Versions before the first fact are absent from the result.
     pub fn at_versions(
         facts: impl IntoIterator<Item = (u64, TenantFact)>,
         versions: &BTreeSet<u64>,
@@ -104,7 +103,7 @@ impl SigningConfiguration {
         }
     }
 
-    /// The secrets that signed an attempt that began at this time, the current one first.
+    /// Returns the secrets that sign an attempt started at this time, the current one first.
     #[must_use]
     pub fn signers(&self, at: DateTime<Utc>) -> Vec<&Fingerprint> {
         let previous = self.previous.as_ref().filter(|(_, until)| *until > at);
@@ -112,7 +111,7 @@ impl SigningConfiguration {
     }
 }
 
-/// Folds a stream once, and keeps what it says at each of `versions`.
+/// Folds a stream once and records the result at each of `versions`.
 fn at_versions<F, C: Clone>(
     facts: impl IntoIterator<Item = (u64, F)>,
     versions: &BTreeSet<u64>,

@@ -1,31 +1,35 @@
-//! The seam between our synchronous decisions and the `cqrs-es` framework.
+//! Adapter between the synchronous decisions of this crate and the `cqrs-es` framework.
 
 use cqrs_es::{Aggregate, DomainEvent};
 
-/// An aggregate whose decisions are a plain function of its state and a command.
+/// Aggregate whose decisions are a pure function of its state and a command.
 pub trait Decide: Aggregate<Event: Facts> {
-    /// What follows from `command`: facts to append (none when it changes nothing), or the refusal
-    /// that says why not. Repeating a command is normal; each command's documentation says whether
-    /// the repeat is ignored or refused.
+    /// Returns the facts that follow from `command`, to be appended to the stream; none if it changes nothing.
+    /// Commands are repeated in normal operation; the documentation of each says whether a repetition is ignored
+    /// or refused.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the aggregate refuses the command.
     fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 }
 
-/// The facts of one aggregate, as they are stored.
+/// Names and versions under which the facts of one aggregate are stored.
 pub trait Facts: DomainEvent + 'static {
-    /// The names of every fact of this aggregate. They are stored and shown to auditors.
+    /// Names of all facts of this aggregate. They are stored and shown to auditors.
     const NAMES: &'static [&'static str];
 
-    /// The version in which a fact of this name is written; `None`: there is no such fact.
+    /// Returns the version of the form in which a fact of this name is written; `None` if no fact has this name.
     fn version_of(name: &str) -> Option<u32>;
 
-    /// That version as it is stored beside the fact.
+    /// Returns that version as it is stored with the fact, such as `1.0`.
     #[must_use]
     fn stored_version(name: &str) -> String {
-        crate::upcasting::written(Self::version_of(name).unwrap_or(1))
+        crate::upcasting::format_version(Self::version_of(name).unwrap_or(1))
     }
 }
 
-/// Writes the three-line adapter from [`Decide`] to [`cqrs_es::Aggregate`].
+/// Implements [`cqrs_es::Aggregate`] by [`Decide`] and the inherent method `fold`.
 macro_rules! aggregate {
     ($aggregate:ident, $command:ty, $fact:ty, $refusal:ty) => {
         impl cqrs_es::Aggregate for $aggregate {
@@ -54,7 +58,7 @@ macro_rules! aggregate {
     };
 }
 
-/// Names the facts of an aggregate, and the version of their stored form where it is not the first.
+/// Implements [`Facts`] from the names of the facts, each with the version of its stored form unless it is 1.
 macro_rules! stored_facts {
     ($fact:ident { $($name:ident $(: $version:literal)?),+ $(,)? }) => {
         impl cqrs_es::DomainEvent for $fact {
@@ -63,7 +67,7 @@ macro_rules! stored_facts {
             }
 
             fn event_version(&self) -> String {
-                $crate::upcasting::written(match self { $(Self::$name { .. } => stored_facts!(@ $($version)?),)+ })
+                $crate::upcasting::format_version(match self { $(Self::$name { .. } => stored_facts!(@ $($version)?),)+ })
             }
         }
 

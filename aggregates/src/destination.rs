@@ -1,10 +1,11 @@
-//! A destination is where webhook events are delivered: a URL, a limit on concurrent requests,
-//! credentials, and a circuit breaker.
+//! Destination: where webhook events are delivered. It has a URL, a limit of concurrent requests, credentials and a
+//! circuit breaker.
 //!
-//! The breaker is part of the destination's status, as callers see it. `Suspended` is the open breaker:
-//! ingest is refused and deliveries wait. Once its time is over the destination is probed: it is
-//! `Active` again, but one attempt at a time, until a success closes the breaker or a failure opens it
-//! anew. The dispatcher counts failures and keeps the time; here it is decided what follows.
+//! The circuit breaker is part of the destination's status in the API. While it is open the destination is
+//! `Suspended`: ingest is refused and deliveries wait. When its timer expires the breaker is half open and the
+//! destination is probed: it is `Active` again, but with one attempt at a time, until a success closes the breaker
+//! or a failure opens it again. The dispatcher counts failures and runs the timer; this aggregate decides which
+//! transitions are valid.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -17,28 +18,26 @@ use crate::stored_enum;
 
 pub use crate::outbound_auth::{AuthChange, AuthType, OutboundAuth};
 
-/// Concurrent requests to a destination, unless it says otherwise.
+/// Default of the limit of concurrent requests.
 pub const CONCURRENCY_LIMIT_DEFAULT: u32 = 5;
 
-/// The life of a destination.
+/// State of a destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Destination {
     /// Never registered.
     #[default]
     Unknown,
-    /// Registered.
     Registered(DestinationState),
 }
 
-/// What a registered destination knows of itself.
+/// State of a registered destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DestinationState {
-    /// Whose destination it is.
     pub tenant_id: TenantId,
-    /// Where requests go, as given.
+    /// As the user entered it.
     pub url: String,
     pub concurrency_limit: u32,
-    /// How requests prove themselves, with sealed credentials.
+    /// `None`: requests carry no credentials.
     pub auth: Option<OutboundAuth>,
     pub stage: Stage,
 }
@@ -57,112 +56,101 @@ stored_enum! {
     }
 }
 
-impl Stage {
-    /// The status callers see.
-    #[must_use]
-    pub fn status(self) -> &'static str {
-        match self {
-            Self::Active | Self::Probing => "Active",
-            Self::Suspended => "Suspended",
-            Self::Inactive => "Inactive",
-        }
-    }
-}
-
-/// What can be asked of a destination.
+/// Command to a destination.
 #[derive(Clone, Debug)]
 pub enum DestinationCommand {
-    /// Register it. Repeated: refused.
+    /// Registers the destination. Repeated: refused.
     Register {
-        /// Whose destination it is.
         tenant_id: TenantId,
-        /// Where requests go, checked.
+        /// Checked.
         url: String,
-        /// Most concurrent requests; at least 1.
+        /// At least 1.
         concurrency_limit: u32,
-        /// How requests prove themselves.
+        /// `None`: requests carry no credentials.
         auth: Option<OutboundAuth>,
-        /// Hash of its ingest token.
         ingest_token_hash: TokenHash,
         at: DateTime<Utc>,
     },
-    /// Change some of it, all or nothing. What stays the same is ignored; credentials sealed anew are not
-    /// the same, because nobody here can look into them.
+    /// Changes the settings that are present, all or none. Current values are ignored. Credentials always count as
+    /// changed, since they are encrypted and cannot be compared.
     Change {
-        /// The new URL, checked.
+        /// Checked.
         url: Option<String>,
-        /// The new limit; at least 1.
+        /// At least 1.
         concurrency_limit: Option<u32>,
-        /// Whether it shall receive.
+        /// True activates the destination and closes the circuit breaker, false deactivates it.
         active: Option<bool>,
         auth: AuthChange,
         at: DateTime<Utc>,
     },
-    /// Give it a new ingest token; the old one is dead. Repeated: a newer token.
-    RegenerateIngestToken {
-        /// Hash of the new token.
-        ingest_token_hash: TokenHash,
-        at: DateTime<Utc>,
-    },
-    /// Open the breaker. While suspended or inactive: ignored.
+    /// Replaces the ingest token. Repeated: replaced again.
+    RegenerateIngestToken { ingest_token_hash: TokenHash, at: DateTime<Utc> },
+    /// Opens the circuit breaker. While suspended or inactive: ignored.
     Suspend {
-        /// Failed attempts in a row.
         consecutive_failures: u32,
-        /// How long the breaker stays open, in seconds.
+        /// Time that the circuit breaker stays open, in seconds.
         timer_seconds: u32,
         at: DateTime<Utc>,
     },
-    /// Half open the breaker. Unless suspended: ignored.
+    /// Half-opens the circuit breaker. Unless suspended: ignored.
     Probe { at: DateTime<Utc> },
-    /// Close the breaker after a success. Unless suspended or probing: ignored.
+    /// Closes the circuit breaker after a success. Unless suspended or probing: ignored.
     Resume { at: DateTime<Utc> },
 }
 
-/// What happened to a destination.
+/// Fact about a destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 pub enum DestinationFact {
-    /// It exists and receives.
+    /// The destination was registered and is active.
     DestinationRegistered {
-        /// Whose destination it is.
         tenant_id: TenantId,
         url: String,
         concurrency_limit: u32,
-        /// Hash of its ingest token.
         ingest_token_hash: TokenHash,
         at: DateTime<Utc>,
     },
-    /// Requests go elsewhere.
-    DestinationUrlChanged { url: String, at: DateTime<Utc> },
-    /// Another number of requests may be in flight.
-    ConcurrencyLimitChanged { concurrency_limit: u32, at: DateTime<Utc> },
-    /// Requests prove themselves with these credentials.
+    DestinationUrlChanged {
+        url: String,
+        at: DateTime<Utc>,
+    },
+    ConcurrencyLimitChanged {
+        concurrency_limit: u32,
+        at: DateTime<Utc>,
+    },
     OutboundAuthConfigured {
-        /// How and with what.
         auth: OutboundAuth,
         at: DateTime<Utc>,
     },
-    /// Requests prove nothing any more.
-    OutboundAuthRemoved { at: DateTime<Utc> },
-    /// Somebody switched it on; the breaker is closed.
-    DestinationActivated { at: DateTime<Utc> },
-    /// Somebody switched it off; the breaker is reset.
-    DestinationDeactivated { at: DateTime<Utc> },
-    /// The breaker opened.
+    /// Requests carry no credentials from now on.
+    OutboundAuthRemoved {
+        at: DateTime<Utc>,
+    },
+    /// A user activated the destination; the circuit breaker is closed.
+    DestinationActivated {
+        at: DateTime<Utc>,
+    },
+    /// A user deactivated the destination; the circuit breaker is reset.
+    DestinationDeactivated {
+        at: DateTime<Utc>,
+    },
+    /// The circuit breaker opened.
     DestinationSuspended {
-        /// Failed attempts in a row.
         consecutive_failures: u32,
-        /// When it will be probed.
+        /// Time at which the destination will be probed.
         next_check_at: DateTime<Utc>,
         at: DateTime<Utc>,
     },
-    /// The breaker is half open: one attempt at a time.
-    DestinationProbed { at: DateTime<Utc> },
-    /// A success closed the breaker.
-    DestinationResumed { at: DateTime<Utc> },
-    /// The old ingest token is dead, a new one lives.
+    /// The circuit breaker is half open: one attempt at a time.
+    DestinationProbed {
+        at: DateTime<Utc>,
+    },
+    /// A success closed the circuit breaker.
+    DestinationResumed {
+        at: DateTime<Utc>,
+    },
+    /// The ingest token was replaced; the previous one is no longer accepted.
     IngestTokenRegenerated {
-        /// Hash of the new token.
         ingest_token_hash: TokenHash,
         at: DateTime<Utc>,
     },
@@ -182,14 +170,12 @@ stored_facts!(DestinationFact {
     IngestTokenRegenerated,
 });
 
-/// Why a destination does not do what was asked.
+/// Reason why a destination refuses a command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DestinationRefusal {
-    /// It exists already.
-    #[error("the destination was registered before")]
+    #[error("the destination is already registered")]
     AlreadyRegistered,
-    /// It does not exist.
-    #[error("there is no destination of this id")]
+    #[error("no destination has this id")]
     NotRegistered,
 }
 
@@ -215,7 +201,7 @@ impl Decide for Destination {
             }
             (Self::Unknown, _) => Err(DestinationRefusal::NotRegistered),
             (Self::Registered(_), Command::Register { .. }) => Err(DestinationRefusal::AlreadyRegistered),
-            (Self::Registered(endpoint), command) => Ok(endpoint.decide(command)),
+            (Self::Registered(destination), command) => Ok(destination.decide(command)),
         }
     }
 }
@@ -305,7 +291,7 @@ impl Destination {
                 });
             }
             (Self::Unknown, _) => {}
-            (Self::Registered(endpoint), fact) => endpoint.fold(fact),
+            (Self::Registered(destination), fact) => destination.fold(fact),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The address a destination receives its webhooks at, as its owner wrote it.
+//! URL of a destination, as its owner entered it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,24 +9,23 @@ use url::{Host, Url};
 
 use crate::blocked_addresses::blocked;
 
-/// The longest URL that is accepted, in characters.
+/// Maximum length of a URL, in characters.
 pub const URL_LENGTH_MAX: usize = 2048;
 
-/// Whether plain http and private addresses may be used: never in production, always in `dev` and in
-/// tests.
+/// Whether http and private addresses may be used: not in production, but in `dev` and in tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Insecure {
     /// https to public addresses only.
     Forbidden,
-    /// http as well, and any address.
+    /// http or https to any address.
     Allowed,
 }
 
-/// An absolute http(s) URL without user information whose host is not a literal private address.
+/// Absolute http(s) URL without user information whose host is not a literal private address.
 ///
-/// A host *name* says nothing yet: the addresses behind it are judged at each connection, by the
-/// worker. A value that is read back from a stored fact is not judged again for the same reason, so
-/// that a change of [`Insecure`] makes deliveries fail and never makes history unreadable.
+/// The addresses of a host *name* are checked by the worker at each connection, since they can change. A URL that
+/// is read from a stored fact is not checked against [`Insecure::Forbidden`] again: a change of that setting makes
+/// deliveries fail, but does not make the log unreadable.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DestinationUrl {
@@ -34,50 +33,49 @@ pub struct DestinationUrl {
     url: Url,
 }
 
-/// Why a URL is refused, in words for the person who entered it.
+/// Reason why a URL is refused, worded for the user who entered it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DestinationUrlProblem {
-    /// Longer than [`URL_LENGTH_MAX`].
-    #[error("must not be longer than {URL_LENGTH_MAX} characters")]
+    #[error("must be at most {URL_LENGTH_MAX} characters")]
     TooLong,
-    /// Whitespace or a control character anywhere in it.
     #[error("must not contain spaces or control characters")]
     SpaceOrControlCharacter,
-    /// Not `https://...`.
     #[error("must be an absolute https URL, such as https://example.com/webhooks")]
     NotHttps,
-    /// Neither `https://...` nor `http://...`, where both are allowed.
+    /// Neither http nor https, where both are allowed.
     #[error("must be an absolute http or https URL, such as https://example.com/webhooks")]
     NotHttp,
-    /// It does not parse.
     #[error("is not a valid URL: {0}")]
     Malformed(url::ParseError),
     /// `https://user:password@host/`.
     #[error("must not contain a user name or password: configure authentication instead")]
     UserInformation,
-    /// The host is a literal address that no webhook may be sent to.
+    /// The host is a literal address to which no webhook may be sent.
     #[error("must not point at {address} ({range})")]
     BlockedAddress {
-        /// The address as it is understood, whatever spelling was used.
+        /// The parsed address, in its usual notation.
         address: IpAddr,
-        /// The range that blocks it.
+        /// Name of the range that blocks it.
         range: &'static str,
     },
-    /// The host is `localhost` or below it.
+    /// The host is `localhost` or a subdomain of it.
     #[error("must not point at localhost")]
     Localhost,
 }
 
 impl DestinationUrl {
-    /// Judges what a person entered.
+    /// Checks a URL that a user entered.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the URL breaks.
     pub fn parse(given: &str, insecure: Insecure) -> Result<Self, DestinationUrlProblem> {
         use DestinationUrlProblem as Problem;
 
         if given.chars().count() > URL_LENGTH_MAX {
             return Err(Problem::TooLong);
         }
-        // The URL parser silently drops some of these, and then the URL that is shown is not the one in
-        // use.
+        // The URL parser silently drops some of these; the URL that is shown would differ from the one in use.
         if given.chars().any(|character| character.is_whitespace() || character.is_control()) {
             return Err(Problem::SpaceOrControlCharacter);
         }
@@ -97,7 +95,7 @@ impl DestinationUrl {
         if let Some(Host::Domain(name)) = url.host()
             && !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         {
-            // The URL parser takes some signs that no name of the DNS can have.
+            // The URL parser accepts some characters that are not allowed in DNS names.
             return Err(Problem::Malformed(url::ParseError::InvalidDomainCharacter));
         }
         if insecure == Insecure::Forbidden {
@@ -106,19 +104,19 @@ impl DestinationUrl {
         Ok(Self { given: given.to_owned(), url })
     }
 
-    /// The URL exactly as it was given, for people.
+    /// Returns the URL exactly as it was entered, to be shown to users.
     pub fn as_str(&self) -> &str {
         &self.given
     }
 
-    /// The URL as it is used.
+    /// Returns the parsed URL, to be used for requests.
     pub fn url(&self) -> &Url {
         &self.url
     }
 }
 
-/// Oddly spelled IPv4 addresses (`0x7f.1`, `2130706433`, `017700000001`) need no care here: the parser
-/// has already turned them into addresses.
+/// Refuses a host that is localhost or a blocked literal address. The URL parser has already converted unusual
+/// notations of IPv4 addresses (`0x7f.1`, `2130706433`, `017700000001`).
 fn refuse_private_host(url: &Url) -> Result<(), DestinationUrlProblem> {
     let address = match url.host() {
         Some(Host::Ipv4(address)) => IpAddr::V4(address),
@@ -142,7 +140,7 @@ fn refuse_private_host(url: &Url) -> Result<(), DestinationUrlProblem> {
 impl TryFrom<String> for DestinationUrl {
     type Error = DestinationUrlProblem;
 
-    /// Reads back what [`DestinationUrl::parse`] has accepted before.
+    /// Reads a stored URL, which [`DestinationUrl::parse`] accepted when it was entered.
     fn try_from(stored: String) -> Result<Self, Self::Error> {
         Self::parse(&stored, Insecure::Allowed)
     }
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_https_url_is_kept_as_given() {
+    fn an_https_url_is_shown_as_entered() {
         for given in [
             "https://example.com",
             "HTTPS://Example.COM:8443/Hook?a=b#c",

@@ -1,37 +1,37 @@
-//! Email addresses, in the one form in which they are stored and compared.
+//! Email addresses in normalised form.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Longest email, in characters.
+/// Maximum length of an email address, in characters.
 pub const EMAIL_CHARS_MAX: usize = 255;
 
-/// An email address: trimmed, lower case, holding an `@`.
+/// Email address in the form in which it is stored and compared: trimmed, in lower case, with text around an `@`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Email(String);
 
-/// Why a text is not an email address.
+/// Reason why a text is not an email address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EmailProblem {
-    /// Nothing but blanks.
     #[error("must not be blank")]
     Blank,
-    /// Longer than [`EMAIL_CHARS_MAX`].
     #[error("must be at most {EMAIL_CHARS_MAX} characters")]
     TooLong,
-    /// No `@`, or nothing before or after it.
     #[error("must be an email address such as name@example.com")]
     Malformed,
-    /// Holds a line break, NUL or another control character.
     #[error("must not contain control characters")]
     ControlCharacter,
 }
 
 impl Email {
-    /// Reads an email as a person types it.
+    /// Normalises and checks an email address that a user entered.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, EmailProblem> {
         let email = text.trim().to_lowercase();
         if email.is_empty() {
@@ -49,7 +49,6 @@ impl Email {
         }
     }
 
-    /// The email as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! Any fact of any aggregate, read back from its stored form.
+//! Facts of all aggregates as one type, and reading them from their stored form.
 
 use cqrs_es::{Aggregate, DomainEvent};
 use thiserror::Error;
@@ -11,66 +11,55 @@ use crate::reservation::{Reservation, ReservationFact};
 use crate::sender::{Sender, SenderFact};
 use crate::session::{Session, SessionFact};
 use crate::tenant::{Tenant, TenantFact};
-use crate::upcasting::{self, Age};
+use crate::upcasting::{self, StoredVersion};
 use crate::user::{User, UserFact};
 use crate::webhook_event::{WebhookEvent, WebhookEventFact};
 
-/// A fact, whichever aggregate it belongs to.
+/// Fact of any aggregate.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
-    /// Of an API key.
     ApiKey(ApiKeyFact),
-    /// Of a claim.
     Reservation(ReservationFact),
-    /// Of a destination.
     Destination(DestinationFact),
-    /// Of an invite.
     Invite(InviteFact),
-    /// Of a sender.
     Sender(SenderFact),
-    /// Of a session.
     Session(SessionFact),
-    /// Of a tenant.
     Tenant(TenantFact),
-    /// Of a user.
     User(UserFact),
-    /// Of a webhook event.
     WebhookEvent(WebhookEventFact),
 }
 
-/// A fact as it stands in the log.
+/// Row of the event log, as far as it is needed to read the fact.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredFact<'a> {
-    /// Name of its aggregate.
     pub aggregate_type: &'a str,
     pub event_type: &'a str,
-    /// Version of the form in which it is stored.
+    /// Version of the stored form, such as `1.0`.
     pub event_version: &'a str,
-    /// That form: JSON text.
+    /// JSON text.
     pub payload: &'a str,
 }
 
-/// A stored fact that this version of the program cannot read.
+/// Reason why a stored fact cannot be read.
 #[derive(Debug, Error)]
 pub enum UnreadableFact {
-    /// No aggregate has this name.
-    #[error("no aggregate is called {0:?}")]
+    #[error("unknown aggregate type {0:?}")]
     UnknownAggregate(String),
-    /// It is stored in a version that this program does not know: a newer one wrote it.
-    #[error("{event_type} is stored in version {event_version}, which this program does not know")]
+    /// A newer version of the program wrote the fact.
+    #[error(
+        "{event_type} is stored in version {event_version}, which this version of the program does not know"
+    )]
     UnknownVersion { event_type: String, event_version: String },
-    /// The stored form is not that of a fact of the aggregate.
-    #[error("not a fact of {aggregate}")]
+    #[error("the payload is not a fact of {aggregate}")]
     Malformed {
         aggregate: &'static str,
-        /// What is wrong with it.
         #[source]
         source: serde_json::Error,
     },
 }
 
 impl Fact {
-    /// The names of all aggregates.
+    /// Names of all aggregates.
     pub const AGGREGATES: [&str; 9] = [
         ApiKey::TYPE,
         Reservation::TYPE,
@@ -83,7 +72,7 @@ impl Fact {
         WebhookEvent::TYPE,
     ];
 
-    /// Its name, as it is stored and shown to auditors.
+    /// Returns the name of the fact, as it is stored and shown to auditors.
     #[must_use]
     pub fn event_type(&self) -> String {
         match self {
@@ -99,7 +88,11 @@ impl Fact {
         }
     }
 
-    /// Reads a stored fact, in whichever version it was stored.
+    /// Reads a stored fact, in the current or any older version of its form.
+    ///
+    /// # Errors
+    ///
+    /// If the aggregate or the version is unknown, or the payload does not have the form of the fact.
     pub fn read(stored: StoredFact<'_>) -> Result<Self, UnreadableFact> {
         fn parse<A: Aggregate<Event: Facts>>(
             stored: StoredFact<'_>,
@@ -107,13 +100,13 @@ impl Fact {
         ) -> Result<Fact, UnreadableFact> {
             let malformed = |source| UnreadableFact::Malformed { aggregate: A::TYPE, source };
             let newest = A::Event::version_of(stored.event_type);
-            let fact = match upcasting::age(stored.event_type, stored.event_version, newest) {
-                Age::Current => serde_json::from_str(stored.payload),
-                Age::Outdated(version) => serde_json::from_str(stored.payload).and_then(|mut form| {
+            let fact = match upcasting::compare_version(stored.event_type, stored.event_version, newest) {
+                StoredVersion::Current => serde_json::from_str(stored.payload),
+                StoredVersion::Older(version) => serde_json::from_str(stored.payload).and_then(|mut form| {
                     upcasting::upcast(stored.event_type, version, &mut form);
                     serde_json::from_value(form)
                 }),
-                Age::Unknown => {
+                StoredVersion::Unknown => {
                     return Err(UnreadableFact::UnknownVersion {
                         event_type: stored.event_type.to_owned(),
                         event_version: stored.event_version.to_owned(),

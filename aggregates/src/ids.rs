@@ -1,4 +1,4 @@
-//! Ids, each of its own type, so that one cannot stand where another is meant.
+//! Typed ids, so that the id of one kind cannot be used for another.
 
 use std::fmt;
 use std::str::FromStr;
@@ -36,44 +36,44 @@ macro_rules! id {
 }
 
 id!(
-    /// A tenant: one account on the platform.
+    /// Id of a [`Tenant`](crate::tenant::Tenant).
     TenantId
 );
 id!(
-    /// A person who belongs to a tenant.
+    /// Id of a [`User`](crate::user::User).
     UserId
 );
 id!(
-    /// One login, from its password to its logout.
+    /// Id of a [`Session`](crate::session::Session).
     SessionId
 );
 id!(
-    /// An invitation to a tenant.
+    /// Id of an [`Invite`](crate::invite::Invite).
     InviteId
 );
 id!(
-    /// A key that services present to the ingest endpoint.
+    /// Id of an [`ApiKey`](crate::api_key::ApiKey).
     ApiKeyId
 );
 id!(
-    /// Where webhook events are delivered.
+    /// Id of a [`Destination`](crate::destination::Destination).
     DestinationId
 );
 id!(
-    /// A named source of a destination.
+    /// Id of a [`Sender`](crate::sender::Sender).
     SenderId
 );
 id!(
-    /// One accepted webhook.
+    /// Id of a [`WebhookEvent`](crate::webhook_event::WebhookEvent).
     WebhookEventId
 );
 
-/// Namespace of the derived ids below. Stored ids depend on it: it never changes.
+/// Namespace of the ids derived from idempotency keys. It must not change: stored ids depend on it.
 const IDEMPOTENCY_NAMESPACE: Uuid = Uuid::from_u128(0x6f0d_2a4e_8c1b_5f3a_9e7d_4b21_c0a8_f517);
 
 impl WebhookEventId {
-    /// The id of the webhook event that carries `idempotency_key`: a UUIDv5 of tenant and key
-    /// (RFC 9562, section 5.5), so that the log's primary key makes twins impossible.
+    /// Returns the id of the webhook event with this idempotency key: a UUIDv5 of tenant and key (RFC 9562,
+    /// section 5.5). The primary key of the log thus prevents a second event with the same key.
     #[must_use]
     pub fn for_idempotency_key(tenant: TenantId, idempotency_key: &str) -> Self {
         let namespace = Uuid::new_v5(&IDEMPOTENCY_NAMESPACE, tenant.0.as_bytes());

@@ -1,4 +1,4 @@
-//! An invite lets one person join a tenant in a given role, once, before it expires.
+//! Invite: lets one person join a tenant in a given role, once, until it expires.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,87 +9,72 @@ use crate::ids::{TenantId, UserId};
 use crate::role::Role;
 use crate::sealed::{Sealed, TokenHash};
 
-/// The life of an invite. Expiry is no stage of its own: it is a fact about the clock.
+/// State of an invite. Expiry is not a state, because no fact records it: it follows from `expires_at` and the time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Invite {
     /// Never issued.
     #[default]
     Unknown,
-    /// Good until it expires.
     Pending {
-        /// Whose tenant it leads to.
         tenant_id: TenantId,
-        /// The role it gives.
         target_role: Role,
         expires_at: DateTime<Utc>,
     },
-    /// Used.
     Used,
 }
 
-/// What can be asked of an invite.
+/// Command to an invite.
 #[derive(Clone, Debug)]
 pub enum InviteCommand {
-    /// Issue it. Repeated: refused.
+    /// Issues the invite. Repeated: refused.
     Issue {
-        /// Whose tenant it leads to.
         tenant_id: TenantId,
-        /// The role it gives.
+        /// Role that the new user gets.
         target_role: Role,
-        /// The role of whoever invites.
+        /// Role of the inviting user.
         invited_by: Role,
-        /// Hash of its token.
         token_hash: TokenHash,
-        /// The token, which the invite list shows again.
+        /// The token itself, since the list of invites shows it again.
         token: Sealed,
         expires_at: DateTime<Utc>,
         at: DateTime<Utc>,
     },
-    /// Use it. Repeated: refused.
+    /// Uses the invite. Repeated: refused.
     Accept { user_id: UserId, at: DateTime<Utc> },
 }
 
-/// What happened to an invite.
+/// Fact about an invite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 pub enum InviteFact {
-    /// Somebody was invited.
     InviteIssued {
-        /// Whose tenant it leads to.
         tenant_id: TenantId,
-        /// The role it gives.
+        /// Role that the new user gets.
         target_role: Role,
-        /// Hash of its token.
         token_hash: TokenHash,
         token: Sealed,
         expires_at: DateTime<Utc>,
         at: DateTime<Utc>,
     },
-    /// Somebody joined.
+    /// A new user joined the tenant.
     InviteAccepted { user_id: UserId, at: DateTime<Utc> },
 }
 
 stored_facts!(InviteFact { InviteIssued, InviteAccepted });
 
-/// Why an invite does not do what was asked.
+/// Reason why an invite refuses a command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InviteRefusal {
-    /// It exists already.
-    #[error("the invite was issued before")]
+    #[error("the invite was already issued")]
     AlreadyIssued,
-    /// Nobody is invited as Owner.
-    #[error("nobody can be invited as Owner")]
+    #[error("must not be Owner: an invite can give the roles Viewer, Developer and Admin")]
     OwnerCannotBeInvited,
-    /// Only an Owner invites an Admin.
     #[error("only an Owner can invite an Admin")]
     AdminNeedsOwner,
-    /// It does not exist.
-    #[error("there is no invite of this token")]
+    #[error("no invite has this token")]
     NotIssued,
-    /// It was used.
-    #[error("the invite has been used")]
+    #[error("the invite has already been used")]
     IsUsed,
-    /// Its time is over.
     #[error("the invite has expired")]
     HasExpired,
 }

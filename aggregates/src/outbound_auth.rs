@@ -1,4 +1,4 @@
-//! How requests prove themselves to a destination: the kind of credentials, and the credentials, sealed.
+//! Authentication of requests to a destination, as facts carry it.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ stored_enum! {
     }
 }
 
-/// Credentials, sealed.
+/// Type of authentication and its encrypted credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutboundAuth {
@@ -27,14 +27,11 @@ pub struct OutboundAuth {
     pub credentials: Sealed,
 }
 
-/// What becomes of the credentials when a destination is changed.
+/// Change of the authentication of a destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AuthChange {
-    /// They stay.
     #[default]
     Keep,
-    /// They go.
     Remove,
-    /// They are replaced.
     Configure(OutboundAuth),
 }

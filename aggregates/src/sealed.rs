@@ -1,29 +1,29 @@
-//! Secrets as facts carry them: hashed when they need only be recognised, sealed when they must be
-//! used again. Neither form reveals the secret.
+//! Forms in which facts carry secrets: hashed if they only have to be recognised, encrypted ("sealed") if they have to
+//! be used again. Neither form reveals the secret.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A secret under AES-256-GCM.
+/// Secret encrypted with AES-256-GCM under a data key.
 ///
-/// The key that sealed it is a data key, kept wrapped under the operator's master key in a table of
-/// its own. Retiring a master key re-wraps those rows; the facts stay as they were written.
+/// Data keys are stored in their own table, encrypted ("wrapped") under the operator's master key. Replacing the
+/// master key re-encrypts that table; facts do not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sealed {
-    /// Which data key opens it.
+    /// Id of the data key.
     pub data_key: Uuid,
-    /// Base64 of nonce (12 bytes), ciphertext and tag (16 bytes).
+    /// Base64 of nonce (12 bytes), ciphertext and authentication tag (16 bytes).
     pub ciphertext: String,
 }
 
-/// SHA-256 of a token, prefix included, in lower-case hex.
+/// SHA-256 of a token, including its prefix, in lower-case hex.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenHash(pub String);
 
-/// The first 16 hex characters of a secret's SHA-256: enough to tell secrets apart in a history, far
-/// too little to find one.
+/// First 16 hex characters of the SHA-256 of a secret: enough to distinguish secrets in a history, but far too
+/// few to find one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(pub String);

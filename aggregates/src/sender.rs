@@ -1,5 +1,5 @@
-//! A sender is a named source of one destination, with an ingest token of its own and perhaps a
-//! mapping that reshapes what it sends. It lives until it is deleted; its events stay.
+//! Sender: a named source of webhook events for one destination, with its own ingest token and optionally a mapping
+//! that transforms its payloads. Its events remain when it is deleted.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,85 +9,65 @@ use crate::Decide;
 use crate::ids::{DestinationId, TenantId};
 use crate::sealed::TokenHash;
 
-/// The life of a sender.
+/// State of a sender.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sender {
     /// Never registered.
     #[default]
     Unknown,
-    /// Registered, with or without a mapping.
     Registered {
-        /// Whether a mapping is set.
         has_mapping: bool,
     },
-    /// Gone.
     Deleted,
 }
 
-/// What can be asked of a sender.
+/// Command to a sender.
 #[derive(Clone, Debug)]
 pub enum SenderCommand {
-    /// Register it. Repeated: refused.
+    /// Registers the sender. Repeated: refused.
     Register {
-        /// Whose sender it is.
         tenant_id: TenantId,
-        /// Where its events go.
         destination_id: DestinationId,
-        /// What people call it.
         label: Option<String>,
-        /// Hash of its ingest token.
         ingest_token_hash: TokenHash,
         at: DateTime<Utc>,
     },
-    /// Give it a new ingest token; the old one is dead. Repeated: a newer token.
-    RegenerateIngestToken {
-        /// Hash of the new token.
-        ingest_token_hash: TokenHash,
-        at: DateTime<Utc>,
-    },
-    /// Set its mapping. Refused while one is set: it is removed first.
+    /// Replaces the ingest token. Repeated: replaced again.
+    RegenerateIngestToken { ingest_token_hash: TokenHash, at: DateTime<Utc> },
+    /// Sets the mapping. Refused if one is set: it has to be removed first.
     SetMapping {
-        /// The mapping's JSON text, checked, keys in the order given.
+        /// JSON text of a checked mapping, its keys in their original order.
         mapping: String,
         at: DateTime<Utc>,
     },
-    /// Remove its mapping. Repeated: ignored.
+    /// Removes the mapping. Repeated: ignored.
     RemoveMapping { at: DateTime<Utc> },
-    /// Delete it. Repeated: refused, as the contract answers "not found".
+    /// Deletes the sender. Repeated: refused, since the API answers 404.
     Delete { at: DateTime<Utc> },
 }
 
-/// What happened to a sender.
+/// Fact about a sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 pub enum SenderFact {
-    /// The sender exists.
     SenderRegistered {
-        /// Whose sender it is.
         tenant_id: TenantId,
-        /// Where its events go.
         destination_id: DestinationId,
-        /// What people call it.
         label: Option<String>,
-        /// Hash of its ingest token.
         ingest_token_hash: TokenHash,
         at: DateTime<Utc>,
     },
-    /// The old ingest token is dead, a new one lives.
-    SenderIngestTokenRegenerated {
-        /// Hash of the new token.
-        ingest_token_hash: TokenHash,
-        at: DateTime<Utc>,
-    },
-    /// What it sends is reshaped from now on.
+    /// The ingest token was replaced; the previous one is no longer accepted.
+    SenderIngestTokenRegenerated { ingest_token_hash: TokenHash, at: DateTime<Utc> },
     MappingSet {
-        /// The mapping's JSON text, keys in the order given.
+        /// JSON text of the mapping, its keys in their original order. Text, because JSON trees sort the keys of
+        /// objects, and their order is part of the mapping.
         mapping: String,
         at: DateTime<Utc>,
     },
-    /// What it sends is delivered as received from now on.
+    /// Payloads are delivered unchanged from now on.
     MappingRemoved { at: DateTime<Utc> },
-    /// The sender is gone and its token dead.
+    /// The ingest token is no longer accepted.
     SenderDeleted { at: DateTime<Utc> },
 }
 
@@ -99,17 +79,14 @@ stored_facts!(SenderFact {
     SenderDeleted,
 });
 
-/// Why a sender does not do what was asked.
+/// Reason why a sender refuses a command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SenderRefusal {
-    /// It exists already.
-    #[error("the sender was registered before")]
+    #[error("the sender is already registered")]
     AlreadyRegistered,
-    /// It does not exist, or is deleted.
-    #[error("there is no sender of this id")]
+    #[error("no sender has this id")]
     NotRegistered,
-    /// A mapping is set already.
-    #[error("a mapping is set; remove it before setting another")]
+    #[error("a mapping is already set; remove it before setting another")]
     MappingIsSet,
 }
 

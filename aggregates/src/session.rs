@@ -1,7 +1,7 @@
-//! A session is one login: it hands out refresh tokens, each good for one use, until it is closed.
+//! Session: one login. It issues refresh tokens, each valid for one use, until it is closed.
 //!
-//! A refresh token used twice means that two parties hold it, and nobody can tell which is the thief:
-//! the session closes for both (RFC 9700, section 4.14.2).
+//! If a refresh token is used twice, two parties have it, and it is unknown which of them stole it. The session is
+//! therefore closed for both (RFC 9700, section 4.14.2).
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,43 +12,38 @@ use crate::Decide;
 use crate::ids::{TenantId, UserId};
 use crate::sealed::TokenHash;
 
-/// The life of a session.
+/// State of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Session {
     /// Never opened.
     #[default]
     Unknown,
-    /// Open: the newest refresh token is good once.
+    /// The newest refresh token can be used once.
     Open {
         user_id: UserId,
-        /// Hash of the newest refresh token.
         refresh_token_hash: TokenHash,
-        /// When that token expires.
+        /// Time at which the newest refresh token expires.
         expires_at: DateTime<Utc>,
     },
     /// Closed by logout, by reuse of a token, or with the user.
     Closed,
 }
 
-/// A fresh pair of tokens, as the log knows them.
+/// Refresh token and access token that were issued together, as the log records them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IssuedTokens {
-    /// Hash of the refresh token.
     pub refresh_token_hash: TokenHash,
-    /// When the refresh token expires.
     pub refresh_expires_at: DateTime<Utc>,
-    /// The access token's `jti`.
+    /// Claim `jti` of the access token.
     pub access_token_id: Uuid,
-    /// When the access token expires.
     pub access_expires_at: DateTime<Utc>,
 }
 
-/// Why a session was closed.
+/// Reason why a session was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Closing {
-    /// The user logged out.
     Logout,
     /// A refresh token was used a second time.
     RefreshTokenReused,
@@ -56,58 +51,53 @@ pub enum Closing {
     UserChanged,
 }
 
-/// What can be asked of a session.
+/// Command to a session.
 #[derive(Clone, Debug)]
 pub enum SessionCommand {
-    /// Open it. Repeated: refused.
-    Open {
-        /// Whose account it belongs to.
-        tenant_id: TenantId,
-        user_id: UserId,
-        tokens: IssuedTokens,
-        at: DateTime<Utc>,
-    },
-    /// Exchange the newest refresh token for new tokens. Repeated with the same token: the session
-    /// closes.
+    /// Opens the session. Repeated: refused.
+    Open { tenant_id: TenantId, user_id: UserId, tokens: IssuedTokens, at: DateTime<Utc> },
+    /// Exchanges the newest refresh token for new tokens. Repeated with the same token: the session is closed.
     Refresh {
-        /// Hash of the token presented.
+        /// Hash of the refresh token that the client presents.
         presented: TokenHash,
         tokens: IssuedTokens,
         at: DateTime<Utc>,
     },
-    /// Close it. Repeated: ignored.
+    /// Closes the session. Repeated: ignored.
     Close { closing: Closing, at: DateTime<Utc> },
 }
 
-/// What happened to a session.
+/// Fact about a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 pub enum SessionFact {
-    /// A user logged in.
     LoggedIn {
-        /// Whose account it belongs to.
         tenant_id: TenantId,
         user_id: UserId,
         tokens: IssuedTokens,
         at: DateTime<Utc>,
     },
-    /// The refresh token was exchanged.
-    SessionRefreshed { tokens: IssuedTokens, at: DateTime<Utc> },
-    /// The session is closed.
-    LoggedOut { closing: Closing, at: DateTime<Utc> },
+    /// The refresh token was exchanged for new tokens.
+    SessionRefreshed {
+        tokens: IssuedTokens,
+        at: DateTime<Utc>,
+    },
+    LoggedOut {
+        closing: Closing,
+        at: DateTime<Utc>,
+    },
 }
 
 stored_facts!(SessionFact { LoggedIn, SessionRefreshed, LoggedOut });
 
-/// Why a session does not do what was asked.
+/// Reason why a session refuses a command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SessionRefusal {
-    /// It was opened before.
-    #[error("the session was opened before")]
+    #[error("the session is already open")]
     AlreadyOpen,
-    /// It is not open (any more), or its refresh token has expired.
-    #[error("the session is over; log in again")]
-    IsOver,
+    /// The session is not open, or its refresh token has expired.
+    #[error("the session has ended; log in again")]
+    HasEnded,
 }
 
 aggregate!(Session, SessionCommand, SessionFact, SessionRefusal);
@@ -127,12 +117,12 @@ impl Decide for Session {
                 if presented != *refresh_token_hash {
                     Ok(vec![SessionFact::LoggedOut { closing: Closing::RefreshTokenReused, at }])
                 } else if *expires_at <= at {
-                    Err(SessionRefusal::IsOver)
+                    Err(SessionRefusal::HasEnded)
                 } else {
                     Ok(vec![SessionFact::SessionRefreshed { tokens, at }])
                 }
             }
-            (Self::Unknown | Self::Closed, Command::Refresh { .. }) => Err(SessionRefusal::IsOver),
+            (Self::Unknown | Self::Closed, Command::Refresh { .. }) => Err(SessionRefusal::HasEnded),
             (Self::Open { .. }, Command::Close { closing, at }) => {
                 Ok(vec![SessionFact::LoggedOut { closing, at }])
             }

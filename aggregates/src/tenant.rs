@@ -1,8 +1,9 @@
-//! A tenant is one account: its name, its owners, how stubbornly it retries, how long it keeps what was
-//! delivered, and the secret that signs its webhooks. It is registered once and never deleted.
+//! Tenant: one account on the platform, with its name, owners, retry policy, retention and signing secret. It is
+//! registered once and never deleted.
 //!
-//! The owners are kept here, and not only with the users, because "a tenant always has an owner" is a
-//! rule over several users: two owners who dismiss each other at the same moment meet in this stream.
+//! The owners are kept here as well as with the users, because "a tenant always has an owner" is a rule over several
+//! users. If two owners dismiss each other at the same time, both commands append to this stream and one of them is
+//! refused.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,46 +14,44 @@ use crate::Decide;
 use crate::ids::UserId;
 use crate::sealed::{Fingerprint, Sealed};
 
-/// Attempts in all before a delivery is given up, unless the tenant says otherwise.
+/// Default of [`Resilience::max_attempts`].
 pub const MAX_ATTEMPTS_DEFAULT: u32 = 10;
-/// Seconds a breaker stays open, unless the tenant says otherwise.
+/// Default of [`Resilience::circuit_breaker_timer`].
 pub const CIRCUIT_BREAKER_TIMER_SECONDS_DEFAULT: u32 = 300;
 
-/// The longest time that what has ended can be kept, short of for ever: a hundred years.
+/// Maximum of both periods of [`Retention`], in days: a hundred years.
 pub const RETENTION_DAYS_MAX: u32 = 36_500;
 
-/// The life of a tenant.
+/// State of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tenant {
     /// Never registered.
     #[default]
     Unknown,
-    /// Registered.
-    Registered(Account),
+    Registered(TenantState),
 }
 
-/// What a registered tenant knows of itself.
+/// State of a registered tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
-    /// Its name, unique on the platform.
+pub struct TenantState {
+    /// Unique on the platform.
     pub name: String,
     pub resilience: Resilience,
-    /// How long it keeps what has ended.
     pub retention: Retention,
-    /// Its owners who may log in; never empty. An owner who is given another role, deactivated or
-    /// deleted is dismissed in the same append, and appointed anew with the role or the activation.
+    /// Owners who may log in; never empty. An owner who is deactivated, deleted or given another role is dismissed in
+    /// the same append, and appointed again when activated or made owner again.
     pub owners: BTreeSet<UserId>,
-    /// The secret that signs its webhooks.
+    /// The secret that signs webhooks.
     pub webhook_secret: WebhookSecret,
 }
 
-/// How stubbornly deliveries are retried.
+/// Retry policy of deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resilience {
-    /// Attempts in all; at least 1.
+    /// Maximum number of attempts, the first one included; at least 1.
     pub max_attempts: u32,
-    /// Seconds a destination's breaker stays open; at least 1.
+    /// Time that a destination's circuit breaker stays open, in seconds; at least 1.
     pub circuit_breaker_timer: u32,
 }
 
@@ -65,104 +64,108 @@ impl Default for Resilience {
     }
 }
 
-/// How long webhook events that have ended are kept, counted from their acceptance. An event that ends
-/// later goes when it ends; one that is still on its way never does. The log keeps every fact for ever.
+/// Retention of webhook events whose delivery has ended, in days from their acceptance. An event whose delivery ends
+/// later is removed when it ends; one in delivery is never removed. The log keeps every fact permanently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retention {
-    /// Days after which payloads are erased; `None`: never.
+    /// Days after which payloads are erased; at least 1. `None`: never.
     pub payload_days: Option<u32>,
-    /// Days after which events leave the lists, and their payloads with them; `None`: never.
+    /// Days after which events are removed from the lists, with their payloads; at least 1. `None`: never.
     pub event_days: Option<u32>,
 }
 
 impl Retention {
-    /// Days after which payloads are erased: at the latest when their events leave the lists.
+    /// Returns the days after which payloads are erased, at the latest together with their events; `None`: never.
     #[must_use]
     pub fn payload_days_at_most(self) -> Option<u32> {
         self.payload_days.into_iter().chain(self.event_days).min()
     }
 }
 
-/// A signing secret as a fact carries it.
+/// Signing secret, as facts carry it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSecret {
     pub sealed: Sealed,
-    /// What tells it apart from others.
     pub fingerprint: Fingerprint,
 }
 
-/// What can be asked of a tenant.
+/// Command to a tenant.
 #[derive(Clone, Debug)]
 pub enum TenantCommand {
-    /// Register it with its first owner. Repeated: refused.
+    /// Registers the tenant with its first owner. Repeated: refused.
     Register {
-        /// Its name, checked and claimed.
+        /// Checked, and reserved in the same append.
         name: String,
         owner: UserId,
         resilience: Resilience,
-        /// How long it keeps what has ended.
         retention: Retention,
-        /// The secret that signs its webhooks.
         webhook_secret: WebhookSecret,
         at: DateTime<Utc>,
     },
-    /// Change its name. To its own name: ignored.
+    /// Changes the name. To the current name: ignored.
     Rename {
-        /// The new name, checked and claimed.
+        /// Checked, and reserved in the same append.
         name: String,
         at: DateTime<Utc>,
     },
-    /// Change how it retries. To what it is: ignored.
+    /// Changes the retry policy. To the current one: ignored.
     ChangeResilience { resilience: Resilience, at: DateTime<Utc> },
-    /// Change how long it keeps what has ended. To what it is: ignored.
+    /// Changes the retention. To the current one: ignored.
     ChangeRetention { retention: Retention, at: DateTime<Utc> },
-    /// Replace the signing secret. Repeated: a newer secret.
+    /// Replaces the signing secret. Repeated: replaced again.
     RegenerateWebhookSecret {
         webhook_secret: WebhookSecret,
-        /// Until when the old secret signs too; `None`: it is dead at once.
+        /// Time until which the previous secret signs as well; `None`: it stops signing at once.
         previous_signs_until: Option<DateTime<Utc>>,
         at: DateTime<Utc>,
     },
-    /// Make a user an owner. Repeated: ignored.
+    /// Makes a user an owner. Repeated: ignored.
     AppointOwner { user_id: UserId, at: DateTime<Utc> },
-    /// Let an owner be one no more. Not an owner: ignored. The last owner: refused.
+    /// Revokes ownership. For a user who is no owner: ignored. For the last owner: refused.
     DismissOwner { user_id: UserId, at: DateTime<Utc> },
 }
 
-/// What happened to a tenant.
+/// Fact about a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 pub enum TenantFact {
-    /// The account exists.
     TenantRegistered {
         name: String,
         owner: UserId,
         resilience: Resilience,
-        /// How long it keeps what has ended.
         retention: Retention,
-        /// The secret that signs its webhooks.
         webhook_secret: WebhookSecret,
         at: DateTime<Utc>,
     },
-    /// It has another name.
-    TenantRenamed { name: String, at: DateTime<Utc> },
-    /// It retries differently.
-    ResilienceChanged { resilience: Resilience, at: DateTime<Utc> },
-    /// It keeps what has ended for another time. What was erased or removed before does not come back.
-    RetentionChanged { retention: Retention, at: DateTime<Utc> },
-    /// Its webhooks are signed with another secret.
+    TenantRenamed {
+        name: String,
+        at: DateTime<Utc>,
+    },
+    ResilienceChanged {
+        resilience: Resilience,
+        at: DateTime<Utc>,
+    },
+    /// Payloads and events that were removed before do not return.
+    RetentionChanged {
+        retention: Retention,
+        at: DateTime<Utc>,
+    },
     WebhookSecretRegenerated {
         webhook_secret: WebhookSecret,
-        /// Until when the old secret signs too.
+        /// Time until which the previous secret signs as well; `None`: it stopped signing at once.
         previous_signs_until: Option<DateTime<Utc>>,
         at: DateTime<Utc>,
     },
-    /// A user became an owner.
-    OwnerAppointed { user_id: UserId, at: DateTime<Utc> },
-    /// An owner is one no more.
-    OwnerDismissed { user_id: UserId, at: DateTime<Utc> },
+    OwnerAppointed {
+        user_id: UserId,
+        at: DateTime<Utc>,
+    },
+    OwnerDismissed {
+        user_id: UserId,
+        at: DateTime<Utc>,
+    },
 }
 
 stored_facts!(TenantFact {
@@ -175,16 +178,13 @@ stored_facts!(TenantFact {
     OwnerDismissed,
 });
 
-/// Why a tenant does not do what was asked.
+/// Reason why a tenant refuses a command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TenantRefusal {
-    /// It exists already.
-    #[error("the tenant was registered before")]
+    #[error("the tenant is already registered")]
     AlreadyRegistered,
-    /// It does not exist.
-    #[error("there is no tenant of this id")]
+    #[error("no tenant has this id")]
     NotRegistered,
-    /// It would be left without an owner.
     #[error("a tenant must keep at least one active Owner")]
     LastOwner,
 }
@@ -194,7 +194,7 @@ aggregate!(Tenant, TenantCommand, TenantFact, TenantRefusal);
 impl Decide for Tenant {
     fn decide(&self, command: TenantCommand) -> Result<Vec<TenantFact>, TenantRefusal> {
         use TenantCommand as Command;
-        let account = match (self, command) {
+        let tenant = match (self, command) {
             (Self::Unknown, Command::Register { name, owner, resilience, retention, webhook_secret, at }) => {
                 return Ok(vec![TenantFact::TenantRegistered {
                     name,
@@ -206,19 +206,19 @@ impl Decide for Tenant {
                 }]);
             }
             (Self::Unknown, _) => return Err(TenantRefusal::NotRegistered),
-            (Self::Registered(account), command) => (account, command),
+            (Self::Registered(tenant), command) => (tenant, command),
         };
-        Ok(match account {
+        Ok(match tenant {
             (_, Command::Register { .. }) => return Err(TenantRefusal::AlreadyRegistered),
-            (account, Command::Rename { name, .. }) if name == account.name => vec![],
+            (tenant, Command::Rename { name, .. }) if name == tenant.name => vec![],
             (_, Command::Rename { name, at }) => vec![TenantFact::TenantRenamed { name, at }],
-            (account, Command::ChangeResilience { resilience, .. }) if resilience == account.resilience => {
+            (tenant, Command::ChangeResilience { resilience, .. }) if resilience == tenant.resilience => {
                 vec![]
             }
             (_, Command::ChangeResilience { resilience, at }) => {
                 vec![TenantFact::ResilienceChanged { resilience, at }]
             }
-            (account, Command::ChangeRetention { retention, .. }) if retention == account.retention => {
+            (tenant, Command::ChangeRetention { retention, .. }) if retention == tenant.retention => {
                 vec![]
             }
             (_, Command::ChangeRetention { retention, at }) => {
@@ -227,10 +227,10 @@ impl Decide for Tenant {
             (_, Command::RegenerateWebhookSecret { webhook_secret, previous_signs_until, at }) => {
                 vec![TenantFact::WebhookSecretRegenerated { webhook_secret, previous_signs_until, at }]
             }
-            (account, Command::AppointOwner { user_id, .. }) if account.owners.contains(&user_id) => vec![],
+            (tenant, Command::AppointOwner { user_id, .. }) if tenant.owners.contains(&user_id) => vec![],
             (_, Command::AppointOwner { user_id, at }) => vec![TenantFact::OwnerAppointed { user_id, at }],
-            (account, Command::DismissOwner { user_id, at }) => {
-                match (account.owners.contains(&user_id), account.owners.len()) {
+            (tenant, Command::DismissOwner { user_id, at }) => {
+                match (tenant.owners.contains(&user_id), tenant.owners.len()) {
                     (false, _) => vec![],
                     (true, 1) => return Err(TenantRefusal::LastOwner),
                     (true, _) => vec![TenantFact::OwnerDismissed { user_id, at }],
@@ -244,7 +244,7 @@ impl Tenant {
     fn fold(&mut self, fact: TenantFact) {
         match (&mut *self, fact) {
             (_, TenantFact::TenantRegistered { name, owner, resilience, retention, webhook_secret, .. }) => {
-                *self = Self::Registered(Account {
+                *self = Self::Registered(TenantState {
                     name,
                     resilience,
                     retention,
@@ -253,12 +253,12 @@ impl Tenant {
                 });
             }
             (Self::Unknown, _) => {}
-            (Self::Registered(account), fact) => account.fold(fact),
+            (Self::Registered(tenant), fact) => tenant.fold(fact),
         }
     }
 }
 
-impl Account {
+impl TenantState {
     fn fold(&mut self, fact: TenantFact) {
         match fact {
             TenantFact::TenantRegistered { .. } => {}

@@ -1,80 +1,77 @@
-//! Reading facts in the forms in which they were once stored.
+//! Reading of facts in older versions of their stored form ("upcasting").
 //!
-//! A stored fact is never changed; the form in which it is written may be, and then gets the next version.
-//! Whoever reads the log meets every version there ever was, so each step from a version to the next is
-//! kept here for ever, and a fact climbs from the version it was stored in to today's before it is parsed.
-//! A step works on JSON alone: the types of back then are gone.
+//! A stored fact never changes. The form in which new facts are written may change, and then has the next version.
+//! Every reader of the log meets facts of all versions, so the conversion from each version to the next is kept here
+//! permanently. A fact is converted step by step to the current version before it is parsed. A conversion works on
+//! JSON only, since the types of older versions no longer exist.
 //!
-//! The first version of a fact needs no entry. To change the form of one: raise its version where
-//! `stored_facts!` names it, add the step here, and add the new form to `tests/stored_facts`.
+//! The first version of a fact needs no entry. To change the form of a fact: raise its version where `stored_facts!`
+//! lists it, add the conversion to [`CONVERSIONS`], and add the new form to `tests/stored_facts`.
 
 use serde_json::{Map, Value, json};
 
-/// One step: what a fact lacks, or has in another place, in the version after `from`.
-struct Step {
+/// Conversion of the stored form of one fact from version `from` to the next.
+struct Conversion {
     fact: &'static str,
     from: u32,
-    climb: fn(&mut Map<String, Value>),
+    convert: fn(&mut Map<String, Value>),
 }
 
-/// Every step there ever was.
-const STEPS: &[Step] = &[
-    // Before there was a choice, everything was kept for ever.
-    Step {
+const CONVERSIONS: &[Conversion] = &[
+    // Before tenants could choose a retention, everything was kept permanently.
+    Conversion {
         fact: "TenantRegistered",
         from: 1,
-        climb: |form| {
+        convert: |form| {
             form.insert("retention".to_owned(), json!({ "payloadDays": null, "eventDays": null }));
         },
     },
 ];
 
-/// How the version of a stored fact compares with the one that is written today.
+/// Version of a stored fact, compared with the version in which such facts are written now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
-    /// It is that one.
+pub enum StoredVersion {
     Current,
-    /// It is this older one.
-    Outdated(u32),
-    /// It is none that this program knows.
+    Older(u32),
+    /// This version of the program cannot read it.
     Unknown,
 }
 
-/// The age of a fact stored in this version. `newest` is the version in which it is written today; a fact
-/// that nobody knows (`None`) has no age, and is refused when it is parsed.
+/// Compares the version of a stored fact with `newest`, the version in which it is written now. For a fact of
+/// unknown name (`None`) the result is `Current`; parsing refuses it.
 #[must_use]
-pub fn age(fact: &str, version: &str, newest: Option<u32>) -> Age {
-    let Some(newest) = newest else { return Age::Current };
+pub fn compare_version(fact: &str, version: &str, newest: Option<u32>) -> StoredVersion {
+    let Some(newest) = newest else { return StoredVersion::Current };
     match version.strip_suffix(".0").and_then(|major| major.parse().ok()) {
-        Some(version) if version == newest => Age::Current,
-        Some(version) if version < newest && climbs(fact, version, newest) => Age::Outdated(version),
-        _ => Age::Unknown,
+        Some(version) if version == newest => StoredVersion::Current,
+        Some(version)
+            if version < newest && (version..newest).all(|from| conversion(fact, from).is_some()) =>
+        {
+            StoredVersion::Older(version)
+        }
+        _ => StoredVersion::Unknown,
     }
 }
 
-/// Changes the stored form of a fact from `version` into today's.
+/// Converts the stored form of a fact from `version` to the current version.
 pub fn upcast(fact: &str, version: u32, form: &mut Value) {
-    // The form stands under the fact's name.
+    // The form is an object with one property, named like the fact.
     let Some(form) = form.get_mut(fact).and_then(Value::as_object_mut) else { return };
     let mut version = version;
-    while let Some(step) = step(fact, version) {
-        (step.climb)(form);
+    while let Some(conversion) = conversion(fact, version) {
+        (conversion.convert)(form);
         version += 1;
     }
 }
 
-/// A version as it is stored beside a fact.
+/// Formats a version as it is stored with a fact, such as `1.0`.
 #[must_use]
-pub fn written(version: u32) -> String {
+pub fn format_version(version: u32) -> String {
     format!("{version}.0")
 }
 
-fn step(fact: &str, from: u32) -> Option<&'static Step> {
-    STEPS.iter().find(|step| step.fact == fact && step.from == from)
-}
-
-fn climbs(fact: &str, from: u32, to: u32) -> bool {
-    (from..to).all(|version| step(fact, version).is_some())
+fn conversion(fact: &str, from: u32) -> Option<&'static Conversion> {
+    CONVERSIONS.iter().find(|conversion| conversion.fact == fact && conversion.from == from)
 }
 
 #[cfg(test)]
@@ -82,22 +79,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fact_is_as_old_as_its_version_says() {
-        let age = |version| age("TenantRegistered", version, Some(2));
-        assert_eq!(age("2.0"), Age::Current);
-        assert_eq!(age("1.0"), Age::Outdated(1));
+    fn versions_are_compared_with_the_newest() {
+        let compare = |version| compare_version("TenantRegistered", version, Some(2));
+        assert_eq!(compare("2.0"), StoredVersion::Current);
+        assert_eq!(compare("1.0"), StoredVersion::Older(1));
         for version in ["0.0", "3.0", "1", "1.1", "", "x", "-1.0", "4294967296.0"] {
-            assert_eq!(age(version), Age::Unknown, "{version}");
+            assert_eq!(compare(version), StoredVersion::Unknown, "{version}");
         }
-        assert_eq!(super::age("Nothing", "9.0", None), Age::Current);
+        assert_eq!(compare_version("Nothing", "9.0", None), StoredVersion::Current);
     }
 
     #[test]
-    fn a_form_that_is_none_is_left_to_the_parser() {
+    fn a_malformed_fact_is_left_to_the_parser() {
         for form in [json!(null), json!({}), json!({ "TenantRegistered": 5 }), json!([1])] {
-            let mut climbed = form.clone();
-            upcast("TenantRegistered", 1, &mut climbed);
-            assert_eq!(climbed, form);
+            let mut converted = form.clone();
+            upcast("TenantRegistered", 1, &mut converted);
+            assert_eq!(converted, form);
         }
     }
 }

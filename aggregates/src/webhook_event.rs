@@ -1,206 +1,192 @@
-//! A webhook event is accepted once and then delivered: attempt after attempt, until one succeeds, the
-//! attempts are used up, or somebody cancels it. A failed delivery can be replayed.
+//! Webhook event: accepted once, then delivered in one or more attempts until an attempt succeeds, the attempts are
+//! used up, or a user cancels the delivery. A failed delivery can be replayed.
 //!
-//! `DeliveryStarted` is the claim of an attempt. It is appended at the stream version the job carries,
-//! so of two copies of a job one wins and the other finds the version taken. No request leaves that the
-//! log has not announced.
+//! `DeliveryStarted` is the claim of an attempt. A worker appends it at the stream version that the job carries, so
+//! only one of several copies of a job succeeds; the others find the version taken. No request is sent before its
+//! `DeliveryStarted` is in the log.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::Decide;
-use crate::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
+use crate::attempt_outcome::{AttemptReport, Outcome};
 use crate::backoff::Backoff;
 use crate::ids::{DestinationId, SenderId, TenantId, UserId};
 
-/// The life of a webhook event.
+/// State of a webhook event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WebhookEvent {
     /// Never accepted.
     #[default]
     Unknown,
-    /// Waits for its next attempt.
     Waiting(Delivery),
-    /// An attempt is under way.
+    /// An attempt is in progress.
     Delivering(Delivery),
-    /// Delivered.
     Succeeded(Delivery),
-    /// Given up.
+    /// The attempts are used up.
     CriticalFailure(Delivery),
-    /// Cancelled.
     Cancelled(Delivery),
-    /// Over in one of these ways, and its payload is forgotten: nothing can follow.
+    /// The delivery has ended and the payload is erased. This state is final.
     Erased(Delivery),
 }
 
-/// The work of getting one webhook event to its destination.
+/// Delivery of one webhook event to its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
     pub destination_id: DestinationId,
-    /// Number of the last attempt that was started, over the event's whole life.
+    /// Number of attempts started since the event was accepted.
     pub attempts: u32,
-    /// Failed attempts since it was accepted or replayed.
+    /// Number of failed attempts since the event was accepted or last replayed.
     pub failed_attempts: u32,
-    /// How many of its last attempts have an unknown outcome, one after the other.
+    /// Number of consecutive attempts with unknown outcome up to the last one.
     pub unknown_in_a_row: u32,
 }
 
-/// Attempts in a row whose outcome may be unknown before each further one uses up an attempt.
+/// Number of consecutive attempts with unknown outcome that use up no attempt; each further one does.
 ///
-/// A worker that vanished says nothing about the event, unless the event is what takes its workers down: then
-/// it must come to an end as well. Lower, and events end that only were there when workers were restarted;
-/// higher, and a poisonous event takes down as many more workers.
-pub const UNKNOWN_IN_A_ROW_FREE: u32 = 4;
+/// A worker that disappears usually says nothing about the event. But an event that crashes its workers must come to
+/// an end as well. Lower: events fail because workers were restarted. Higher: an event that crashes its workers
+/// crashes more of them.
+pub const UNKNOWN_IN_A_ROW_TOLERATED: u32 = 4;
 
-/// The payload as the log knows it: its bytes live beside the log.
+/// Digest of a payload. The log contains the digest; the bytes are in the table `payloads`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PayloadDigest {
-    /// SHA-256 of what is delivered, in lower-case hex.
+    /// In lower-case hex.
     pub sha256: String,
+    /// Size in bytes.
     pub bytes: u64,
 }
 
-/// What a sender's mapping did to the payload.
+/// Result of applying a sender's mapping to the payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum MappingResult {
-    /// What is delivered is the mapped object; this is the digest of what was received.
+    /// The mapped object is delivered; this is the digest of the received payload.
     Applied(PayloadDigest),
-    /// The mapping failed for this reason; what was received is delivered as it is.
+    /// The mapping failed for this reason; the received payload is delivered unchanged.
     Failed(String),
 }
 
-/// What can be asked of a webhook event.
+/// Command to a webhook event.
 #[derive(Clone, Debug)]
 pub enum WebhookEventCommand {
-    /// Accept it. Repeated: refused; the caller answers with the first.
+    /// Accepts the event. Repeated: refused; the caller responds with the first one.
     Accept(Acceptance),
-    /// Start an attempt. Repeated: refused; the copy of the job is dropped.
+    /// Claims an attempt. Repeated: refused; the copy of the job is dropped.
     Start {
-        /// The worker that makes the attempt.
+        /// Name of the worker that makes the attempt.
         worker: String,
         /// Version of the destination's stream whose settings are used.
         destination_version: u64,
-        /// Version of the tenant's stream whose secret signs.
+        /// Version of the tenant's stream whose secret signs the request.
         tenant_version: u64,
         at: DateTime<Utc>,
     },
-    /// Record what came of the attempt under way. Repeated: refused.
+    /// Records the outcome of the attempt in progress. Repeated: refused.
     RecordAttempt {
-        /// What came of it.
         report: AttemptReport,
-        /// The schedule of retries.
         backoff: Backoff,
+        /// The first attempt included; at least 1.
         max_attempts: u32,
-        /// A random number from 0 to 1 for the jitter.
+        /// Random number from 0 to 1.
         jitter_sample: f64,
         at: DateTime<Utc>,
     },
-    /// Cancel it while it waits. While an attempt is under way, or after the end: refused.
+    /// Cancels the delivery. Refused while an attempt is in progress or after the delivery has ended.
     Cancel { reason: String, at: DateTime<Utc> },
-    /// Deliver it once more with a full set of attempts. Unless given up, payload and all: refused.
+    /// Delivers the event again, with the full number of attempts. Refused unless it is in `CriticalFailure`.
     Replay { at: DateTime<Utc> },
-    /// Forget its payload. Its record stays. Without a payload there is nothing to deliver, so an event
-    /// that waits is cancelled too; while an attempt is under way: refused. Repeated: a newer reason.
+    /// Erases the payload; the facts remain. A waiting event is cancelled as well, since it cannot be delivered
+    /// without its payload. Refused while an attempt is in progress. Repeated: recorded again, with the new reason.
     ErasePayload {
         reason: String,
-        /// Who, when a person asked.
+        /// `None` if no user requested it.
         requested_by: Option<UserId>,
         at: DateTime<Utc>,
     },
 }
 
-/// How a webhook event came in.
+/// Accepted webhook event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Acceptance {
     pub tenant_id: TenantId,
     pub destination_id: DestinationId,
-    /// Which sender it came through, if any.
+    /// `None`: it was sent with the token of the destination itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_id: Option<SenderId>,
-    /// The caller's idempotency key, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// Digest of the delivered payload.
     pub payload: PayloadDigest,
-    /// What the sender's mapping did, if it has one.
+    /// `None` without a mapping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping: Option<MappingResult>,
-    /// When it was accepted.
     pub at: DateTime<Utc>,
 }
 
-/// What happened to a webhook event.
+/// Fact about a webhook event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 pub enum WebhookEventFact {
-    /// It is stored, and will be delivered.
     EventAccepted(Acceptance),
-    /// A worker is about to make an attempt.
+    /// A worker claimed an attempt and is about to send the request.
     DeliveryStarted {
         destination_id: DestinationId,
-        /// The attempt's number, from 1, over the event's whole life.
+        /// Number of the attempt since the event was accepted, from 1.
         attempt: u32,
         worker: String,
         /// Version of the destination's stream whose settings are used.
         destination_version: u64,
-        /// Version of the tenant's stream whose secret signs.
+        /// Version of the tenant's stream whose secret signs the request.
         tenant_version: u64,
         at: DateTime<Utc>,
     },
-    /// The attempt is over.
+    /// An attempt ended.
     DeliveryAttempted {
         destination_id: DestinationId,
         attempt: u32,
-        /// Failed attempts since it was accepted or replayed, this one included.
+        /// Number of failed attempts since the event was accepted or last replayed, including this one.
         failed_attempts: u32,
-        /// How many of the last attempts have an unknown outcome, this one included; facts from before this
-        /// was counted have none.
-        #[serde(default, skip_serializing_if = "is_none")]
+        /// Number of consecutive attempts with unknown outcome up to this one. Omitted if 0; the oldest facts do not
+        /// have it.
+        #[serde(default, skip_serializing_if = "is_zero")]
         unknown_in_a_row: u32,
-        /// What came of it.
         report: AttemptReport,
-        /// When it was over.
         at: DateTime<Utc>,
     },
-    /// Another attempt will be made.
     RetryScheduled {
         destination_id: DestinationId,
-        /// Failed attempts so far.
         failed_attempts: u32,
-        /// Not before this time.
+        /// Earliest time of the next attempt.
         retry_at: DateTime<Utc>,
-        /// When this was decided.
         at: DateTime<Utc>,
     },
-    /// The attempts are used up.
+    /// The attempts are used up, or no further attempt can succeed.
     CriticalFailure {
-        /// Where it should have gone.
         destination_id: DestinationId,
         failed_attempts: u32,
         at: DateTime<Utc>,
     },
-    /// Somebody wants it delivered after all, with a full set of attempts.
+    /// A user replayed the event; it has the full number of attempts again.
     Replayed {
         destination_id: DestinationId,
-        /// Number of the last attempt before; attempts go on counting from it.
+        /// Number of attempts before. The numbers of further attempts continue from it.
         attempts: u32,
         at: DateTime<Utc>,
     },
-    /// It will not be delivered.
     Cancelled {
-        /// Where it should have gone.
         destination_id: DestinationId,
         reason: String,
         at: DateTime<Utc>,
     },
-    /// Its payload is gone.
     PayloadErased {
         reason: String,
-        /// Who asked, when a person did.
+        /// `None` if no user requested it.
         requested_by: Option<UserId>,
         at: DateTime<Utc>,
     },
@@ -217,29 +203,22 @@ stored_facts!(WebhookEventFact {
     PayloadErased,
 });
 
-/// Why a webhook event does not do what was asked.
+/// Reason why a webhook event refuses a command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WebhookEventRefusal {
-    /// It was accepted before.
-    #[error("the event was accepted before")]
+    #[error("the event was already accepted")]
     AlreadyAccepted,
-    /// It does not exist.
-    #[error("there is no event of this id")]
+    #[error("no event has this id")]
     NotAccepted,
-    /// It does not wait for an attempt.
     #[error("the event is not waiting for an attempt")]
     NotWaiting,
-    /// No attempt is under way.
-    #[error("no attempt of the event is under way")]
-    NoAttemptUnderWay,
-    /// An attempt is under way.
-    #[error("an attempt of the event is under way")]
-    AttemptUnderWay,
-    /// It was not given up.
+    #[error("no attempt of the event is in progress")]
+    NoAttemptInProgress,
+    #[error("an attempt of the event is in progress")]
+    AttemptInProgress,
     #[error("only an event in CriticalFailure can be replayed")]
-    NotGivenUp,
-    /// There is nothing left to deliver.
-    #[error("the payload of the event is gone: it was erased, or kept as long as its tenant keeps payloads")]
+    NotInCriticalFailure,
+    #[error("the payload of the event no longer exists: it was erased, or its retention period is over")]
     PayloadIsErased,
 }
 
@@ -272,13 +251,13 @@ impl Decide for WebhookEvent {
                 Self::Delivering(delivery),
                 Command::RecordAttempt { report, backoff, max_attempts, jitter_sample, at },
             ) => Ok(delivery.record(report, backoff, max_attempts, jitter_sample, at)),
-            (_, Command::RecordAttempt { .. }) => Err(Refusal::NoAttemptUnderWay),
+            (_, Command::RecordAttempt { .. }) => Err(Refusal::NoAttemptInProgress),
 
             (Self::Waiting(delivery), Command::Cancel { reason, at }) => {
                 let destination_id = delivery.destination_id;
                 Ok(vec![WebhookEventFact::Cancelled { destination_id, reason, at }])
             }
-            (Self::Delivering(_), Command::Cancel { .. }) => Err(Refusal::AttemptUnderWay),
+            (Self::Delivering(_), Command::Cancel { .. }) => Err(Refusal::AttemptInProgress),
             (_, Command::Cancel { .. }) => Err(Refusal::NotWaiting),
 
             (Self::CriticalFailure(delivery), Command::Replay { at }) => {
@@ -286,9 +265,9 @@ impl Decide for WebhookEvent {
                 Ok(vec![WebhookEventFact::Replayed { destination_id, attempts, at }])
             }
             (Self::Erased(_), Command::Replay { .. }) => Err(Refusal::PayloadIsErased),
-            (_, Command::Replay { .. }) => Err(Refusal::NotGivenUp),
+            (_, Command::Replay { .. }) => Err(Refusal::NotInCriticalFailure),
 
-            (Self::Delivering(_), Command::ErasePayload { .. }) => Err(Refusal::AttemptUnderWay),
+            (Self::Delivering(_), Command::ErasePayload { .. }) => Err(Refusal::AttemptInProgress),
             (Self::Waiting(delivery), Command::ErasePayload { reason, requested_by, at }) => {
                 let destination_id = delivery.destination_id;
                 let cancelled = WebhookEventFact::Cancelled { destination_id, reason: reason.clone(), at };
@@ -301,8 +280,8 @@ impl Decide for WebhookEvent {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it asks about by reference")]
-fn is_none(count: &u32) -> bool {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
@@ -320,10 +299,10 @@ impl Delivery {
             Outcome::Unknown => self.unknown_in_a_row + 1,
             _ => 0,
         };
-        let uses_up = report.outcome.counts_as_failure() || unknown_in_a_row > UNKNOWN_IN_A_ROW_FREE;
+        let uses_up = report.outcome.counts_as_failure() || unknown_in_a_row > UNKNOWN_IN_A_ROW_TOLERATED;
         let failed_attempts = self.failed_attempts + u32::from(uses_up);
         let outcome = report.outcome;
-        let wished = report.retry_after.map(|wish| RetryAfter::time(wish, at));
+        let requested = report.retry_after.map(|retry_after| retry_after.time(at));
         let attempted = WebhookEventFact::DeliveryAttempted {
             destination_id,
             attempt: self.attempts,
@@ -337,10 +316,10 @@ impl Delivery {
         } else if outcome.is_final() || failed_attempts >= max_attempts {
             Some(WebhookEventFact::CriticalFailure { destination_id, failed_attempts, at })
         } else {
-            // Unknown outcomes wait longer each time too, so that an event which takes its workers down is
-            // soon alone with them.
+            // The delay also grows with unknown outcomes, so that an event which crashes its workers does so ever
+            // more rarely.
             let failures = failed_attempts.max(self.failed_attempts + unknown_in_a_row).max(1);
-            let retry_at = backoff.retry_at(at, failures, jitter_sample, wished);
+            let retry_at = backoff.retry_at(at, failures, jitter_sample, requested);
             Some(WebhookEventFact::RetryScheduled { destination_id, failed_attempts, retry_at, at })
         };
         std::iter::once(attempted).chain(consequence).collect()
@@ -350,8 +329,8 @@ impl Delivery {
 impl WebhookEvent {
     fn fold(&mut self, fact: WebhookEventFact) {
         use WebhookEventFact as Fact;
-        let known = self.delivery().copied();
-        *self = match (known, fact) {
+        let delivery = self.delivery().copied();
+        *self = match (delivery, fact) {
             (_, Fact::EventAccepted(acceptance)) => Self::Waiting(Delivery {
                 destination_id: acceptance.destination_id,
                 attempts: 0,
@@ -376,7 +355,7 @@ impl WebhookEvent {
         };
     }
 
-    /// Its delivery, once it was accepted.
+    /// Returns the delivery; `None` before the event is accepted.
     #[must_use]
     pub fn delivery(&self) -> Option<&Delivery> {
         match self {

@@ -6,7 +6,7 @@ use aggregates::circuit_breaker::BreakerStep;
 use aggregates::destination::{Destination, DestinationCommand};
 use aggregates::ids::{DestinationId, TenantId};
 use aggregates::tenant::{Resilience, Tenant};
-use aggregates::webhook_event::{Delivery, UNKNOWN_IN_A_ROW_FREE, WebhookEvent, WebhookEventCommand};
+use aggregates::webhook_event::{Delivery, UNKNOWN_IN_A_ROW_TOLERATED, WebhookEvent, WebhookEventCommand};
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use futures::{StreamExt, stream};
@@ -211,7 +211,7 @@ impl ServiceBackend<'_> {
             unknown_in_a_row: delivery.unknown_in_a_row,
         });
         // The limit applies only after several unknown outcomes; before that the tenant is not loaded.
-        let max_attempts = match delivery.unknown_in_a_row < UNKNOWN_IN_A_ROW_FREE {
+        let max_attempts = match delivery.unknown_in_a_row < UNKNOWN_IN_A_ROW_TOLERATED {
             true => u32::MAX,
             false => self.resilience(delivery.tenant_id).await?.max_attempts,
         };

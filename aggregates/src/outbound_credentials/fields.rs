@@ -1,4 +1,4 @@
-//! Reads the fields of a `credentials` object and collects what is wrong with them.
+//! Reader of the fields of a `credentials` object; collects the problems of all fields.
 
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -6,52 +6,45 @@ use thiserror::Error;
 use super::is_reserved_header;
 use crate::destination_url::{DestinationUrl, DestinationUrlProblem, Insecure};
 
-/// What is wrong with one field of the credentials.
+/// Problem of one field of the credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{field} {problem}")]
 pub struct CredentialsProblem {
-    /// The field, by its path in the request body.
+    /// Path of the field in the request body.
     pub field: &'static str,
-    /// What is wrong with it.
     pub problem: FieldProblem,
 }
 
-/// What can be wrong with a field, in words that follow its name.
+/// Rule that a field breaks, worded to follow the name of the field.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FieldProblem {
-    /// `credentials` is something else.
     #[error("must be an object")]
     NotAnObject,
-    /// Absent, null or blank.
+    /// The field is absent, null or blank.
     #[error("is required")]
     Missing,
-    /// A number, say.
     #[error("must be a string")]
     NotAString,
-    /// Too many characters.
-    #[error("must not be longer than {0} characters")]
+    #[error("must be at most {0} characters")]
     TooLong(usize),
-    /// It could end the header or the field it is sent in.
+    /// The character could end the header in which the value is sent.
     #[error("must not contain control characters")]
     ControlCharacter,
-    /// Not a header name that every server understands.
+    /// HTTP allows more characters in header names, but some servers drop such headers.
     #[error("may only contain letters, digits, hyphens and underscores")]
     NotAHeaderName,
-    /// The platform sets this header itself.
-    #[error("names a header that is set by the delivery itself")]
+    #[error("must not be a header that the delivery itself sets")]
     ReservedHeader,
-    /// It separates user name and password.
+    /// In Basic authentication, a colon ends the user name.
     #[error("must not contain a colon")]
     Colon,
-    /// Not an acceptable URL.
     #[error("{0}")]
     Url(DestinationUrlProblem),
-    /// Not one of the four.
     #[error("must be ApiKey, BearerToken, JwtBearer or BasicAuth")]
     UnknownAuthType,
 }
 
-/// The object being read, and the problems found so far.
+/// Object to be read, and the problems found so far.
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
     pub(super) problems: Vec<CredentialsProblem>,
@@ -66,7 +59,8 @@ impl<'a> Fields<'a> {
         self.problems.push(CredentialsProblem { field, problem });
     }
 
-    /// Input names are matched in any case, here as everywhere in the API.
+    /// Returns the value of a field; `None` if it is absent, null, blank or not a string. Names match in any ASCII
+    /// case, as everywhere in the API.
     fn text(&mut self, field: &'static str) -> Option<String> {
         let name = field.rsplit('.').next().unwrap_or(field);
         let value =
@@ -97,7 +91,7 @@ impl<'a> Fields<'a> {
         Some(self.bounded(field, text, length_max))
     }
 
-    /// A field with a problem yields an empty text that nobody will see.
+    /// Returns the value of a field. With a problem it is empty, but then the caller discards it.
     pub(super) fn required(&mut self, field: &'static str, length_max: usize) -> String {
         let problems_before = self.problems.len();
         match self.optional(field, length_max) {
@@ -111,7 +105,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Stricter than a form field: HTTP allows no control character in a header.
+    /// Like `required`, but without any control character, since HTTP forbids them in headers.
     pub(super) fn header_value(&mut self, field: &'static str, length_max: usize) -> String {
         let problems_before = self.problems.len();
         let text = self.required(field, length_max);

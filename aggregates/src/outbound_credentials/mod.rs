@@ -1,8 +1,8 @@
-//! How the platform proves itself to a destination.
+//! Credentials with which requests authenticate themselves to a destination.
 //!
-//! The values are parsed once, when somebody configures them; what is parsed can be sent. Secrets are
-//! wrapped, so that neither `Debug` nor serde can print them: the only way out is
-//! [`OutboundCredentials::to_plaintext`], whose result is meant to be sealed at once.
+//! The values are checked once, when they are configured; checked values can be sent. Secrets are wrapped, so that
+//! neither `Debug` nor serde can print them. The only way to get them out is [`OutboundCredentials::to_plaintext`],
+//! whose result is to be encrypted at once.
 
 mod fields;
 
@@ -14,18 +14,14 @@ pub use self::fields::{CredentialsProblem, FieldProblem};
 use crate::destination::AuthType;
 use crate::destination_url::{DestinationUrl, Insecure};
 
-/// Credentials that can be sent as they are.
+/// Checked credentials.
 #[derive(Clone, Debug)]
 pub enum OutboundCredentials {
     /// See [`AuthType::ApiKey`].
-    ApiKey {
-        /// The header that carries the key.
-        header_name: String,
-        value: SecretString,
-    },
+    ApiKey { header_name: String, value: SecretString },
     /// See [`AuthType::BearerToken`].
     BearerToken {
-        /// The token, without the word `Bearer`.
+        /// Without the word `Bearer`.
         token: SecretString,
     },
     /// See [`AuthType::JwtBearer`].
@@ -34,20 +30,23 @@ pub enum OutboundCredentials {
     BasicAuth { username: String, password: SecretString },
 }
 
-/// What to ask a token endpoint for.
+/// Parameters of the client credentials grant (RFC 6749, section 4.4).
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
-    /// Where tokens are handed out; under the same address rules as a destination.
+    /// Subject to the same address rules as a destination.
     pub token_endpoint: DestinationUrl,
     pub client_id: String,
-    /// How it is proved.
     pub client_secret: SecretString,
-    /// What for, if the endpoint wants to know.
+    /// `None`: the scope is left to the endpoint.
     pub scope: Option<String>,
 }
 
 impl OutboundCredentials {
-    /// Judges the `credentials` object of a request; all problems are found at once.
+    /// Checks the `credentials` object of a request.
+    ///
+    /// # Errors
+    ///
+    /// All problems of its fields.
     pub fn parse(
         auth_type: AuthType,
         credentials: &Value,
@@ -84,7 +83,6 @@ impl OutboundCredentials {
         if fields.problems.is_empty() { Ok(parsed) } else { Err(fields.problems) }
     }
 
-    /// The kind, which is no secret.
     pub fn auth_type(&self) -> AuthType {
         match self {
             Self::ApiKey { .. } => AuthType::ApiKey,
@@ -94,7 +92,7 @@ impl OutboundCredentials {
         }
     }
 
-    /// Everything, secrets included, as JSON: to be sealed, never to be stored or logged as it is.
+    /// Returns everything, including secrets, as JSON. It must be encrypted before it is stored, and never logged.
     pub fn to_plaintext(&self) -> SecretString {
         let mut object = match self {
             Self::ApiKey { header_name, value } => {
@@ -115,7 +113,11 @@ impl OutboundCredentials {
         object.to_string().into()
     }
 
-    /// Reads back what [`OutboundCredentials::to_plaintext`] wrote.
+    /// Reads the result of [`OutboundCredentials::to_plaintext`].
+    ///
+    /// # Errors
+    ///
+    /// If it is not that result; the problems of its fields.
     pub fn from_plaintext(plaintext: &SecretString) -> Result<Self, Vec<CredentialsProblem>> {
         let problem = |field, problem| vec![CredentialsProblem { field, problem }];
         let stored: Value = serde_json::from_str(plaintext.expose_secret())
@@ -126,7 +128,7 @@ impl OutboundCredentials {
     }
 }
 
-/// Whether a header belongs to the delivery or to HTTP itself, so that credentials must not set it.
+/// Whether the delivery or HTTP itself sets this header, so that credentials must not.
 pub fn is_reserved_header(name: &str) -> bool {
     const RESERVED: [&str; 18] = [
         "connection",
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_survives_sealing() {
+    fn each_type_is_read_back_from_its_plaintext() {
         for (auth_type, credentials) in complete() {
             let parsed = parse(auth_type, credentials.clone()).unwrap();
             assert_eq!(parsed.auth_type(), auth_type);
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn every_required_field_is_missed_by_name() {
+    fn every_missing_field_is_named() {
         assert_eq!(
             problems(AuthType::ApiKey, json!({"value": null})),
             ["credentials.headerName is required", "credentials.value is required"]
@@ -245,17 +247,17 @@ mod tests {
             (
                 AuthType::ApiKey,
                 header("X-HOOKSENTRY-Signature", json!("a")),
-                "credentials.headerName names a header that is set by the delivery itself",
+                "credentials.headerName must not be a header that the delivery itself sets",
             ),
             (
                 AuthType::ApiKey,
                 header(&"a".repeat(101), json!("a")),
-                "credentials.headerName must not be longer than 100 characters",
+                "credentials.headerName must be at most 100 characters",
             ),
             (
                 AuthType::ApiKey,
                 header("X-Key", json!("a".repeat(2049))),
-                "credentials.value must not be longer than 2048 characters",
+                "credentials.value must be at most 2048 characters",
             ),
             (
                 AuthType::BearerToken,

@@ -270,11 +270,3 @@ fn a_breaker_may_stay_open_as_long_as_its_timer_can_say() {
         .when(Command::Suspend { consecutive_failures: 5, timer_seconds: u32::MAX, at })
         .then([Fact::DestinationSuspended { consecutive_failures: 5, next_check_at, at }]);
 }
-
-#[test]
-fn callers_see_three_statuses() {
-    assert_eq!(Stage::Active.status(), "Active");
-    assert_eq!(Stage::Probing.status(), "Active");
-    assert_eq!(Stage::Suspended.status(), "Suspended");
-    assert_eq!(Stage::Inactive.status(), "Inactive");
-}

@@ -71,7 +71,7 @@ fn a_refresh_token_that_is_used_again_closes_the_session_for_both_holders() {
         .when(refresh("first", "thief", 20))
         .then([closed(Closing::RefreshTokenReused, 20)])
         .when(refresh("second", "third", 30))
-        .then_refused(Refusal::IsOver);
+        .then_refused(Refusal::HasEnded);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_refresh_token_expires_a_moment_before_its_time_is_over() {
     given::<Session>([logged_in()])
         .when(refresh("first", "second", WEEK - 1))
         .then([refreshed("second", WEEK - 1)]);
-    given::<Session>([logged_in()]).when(refresh("first", "second", WEEK)).then_refused(Refusal::IsOver);
+    given::<Session>([logged_in()]).when(refresh("first", "second", WEEK)).then_refused(Refusal::HasEnded);
 }
 
 #[test]
@@ -105,12 +105,12 @@ fn a_session_is_closed_for_whatever_reason_and_then_stays_closed() {
             .when(close(Closing::Logout))
             .then_nothing()
             .when(refresh("first", "second", 60))
-            .then_refused(Refusal::IsOver);
+            .then_refused(Refusal::HasEnded);
     }
 }
 
 #[test]
 fn closing_a_session_that_never_was_is_ignored_and_refreshing_it_refused() {
     given::<Session>([]).when(close(Closing::UserChanged)).then_nothing();
-    given::<Session>([]).when(refresh("first", "second", 10)).then_refused(Refusal::IsOver);
+    given::<Session>([]).when(refresh("first", "second", 10)).then_refused(Refusal::HasEnded);
 }

@@ -3,7 +3,7 @@
 use aggregates::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
 use aggregates::backoff::Backoff;
 use aggregates::webhook_event::{
-    Acceptance, MappingResult, PayloadDigest, UNKNOWN_IN_A_ROW_FREE, WebhookEvent,
+    Acceptance, MappingResult, PayloadDigest, UNKNOWN_IN_A_ROW_TOLERATED, WebhookEvent,
     WebhookEventCommand as Command, WebhookEventFact as Fact, WebhookEventRefusal as Refusal,
 };
 
@@ -188,9 +188,9 @@ fn an_outcome_is_recorded_once() {
         .when(record(Outcome::Succeeded))
         .then([attempted(1, 0, Outcome::Succeeded)])
         .when(record(Outcome::Succeeded))
-        .then_refused(Refusal::NoAttemptUnderWay);
+        .then_refused(Refusal::NoAttemptInProgress);
     for event in [waiting()].into_iter().chain(over()) {
-        event.when(record(Outcome::Timeout)).then_refused(Refusal::NoAttemptUnderWay);
+        event.when(record(Outcome::Timeout)).then_refused(Refusal::NoAttemptInProgress);
     }
 }
 
@@ -239,19 +239,19 @@ fn an_event_whose_payload_was_erased_is_given_up_at_once() {
     .then([attempted(2, 1, Outcome::PayloadErased), given_up(1)]);
 }
 
-/// The event that `UNKNOWN_IN_A_ROW_FREE` workers did not survive, as the next one is about to try.
+/// The event that `UNKNOWN_IN_A_ROW_TOLERATED` workers did not survive, as the next one is about to try.
 fn poisonous() -> Vec<Fact> {
     let mut facts = vec![accepted()];
-    for attempt in 1..=UNKNOWN_IN_A_ROW_FREE {
+    for attempt in 1..=UNKNOWN_IN_A_ROW_TOLERATED {
         facts.extend([started(attempt), vanished(attempt, 0, attempt), retry_in(10, 0)]);
     }
-    facts.push(started(UNKNOWN_IN_A_ROW_FREE + 1));
+    facts.push(started(UNKNOWN_IN_A_ROW_TOLERATED + 1));
     facts
 }
 
 #[test]
 fn an_event_that_takes_down_worker_after_worker_comes_to_an_end() {
-    assert_eq!(UNKNOWN_IN_A_ROW_FREE, 4);
+    assert_eq!(UNKNOWN_IN_A_ROW_TOLERATED, 4);
     given::<WebhookEvent>(poisonous())
         .when(record(Outcome::Unknown))
         .then([vanished(5, 1, 5), retry_in(2_560, 1)])
@@ -360,7 +360,7 @@ fn an_event_that_waits_can_be_cancelled() {
 
 #[test]
 fn an_attempt_under_way_cannot_be_cancelled() {
-    delivering().when(cancel()).then_refused(Refusal::AttemptUnderWay);
+    delivering().when(cancel()).then_refused(Refusal::AttemptInProgress);
 }
 
 #[test]
@@ -387,13 +387,13 @@ fn an_event_given_up_is_replayed_with_a_full_set_of_attempts() {
 
 #[test]
 fn an_event_is_not_replayed_twice() {
-    critical().when(replay()).then([replayed(3)]).when(replay()).then_refused(Refusal::NotGivenUp);
+    critical().when(replay()).then([replayed(3)]).when(replay()).then_refused(Refusal::NotInCriticalFailure);
 }
 
 #[test]
 fn only_an_event_given_up_can_be_replayed() {
     for event in [waiting(), delivering(), succeeded(), after_cancel()] {
-        event.when(replay()).then_refused(Refusal::NotGivenUp);
+        event.when(replay()).then_refused(Refusal::NotInCriticalFailure);
     }
 }
 
@@ -433,7 +433,7 @@ fn an_event_that_waits_is_cancelled_with_its_payload() {
 
 #[test]
 fn a_payload_on_its_way_cannot_be_erased() {
-    delivering().when(erase()).then_refused(Refusal::AttemptUnderWay);
+    delivering().when(erase()).then_refused(Refusal::AttemptInProgress);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use aggregates::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
 use aggregates::backoff::Backoff;
 use aggregates::fact::{Fact as AnyFact, StoredFact};
 use aggregates::webhook_event::{
-    Acceptance, PayloadDigest, UNKNOWN_IN_A_ROW_FREE, WebhookEvent, WebhookEventCommand as Command,
+    Acceptance, PayloadDigest, UNKNOWN_IN_A_ROW_TOLERATED, WebhookEvent, WebhookEventCommand as Command,
     WebhookEventFact as Fact,
 };
 use chrono::{DateTime, Utc};
@@ -124,7 +124,7 @@ proptest! {
                 Fact::DeliveryAttempted { failed_attempts, report, .. } => {
                     unknown = if report.outcome == Outcome::Unknown { unknown + 1 } else { 0 };
                     is_final = report.outcome.is_final();
-                    let uses_up = report.outcome.counts_as_failure() || unknown > UNKNOWN_IN_A_ROW_FREE;
+                    let uses_up = report.outcome.counts_as_failure() || unknown > UNKNOWN_IN_A_ROW_TOLERATED;
                     failed += u32::from(uses_up);
                     prop_assert_eq!(*failed_attempts, failed);
                     prop_assert!(failed <= MAX_ATTEMPTS);

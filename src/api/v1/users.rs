@@ -93,7 +93,7 @@ pub(crate) async fn create(
     let new = NewUser::read(body, &users.passwords).await?;
     caller.role.check_create(new.role)?;
     if users.commands.store().load::<Reservation>(Reservation::on_email(&new.email)).await?.state
-        != Reservation::Free
+        != Reservation::Available
     {
         return Err(Problem::email_taken(&new.email));
     }

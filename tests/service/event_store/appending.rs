@@ -3,7 +3,7 @@
 use aggregates::destination::{Destination, DestinationCommand};
 use aggregates::ids::TenantId;
 use aggregates::reservation::{Reservation, ReservationFact};
-use aggregates::tenant::{Account, Tenant, TenantCommand};
+use aggregates::tenant::{Tenant, TenantCommand, TenantState};
 use futures::future::join_all;
 use hooksentry::event_store::{AppendFailure, StreamAppend};
 use hooksentry::{clock, identifiers};
@@ -66,7 +66,7 @@ async fn an_aggregate_is_loaded_as_it_was_left() {
     assert_eq!(executed.facts.len(), 1);
     let loaded = log.store.load::<Tenant>(id.0).await.expect("the tenant");
     assert_eq!((loaded.version, &loaded.state), (2, &executed.state));
-    assert!(matches!(loaded.state, Tenant::Registered(Account { name, .. }) if name == "Umbrella"));
+    assert!(matches!(loaded.state, Tenant::Registered(TenantState { name, .. }) if name == "Umbrella"));
 
     let again = log.store.execute::<Tenant>(id.0, rename, &metadata_of(id)).await.expect("the same name");
     assert!(again.facts.is_empty() && again.position.is_none());

@@ -45,7 +45,7 @@ impl From<RoleRefusal> for Problem {
 impl From<SessionRefusal> for Problem {
     fn from(refusal: SessionRefusal) -> Self {
         match refusal {
-            SessionRefusal::IsOver => Self::new(Kind::RefreshTokenRefused, sentence(&refusal)),
+            SessionRefusal::HasEnded => Self::new(Kind::RefreshTokenRefused, sentence(&refusal)),
             SessionRefusal::AlreadyOpen => repeated(refusal),
         }
     }
@@ -98,13 +98,13 @@ impl From<WebhookEventRefusal> for Problem {
     fn from(refusal: WebhookEventRefusal) -> Self {
         match refusal {
             WebhookEventRefusal::NotAccepted => Self::not_found("event"),
-            WebhookEventRefusal::NotGivenUp | WebhookEventRefusal::PayloadIsErased => {
+            WebhookEventRefusal::NotInCriticalFailure | WebhookEventRefusal::PayloadIsErased => {
                 Self::new(Kind::EventNotReplayable, sentence(&refusal))
             }
-            WebhookEventRefusal::NotWaiting | WebhookEventRefusal::AttemptUnderWay => {
+            WebhookEventRefusal::NotWaiting | WebhookEventRefusal::AttemptInProgress => {
                 Self::new(Kind::EventNotCancellable, sentence(&refusal))
             }
-            WebhookEventRefusal::AlreadyAccepted | WebhookEventRefusal::NoAttemptUnderWay => {
+            WebhookEventRefusal::AlreadyAccepted | WebhookEventRefusal::NoAttemptInProgress => {
                 repeated(refusal)
             }
         }

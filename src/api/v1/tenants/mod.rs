@@ -150,10 +150,14 @@ pub(crate) async fn register(
     };
     let store = tenants.commands.store();
     // What is taken is said before the costly work; whether it still is free is decided by the append.
-    if store.load::<Reservation>(Reservation::on_tenant_name(&new.name)).await?.state != Reservation::Free {
+    if store.load::<Reservation>(Reservation::on_tenant_name(&new.name)).await?.state
+        != Reservation::Available
+    {
         return Err(Problem::name_taken(&new.name));
     }
-    if store.load::<Reservation>(Reservation::on_email(&new.owner_email)).await?.state != Reservation::Free {
+    if store.load::<Reservation>(Reservation::on_email(&new.owner_email)).await?.state
+        != Reservation::Available
+    {
         return Err(Problem::email_taken(&new.owner_email));
     }
     let password_hash = tenants.passwords.hash(new.owner_password.clone()).await?;
