@@ -1,4 +1,4 @@
-//! What a fact means to somebody who watches.
+//! Changes that subscribers are notified of, and how they follow from facts.
 
 use aggregates::api_key::ApiKeyFact;
 use aggregates::destination::DestinationFact;
@@ -14,40 +14,40 @@ use chrono::{DateTime, Utc};
 use projections::{LogPosition, LoggedFact, destinations, webhook_events};
 use uuid::Uuid;
 
-/// A change of something that the API shows. It says what to look at again, and no more: whoever may see
-/// the thing asks for it.
+/// Change of a resource. It identifies the resource and contains no other data of it: a client that may read the
+/// resource requests it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What changed in which way, such as `event.created`: one of [`Change::NAMES`].
+    /// Kind of resource and of change, such as `event.created`: one of [`Change::NAMES`].
     pub name: &'static str,
-    /// Id of the thing.
+    /// Id of the resource.
     pub id: Uuid,
-    /// Its status since then, where the fact decides it.
+    /// Status of the resource after the change; `None` if the fact does not determine it.
     pub status: Option<&'static str>,
-    /// The fact, such as `EventAccepted`.
+    /// Type of the fact, such as `EventAccepted`.
     pub fact: String,
-    /// When it was recorded.
+    /// Time at which the fact was recorded.
     pub at: DateTime<Utc>,
 }
 
-/// What a fact sets off, at its place in the log.
+/// Notification that follows from a fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Notice {
+pub(super) struct Notification {
+    /// Position of the fact in the log.
     pub(super) position: LogPosition,
-    pub(super) news: News,
+    pub(super) content: NotificationContent,
 }
 
-/// What there is to say of a fact.
+/// Content of a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News {
-    /// To everybody of the tenant.
+pub(super) enum NotificationContent {
+    /// For all subscribers of the tenant.
     Changed(Change),
-    /// To whoever listens in this session: it is over.
+    /// For the subscribers of this session.
     SessionClosed(SessionId),
 }
 
 impl Change {
-    /// Every name.
     pub const NAMES: [&'static str; 13] = [
         "event.created",
         "event.updated",
@@ -65,8 +65,8 @@ impl Change {
     ];
 }
 
-impl Notice {
-    /// What `logged` sets off, if anything.
+impl Notification {
+    /// Returns the notification that follows from a fact, if any.
     pub(super) fn of(logged: &LoggedFact) -> Option<Self> {
         let (name, status) = match &logged.fact {
             Fact::Session(fact) => return Self::of_session(logged, fact),
@@ -76,7 +76,7 @@ impl Notice {
             Fact::ApiKey(fact) => of_api_key(fact),
             Fact::User(fact) => of_user(fact)?,
             Fact::Tenant(fact) => of_tenant(fact)?,
-            // Invites carry a secret and concern those who manage users; claims concern nobody.
+            // Invites contain a secret and concern only users who manage users. Reservations are internal.
             Fact::Invite(_) | Fact::Reservation(_) => return None,
         };
         let change = Change {
@@ -86,13 +86,13 @@ impl Notice {
             fact: logged.fact.event_type(),
             at: logged.recorded_at,
         };
-        Some(Self { position: logged.position, news: News::Changed(change) })
+        Some(Self { position: logged.position, content: NotificationContent::Changed(change) })
     }
 
     fn of_session(logged: &LoggedFact, fact: &SessionFact) -> Option<Self> {
         let SessionFact::LoggedOut { .. } = fact else { return None };
-        let news = News::SessionClosed(SessionId(logged.stream_id));
-        Some(Self { position: logged.position, news })
+        let content = NotificationContent::SessionClosed(SessionId(logged.stream_id));
+        Some(Self { position: logged.position, content })
     }
 }
 
@@ -121,7 +121,7 @@ fn of_destination(fact: &DestinationFact) -> NameAndStatus {
     let status = match fact {
         Fact::DestinationRegistered { .. } => return ("destination.created", Some(Status::Active.name())),
         Fact::DestinationActivated { .. } | Fact::DestinationResumed { .. } => Some(Status::Active),
-        // To callers, one that is being probed is active.
+        // A destination that is being probed is shown as active.
         Fact::DestinationProbed { .. } => Some(Status::Active),
         Fact::DestinationDeactivated { .. } => Some(Status::Inactive),
         Fact::DestinationSuspended { .. } => Some(Status::Suspended),
@@ -160,7 +160,7 @@ fn of_user(fact: &UserFact) -> Option<NameAndStatus> {
         UserFact::EmailChanged { .. } | UserFact::PasswordChanged { .. } | UserFact::RoleChanged { .. } => {
             None
         }
-        // Of interest to auditors, and a change of nothing that is shown.
+        // Changes nothing that the API shows.
         UserFact::LoginRefused { .. } => return None,
     };
     Some(("user.updated", status.map(UserStatus::name)))
@@ -172,7 +172,7 @@ fn of_tenant(fact: &TenantFact) -> Option<NameAndStatus> {
         | TenantFact::ResilienceChanged { .. }
         | TenantFact::RetentionChanged { .. }
         | TenantFact::WebhookSecretRegenerated { .. } => Some(("tenant.updated", None)),
-        // Nobody can listen before it exists; who owns it is told of its users.
+        // A tenant has no subscribers before it exists. Ownership is shown at the users.
         TenantFact::TenantRegistered { .. }
         | TenantFact::OwnerAppointed { .. }
         | TenantFact::OwnerDismissed { .. } => None,

@@ -1,24 +1,23 @@
-//! The live room: tells whoever listens what changes for their tenant, as it changes.
+//! Live stream: notifies subscribers of changes of their tenant.
 //!
-//! **One follower a process.** However many listen, the log is followed once, and only for the tenants
-//! that have listeners; while nobody listens, not at all. Every process follows for itself, so listeners
-//! may be on any node and come back to another one: a place in the log means the same on all of them.
+//! **One follower per process.** The log is followed once for all subscribers, and only for the tenants that have
+//! subscribers; without any, the follower stops. Every process follows the log for itself, so a client may reconnect to
+//! another process: positions in the log mean the same in all of them.
 //!
-//! **Never ahead of the read models.** The follower stays at or behind the place up to which the read
-//! models show what happened. Who is told of a change and asks for the thing finds it changed.
+//! **Never ahead of the read models.** The follower stays at or behind the position that the read models have applied.
+//! A client that is notified of a change and requests the resource finds it changed.
 //!
-//! **Nobody waits for a slow listener.** What is found is put into a ring for each tenant, and the
-//! follower goes on. A listener that falls out of the ring reads what it missed from the log, in pages, at
-//! its own pace: the same way in which one that was away comes back with the place it had reached. If that
-//! is too much to catch up with, it is told so and goes on from the present; it must then look at
-//! everything anew. So nothing is held for anybody but the ring, and nothing is left out in silence.
+//! **Slow subscribers delay nobody else.** Notifications are put into a bounded channel for each tenant. A subscriber
+//! that falls behind the channel reads what it missed from the log, in pages and at its own pace, as does one that
+//! reconnects with its last position. If that is too much, it is reset: it is told so, continues at the present and has
+//! to request everything again. So memory is bounded, and no change is omitted silently.
 //!
-//! **A listener may stay as long as its session.** The follower sees the fact that closes a session; the
-//! listener ends in its place. Whoever serves a listener also asks now and then whether the session is
-//! still good, because a user can lose access without one.
+//! **A subscription ends with its session.** The follower sees the fact that closes a session, and the subscription
+//! ends at that position. The handler of the stream also checks the session regularly, because a user can lose access
+//! without such a fact.
 
-mod audience;
 mod change;
+mod subscriber_registry;
 mod subscription;
 
 use std::sync::Arc;
@@ -33,17 +32,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event_store::{LogNotifier, log_reader};
 use crate::projector::Projected;
-use audience::SubscriberRegistry;
-use change::Notice;
+use change::Notification;
+use subscriber_registry::SubscriberRegistry;
 
-pub use audience::Full;
 pub use change::Change;
+pub use subscriber_registry::SubscriberLimit;
 pub use subscription::{StreamItem, Subscription};
 
-/// Facts that are read and handed out at once.
+/// Facts that are read in one page.
 const PAGE_FACTS_MAX: usize = 256;
-/// The read models that show what is told of. Others may be new and far behind.
-const SHOWING: [Projection; 7] = [
+/// Read models of the resources that subscribers are notified of. Others may be new and far behind.
+const READ_MODELS: [Projection; 7] = [
     Projection::Tenants,
     Projection::Users,
     Projection::ApiKeys,
@@ -52,107 +51,108 @@ const SHOWING: [Projection; 7] = [
     Projection::WebhookEvents,
     Projection::DeliveryAttempts,
 ];
-/// How soon it is looked again how far the read models are: after the log grew at first, and at most.
-/// Longer, and listeners hear later; shorter, and a busy log causes as many questions as facts.
-const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
-const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
-/// How long to wait after the database failed.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// How long a listener waits for the follower to begin.
-const BEGINNING_TIME_MAX: Duration = Duration::from_secs(5);
-/// Listeners that read from the log at the same time; each has a connection while it reads.
-const CATCHING_UP_MAX: usize = 4;
+/// First and longest interval at which the progress of the read models is polled after the log has grown. Longer:
+/// notifications are late. Shorter: a busy log causes as many queries as facts.
+const POLL_INTERVAL_MIN: Duration = Duration::from_millis(20);
+const POLL_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// Delay after an error of the database.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Time within which the follower must start for a new subscriber.
+const START_TIME_MAX: Duration = Duration::from_secs(5);
+/// Largest number of subscribers that read from the log concurrently, each with a connection.
+const CATCH_UPS_MAX: usize = 4;
 
-/// Tells what changes. Cloned freely; all clones share one follower.
+/// Notifies subscribers of changes. All clones share one follower.
 #[derive(Clone, Debug)]
 pub struct Broadcaster {
     pool: PgPool,
     notifier: LogNotifier,
     projector_moves: watch::Receiver<Option<LogPosition>>,
-    audience: Arc<SubscriberRegistry>,
-    catching_up: Arc<Semaphore>,
+    registry: Arc<SubscriberRegistry>,
+    catch_ups: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
-/// Why nobody can listen.
+/// Reason why a subscription is refused.
 #[derive(Debug, Error)]
 pub enum SubscribeError {
-    /// There are too many already.
     #[error(transparent)]
-    Full(#[from] Full),
-    /// It is not known how far the read models are, or the service is stopping.
+    Full(#[from] SubscriberLimit),
+    /// The progress of the read models is not known, or the process is stopping.
     #[error("changes cannot be followed at the moment")]
     NotFollowing,
-    /// The database did not answer.
     #[error("the log cannot be read")]
     Database(#[from] sqlx::Error),
 }
 
 impl Broadcaster {
-    /// Of the log in the database of `pool`. Listeners end with `stop`.
+    /// Creates a broadcaster for the log in the database of `pool`. Subscriptions end with `stop`.
     #[must_use]
     pub fn new(pool: PgPool, notifier: LogNotifier, projected: &Projected, stop: CancellationToken) -> Self {
         Self {
             pool,
             notifier,
             projector_moves: projected.moves(),
-            audience: Arc::default(),
-            catching_up: Arc::new(Semaphore::new(CATCHING_UP_MAX)),
+            registry: Arc::default(),
+            catch_ups: Arc::new(Semaphore::new(CATCH_UPS_MAX)),
             stop,
         }
     }
 
-    /// Listens to what changes for a tenant, in a session: from now on, or from where the listener was.
-    pub async fn listen(
+    /// Subscribes to the changes of a tenant, after the position `from` or from now on.
+    ///
+    /// # Errors
+    /// There are too many subscribers, the follower cannot start, or the log cannot be read.
+    pub async fn subscribe(
         &self,
         tenant_id: TenantId,
         session_id: SessionId,
         from: Option<LogPosition>,
     ) -> Result<Subscription, SubscribeError> {
-        let (seat, notices) = self.audience.join(tenant_id)?;
-        let followed = tokio::select! {
-            followed = tokio::time::timeout(BEGINNING_TIME_MAX, self.audience.followed()) => followed,
+        let (slot, notifications) = self.registry.join(tenant_id)?;
+        let progress = tokio::select! {
+            progress = tokio::time::timeout(START_TIME_MAX, self.registry.started_progress()) => progress,
             () = self.stop.cancelled() => return Err(SubscribeError::NotFollowing),
         };
-        let followed = followed.map_err(|_| SubscribeError::NotFollowing)?;
-        let mut subscription = Subscription::new(self.clone(), seat, notices, tenant_id, session_id);
-        subscription.begin(followed, from).await?;
+        let progress = progress.map_err(|_| SubscribeError::NotFollowing)?;
+        let mut subscription = Subscription::new(self.clone(), slot, notifications, tenant_id, session_id);
+        subscription.start(progress, from).await?;
         Ok(subscription)
     }
 
-    /// Follows the log while somebody listens, until `stop`. One task of the process does this.
+    /// Follows the log while there are subscribers, until `stop`. Runs in one task of the process.
     pub async fn follow(&self) {
         let stop = self.stop.clone();
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.follow_for_ever() => {}
+            () = self.follow_forever() => {}
         }
     }
 
-    async fn follow_for_ever(&self) {
+    async fn follow_forever(&self) {
         loop {
-            self.audience.somebody().await;
-            // From the present: whoever was away reads what lies before from the log.
-            if let Some(place) = self.further_than(None).await {
-                self.audience.begin(place);
-                self.follow_from(place).await;
+            self.registry.wait_for_subscriber().await;
+            // From now on: subscribers that resume read earlier facts from the log.
+            if let Some(position) = self.wait_for_progress(None).await {
+                self.registry.start(position);
+                self.follow_from(position).await;
             }
         }
     }
 
-    /// Follows until nobody listens.
-    async fn follow_from(&self, mut place: LogPosition) {
-        while let Some(until) = self.further_than(Some(place)).await {
-            while place < until {
-                let Some(tenants) = self.audience.about_to_read(until) else { return };
-                match self.read(&tenants, place, until).await {
-                    Ok((notices, reached)) => {
-                        self.audience.hand_out(notices, reached);
-                        place = reached;
+    /// Follows until there are no subscribers.
+    async fn follow_from(&self, mut position: LogPosition) {
+        while let Some(until) = self.wait_for_progress(Some(position)).await {
+            while position < until {
+                let Some(tenants) = self.registry.start_reading(until) else { return };
+                match self.read(&tenants, position, until).await {
+                    Ok((notifications, reached)) => {
+                        self.registry.send(notifications, reached);
+                        position = reached;
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "the log cannot be followed for those who listen; trying again");
-                        tokio::time::sleep(TRY_AGAIN_AFTER).await;
+                        tracing::warn!(%error, "the log cannot be read for live streams, will retry");
+                        tokio::time::sleep(RETRY_DELAY).await;
                     }
                 }
             }
@@ -164,53 +164,53 @@ impl Broadcaster {
         tenants: &[uuid::Uuid],
         after: LogPosition,
         until: LogPosition,
-    ) -> Result<(Vec<(TenantId, Notice)>, LogPosition), sqlx::Error> {
+    ) -> Result<(Vec<(TenantId, Notification)>, LogPosition), sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         let rows_max = PAGE_FACTS_MAX as i64;
         let rows = log_reader::read_between(&mut connection, tenants, after, until, rows_max).await?;
         let whole = rows.len() < PAGE_FACTS_MAX;
         let reached = rows.last().filter(|_| !whole).map_or(until, |row| row.log_position());
-        // A fact that this version cannot read stops a projection, which says so: here it is passed over.
+        // A fact that this version cannot read halts a projection, which reports it. It is skipped here.
         let facts = rows.into_iter().filter_map(|row| LoggedFact::try_from(row).ok());
-        let notices = facts.filter_map(|logged| Some((logged.tenant_id, Notice::of(&logged)?)));
-        Ok((notices.collect(), reached))
+        let notifications = facts.filter_map(|logged| Some((logged.tenant_id, Notification::of(&logged)?)));
+        Ok((notifications.collect(), reached))
     }
 
-    /// Waits until the read models are further than `place`, and answers how far they are; nothing, when
-    /// nobody listens any more.
-    async fn further_than(&self, place: Option<LogPosition>) -> Option<LogPosition> {
+    /// Waits until the read models are beyond `position`, and returns their position; `None` if there are no
+    /// subscribers.
+    async fn wait_for_progress(&self, position: Option<LogPosition>) -> Option<LogPosition> {
         let (mut grown, mut moves) = (self.notifier.subscribe(), self.projector_moves.clone());
-        let mut pause = LOOK_AGAIN_MIN;
+        let mut pause = POLL_INTERVAL_MIN;
         loop {
-            // Marked seen before the look, so that what comes during the look wakes us again.
+            // Before the query, so that progress during the query wakes this task again.
             grown.mark_unchanged();
             moves.mark_unchanged();
-            match self.shown().await {
-                Ok(shown) if shown > place => return shown,
+            match self.applied().await {
+                Ok(applied) if applied > position => return applied,
                 Ok(_) => {}
-                Err(error) => tracing::debug!(%error, "it cannot be asked how far the read models are"),
+                Err(error) => tracing::debug!(%error, "the progress of the read models cannot be read"),
             }
-            if self.audience.rests() {
+            if self.registry.stop_if_empty() {
                 return None;
             }
-            tokio::time::sleep(LOOK_AGAIN_MIN).await;
+            tokio::time::sleep(POLL_INTERVAL_MIN).await;
             tokio::select! {
                 Ok(()) = moves.changed() => {}
-                Ok(()) = grown.changed() => pause = LOOK_AGAIN_MIN,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LOOK_AGAIN_MAX),
+                Ok(()) = grown.changed() => pause = POLL_INTERVAL_MIN,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(POLL_INTERVAL_MAX),
             }
         }
     }
 
-    /// How far the hindmost of the read models is that follow the log; nothing, when some have not begun
-    /// or all have halted.
-    async fn shown(&self) -> Result<Option<LogPosition>, sqlx::Error> {
+    /// Returns the position that all read models have applied, without those that have halted; `None` if some have
+    /// not started or all have halted.
+    async fn applied(&self) -> Result<Option<LogPosition>, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        let shown = checkpoints::load(&mut connection, &SHOWING.map(Projection::name)).await?;
-        if shown.len() < SHOWING.len() {
+        let applied = checkpoints::load(&mut connection, &READ_MODELS.map(Projection::name)).await?;
+        if applied.len() < READ_MODELS.len() {
             return Ok(None);
         }
-        let following = shown.iter().filter(|checkpoint| checkpoint.halted_because.is_none());
+        let following = applied.iter().filter(|checkpoint| checkpoint.halted_because.is_none());
         Ok(following.map(|checkpoint| checkpoint.position).min())
     }
 }

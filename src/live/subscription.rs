@@ -1,4 +1,4 @@
-//! One listener: what it hears, and how it catches up.
+//! A subscription: which notifications it returns, and how it catches up with the log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,143 +8,151 @@ use projections::{LogPosition, LoggedFact, TenantScope};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::audience::{Followed, Slot};
-use super::change::{Change, News, Notice};
+use super::change::{Change, Notification, NotificationContent};
+use super::subscriber_registry::{FollowerProgress, Slot};
 use super::{Broadcaster, PAGE_FACTS_MAX};
 use crate::event_store::log_reader;
 
-/// Most facts of the log, of all tenants, that a listener catches up with. Looking for a tenant's facts
-/// among more takes the database longer than it takes the listener to look at everything anew.
+/// Largest number of facts, of all tenants, that a subscription catches up with. Finding the facts of a tenant among
+/// more of them takes the database longer than it takes a client to request everything again.
 const CATCH_UP_FACTS_MAX: i64 = 50_000;
 
-/// What changes for one tenant, from one place of the log on. It holds its place in the audience until
-/// it is dropped.
+/// Changes of one tenant after a position of the log.
 #[derive(Debug)]
 pub struct Subscription {
-    live: Broadcaster,
+    broadcaster: Broadcaster,
     tenant_id: TenantId,
     session_id: SessionId,
-    notices: broadcast::Receiver<Arc<Notice>>,
-    /// Everything up to here was heard.
-    place: LogPosition,
-    /// What lies between that and here has to be read from the log.
-    missed: Option<Missed>,
-    /// It has to be told that something was passed over.
-    passed_over: bool,
-    _seat: Slot,
+    notifications: broadcast::Receiver<Arc<Notification>>,
+    /// Position up to which every notification was returned.
+    position: LogPosition,
+    /// Facts after `position` that must be read from the log.
+    catch_up: Option<CatchUp>,
+    /// The client must be told that notifications were skipped.
+    reset: bool,
+    _slot: Slot,
 }
 
 #[derive(Debug)]
-struct Missed {
+struct CatchUp {
     until: LogPosition,
-    /// What was read and not heard yet.
-    page: VecDeque<Notice>,
-    /// How far it was read.
+    /// Notifications that were read and not returned.
+    page: VecDeque<Notification>,
+    /// Position up to which the log was read.
     read: LogPosition,
 }
 
-impl Missed {
-    fn between(place: LogPosition, until: LogPosition) -> Option<Self> {
-        (place < until).then(|| Self { until, page: VecDeque::new(), read: place })
+impl CatchUp {
+    fn between(position: LogPosition, until: LogPosition) -> Option<Self> {
+        (position < until).then(|| Self { until, page: VecDeque::new(), read: position })
     }
 }
 
-/// What a listener hears.
+/// Item of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamItem {
-    /// Something changed.
     Change(Change),
-    /// So much changed since the listener was here that it is passed over: whatever was looked at before
-    /// has to be looked at anew.
-    PassedOver,
+    /// There were too many changes, and some were skipped: the client must request everything again.
+    Reset,
 }
 
 impl Subscription {
     pub(super) fn new(
-        live: Broadcaster,
-        seat: Slot,
-        notices: broadcast::Receiver<Arc<Notice>>,
+        broadcaster: Broadcaster,
+        slot: Slot,
+        notifications: broadcast::Receiver<Arc<Notification>>,
         tenant_id: TenantId,
         session_id: SessionId,
     ) -> Self {
-        let place = LogPosition::default();
-        Self { live, tenant_id, session_id, notices, place, missed: None, passed_over: false, _seat: seat }
+        Self {
+            broadcaster,
+            tenant_id,
+            session_id,
+            notifications,
+            position: LogPosition::default(),
+            catch_up: None,
+            reset: false,
+            _slot: slot,
+        }
     }
 
-    /// Takes up where the listener was; otherwise at what is shown by now.
-    pub(super) async fn begin(
+    /// Starts after the position `from`, or at the progress of the follower.
+    pub(super) async fn start(
         &mut self,
-        followed: Followed,
+        progress: FollowerProgress,
         from: Option<LogPosition>,
     ) -> Result<(), sqlx::Error> {
-        self.place = match from {
-            None => followed.reading,
-            Some(from) if from <= followed.reading => from,
-            // Another node may be ahead of this one. But a place that no log has reached is of another
-            // log, or of none: then everything has to be looked at anew.
+        self.position = match from {
+            None => progress.reading,
+            Some(from) if from <= progress.reading => from,
+            // Another process may be ahead of this one. But a position beyond the end of the log is not of this log,
+            // so the client must request everything again.
             Some(from) => {
-                let end = log_reader::last_committed(&mut *self.live.pool.acquire().await?).await?;
+                let end = log_reader::last_committed(&mut *self.broadcaster.pool.acquire().await?).await?;
                 let end = end.unwrap_or_default();
-                self.passed_over = from > end;
-                if self.passed_over { followed.reading } else { from }
+                self.reset = from > end;
+                if self.reset { progress.reading } else { from }
             }
         };
-        self.missed = Missed::between(self.place, followed.reading);
+        self.catch_up = CatchUp::between(self.position, progress.reading);
         Ok(())
     }
 
-    /// The place up to which everything was heard.
-    pub fn place(&mut self) -> LogPosition {
-        let followed = self.live.audience.followed_now();
-        // In this order: what is handed out after the question is beyond the answer.
-        if let Some(followed) = followed
-            && self.missed.is_none()
-            && self.notices.is_empty()
+    /// Returns the position up to which every notification was returned.
+    pub fn position(&mut self) -> LogPosition {
+        // Read before the channel is found empty: later notifications are beyond this progress.
+        let progress = self.broadcaster.registry.progress();
+        if let Some(progress) = progress
+            && self.catch_up.is_none()
+            && self.notifications.is_empty()
         {
-            self.place = self.place.max(followed.handed_out);
+            self.position = self.position.max(progress.sent);
         }
-        self.place
+        self.position
     }
 
-    /// What is heard next; nothing more when the session is closed or the service stops. Nothing is lost
-    /// when this is dropped half-way.
+    /// Returns the next item; `None` after the session was closed or while the process stops. Cancel safe: no
+    /// notification is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// The log cannot be read.
     pub async fn next(&mut self) -> Result<Option<StreamItem>, sqlx::Error> {
-        let stop = self.live.stop.clone();
+        let stop = self.broadcaster.stop.clone();
         tokio::select! {
             biased;
             () = stop.cancelled() => Ok(None),
-            heard = self.hear() => heard,
+            item = self.next_item() => item,
         }
     }
 
-    async fn hear(&mut self) -> Result<Option<StreamItem>, sqlx::Error> {
+    async fn next_item(&mut self) -> Result<Option<StreamItem>, sqlx::Error> {
         loop {
-            if std::mem::take(&mut self.passed_over) {
+            if std::mem::take(&mut self.reset) {
                 metrics::counter!("hooksentry_live_passed_over_total").increment(1);
-                return Ok(Some(StreamItem::PassedOver));
+                return Ok(Some(StreamItem::Reset));
             }
-            let notice = match &mut self.missed {
-                None => match self.notices.recv().await {
-                    Ok(notice) => Notice::clone(&notice),
+            let notification = match &mut self.catch_up {
+                None => match self.notifications.recv().await {
+                    Ok(notification) => Notification::clone(&notification),
                     Err(RecvError::Closed) => return Ok(None),
                     Err(RecvError::Lagged(_)) => {
-                        let followed = self.live.audience.followed_now();
-                        self.missed = followed.and_then(|to| Missed::between(self.place, to.reading));
+                        let progress = self.broadcaster.registry.progress();
+                        self.catch_up = progress.and_then(|to| CatchUp::between(self.position, to.reading));
                         continue;
                     }
                 },
-                Some(missed) => match missed.page.pop_front() {
-                    Some(notice) => notice,
+                Some(catch_up) => match catch_up.page.pop_front() {
+                    Some(notification) => notification,
                     None => {
-                        self.place = self.place.max(missed.read);
-                        if self.place >= missed.until {
-                            self.missed = None;
-                        } else if missed.until.position.saturating_sub(self.place.position)
+                        self.position = self.position.max(catch_up.read);
+                        if self.position >= catch_up.until {
+                            self.catch_up = None;
+                        } else if catch_up.until.position.saturating_sub(self.position.position)
                             > CATCH_UP_FACTS_MAX
                         {
-                            self.place = missed.until;
-                            self.missed = None;
-                            self.passed_over = true;
+                            self.position = catch_up.until;
+                            self.catch_up = None;
+                            self.reset = true;
                         } else {
                             self.read_page().await?;
                         }
@@ -152,34 +160,36 @@ impl Subscription {
                     }
                 },
             };
-            // Heard before, here or on another node.
-            if notice.position <= self.place {
+            // The client has received it before, from this process or another one.
+            if notification.position <= self.position {
                 continue;
             }
-            self.place = notice.position;
-            match notice.news {
-                News::Changed(change) => return Ok(Some(StreamItem::Change(change))),
-                News::SessionClosed(session_id) if session_id == self.session_id => return Ok(None),
-                News::SessionClosed(_) => {}
+            self.position = notification.position;
+            match notification.content {
+                NotificationContent::Changed(change) => return Ok(Some(StreamItem::Change(change))),
+                NotificationContent::SessionClosed(session_id) if session_id == self.session_id => {
+                    return Ok(None);
+                }
+                NotificationContent::SessionClosed(_) => {}
             }
         }
     }
 
-    /// Reads the next page of what was missed.
+    /// Reads the next page of the log.
     async fn read_page(&mut self) -> Result<(), sqlx::Error> {
-        let Some(missed) = &mut self.missed else { return Ok(()) };
+        let Some(catch_up) = &mut self.catch_up else { return Ok(()) };
         // The semaphore is never closed.
-        let _turn = self.live.catching_up.acquire().await;
-        let mut scope = TenantScope::begin(&self.live.pool, self.tenant_id).await?;
+        let _permit = self.broadcaster.catch_ups.acquire().await;
+        let mut scope = TenantScope::begin(&self.broadcaster.pool, self.tenant_id).await?;
         let (tenants, rows_max) = ([self.tenant_id.0], PAGE_FACTS_MAX as i64);
         let rows =
-            log_reader::read_between(scope.connection(), &tenants, missed.read, missed.until, rows_max)
+            log_reader::read_between(scope.connection(), &tenants, catch_up.read, catch_up.until, rows_max)
                 .await?;
         scope.end().await?;
         let whole = rows.len() < PAGE_FACTS_MAX;
-        missed.read = rows.last().filter(|_| !whole).map_or(missed.until, |row| row.log_position());
+        catch_up.read = rows.last().filter(|_| !whole).map_or(catch_up.until, |row| row.log_position());
         let facts = rows.into_iter().filter_map(|row| LoggedFact::try_from(row).ok());
-        missed.page = facts.filter_map(|logged| Notice::of(&logged)).collect();
+        catch_up.page = facts.filter_map(|logged| Notification::of(&logged)).collect();
         Ok(())
     }
 }

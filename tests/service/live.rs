@@ -33,23 +33,27 @@ struct Reader {
 }
 
 #[derive(Debug, PartialEq)]
-struct NotificationCounter {
+struct StreamEvent {
     name: String,
     data: Value,
 }
 
 impl Reader {
-    /// Reads from an answer, of which the first block tells the place.
+    /// Reads from a response, whose first block contains only a position.
     async fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut reader = Self { response, text: String::new(), last_event_id: String::new() };
-        assert_eq!(reader.block().await.map(|told| told.is_none()), Some(true), "a place before any event");
+        assert_eq!(
+            reader.block().await.map(|event| event.is_none()),
+            Some(true),
+            "a position before any event"
+        );
         reader
     }
 
-    /// The next block: an event, or none when it carries a place alone. Nothing at the end of the stream.
-    async fn block(&mut self) -> Option<Option<NotificationCounter>> {
+    /// Returns the next block: an event, or none if it contains only a position. `None` at the end of the stream.
+    async fn block(&mut self) -> Option<Option<StreamEvent>> {
         while !self.text.contains("\n\n") {
             let chunk =
                 tokio::time::timeout(WAIT_TIMEOUT, self.response.chunk()).await.expect("something in time");
@@ -64,44 +68,44 @@ impl Reader {
         let (id, name, data) = (field("id"), field("event"), field("data"));
         self.text = rest.to_owned();
         self.last_event_id = id.expect("an id");
-        let told = name.zip(data);
-        Some(told.map(|(name, data)| NotificationCounter { name, data: data.parse().expect("JSON") }))
+        let event = name.zip(data);
+        Some(event.map(|(name, data)| StreamEvent { name, data: data.parse().expect("JSON") }))
     }
 
-    /// The next event.
-    async fn next(&mut self) -> Option<NotificationCounter> {
+    /// Returns the next event.
+    async fn next(&mut self) -> Option<StreamEvent> {
         loop {
-            if let Some(told) = self.block().await? {
-                return Some(told);
+            if let Some(event) = self.block().await? {
+                return Some(event);
             }
         }
     }
 
-    /// The next event of this name and fact, which must be the very next one.
+    /// Returns the data of the next event, which must have this name and fact.
     async fn expect(&mut self, name: &str, fact: &str) -> Value {
-        let told = self.next().await.expect("the stream goes on");
-        assert_eq!((told.name.as_str(), &told.data["fact"]), (name, &json!(fact)), "{told:?}");
-        told.data
+        let event = self.next().await.expect("the stream continues");
+        assert_eq!((event.name.as_str(), &event.data["fact"]), (name, &json!(fact)), "{event:?}");
+        event.data
     }
 }
 
 #[tokio::test]
-async fn whoever_is_told_of_a_change_finds_it_and_resumes_where_the_stream_broke_off() {
+async fn a_notified_client_finds_the_change_and_can_resume_the_stream() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(200).await;
     let (tenant, other) = (Tenant::register(program.base()).await, Tenant::register(program.base()).await);
     let mut stream = Reader::of(tenant.stream(None).await).await;
-    let mut strangers = Reader::of(other.stream(None).await).await;
+    let mut other_stream = Reader::of(other.stream(None).await).await;
 
     let destination = tenant.destination(&receiver.url(), 5).await;
-    let told = stream.expect("destination.created", "DestinationRegistered").await;
-    assert_eq!((&told["id"], &told["status"]), (&json!(destination.id), &json!("Active")));
+    let data = stream.expect("destination.created", "DestinationRegistered").await;
+    assert_eq!((&data["id"], &data["status"]), (&json!(destination.id), &json!("Active")));
     let before_the_event = stream.last_event_id.clone();
 
     let event_id = tenant.ingest(&destination, &json!({ "number": 1 })).await;
-    let told = stream.expect("event.created", "EventAccepted").await;
-    assert_eq!((&told["id"], &told["status"]), (&json!(event_id), &json!("Pending")));
+    let data = stream.expect("event.created", "EventAccepted").await;
+    assert_eq!((&data["id"], &data["status"]), (&json!(event_id), &json!("Pending")));
     assert_eq!(stream.expect("event.updated", "DeliveryStarted").await["status"], "Processing");
     assert_eq!(stream.expect("event.updated", "DeliveryAttempted").await["status"], "Succeeded");
     // The list is served by the read models alone.
@@ -117,12 +121,12 @@ async fn whoever_is_told_of_a_change_finds_it_and_resumes_where_the_stream_broke
     }
     assert_eq!(resumed.last_event_id, stream.last_event_id);
 
-    // What belongs to one tenant is not told to another: their own change is the first they hear of.
+    // Changes of one tenant are not sent to another: its own change is the first one that it receives.
     other.resilience(3, 300).await;
-    strangers.expect("tenant.updated", "ResilienceChanged").await;
+    other_stream.expect("tenant.updated", "ResilienceChanged").await;
 
     let mut lost = Reader::of(tenant.stream(Some("18446744073709551615.1")).await).await;
-    assert_eq!(lost.next().await.map(|told| told.name).as_deref(), Some("stream.reset"));
+    assert_eq!(lost.next().await.map(|event| event.name).as_deref(), Some("stream.reset"));
     for id in ["", "yesterday", "1.2.3"] {
         assert_eq!(tenant.stream(Some(id)).await.status(), 400, "{id}");
     }
@@ -139,15 +143,15 @@ async fn whoever_is_told_of_a_change_finds_it_and_resumes_where_the_stream_broke
     tenant.log_out().await;
     assert_eq!(stream.next().await, None);
     assert_eq!(resumed.next().await, None);
-    // A stream that nobody ends does not hold up the end of the program.
+    // An open stream does not delay the end of the program.
     assert!(program.stop().await.success());
-    assert_eq!(strangers.next().await, None);
+    assert_eq!(other_stream.next().await, None);
     database.discard().await;
 }
 
 #[tokio::test]
-async fn a_listener_that_falls_behind_hears_everything_in_order_from_the_log() {
-    // More than is kept for anybody.
+async fn a_slow_subscriber_receives_every_change_in_order_from_the_log() {
+    // More than a channel holds.
     const RENAMES: usize = 700;
     let database = TestDatabase::create().await;
     let pool = database.pool().await;
@@ -172,27 +176,26 @@ async fn a_listener_that_falls_behind_hears_everything_in_order_from_the_log() {
         },
         at: clock::now(),
     };
-    let registered =
-        store.execute::<TenantAggregate>(tenant_id.0, register, &metadata).await.expect("a tenant");
-    // No checkpoints are there before the projector has begun.
-    until("the read models to begin", async || live.listen(tenant_id, session_id, None).await.ok()).await;
-    let mut slow = live.listen(tenant_id, session_id, registered.position).await.expect("a place");
-    let mut quick = live.listen(tenant_id, session_id, registered.position).await.expect("a place");
+    let registered = store.execute::<TenantAggregate>(tenant_id.0, register, &metadata).await.expect("a tenant");
+    // There are no checkpoints before the projector has started.
+    until("the read models to begin", async || live.subscribe(tenant_id, session_id, None).await.ok()).await;
+    let mut slow = live.subscribe(tenant_id, session_id, registered.position).await.expect("a subscription");
+    let mut quick = live.subscribe(tenant_id, session_id, registered.position).await.expect("a subscription");
 
     let renames: Vec<TenantFact> = (0..RENAMES)
         .map(|number| TenantFact::TenantRenamed { name: format!("Acme {number}"), at: clock::now() })
         .collect();
     let append = StreamAppend::new::<TenantAggregate>(tenant_id.0, 1, &renames, &metadata).expect("facts");
     let last = store.append(&[append]).await.expect("an append").expect("facts");
-    for listener in [&mut quick, &mut slow] {
+    for subscription in [&mut quick, &mut slow] {
         for _ in 0..RENAMES {
-            let heard = tokio::time::timeout(WAIT_TIMEOUT, listener.next()).await.expect("something in time");
-            let Some(StreamItem::Change(change)) = heard.expect("the log can be read") else {
-                panic!("something else than a change")
+            let item = tokio::time::timeout(WAIT_TIMEOUT, subscription.next()).await.expect("something in time");
+            let Some(StreamItem::Change(change)) = item.expect("the log can be read") else {
+                panic!("not a change")
             };
             assert_eq!((change.name, change.fact.as_str()), ("tenant.updated", "TenantRenamed"));
         }
-        assert_eq!(listener.place(), last);
+        assert_eq!(subscription.position(), last);
     }
     stop.cancel();
     assert_eq!(slow.next().await.expect("an end"), None);

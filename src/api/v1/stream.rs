@@ -1,4 +1,4 @@
-//! The live stream: server-sent events for the caller's tenant.
+//! `GET /api/v1/stream`: live stream of changes as server-sent events.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -21,85 +21,85 @@ use crate::api::access::authentication::Caller;
 use crate::api::http::problem::{FieldErrors, Problem};
 use crate::api::http::time::Timestamp;
 use crate::identifiers;
-use crate::live::{Broadcaster, Change, Full, StreamItem, SubscribeError, Subscription};
+use crate::live::{Broadcaster, Change, StreamItem, SubscribeError, SubscriberLimit, Subscription};
 
-/// How often something is sent although nothing happens, so that nobody in between takes the connection
-/// for dead. It carries the place in the log, so that a quiet stream resumes from there.
-const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(30);
-/// How often it is asked whether the caller may still listen. A logout ends the stream at once.
-const SESSION_CHECK_EVERY: Duration = Duration::from_secs(15);
-/// How long a stream lasts before its client has to come back, with an access token that is good then.
-const LIFE_MAX: Duration = Duration::from_secs(3_600);
-/// After how long clients come back, at least and at most: not all at once when a node restarts.
-const COME_BACK_MIN: Duration = Duration::from_millis(500);
-const COME_BACK_SPREAD: Duration = Duration::from_millis(2_500);
-/// When to try again to open a stream beside so many others.
-const ROOM_AFTER: Duration = Duration::from_secs(10);
+/// Interval of keep-alives, which prevent proxies from closing an idle connection. A keep-alive contains the position in
+/// the log, from which a client without events resumes.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Interval at which the session is checked. A logout ends the stream at once.
+const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(15);
+/// Longest duration of a stream. Its client has to reconnect then, with a valid access token.
+const DURATION_MAX: Duration = Duration::from_secs(3_600);
+/// Shortest delay of a reconnect, and a random addition, so that clients do not reconnect all at once when a process
+/// restarts.
+const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(500);
+const RECONNECT_DELAY_JITTER: Duration = Duration::from_millis(2_500);
+/// Time after which a client should try again if its tenant has too many streams.
+const RETRY_DELAY: Duration = Duration::from_secs(10);
 
-/// Names the last event that a client has seen.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Tells proxies such as nginx to pass each event on at once.
+/// Makes proxies such as nginx forward each event at once.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// What streams need.
+/// Dependencies of the handler.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     pub(crate) pool: PgPool,
     pub(crate) live: Broadcaster,
 }
 
-/// The data of an event of the stream.
+/// Data of an event of the stream.
 #[derive(Serialize, ToSchema)]
 #[schema(as = StreamedChange)]
 pub(crate) struct ChangeView<'a> {
-    /// Id of what changed.
+    /// Id of the changed resource.
     id: Uuid,
-    /// Its status since then; `null` when it has none, or the same as before.
+    /// New status of the resource; `null` if it has none or it is unchanged.
     status: Option<&'a str>,
-    /// The fact, such as `EventAccepted`.
+    /// Type of the recorded fact, such as `EventAccepted`.
     fact: &'a str,
-    /// When it was recorded.
+    /// Time at which the fact was recorded.
     time: Timestamp,
 }
 
-/// Hear what changes, as it changes.
+/// Stream changes as server-sent events
 ///
-/// Server-sent events: `event.created`, `event.updated`, `destination.created`, `destination.updated`,
+/// Events: `event.created`, `event.updated`, `destination.created`, `destination.updated`,
 /// `sender.created`, `sender.updated`, `sender.deleted`, `apikey.created`, `apikey.deleted`,
-/// `user.created`, `user.updated`, `user.deleted`, `tenant.updated`. The data say which thing changed and
-/// how; whoever asks for it afterwards finds it changed. `Last-Event-ID` resumes where a stream was broken
-/// off. `stream.reset`, without such data, says that too much has happened to be told: look at everything
-/// anew.
+/// `user.created`, `user.updated`, `user.deleted`, `tenant.updated`. The data name the changed resource;
+/// a client that requests it then finds it changed. `Last-Event-ID` resumes an interrupted stream. `stream.reset`, whose
+/// data are empty, means that changes were skipped: request everything again.
 ///
-/// A comment is sent every 30 seconds. The stream ends with the session and after an hour at the latest.
+/// A comment is sent every 30 seconds. The stream ends with the session, and after an hour at the latest.
 #[utoipa::path(get, path = "/api/v1/stream", tag = "Stream",
-    params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen.",
+    params(("Last-Event-ID" = Option<String>, Header, description = "Id of the last event that the client received.",
         example = "8123.5512")),
-    responses((status = 200, body = ChangeView<'static>, content_type = "text/event-stream"), (status = 400), (status = 429)))]
+    responses((status = 200, body = ChangeView<'static>, content_type = "text/event-stream",
+        description = "A stream of events. Each has the name of the change and these data."), (status = 400), (status = 429)))]
 pub(crate) async fn open(
     State(streams): State<Streams>,
     caller: Caller,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     let from = last_event_id(&headers).map_err(Problem::invalid)?;
-    let subscription = streams.live.listen(caller.tenant_id, caller.session_id, from).await?;
-    let stream = Open::new(streams.pool, subscription, caller.session_id);
+    let subscription = streams.live.subscribe(caller.tenant_id, caller.session_id, from).await?;
+    let stream = OpenStream::new(streams.pool, subscription, caller.session_id);
     Ok(([(CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")], Sse::new(stream.events())))
 }
 
 impl From<SubscribeError> for Problem {
-    fn from(deaf: SubscribeError) -> Self {
-        match deaf {
-            SubscribeError::Full(Full::Tenant) => Self::too_many_requests(ROOM_AFTER),
-            SubscribeError::Full(Full::Process) => Self::busy(),
-            SubscribeError::NotFollowing => Self::unavailable(deaf),
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::Full(SubscriberLimit::Tenant) => Self::too_many_requests(RETRY_DELAY),
+            SubscribeError::Full(SubscriberLimit::Process) => Self::busy(),
+            SubscribeError::NotFollowing => Self::unavailable(error),
             SubscribeError::Database(error) => error.into(),
         }
     }
 }
 
-/// A stream that somebody reads.
-struct Open {
+/// A stream that a client reads.
+struct OpenStream {
     pool: PgPool,
     subscription: Subscription,
     session_id: SessionId,
@@ -108,7 +108,7 @@ struct Open {
     ends_at: Instant,
 }
 
-impl Open {
+impl OpenStream {
     fn new(pool: PgPool, subscription: Subscription, session_id: SessionId) -> Self {
         let every = |period| {
             let mut interval = interval_at(Instant::now() + period, period);
@@ -119,17 +119,17 @@ impl Open {
             pool,
             subscription,
             session_id,
-            keep_alive: every(KEEP_ALIVE_EVERY),
-            session_check: every(SESSION_CHECK_EVERY),
-            ends_at: Instant::now() + LIFE_MAX,
+            keep_alive: every(KEEP_ALIVE_INTERVAL),
+            session_check: every(SESSION_CHECK_INTERVAL),
+            ends_at: Instant::now() + DURATION_MAX,
         }
     }
 
     fn events(mut self) -> impl Stream<Item = Result<Event, Infallible>> {
-        // An id without data reaches the client and nobody else: it has a place to come back to before
-        // anything has happened.
-        let come_back = COME_BACK_MIN + COME_BACK_SPREAD.mul_f64(identifiers::random_fraction());
-        let first = Event::default().id(id_of(self.subscription.place())).retry(come_back);
+        // An id without data is not an event: it gives the client a position to resume from before the first one.
+        let reconnect_delay =
+            RECONNECT_DELAY_MIN + RECONNECT_DELAY_JITTER.mul_f64(identifiers::random_fraction());
+        let first = Event::default().id(id_of(self.subscription.position())).retry(reconnect_delay);
         let rest = stream::unfold(self, |mut open| async {
             let event = open.next().await?;
             Some((Ok(event), open))
@@ -137,23 +137,23 @@ impl Open {
         stream::StreamExt::chain(stream::once(async { Ok(first) }), rest)
     }
 
-    /// The next event. It is asked for only when the client has taken the ones before.
+    /// Returns the next event. It is called only after the client has received the previous ones.
     async fn next(&mut self) -> Option<Event> {
         loop {
             tokio::select! {
                 biased;
                 () = sleep_until(self.ends_at) => return None,
-                _ = self.session_check.tick() => if !self.may_stay().await { return None },
+                _ = self.session_check.tick() => if !self.session_is_open().await { return None },
                 _ = self.keep_alive.tick() => {
-                    let place = self.subscription.place();
-                    return Some(Event::default().comment("keep-alive").id(id_of(place)));
+                    let position = self.subscription.position();
+                    return Some(Event::default().comment("keep-alive").id(id_of(position)));
                 }
-                heard = self.subscription.next() => match heard {
-                    Ok(Some(heard)) => return Some(event_of(&heard, self.subscription.place())),
+                item = self.subscription.next() => match item {
+                    Ok(Some(item)) => return Some(event_of(&item, self.subscription.position())),
                     Ok(None) => return None,
                     Err(error) => {
-                        // The client comes back and goes on where it was.
-                        tracing::debug!(%error, "a stream is broken off");
+                        // The client reconnects and resumes.
+                        tracing::debug!(%error, "a live stream was interrupted");
                         return None;
                     }
                 },
@@ -161,49 +161,50 @@ impl Open {
         }
     }
 
-    /// Whether the session is still good. While the database does not answer, nothing is heard either.
-    async fn may_stay(&self) -> bool {
-        let ask = async {
+    /// Returns whether the session is open. An error of the database counts as open: it stops notifications as well.
+    async fn session_is_open(&self) -> bool {
+        let query = async {
             let mut connection = self.pool.acquire().await?;
             sessions::caller(&mut connection, self.session_id).await
         };
-        match ask.await {
+        match query.await {
             Ok(caller) => caller.is_some(),
             Err(error) => {
-                tracing::debug!(%error, "a stream's session cannot be looked at now");
+                tracing::debug!(%error, "the session of a live stream cannot be checked");
                 true
             }
         }
     }
 }
 
-fn event_of(heard: &StreamItem, place: LogPosition) -> Event {
-    let event = Event::default().id(id_of(place));
-    match heard {
+fn event_of(item: &StreamItem, position: LogPosition) -> Event {
+    let event = Event::default().id(id_of(position));
+    match item {
         StreamItem::Change(change) => {
             let Change { name, id, status, fact, at } = change;
             let data = ChangeView { id: *id, status: *status, fact, time: (*at).into() };
-            let data =
-                serde_json::to_string(&data).expect("ids, names and times can always be written as JSON");
+            let data = serde_json::to_string(&data).expect("ids, names and times can be serialized");
             event.event(name).data(data)
         }
-        StreamItem::PassedOver => event.event("stream.reset").data("{}"),
+        StreamItem::Reset => event.event("stream.reset").data("{}"),
     }
 }
 
-/// A place in the log, as clients keep it.
-fn id_of(place: LogPosition) -> String {
-    format!("{}.{}", place.transaction_id, place.position)
+/// Returns the id of the events at a position in the log.
+fn id_of(position: LogPosition) -> String {
+    format!("{}.{}", position.transaction_id, position.position)
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<LogPosition>, FieldErrors> {
     let mut values = headers.get_all(LAST_EVENT_ID).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let place = value.to_str().ok().and_then(place_of).filter(|_| values.next().is_none());
-    place.map(Some).ok_or_else(|| FieldErrors::of("Last-Event-ID", "must be an id that this stream has sent"))
+    let position = value.to_str().ok().and_then(position_of).filter(|_| values.next().is_none());
+    position
+        .map(Some)
+        .ok_or_else(|| FieldErrors::of("Last-Event-ID", "must be the id of an event of this stream"))
 }
 
-fn place_of(id: &str) -> Option<LogPosition> {
+fn position_of(id: &str) -> Option<LogPosition> {
     let (transaction_id, position) = id.split_once('.')?;
     let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if !number(transaction_id) || !number(position) {
@@ -219,19 +220,17 @@ fn place_of(id: &str) -> Option<LogPosition> {
 mod tests {
     use super::*;
 
-    fn asked(values: &[&str]) -> Result<Option<LogPosition>, FieldErrors> {
+    fn read(values: &[&str]) -> Result<Option<LogPosition>, FieldErrors> {
         last_event_id(&values.iter().map(|value| (LAST_EVENT_ID, value.parse().unwrap())).collect())
     }
 
     #[test]
-    fn an_id_leads_back_to_its_place() {
-        let place = LogPosition { transaction_id: TransactionId(u64::MAX), position: i64::MAX };
-        assert_eq!(asked(&[&id_of(place)]), Ok(Some(place)));
-        assert_eq!(
-            asked(&["12.7"]),
-            Ok(Some(LogPosition { transaction_id: TransactionId(12), position: 7 }))
-        );
-        assert_eq!(asked(&[]), Ok(None));
+    fn an_id_contains_its_position() {
+        let position = LogPosition { transaction_id: TransactionId(u64::MAX), position: i64::MAX };
+        assert_eq!(read(&[&id_of(position)]), Ok(Some(position)));
+        let expected = LogPosition { transaction_id: TransactionId(12), position: 7 };
+        assert_eq!(read(&["12.7"]), Ok(Some(expected)));
+        assert_eq!(read(&[]), Ok(None));
     }
 
     #[test]
@@ -247,7 +246,7 @@ mod tests {
             &["a.b"],
             &["12.7", "12.7"],
         ] {
-            assert!(asked(values).is_err(), "{values:?}");
+            assert!(read(values).is_err(), "{values:?}");
         }
     }
 }
