@@ -1,8 +1,8 @@
-//! Commands of the management API: append, and answer only when every read model shows it.
+//! Commands of the management API. A command appends its facts and returns when every read model shows them.
 //!
-//! So a client that creates something and then asks for it finds it, and a token that was revoked is dead
-//! on every node when the answer arrives. The wait is bounded: the facts are in the log whatever the
-//! projections do, and a command must not be repeated because they are slow.
+//! So a client finds what it has just created, and a revoked token is refused by every node when the response
+//! arrives. The wait is bounded: the facts are in the log whatever the projections do, and a client must not
+//! repeat a command because they are slow.
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ use crate::projector::Projected;
 
 /// How long a command waits for the read models.
 const PROJECTION_WAIT_MAX: Duration = Duration::from_secs(5);
-/// How often a command over several streams is decided anew when somebody else appended first.
+/// Number of times that a command over several streams is decided again after a concurrent append.
 pub(crate) const CONFLICT_RETRIES_MAX: u32 = 5;
 
-/// Runs commands.
+/// Executes commands and waits for the read models.
 #[derive(Clone, Debug)]
 pub(crate) struct Commands {
     store: EventStore,
     projected: Projected,
 }
 
-/// Streams that are decided on together, and appended together or not at all.
+/// Appends to several streams, collected by a command and committed all or none.
 #[derive(Debug)]
-pub(crate) struct Together {
+pub(crate) struct UnitOfWork {
     store: EventStore,
     metadata: Metadata,
     appends: Vec<StreamAppend>,
@@ -41,17 +41,19 @@ impl Commands {
         Self { store, projected }
     }
 
-    /// The database behind both sides.
+    /// Returns the database of the log and of the read models.
     pub(crate) fn pool(&self) -> &PgPool {
         self.store.pool()
     }
 
-    /// The log.
     pub(crate) fn store(&self) -> &EventStore {
         &self.store
     }
 
-    /// Has one aggregate decide.
+    /// Executes a command of one aggregate.
+    ///
+    /// # Errors
+    /// The refusal of the aggregate, a conflict that persists, or a failure of the database.
     pub(crate) async fn execute<A>(
         &self,
         id: Uuid,
@@ -68,21 +70,24 @@ impl Commands {
         Ok(executed)
     }
 
-    /// Has several aggregates decide. When somebody else appended to one of them first, all decide anew.
-    /// `decide` gives the streams back, with what it has found out.
-    pub(crate) async fn together<T, D>(
+    /// Executes a command over several aggregates. After a concurrent append to one of them all decide again.
+    /// `decide` returns the unit of work to commit, and the result of the command.
+    ///
+    /// # Errors
+    /// The error of `decide`, a conflict that persists, or a failure of the database.
+    pub(crate) async fn transact<T, D>(
         &self,
         metadata: &Metadata,
-        decide: impl Fn(Together) -> D + Send + Sync,
+        decide: impl Fn(UnitOfWork) -> D + Send + Sync,
     ) -> Result<T, Problem>
     where
-        D: Future<Output = Result<(Together, T), Problem>> + Send,
+        D: Future<Output = Result<(UnitOfWork, T), Problem>> + Send,
     {
         let mut repetitions = 0;
         loop {
-            let streams = Together { store: self.store.clone(), metadata: metadata.clone(), appends: vec![] };
-            let (streams, decided) = decide(streams).await?;
-            match self.store.append(&streams.appends).await {
+            let work = UnitOfWork { store: self.store.clone(), metadata: metadata.clone(), appends: vec![] };
+            let (work, decided) = decide(work).await?;
+            match self.store.append(&work.appends).await {
                 Ok(position) => {
                     self.wait(position).await;
                     return Ok(decided);
@@ -93,25 +98,31 @@ impl Commands {
         }
     }
 
-    /// Waits until every read model shows what is in the log now; says whether they do.
+    /// Waits until every read model shows what is in the log now. Returns whether they do.
+    ///
+    /// # Errors
+    /// The end of the log cannot be read.
     pub(crate) async fn catch_up(&self) -> Result<bool, Problem> {
         let end = log_reader::last_committed(&mut *self.pool().acquire().await?).await?;
         Ok(self.wait(end).await)
     }
 
-    /// Waits until every read model shows a fact; says whether they do.
+    /// Waits until every read model shows the fact at `position`. Returns whether they do.
     pub(crate) async fn wait(&self, position: Option<LogPosition>) -> bool {
         let Some(position) = position else { return true };
         let shown = self.projected.wait(position, PROJECTION_WAIT_MAX).await;
         if !shown {
-            tracing::warn!(?position, "the read models are too slow to be waited for");
+            tracing::warn!(?position, "the read models did not apply a command in time");
         }
         shown
     }
 }
 
-impl Together {
+impl UnitOfWork {
     /// Loads the aggregate of stream `id`.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
     pub(crate) async fn load<A>(&self, id: Uuid) -> Result<Loaded<A>, Problem>
     where
         A: Decide,
@@ -120,7 +131,10 @@ impl Together {
         Ok(self.store.load::<A>(id).await?)
     }
 
-    /// Has the aggregate of stream `id` decide; what it refuses is answered by `refused`.
+    /// Executes a command of the aggregate of stream `id`.
+    ///
+    /// # Errors
+    /// The refusal of the aggregate, as `refused` maps it, or the stream cannot be read.
     pub(crate) async fn decide<A>(
         &mut self,
         id: Uuid,
@@ -136,7 +150,10 @@ impl Together {
         Ok(loaded)
     }
 
-    /// Has an aggregate that was loaded before decide on several commands.
+    /// Executes commands of an aggregate that was loaded before, and returns their facts.
+    ///
+    /// # Errors
+    /// The first refusal, as `refused` maps it.
     pub(crate) fn decide_loaded<A>(
         &mut self,
         loaded: &mut Loaded<A>,

@@ -1,31 +1,42 @@
-//! Whether the service lives, is ready, and what it measures.
+//! Health checks and metrics. Processes with the API and processes without it answer alike.
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::api::http::client_address::TrustedProxies;
+use crate::api::http::layers;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::time::Timestamp;
 use crate::clock;
 use crate::health::Health as ProcessHealth;
 use crate::projector::ProjectorHealth;
 
-/// How long the read models may take to say how they are.
-const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
+/// Time within which the state of the read models must be read.
+const READ_MODELS_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// What looking after the service needs.
+/// Dependencies of the handlers.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
-    pub(crate) process: ProcessHealth,
-    pub(crate) projector: ProjectorHealth,
+    process: ProcessHealth,
+    projector: ProjectorHealth,
 }
 
-/// That the service is there.
+impl Health {
+    pub(crate) fn new(process: ProcessHealth) -> Self {
+        let projector = ProjectorHealth::new(process.pool.clone());
+        Self { process, projector }
+    }
+}
+
+/// Response of a process that runs.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Alive {
     #[schema(examples("healthy"))]
@@ -33,57 +44,74 @@ pub(crate) struct Alive {
     timestamp: Timestamp,
 }
 
-/// That the service can work.
+/// Response of a process that can work.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Ready {
-    /// `ready`, or `degraded` while a read model stands still.
+    /// `ready`, or `degraded` while a read model has halted.
     #[schema(examples("ready"))]
     status: &'static str,
     timestamp: Timestamp,
-    /// Each read model.
+    /// State of each read model.
     projections: Vec<ReadModel>,
 }
 
-/// A read model.
+/// State of a read model.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReadModel {
     name: &'static str,
-    /// Whether it stands still because of a fact that it cannot take; the log says why.
+    /// Whether it has halted at a fact that it cannot apply. The log has the reason.
     halted: bool,
-    /// About how many facts it has not taken yet.
+    /// Approximate number of facts that it has not applied.
     lag_facts: u64,
-    /// How old the oldest of them is.
+    /// Age of the oldest of these facts.
     lag_seconds: f64,
 }
 
-/// Say whether the service is there; it looks at nothing else.
-#[utoipa::path(get, path = "/health", tag = "Health", responses((status = 200, body = Alive)))]
+/// Returns the routes of a process that has no API.
+pub fn health_router(process: ProcessHealth) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Health::new(process))
+        .layer(from_fn_with_state(TrustedProxies::default(), layers::with_context))
+}
+
+/// Check that the process responds
+#[utoipa::path(get, path = "/health", tag = "Health",
+    responses((status = 200, body = Alive, description = "The process responds. Nothing else is checked.")))]
 pub(crate) async fn health() -> Json<Alive> {
     Json(Alive { status: "healthy", timestamp: clock::now().into() })
 }
 
-/// Say whether the process should go on; it looks at nothing else.
-#[utoipa::path(get, path = "/health/live", tag = "Health", responses((status = 200, body = Alive)))]
+/// Check that the process is live
+///
+/// If this fails, restart the process.
+#[utoipa::path(get, path = "/health/live", tag = "Health",
+    responses((status = 200, body = Alive, description = "The process responds. Nothing else is checked.")))]
 pub(crate) async fn live() -> Json<Alive> {
     health().await
 }
 
-/// Say whether the service can work now.
+/// Check that the process is ready
+///
+/// If this fails, route no requests to the process.
 #[utoipa::path(get, path = "/health/ready", tag = "Health",
-    responses((status = 200, body = Ready), (status = 503)))]
+    responses((status = 200, body = Ready, description = "The process can work, with the state of each read model."),
+        (status = 503)))]
 pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, Problem> {
-    let not_ready_reasons = health.process.not_ready_reasons().await;
-    if !not_ready_reasons.is_empty() {
-        let not_ready_reasons: Vec<_> =
-            not_ready_reasons.iter().map(|(name, reason)| format!("{name} {reason}")).collect();
-        let detail = format!("Not ready: {}.", not_ready_reasons.join(", "));
-        return Err(Problem::new(Kind::Unavailable, detail));
+    let reasons = health.process.not_ready_reasons().await;
+    if !reasons.is_empty() {
+        let reasons: Vec<_> = reasons.iter().map(|(name, reason)| format!("{name} {reason}")).collect();
+        return Err(Problem::new(Kind::Unavailable, format!("Not ready: {}.", reasons.join(", "))));
     }
-    let looked = tokio::time::timeout(LOOK_TIME_MAX, health.projector.look()).await;
-    let looked = looked.map_err(|_| Problem::unavailable("the checkpoints cannot be read in time"))??;
-    let halted = looked.halted().next().is_some();
-    let projections = looked.projections.into_iter().map(|model| ReadModel {
+    let read_models = tokio::time::timeout(READ_MODELS_TIME_MAX, health.projector.look()).await;
+    let read_models =
+        read_models.map_err(|_| Problem::unavailable("the checkpoints could not be read in time"))??;
+    let halted = read_models.halted().next().is_some();
+    let projections = read_models.projections.into_iter().map(|model| ReadModel {
         name: model.projection.name(),
         halted: model.halted_because.is_some(),
         lag_facts: model.lag_facts,
@@ -96,9 +124,10 @@ pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
     }))
 }
 
-/// Everything that this process measured, for Prometheus.
+/// Get the metrics of the process
 #[utoipa::path(get, path = "/metrics", tag = "Health",
-    responses((status = 200, body = String, content_type = "text/plain")))]
+    responses((status = 200, body = String, content_type = "text/plain",
+        description = "The metrics in the text format of Prometheus.")))]
 pub(crate) async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], health.process.telemetry.render())
 }

@@ -1,4 +1,4 @@
-//! What the API is given, and what each of its rooms gets of it.
+//! Dependencies of the API, and the state of the handlers of each resource.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::api::health::Health;
 use crate::api::http::body::BODY_BYTES_MAX;
 use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::cursor::Cursors;
-use crate::api::http::rate_limits::Limiter;
+use crate::api::http::rate_limits::RateLimiter;
 use crate::api::openapi::Docs;
 use crate::api::v1::api_keys::ApiKeys;
 use crate::api::v1::auth::Auth;
@@ -24,7 +24,7 @@ use crate::api::v1::events::Events;
 use crate::api::v1::ingest::Ingest;
 use crate::api::v1::ingest::cache::IngestCache;
 use crate::api::v1::invites::Invites;
-use crate::api::v1::queues::Queues;
+use crate::api::v1::queues::purge::Queues;
 use crate::api::v1::senders::Senders;
 use crate::api::v1::stats::Stats;
 use crate::api::v1::stream::Streams;
@@ -35,64 +35,57 @@ use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{AcceptBatch, EventStore, StreamAppendBatch};
 use crate::health::Health as ProcessHealth;
 use crate::live::Broadcaster;
-use crate::projector::{Projected, ProjectorHealth};
+use crate::projector::Projected;
 use crate::secrets::passwords::Passwords;
 use crate::secrets::signing_keys::SigningKeys;
 use crate::secrets::vault::Vault;
 
-/// Requests under way at once; further ones are turned away.
+/// Largest number of concurrent requests; further ones are refused.
 const REQUESTS_MAX: usize = 4_096;
 
-/// What the API works with.
+/// Dependencies of the API.
 #[derive(Clone)]
 pub struct ApiDependencies {
-    /// The log.
     pub store: EventStore,
-    /// The group commit of accepted webhooks.
+    /// Group commit of accepted webhooks.
     pub acceptances: GroupCommit<AcceptBatch>,
-    /// The group commit of what becomes of webhook events.
+    /// Group commit of appends to the streams of events.
     pub outcomes: GroupCommit<StreamAppendBatch>,
-    /// How far the read models are.
     pub projected: Projected,
-    /// Tells what changes.
     pub live: Broadcaster,
-    /// Seals and opens secrets.
     pub vault: Vault,
-    /// Hashes and verifies passwords.
     pub passwords: Passwords,
-    /// Sign access tokens.
+    /// Keys that sign access tokens and page cursors.
     pub signing_keys: SigningKeys,
-    /// Whether this process can work, and what it measures.
     pub health: ProcessHealth,
-    /// Tracks what goes on after an answer.
+    /// Tracks work that goes on after a response.
     pub tasks: TaskTracker,
-    /// How it behaves.
-    pub settings: Settings,
+    pub settings: ApiSettings,
 }
 
-/// How the API behaves.
+/// Settings of the API.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ApiSettings {
     /// Whether destinations may have http URLs and private addresses.
     pub insecure_destinations: Insecure,
     /// Largest payload of a webhook, in bytes.
     pub payload_bytes_max: usize,
-    /// Tenants created, by address; `None`: any number.
+    /// Limit of tenant registrations by client address.
     pub tenant_creations: Option<RateLimit>,
-    /// Failed logins, by address and by email; `None`: any number.
+    /// Limit of failed logins by client address and by email address.
     pub failed_logins: Option<RateLimit>,
-    /// Registrations with an invite, by address; `None`: any number.
+    /// Limit of registrations with an invite by client address.
     pub invite_registrations: Option<RateLimit>,
-    /// Proxies whose word about their clients is taken.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: TrustedProxies,
-    /// How long tenants keep what has ended, unless they say otherwise.
+    /// Retention of new tenants.
     pub retention: Retention,
-    /// The website whose scripts may use the management API.
+    /// Origin of the website whose scripts may use the management API.
     pub cors_origin: Option<HeaderValue>,
 }
 
-impl Settings {
-    /// The settings of the service that are the API's.
+impl ApiSettings {
+    /// Selects the API's settings from those of the service.
     #[must_use]
     pub fn of(settings: &config::Settings) -> Self {
         let networks = settings.http.trusted_proxies.clone().unwrap_or_default();
@@ -109,7 +102,7 @@ impl Settings {
     }
 }
 
-/// What each room gets.
+/// State of the handlers of each resource.
 pub(crate) struct AppState {
     pub(crate) authentication: Authentication,
     pub(crate) auth: Auth,
@@ -126,19 +119,19 @@ pub(crate) struct AppState {
     pub(crate) queues: Queues,
     pub(crate) health: Health,
     pub(crate) docs: Docs,
-    pub(crate) under_way: Arc<Semaphore>,
+    pub(crate) request_permits: Arc<Semaphore>,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) cors_origin: Option<HeaderValue>,
 }
 
 impl AppState {
-    pub(crate) fn new(handles: ApiDependencies) -> Self {
-        let ApiDependencies { store, vault, passwords, settings, .. } = handles;
+    pub(crate) fn new(dependencies: ApiDependencies) -> Self {
+        let ApiDependencies { store, vault, passwords, settings, .. } = dependencies;
         let pool = store.pool().clone();
-        let commands = Commands::new(store, handles.projected);
-        let cursors = Cursors::new(&handles.signing_keys);
-        let tokens = AccessTokens::new(handles.signing_keys);
-        // A payload within a JSON string takes up to six bytes for one.
+        let commands = Commands::new(store, dependencies.projected);
+        let cursors = Cursors::new(&dependencies.signing_keys);
+        let tokens = AccessTokens::new(dependencies.signing_keys);
+        // A byte of a payload takes up to six bytes in a JSON string.
         let payload_body_bytes_max = BODY_BYTES_MAX.max(settings.payload_bytes_max.saturating_mul(6));
         Self {
             authentication: Authentication { pool: pool.clone(), tokens: tokens.clone() },
@@ -146,14 +139,14 @@ impl AppState {
                 commands: commands.clone(),
                 passwords: passwords.clone(),
                 tokens,
-                failures: Limiter::new(settings.failed_logins),
-                tasks: handles.tasks,
+                failures: RateLimiter::new(settings.failed_logins),
+                tasks: dependencies.tasks,
             },
             tenants: Tenants {
                 commands: commands.clone(),
                 passwords: passwords.clone(),
                 vault: vault.clone(),
-                creations: Limiter::new(settings.tenant_creations),
+                creations: RateLimiter::new(settings.tenant_creations),
                 retention: settings.retention,
                 payload_body_bytes_max,
             },
@@ -162,7 +155,7 @@ impl AppState {
                 commands: commands.clone(),
                 passwords,
                 vault: vault.clone(),
-                registrations: Limiter::new(settings.invite_registrations),
+                registrations: RateLimiter::new(settings.invite_registrations),
             },
             api_keys: ApiKeys { commands: commands.clone() },
             destinations: Destinations {
@@ -173,17 +166,17 @@ impl AppState {
             senders: Senders { commands: commands.clone(), payload_body_bytes_max },
             ingest: Ingest {
                 commands: commands.clone(),
-                acceptances: handles.acceptances,
+                acceptances: dependencies.acceptances,
                 cache: IngestCache::new(),
                 payload_bytes_max: settings.payload_bytes_max,
             },
             events: Events { commands: commands.clone(), cursors },
             stats: Stats { pool: pool.clone() },
-            streams: Streams { pool: pool.clone(), live: handles.live },
-            queues: Queues { commands, outcomes: handles.outcomes },
-            health: Health { process: handles.health, projector: ProjectorHealth::new(pool) },
+            streams: Streams { pool, live: dependencies.live },
+            queues: Queues { commands, outcomes: dependencies.outcomes },
+            health: Health::new(dependencies.health),
             docs: Docs::new(),
-            under_way: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            request_permits: Arc::new(Semaphore::new(REQUESTS_MAX)),
             trusted_proxies: settings.trusted_proxies,
             cors_origin: settings.cors_origin,
         }

@@ -117,7 +117,7 @@ impl Service {
         }
         let router = match roles.has(Role::Api) {
             true => ground.api(settings, needed.signing_keys, projected, &lifecycle)?,
-            false => ground.health(&lifecycle).router(),
+            false => api::health_router(ground.health(&lifecycle)),
         };
         listen(listener, router, roles, &lifecycle);
         tracing::info!(%roles, %address, "ready");
@@ -260,7 +260,7 @@ impl Ground {
             signing_keys: signing_keys.context("the API needs a signing key")?,
             health: self.health(lifecycle),
             tasks: lifecycle.working().clone(),
-            settings: api::Settings::of(settings),
+            settings: api::ApiSettings::of(settings),
         }))
     }
 

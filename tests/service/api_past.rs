@@ -226,9 +226,12 @@ async fn the_past_is_as_closed_as_the_present_and_the_future_is_unknown() {
             ("AsOf=2026-02-30".to_owned(), "must be a date or a time"),
             ("AsOf=2026-07-03T25:00:00Z".to_owned(), "must be a date or a time"),
             (format!("AsOf={now}&asof={now}"), "must not be given more than once"),
-            (format!("AsOf={}", written(tomorrow)), "must not be in the future; it is "),
-            (format!("AsOf={}", tomorrow.format("%Y-%m-%d")), "must not be in the future; it is "),
-            ("AsOf=9999-12-31".to_owned(), "must not be in the future; it is "),
+            (format!("AsOf={}", written(tomorrow)), "must not be in the future; the current time is "),
+            (
+                format!("AsOf={}", tomorrow.format("%Y-%m-%d")),
+                "must not be in the future; the current time is ",
+            ),
+            ("AsOf=9999-12-31".to_owned(), "must not be in the future; the current time is "),
         ] {
             let refused = owner.get(&format!("{path}?{query}")).await.expect(400);
             assert_eq!(refused.wrong(), ["AsOf"], "{query}");

@@ -176,7 +176,8 @@ async fn a_slow_subscriber_receives_every_change_in_order_from_the_log() {
         },
         at: clock::now(),
     };
-    let registered = store.execute::<TenantAggregate>(tenant_id.0, register, &metadata).await.expect("a tenant");
+    let registered =
+        store.execute::<TenantAggregate>(tenant_id.0, register, &metadata).await.expect("a tenant");
     // There are no checkpoints before the projector has started.
     until("the read models to begin", async || live.subscribe(tenant_id, session_id, None).await.ok()).await;
     let mut slow = live.subscribe(tenant_id, session_id, registered.position).await.expect("a subscription");
@@ -189,7 +190,8 @@ async fn a_slow_subscriber_receives_every_change_in_order_from_the_log() {
     let last = store.append(&[append]).await.expect("an append").expect("facts");
     for subscription in [&mut quick, &mut slow] {
         for _ in 0..RENAMES {
-            let item = tokio::time::timeout(WAIT_TIMEOUT, subscription.next()).await.expect("something in time");
+            let item =
+                tokio::time::timeout(WAIT_TIMEOUT, subscription.next()).await.expect("something in time");
             let Some(StreamItem::Change(change)) = item.expect("the log can be read") else {
                 panic!("not a change")
             };

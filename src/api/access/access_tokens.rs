@@ -1,7 +1,7 @@
-//! Access tokens: JWT, HS256, fifteen minutes.
+//! Access tokens: JWT, signed with HS256, valid for fifteen minutes.
 //!
-//! A key is rotated by putting a new one in front: it signs from then on, and the others still verify
-//! until they are taken away. A token says by `kid` which key signed it.
+//! Keys are rotated by adding a new key in front of the others: it signs from then on, and the others verify until
+//! they are removed. A token names its key in `kid`.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use uuid::Uuid;
 
 use crate::secrets::signing_keys::SigningKeys;
 
-/// How long an access token is good.
+/// Validity of an access token.
 pub(crate) const LIFETIME: TimeDelta = TimeDelta::minutes(15);
 
 const ISSUER: &str = "hooksentry-api";
 const AUDIENCE: &str = "hooksentry-client";
-/// How far the clocks of two nodes may lie apart.
+/// Largest accepted difference between the clocks of two processes.
 const LEEWAY_SECONDS: u64 = 5;
 
 /// Issues and verifies access tokens.
@@ -29,18 +29,17 @@ pub(crate) struct AccessTokens {
     validation: Arc<Validation>,
 }
 
-/// What an access token says.
+/// Claims of an access token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims {
-    /// Who.
     pub(crate) sub: UserId,
-    /// The token's own id.
+    /// Id of the token.
     pub(crate) jti: Uuid,
-    /// The session it was issued in: while that is open, the token is good.
+    /// Session of the token, which is valid only while the session is open.
     pub(crate) sid: SessionId,
     pub(crate) email: String,
     pub(crate) tenant_id: TenantId,
-    /// The role at the time of issue, for clients. What decides is the user's role now.
+    /// Role at the time of issue, for clients. Permissions follow from the user's current role.
     pub(crate) role: Role,
     iss: String,
     aud: String,
@@ -48,7 +47,7 @@ pub(crate) struct Claims {
     exp: i64,
 }
 
-/// Whom a token is for.
+/// User and session for which a token is issued.
 #[derive(Clone, Debug)]
 pub(crate) struct Bearer {
     pub(crate) user_id: UserId,
@@ -69,6 +68,9 @@ impl AccessTokens {
     }
 
     /// Issues a token.
+    ///
+    /// # Errors
+    /// The token cannot be encoded.
     pub(crate) fn issue(
         &self,
         bearer: &Bearer,
@@ -92,8 +94,8 @@ impl AccessTokens {
         jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(key.expose_bytes()))
     }
 
-    /// What a token says, if it was issued here and has not expired. A token that names no key is one of
-    /// the first.
+    /// Returns the claims of a token that is authentic and has not expired. A token without `kid` must be signed with
+    /// the first key.
     pub(crate) fn verify(&self, token: &str) -> Option<Claims> {
         let header = jsonwebtoken::decode_header(token).ok()?;
         let key = match &header.kid {

@@ -1,8 +1,8 @@
-//! Who calls.
+//! Authentication of users by access tokens.
 //!
-//! An access token says which session it belongs to; whether that session is open, and what its user may
-//! do, is asked of the database on every request. So a logout, a new role, a deactivated user take effect
-//! at once and on every node, and the token's own claims decide nothing but whom to ask about.
+//! An access token names its session. Every request looks up in the database whether that session is open and which
+//! role its user has, so a logout, a new role and a deactivation take effect at once in every process. Other claims of
+//! the token decide nothing.
 
 use aggregates::ids::{SessionId, TenantId, UserId};
 use aggregates::role::Role;
@@ -21,35 +21,38 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request_context::RequestContext;
 use crate::event_store::{Actor, Metadata};
 
-/// Tells callers by their access tokens.
+/// Dependencies of authentication.
 #[derive(Clone, Debug)]
 pub(crate) struct Authentication {
     pub(crate) pool: PgPool,
     pub(crate) tokens: AccessTokens,
 }
 
-/// A user who calls.
+/// The user who makes a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) user_id: UserId,
     pub(crate) tenant_id: TenantId,
-    /// The user's role at this moment, whatever the token says.
+    /// Current role of the user, which may differ from the one in the token.
     pub(crate) role: Role,
     pub(crate) session_id: SessionId,
     context: RequestContext,
 }
 
 impl Caller {
-    /// What stands beside a fact that the caller brings about.
+    /// Returns the metadata of facts that the caller causes.
     pub(crate) fn metadata(&self) -> Metadata {
         self.context.metadata(self.tenant_id, Actor::User(self.user_id))
     }
 
-    /// Lets the caller through to what belongs to `owner`; `None`: there is no such `thing`.
-    pub(crate) fn check_owner(&self, owner: Option<TenantId>, thing: &str) -> Result<(), Problem> {
+    /// Checks that a resource of the tenant `owner` belongs to the caller's tenant.
+    ///
+    /// # Errors
+    /// The resource does not exist (`owner` is `None`) or belongs to another tenant.
+    pub(crate) fn check_owner(&self, owner: Option<TenantId>, resource: &str) -> Result<(), Problem> {
         match owner {
-            None => Err(Problem::not_found(thing)),
-            Some(owner) if owner != self.tenant_id => Err(Problem::other_tenant(thing)),
+            None => Err(Problem::not_found(resource)),
+            Some(owner) if owner != self.tenant_id => Err(Problem::other_tenant(resource)),
             Some(_) => Ok(()),
         }
     }
@@ -60,11 +63,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let caller = parts.extensions.get::<Self>().cloned();
-        caller.ok_or_else(|| Problem::internal("a handler asks for a caller on a route that anyone may use"))
+        caller
+            .ok_or_else(|| Problem::internal("a handler requires a caller on a route without authentication"))
     }
 }
 
-/// Stands before a route: lets those through who have its permission.
+/// Middleware of a route that admits callers with its permission.
+///
+/// # Errors
+/// The access token is not valid, or the role of the user does not have the permission.
 pub(crate) async fn guard(
     State((authentication, permission)): State<(Authentication, Permission)>,
     mut request: Request,
@@ -83,12 +90,13 @@ pub(crate) async fn guard(
 
 impl Authentication {
     async fn caller(&self, token: Option<&str>, context: RequestContext) -> Result<Caller, Problem> {
-        let token = token.ok_or_else(|| unauthenticated("An access token is needed."))?;
-        let refused = || unauthenticated("The access token is not valid, or not any more.");
+        let token =
+            token.ok_or_else(|| unauthenticated("`Authorization` must be `Bearer` with an access token."))?;
+        let refused = || unauthenticated("The access token is invalid or expired, or its session is closed.");
         let claims = self.tokens.verify(token).ok_or_else(refused)?;
         let mut connection = self.pool.acquire().await?;
         let live = sessions::caller(&mut connection, claims.sid).await?.ok_or_else(refused)?;
-        // A session belongs to one user for ever; a token that says otherwise was not issued here.
+        // The user of a session never changes, so this service did not issue a token that names another one.
         if live.user_id != claims.sub || live.tenant_id != claims.tenant_id {
             return Err(refused());
         }
@@ -102,7 +110,7 @@ impl Authentication {
     }
 }
 
-/// The token of `Authorization: Bearer <token>`.
+/// Returns the token of `Authorization: Bearer <token>`.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
@@ -119,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_read_from_one_bearer_header_and_nothing_else() {
+    fn a_token_is_read_only_from_a_single_bearer_header() {
         let of = |values: &[&'static str]| {
             let headers: HeaderMap =
                 values.iter().map(|value| (AUTHORIZATION, value.parse().unwrap())).collect();

@@ -1,10 +1,7 @@
-//! Reading JSON bodies, strictly and by hand.
+//! Reading the bodies of requests.
 //!
-//! Clients of this API were written against another server and rely on how it read: names in any case,
-//! unknown names ignored, a number also as a string, `null` as good as absent. A derived deserializer can
-//! do neither that nor name every wrong field at once, so each field is fetched and judged on its own and
-//! the verdicts are gathered. The body is read only when a handler asks for it, which is after it has
-//! judged who asks for what: the order of the contract's checks.
+//! A body is read only when a handler asks for it, after it has checked who asks for what: that is the order of
+//! checks in the contract.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,27 +14,29 @@ use futures::StreamExt;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::api::http::fields::{Field, RequestBody};
 use crate::api::http::problem::{FieldErrors, Kind, Problem};
 
 /// Longest body of an ordinary request, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 /// How long a body may take to arrive.
 const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(20);
-/// How much of a body beyond its limit is read and thrown away, so that its sender gets to read the answer
-/// instead of a broken connection.
+/// How much of a body beyond its limit is read and discarded, so that the client reads the response instead of
+/// finding a broken connection.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
 
-/// A body that nobody has read yet.
+/// Body of a request that was not read yet.
 #[derive(Debug)]
 pub(crate) struct UnreadBody {
     headers: HeaderMap,
     body: Body,
 }
 
-/// The fields of a JSON object, and what was found wrong with them so far.
-#[derive(Debug)]
+/// Fields of a JSON object, and the errors found in them so far.
+#[derive(Debug, Default)]
 pub(crate) struct Fields {
     values: Vec<(String, Value)>,
+    aliases: &'static [(&'static str, &'static str)],
     errors: FieldErrors,
 }
 
@@ -51,28 +50,48 @@ impl<S: Send + Sync> FromRequest<S> for UnreadBody {
 }
 
 impl UnreadBody {
-    /// The fields of the JSON object that the body must be.
-    pub(crate) async fn fields(self) -> Result<Fields, Problem> {
-        self.fields_within(BODY_BYTES_MAX).await
+    /// Reads a body whose rules need no context.
+    ///
+    /// # Errors
+    /// The body is not a JSON object within the limits, or fields of it are not valid.
+    pub(crate) async fn read<B: RequestBody<()>>(self) -> Result<B, Problem> {
+        self.read_with(&()).await
     }
 
-    /// As [`UnreadBody::fields`], for bodies that carry a payload.
-    pub(crate) async fn fields_within(self, bytes_max: usize) -> Result<Fields, Problem> {
+    /// Reads a body whose rules depend on `context`.
+    ///
+    /// # Errors
+    /// As [`UnreadBody::read`].
+    pub(crate) async fn read_with<C, B: RequestBody<C>>(self, context: &C) -> Result<B, Problem> {
+        B::parse(self.fields(BODY_BYTES_MAX).await?, context)
+    }
+
+    /// Reads the JSON object that the body must be, of at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// The body is not a JSON object within the limits.
+    pub(crate) async fn fields(self, bytes_max: usize) -> Result<Fields, Problem> {
         Fields::read(&self.json(bytes_max).await?)
     }
 
-    /// As [`UnreadBody::fields`], for bodies that may be left out: then there are no fields.
-    pub(crate) async fn fields_if_any(self) -> Result<Fields, Problem> {
+    /// Reads a body that may be absent, and has no fields then.
+    ///
+    /// # Errors
+    /// As [`UnreadBody::fields`].
+    pub(crate) async fn fields_if_present(self) -> Result<Fields, Problem> {
         let declared = self.headers.get(CONTENT_TYPE).is_some_and(|value| is_json(value.as_bytes()));
         let bytes = self.bytes(BODY_BYTES_MAX).await?;
         match (bytes.is_empty(), declared) {
-            (true, _) => Ok(Fields { values: vec![], errors: FieldErrors::default() }),
+            (true, _) => Ok(Fields::default()),
             (false, false) => Err(not_json()),
             (false, true) => Fields::read(&bytes),
         }
     }
 
-    /// The bytes of a body that is declared as JSON.
+    /// Reads the bytes of a body that is declared as JSON.
+    ///
+    /// # Errors
+    /// The body is absent, too large, too slow or declared as something else.
     pub(crate) async fn json(self, bytes_max: usize) -> Result<Bytes, Problem> {
         let declared = self.headers.get(CONTENT_TYPE).map(|value| is_json(value.as_bytes()));
         if declared == Some(false) {
@@ -88,7 +107,10 @@ impl UnreadBody {
         Ok(bytes)
     }
 
-    /// The bytes, whatever they are declared as.
+    /// Reads the bytes, which may be declared as anything.
+    ///
+    /// # Errors
+    /// The body is too large or too slow.
     pub(crate) async fn bytes(self, bytes_max: usize) -> Result<Bytes, Problem> {
         match tokio::time::timeout(ARRIVAL_TIME_MAX, self.collect(bytes_max)).await {
             Ok(collected) => collected,
@@ -105,7 +127,7 @@ impl UnreadBody {
         let fits =
             declared.is_none_or(|length| usize::try_from(length).is_ok_and(|length| length <= bytes_max));
         if !fits && self.headers.contains_key(EXPECT) {
-            // The sender waits for a word before it sends anything: the answer is that word.
+            // The client waits for a response before it sends the body.
             return Err(too_large(bytes_max));
         }
         let mut arriving = self.body.into_data_stream();
@@ -129,79 +151,81 @@ impl UnreadBody {
 impl Fields {
     fn read(body: &[u8]) -> Result<Self, Problem> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(object)) => {
-                Ok(Self { values: object.into_iter().collect(), errors: FieldErrors::default() })
-            }
+            Ok(Value::Object(object)) => Ok(Self { values: object.into_iter().collect(), ..Self::default() }),
             Ok(_) => Err(malformed("must be a JSON object")),
             Err(error) => Err(malformed(&format!("is not valid JSON: {error}"))),
         }
     }
 
-    /// The value of an optional field, judged by `rule`; `None` when it is absent, `null` or refused.
-    pub(crate) fn optional<T>(
-        &mut self,
-        name: &'static str,
-        rule: impl FnOnce(&Value) -> Result<T, String>,
-    ) -> Option<T> {
-        let value = self.value(name)?;
-        let judged = rule(value);
-        judged.map_err(|message| self.refuse(name, message)).ok()
+    /// Accepts other names for fields, given as pairs of name and alias, where the first of the names is absent
+    /// and its alias is not.
+    pub(crate) fn with_aliases(mut self, aliases: &'static [(&'static str, &'static str)]) -> Self {
+        if let [(name, alias), ..] = aliases
+            && self.value(name).is_none()
+            && self.value(alias).is_some()
+        {
+            self.aliases = aliases;
+        }
+        self
     }
 
-    /// The value of a required field, judged by `rule`; `None` when there is something wrong with it.
-    pub(crate) fn required<T>(
-        &mut self,
-        name: &'static str,
-        rule: impl FnOnce(&Value) -> Result<T, String>,
-    ) -> Option<T> {
+    /// Reads an optional field. Returns `None` if it is absent or was refused.
+    pub(crate) fn optional<F: Field<C>, C>(&mut self, name: &'static str, context: &C) -> Option<F::Value> {
+        match self.sent(name)? {
+            Value::Null => F::null(),
+            value => match F::parse(value, context) {
+                Ok(value) => Some(value),
+                Err(message) => {
+                    self.refuse(name, message);
+                    None
+                }
+            },
+        }
+    }
+
+    /// Reads a required field. Returns `None` if it was refused.
+    pub(crate) fn required<F: Field<C>, C>(&mut self, name: &'static str, context: &C) -> Option<F::Value> {
         if self.value(name).is_none() {
             self.refuse(name, "is required".to_owned());
             return None;
         }
-        self.optional(name, rule)
+        self.optional::<F, C>(name, context)
     }
 
-    /// The value of a field as it was sent; `None` when it is absent or `null`.
-    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
-        // Of names that differ in case alone the last one counts, as of equal names.
-        let found = self.values.iter().rev().find(|(sent, _)| sent.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value).filter(|value| !value.is_null())
+    /// Returns the value of a field as it was sent; `None` if it is absent or `null`.
+    pub(crate) fn value(&self, name: &'static str) -> Option<&Value> {
+        self.sent(name).filter(|value| !value.is_null())
     }
 
-    /// The value of an optional field of which `null` says something: that there is to be none.
-    pub(crate) fn nullable<T>(
-        &mut self,
-        name: &'static str,
-        rule: impl FnOnce(&Value) -> Result<T, String>,
-    ) -> Option<Option<T>> {
-        let sent = self.values.iter().rev().find(|(sent, _)| sent.eq_ignore_ascii_case(name));
-        match sent.is_some_and(|(_, value)| value.is_null()) {
-            true => Some(None),
-            false => self.optional(name, rule).map(Some),
-        }
-    }
-
-    /// Whether a field has a value.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.value(name).is_some()
-    }
-
-    /// Notes what is wrong with a field.
+    /// Notes what is wrong with a field, as a clause that follows its name.
     pub(crate) fn refuse(&mut self, name: &'static str, message: String) {
-        self.errors.add(name, message);
+        self.errors.add(self.alias(name), message);
     }
 
-    /// What `build` makes of the fields, if nothing is wrong with any of them. `build` may answer `None`
-    /// only where a field was refused.
+    /// Builds a body from the fields, if nothing is wrong with any of them. `build` may return `None` only
+    /// where a field was refused.
     pub(crate) fn complete<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, Problem> {
         if !self.errors.is_empty() {
             return Err(Problem::invalid(self.errors));
         }
-        build().ok_or_else(|| Problem::internal("a field is missing and nobody refused it"))
+        build().ok_or_else(|| Problem::internal("a field is missing and was not refused"))
+    }
+
+    /// Of names that differ only in case the last one counts, as of equal names.
+    fn sent(&self, name: &'static str) -> Option<&Value> {
+        let name = self.alias(name);
+        self.values.iter().rev().find(|(sent, _)| sent.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    fn alias(&self, name: &'static str) -> &'static str {
+        self.aliases.iter().find(|(of, _)| *of == name).map_or(name, |(_, alias)| alias)
     }
 }
 
-/// The fields of a JSON object, each value as the text it was sent as.
+/// Returns the fields of a JSON object, each value as the text that was sent.
+///
+/// # Errors
+/// The body is not a JSON object.
 pub(crate) fn raw_fields(body: &[u8]) -> Result<BTreeMap<String, Box<RawValue>>, Problem> {
     serde_json::from_slice(body).map_err(|error| malformed(&format!("is not a JSON object: {error}")))
 }
@@ -236,7 +260,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::http::validation;
+    use crate::api::http::fields::number::{PositiveNumber, RetentionDays};
+    use crate::api::http::fields::text::{EmailText, NameText};
 
     fn body(content_type: Option<&'static str>, text: impl Into<Body>) -> UnreadBody {
         let headers = content_type.map(|value| (CONTENT_TYPE, axum::http::HeaderValue::from_static(value)));
@@ -244,7 +269,7 @@ mod tests {
     }
 
     async fn kind_of(body: UnreadBody) -> Option<Kind> {
-        body.fields().await.err().map(|problem| problem.kind())
+        body.fields(BODY_BYTES_MAX).await.err().map(|problem| problem.kind())
     }
 
     #[tokio::test]
@@ -266,10 +291,10 @@ mod tests {
     async fn a_body_that_may_be_left_out_is_read_as_strictly_when_it_is_there() {
         let json = Some("application/json");
         for absent in [json, None, Some("text/plain")] {
-            assert!(body(absent, "").fields_if_any().await.is_ok(), "{absent:?}");
+            assert!(body(absent, "").fields_if_present().await.is_ok(), "{absent:?}");
         }
-        assert!(body(json, "{\"a\":1}").fields_if_any().await.unwrap().has("a"));
-        let kind = async |unread: UnreadBody| unread.fields_if_any().await.unwrap_err().kind();
+        assert!(body(json, "{\"a\":1}").fields_if_present().await.unwrap().value("a").is_some());
+        let kind = async |unread: UnreadBody| unread.fields_if_present().await.unwrap_err().kind();
         assert_eq!(kind(body(json, "[")).await, Kind::MalformedBody);
         assert_eq!(kind(body(json, "null")).await, Kind::MalformedBody);
         assert_eq!(kind(body(None, "{}")).await, Kind::UnsupportedMediaType);
@@ -285,38 +310,55 @@ mod tests {
         assert_eq!(kind_of(body(Some("application/json"), above)).await, Some(Kind::BodyTooLarge));
     }
 
-    #[tokio::test]
-    async fn names_are_read_in_any_case_and_the_last_one_counts() {
+    fn fields(value: &Value) -> Fields {
+        Fields::read(value.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn names_are_read_in_any_case_and_the_last_one_counts() {
         let text = r#"{"NAME":"a","other":1,"name":"b","Limit":"5","gone":null}"#;
-        let mut fields = body(Some("application/json"), text).fields().await.unwrap();
-        assert_eq!(fields.optional("Name", validation::text).as_deref(), Some("b"));
-        assert_eq!(fields.required("limit", |value| validation::integer(value, 1, 9)), Some(5));
-        assert!(!fields.has("gone"));
-        assert_eq!(fields.nullable("gone", validation::text), Some(None));
-        assert_eq!(fields.nullable("absent", validation::text), None);
-        assert_eq!(fields.nullable("name", validation::text), Some(Some("b".to_owned())));
-        assert_eq!(fields.optional("gone", validation::text), None);
+        let mut fields = Fields::read(text.as_bytes()).unwrap();
+        assert_eq!(fields.optional::<NameText, ()>("Name", &()).as_deref(), Some("b"));
+        assert_eq!(fields.required::<PositiveNumber, ()>("limit", &()), Some(5));
+        assert!(fields.value("gone").is_none());
+        assert_eq!(fields.optional::<RetentionDays, ()>("gone", &()), Some(None), "null has a meaning");
+        assert_eq!(fields.optional::<RetentionDays, ()>("absent", &()), None);
+        assert_eq!(fields.optional::<RetentionDays, ()>("limit", &()), Some(Some(5)));
+        assert_eq!(fields.optional::<NameText, ()>("gone", &()), None);
         assert!(fields.complete(|| Some(())).is_ok());
+    }
+
+    async fn errors_of(fields: Fields) -> Value {
+        let problem = fields.complete(|| Some(())).unwrap_err();
+        let response = axum::response::IntoResponse::into_response(problem);
+        let body = axum::body::to_bytes(response.into_body(), 9_999).await.unwrap();
+        serde_json::from_slice::<Value>(&body).unwrap()["errors"].clone()
     }
 
     #[tokio::test]
     async fn every_wrong_field_is_named_at_once() {
-        let text = json!({ "name": 5, "limit": -1 }).to_string();
-        let mut fields = body(Some("application/json"), text).fields().await.unwrap();
-        fields.required("name", validation::text);
-        fields.optional("limit", |value| validation::integer(value, 1, 9));
-        fields.required("email", validation::email);
-        let problem = fields.complete(|| Some(())).unwrap_err();
-        let response = axum::response::IntoResponse::into_response(problem);
-        let body = axum::body::to_bytes(response.into_body(), 9_999).await.unwrap();
-        let errors = serde_json::from_slice::<Value>(&body).unwrap()["errors"].clone();
+        let mut fields = fields(&json!({ "name": 5, "limit": -1 }));
+        fields.required::<NameText, ()>("name", &());
+        fields.optional::<PositiveNumber, ()>("limit", &());
+        fields.required::<EmailText, ()>("email", &());
         assert_eq!(
-            errors,
+            errors_of(fields).await,
             json!({
                 "email": ["is required"],
-                "limit": ["must be a whole number from 1 to 9"],
+                "limit": ["must be a whole number from 1 to 2147483647"],
                 "name": ["must be a string"],
             })
         );
+    }
+
+    #[tokio::test]
+    async fn aliases_hold_for_all_fields_or_for_none() {
+        const ALIASES: &[(&str, &str)] = &[("ownerEmail", "adminEmail"), ("ownerName", "adminName")];
+        for (sent, missing) in [("ownerEmail", "ownerName"), ("adminEmail", "adminName")] {
+            let mut fields = fields(&json!({ sent: "a@b" })).with_aliases(ALIASES);
+            assert!(fields.required::<EmailText, ()>("ownerEmail", &()).is_some(), "{sent}");
+            fields.required::<NameText, ()>("ownerName", &());
+            assert_eq!(errors_of(fields).await, json!({ missing: ["is required"] }));
+        }
     }
 }

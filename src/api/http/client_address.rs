@@ -1,4 +1,4 @@
-//! Where a request comes from, as far as it can be known.
+//! Address of the client of a request.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-/// Proxies whose word about their own clients is taken.
+/// Proxies whose `X-Forwarded-For` is trusted.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Arc<[IpNet]>);
 
 impl TrustedProxies {
-    /// Trusts the proxies within these networks.
+    /// Trusts the proxies in these networks.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks.into())
     }
 
-    /// The client's address. `X-Forwarded-For` counts only where a trusted proxy sent it, and only back to
-    /// the first address that is not one: anything before it may be made up by the client.
+    /// Returns the client's address. `X-Forwarded-For` counts only if a trusted proxy sent it, and only back to the
+    /// first address that is not a trusted proxy: the client may have forged everything before it.
     pub(crate) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.ip().to_canonical();
         let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
@@ -38,7 +38,7 @@ impl TrustedProxies {
     }
 }
 
-/// An address, with or without a port.
+/// Reads an address with or without a port.
 fn address(hop: &str) -> Option<IpAddr> {
     let bare = hop.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
     bare.or_else(|| hop.parse::<SocketAddr>().ok().map(|socket| socket.ip())).map(|ip| ip.to_canonical())
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_counts_unless_a_trusted_proxy_says_otherwise() {
+    fn the_peer_is_the_client_unless_it_is_a_trusted_proxy() {
         assert_eq!(client(&[], "192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(client(&["10.0.0.0/8"], "192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_made_up_is_not_believed() {
+    fn addresses_forged_by_a_client_are_ignored() {
         let proxies = ["10.0.0.0/8"];
         assert_eq!(client(&proxies, "10.0.0.1", &["203.0.113.9, 198.51.100.7, 10.0.0.2"]), "198.51.100.7");
         assert_eq!(client(&proxies, "10.0.0.1", &["203.0.113.9", "198.51.100.7"]), "198.51.100.7");

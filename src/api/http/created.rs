@@ -1,4 +1,4 @@
-//! The answer to whoever made something.
+//! Response to a request that created a resource.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -6,7 +6,7 @@ use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// 201, with where the new thing is found.
+/// Response 201: the new resource and its URL.
 pub(crate) struct Created<T> {
     pub(crate) location: String,
     pub(crate) body: T,

@@ -1,4 +1,4 @@
-//! What surrounds every request: its id, its span, its bounds, and the net below it.
+//! Middleware of every request: its id, its tracing span, admission control and timeout, panics, CORS.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -20,15 +20,15 @@ use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request_context::{REQUEST_ID, RequestContext};
 
-/// Gives a request its context and its span, and the answer its headers.
-pub(crate) async fn surround(
+/// Adds a context and a tracing span to a request, and common headers to the response.
+pub(crate) async fn with_context(
     State(proxies): State<TrustedProxies>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
     let context = RequestContext::of(&request, &proxies);
-    // The path itself may hold a token: the log gets the route.
+    // The path may contain a token, so the route is logged instead.
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = known_method(request.method());
     let span = tracing::info_span!(
@@ -61,7 +61,7 @@ pub(crate) async fn surround(
     response
 }
 
-/// A metric may have a label for each method there is, not for each that somebody makes up.
+/// Bounds the label of a metric: clients may send any method.
 fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -74,44 +74,46 @@ fn known_method(method: &Method) -> &'static str {
     }
 }
 
-/// A handler that panics has a bug; its caller still gets an answer, and the others are not disturbed.
-pub(crate) async fn catch(request: Request, next: Next) -> Response {
+/// Turns a panic of a handler into a problem of kind `Internal`.
+pub(crate) async fn catch_panics(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
-        Err(panic) => Problem::internal(format!("a handler panicked: {}", words(&*panic))).into_response(),
+        Err(panic) => {
+            Problem::internal(format!("a handler panicked: {}", message_of(&*panic))).into_response()
+        }
     }
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
+fn message_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// How many requests may be under way, and how long each may take.
+/// Limits of concurrent requests and of the duration of each.
 #[derive(Clone, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) under_way: Arc<Semaphore>,
-    /// `None`: as long as it takes.
-    pub(crate) time: Option<Duration>,
+pub(crate) struct Admission {
+    pub(crate) permits: Arc<Semaphore>,
+    /// `None`: no timeout.
+    pub(crate) timeout: Option<Duration>,
 }
 
-/// Keeps a request within its bounds. Whoever comes while all places are taken is turned away at once: a
-/// queue in front of a busy service only makes it answer late.
-pub(crate) async fn bound(
-    State(bounds): State<Bounds>,
+/// Admits a request within the limits. A request beyond them is refused at once: a queue in front of a busy service
+/// would only delay its responses.
+pub(crate) async fn admit(
+    State(admission): State<Admission>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let Ok(_place) = bounds.under_way.try_acquire() else { return Err(Problem::busy()) };
-    match bounds.time {
+    let Ok(_permit) = admission.permits.try_acquire() else { return Err(Problem::busy()) };
+    match admission.timeout {
         None => Ok(next.run(request).await),
-        Some(time) => tokio::time::timeout(time, next.run(request))
+        Some(timeout) => tokio::time::timeout(timeout, next.run(request))
             .await
-            .map_err(|_| Problem::unavailable(format!("a request took longer than {time:?}"))),
+            .map_err(|_| Problem::unavailable(format!("a request took longer than {timeout:?}"))),
     }
 }
 
-/// Which websites may call: every one for ingest, the configured one for the rest.
+/// Allows scripts of every website to ingest, and those of `management_origin` to use the management API.
 pub(crate) fn cors(management_origin: Option<HeaderValue>) -> CorsLayer {
     let allowed = move |origin: &HeaderValue, parts: &Parts| {
         parts.uri.path().starts_with("/api/v1/ingest/") || management_origin.as_ref() == Some(origin)
@@ -125,14 +127,14 @@ pub(crate) fn cors(management_origin: Option<HeaderValue>) -> CorsLayer {
         .max_age(Duration::from_secs(600))
 }
 
-/// What answers where no route does.
+/// Handles requests whose path no route has.
 pub(crate) async fn no_such_route() -> Problem {
     Problem::new(Kind::NoSuchRoute, "No route matches this path.")
 }
 
-/// What answers where a route does not know the method.
+/// Handles requests whose method the route does not have.
 pub(crate) async fn method_not_allowed() -> Problem {
-    Problem::new(Kind::MethodNotAllowed, "See the header Allow for the methods of this route.")
+    Problem::new(Kind::MethodNotAllowed, "The `Allow` header lists the methods of this route.")
 }
 
 #[cfg(test)]
@@ -156,17 +158,17 @@ mod tests {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
-    fn bounded(handler: axum::routing::MethodRouter, places: usize, time: Option<Duration>) -> Router {
-        let bounds = Bounds { under_way: Arc::new(Semaphore::new(places)), time };
-        Router::new().route("/", handler.route_layer(from_fn_with_state(bounds, bound)))
+    fn limited(handler: axum::routing::MethodRouter, permits: usize, timeout: Option<Duration>) -> Router {
+        let admission = Admission { permits: Arc::new(Semaphore::new(permits)), timeout };
+        Router::new().route("/", handler.route_layer(from_fn_with_state(admission, admit)))
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_problem_that_does_not_tell_what_happened() {
+    async fn a_panic_is_a_problem_that_does_not_reveal_its_message() {
         async fn handler() {
             panic!("the secret is 42");
         }
-        let router = Router::new().route("/", get(handler)).layer(from_fn(catch));
+        let router = Router::new().route("/", get(handler)).layer(from_fn(catch_panics));
         let (status, body) = ask(&router).await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(body["detail"], "An unexpected error occurred.");
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_comes_while_all_places_are_taken_is_turned_away() {
+    async fn a_request_beyond_the_limit_is_refused() {
         let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let handler = {
             let (entered, leave) = (Arc::clone(&entered), Arc::clone(&leave));
@@ -183,7 +185,7 @@ mod tests {
                 leave.notified().await;
             })
         };
-        let router = bounded(handler, 1, None);
+        let router = limited(handler, 1, None);
         let first = ask(&router);
         let second = async {
             entered.notified().await;
@@ -194,13 +196,13 @@ mod tests {
         let ((first, _), (second, _)) = tokio::join!(first, second);
         assert_eq!((first, second), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
         leave.notify_one();
-        assert_eq!(ask(&router).await.0, StatusCode::OK, "the place is free again");
+        assert_eq!(ask(&router).await.0, StatusCode::OK, "the permit was released");
     }
 
     #[tokio::test]
-    async fn a_request_that_takes_too_long_is_given_up() {
-        let router = bounded(get(std::future::pending::<()>), 1, Some(Duration::from_millis(5)));
+    async fn a_request_that_takes_too_long_is_cancelled() {
+        let router = limited(get(std::future::pending::<()>), 1, Some(Duration::from_millis(5)));
         assert_eq!(ask(&router).await.0, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(ask(&router).await.0, StatusCode::SERVICE_UNAVAILABLE, "its place was free again");
+        assert_eq!(ask(&router).await.0, StatusCode::SERVICE_UNAVAILABLE, "its permit was released");
     }
 }

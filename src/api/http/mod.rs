@@ -1,9 +1,10 @@
-//! What every handler shares: reading requests, answering with problems, paging, limits.
+//! HTTP infrastructure of the handlers: reading requests, problems, paging, rate limits.
 
 pub(crate) mod body;
 pub(crate) mod client_address;
 pub(crate) mod created;
 pub(crate) mod cursor;
+pub(crate) mod fields;
 pub(crate) mod filter;
 pub(crate) mod layers;
 pub(crate) mod path;
@@ -12,4 +13,3 @@ pub(crate) mod query;
 pub(crate) mod rate_limits;
 pub(crate) mod request_context;
 pub(crate) mod time;
-pub(crate) mod validation;

@@ -1,4 +1,4 @@
-//! Reading what a path names. A segment that should be a UUID and is not one names nothing: 404.
+//! Reading the parameters of paths. No resource has an id that is not a UUID, so such a path is answered with 404.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use crate::api::http::problem::{Kind, Problem};
 
-/// The one id in a path.
+/// The only id in a path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Id<T>(pub(crate) T);
 
-/// The segments of a path that stand where its route has a name, decoded.
+/// Segments of a path that match the names in its route, decoded.
 #[derive(Clone, Debug)]
 pub(crate) struct Segments(Vec<String>);
 
@@ -19,7 +19,12 @@ impl<T: From<Uuid>, S: Send + Sync> FromRequestParts<S> for Id<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let segments = Segments::from_request_parts(parts, state).await?;
-        segments.0.first().and_then(|segment| uuid(segment)).map(|id| Self(id.into())).ok_or_else(nothing)
+        segments
+            .0
+            .first()
+            .and_then(|segment| uuid(segment))
+            .map(|id| Self(id.into()))
+            .ok_or_else(no_such_path)
     }
 }
 
@@ -28,23 +33,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Segments {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         // The only rejection is of segments that are not UTF-8.
-        let segments = RawPathParams::from_request_parts(parts, state).await.map_err(|_| nothing())?;
+        let segments = RawPathParams::from_request_parts(parts, state).await.map_err(|_| no_such_path())?;
         Ok(Self(segments.iter().map(|(_, value)| value.to_owned()).collect()))
     }
 }
 
 impl Segments {
-    /// The segments, if there are as many as the caller expects.
-    pub(crate) fn of<const N: usize>(self) -> Result<[String; N], Problem> {
-        self.0.try_into().map_err(|_| nothing())
+    /// Returns the segments.
+    ///
+    /// # Errors
+    /// There are not `N` of them.
+    pub(crate) fn into_array<const N: usize>(self) -> Result<[String; N], Problem> {
+        self.0.try_into().map_err(|_| no_such_path())
     }
 }
 
-/// A UUID in its usual form, in either case.
+/// Reads a UUID in its usual form, in either case.
 pub(crate) fn uuid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
-fn nothing() -> Problem {
-    Problem::new(Kind::NotFound, "The path names nothing: an id is not a UUID, or not even text.")
+fn no_such_path() -> Problem {
+    Problem::new(Kind::NotFound, "No resource has this path: an id is not a UUID or not valid UTF-8.")
 }

@@ -142,22 +142,6 @@ fn direction(text: &str) -> Result<Direction, Cow<'static, str>> {
     }
 }
 
-/// One of some values, each with its name and its number.
-pub(crate) fn one_of<T: Copy>(
-    values: &'static [(T, &'static str, i64)],
-) -> impl FnOnce(&str) -> Result<T, Cow<'static, str>> {
-    move |text| {
-        let number = crate::api::http::validation::decimal(text);
-        let found = values
-            .iter()
-            .find(|(_, name, of_name)| name.eq_ignore_ascii_case(text) || number == Some(*of_name));
-        found.map(|(value, ..)| *value).ok_or_else(|| {
-            let names: Vec<_> = values.iter().map(|(_, name, number)| format!("{name} ({number})")).collect();
-            format!("must be one of {}", names.join(", ")).into()
-        })
-    }
-}
-
 /// `true` or `false`.
 pub(crate) fn boolean(text: &str) -> Result<bool, Cow<'static, str>> {
     match text {

@@ -1,8 +1,8 @@
-//! How often one place may try something.
+//! Rate limits for unauthenticated requests.
 //!
-//! A window is fixed: it starts with the first hit and is not extended by later ones. Counters live in
-//! this process and in bounded memory; when more places than that try at once, the least active ones are
-//! forgotten first. Several nodes count apart, so the limit of all is that of one times their number.
+//! A window is fixed: it starts with the first hit, and later hits do not extend it. The counters are in the memory
+//! of this process, which is bounded: if there are too many keys, the least active ones are dropped first. Each
+//! process counts for itself, so the limit of the installation is that of a process times their number.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use moka::sync::Cache;
 use crate::api::http::problem::Problem;
 use crate::config::RateLimit;
 
-/// Places remembered for each limit, about 200 bytes each.
-const PLACES_MAX: u64 = 50_000;
+/// Keys with a window in each limiter, about 200 bytes each.
+const KEYS_MAX: u64 = 50_000;
 
-/// Where a hit comes from.
+/// What hits are counted by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Place {
-    /// A network address; of IPv6 the network that one customer gets (a /64).
+pub(crate) enum RateLimitKey {
+    /// Address of the client; for IPv6 its /64 network, which is what one customer is assigned.
     Address(IpAddr),
-    /// An email, whoever tries it.
+    /// Email address in the request, from any client.
     Email(Email),
 }
 
-impl From<&Email> for Place {
+impl From<&Email> for RateLimitKey {
     fn from(email: &Email) -> Self {
         Self::Email(email.clone())
     }
 }
 
-impl From<IpAddr> for Place {
+impl From<IpAddr> for RateLimitKey {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::Address(address.into()),
@@ -45,15 +45,15 @@ impl From<IpAddr> for Place {
     }
 }
 
-/// One limit and what counts towards it.
+/// A limit of hits within a window, for each key.
 #[derive(Clone, Debug)]
-pub(crate) struct Limiter(Option<Counters>);
+pub(crate) struct RateLimiter(Option<Windows>);
 
 #[derive(Clone, Debug)]
-struct Counters {
+struct Windows {
     hits_max: u32,
     window: Duration,
-    windows: Cache<Place, Arc<Window>>,
+    windows: Cache<RateLimitKey, Arc<Window>>,
 }
 
 #[derive(Debug)]
@@ -62,47 +62,53 @@ struct Window {
     hits: AtomicU32,
 }
 
-impl Limiter {
-    /// `None` lets everything through.
+impl RateLimiter {
+    /// Without a limit no hit is refused.
     pub(crate) fn new(limit: Option<RateLimit>) -> Self {
-        Self(limit.map(|limit| Counters {
+        Self(limit.map(|limit| Windows {
             hits_max: limit.most.get(),
             window: limit.window,
-            windows: Cache::builder().max_capacity(PLACES_MAX).time_to_live(limit.window).build(),
+            windows: Cache::builder().max_capacity(KEYS_MAX).time_to_live(limit.window).build(),
         }))
     }
 
-    /// Refuses when no further hit is let through, and counts nothing.
-    pub(crate) fn check(&self, place: impl Into<Place>) -> Result<(), Problem> {
-        let Some(counters) = &self.0 else { return Ok(()) };
-        match counters.windows.get(&place.into()) {
-            Some(window) if window.hits.load(Ordering::Relaxed) >= counters.hits_max => {
-                Err(counters.refuse(&window))
+    /// Checks that another hit is allowed, without counting one.
+    ///
+    /// # Errors
+    /// A problem of kind `TooManyRequests`.
+    pub(crate) fn check(&self, key: impl Into<RateLimitKey>) -> Result<(), Problem> {
+        let Some(limited) = &self.0 else { return Ok(()) };
+        match limited.windows.get(&key.into()) {
+            Some(window) if window.hits.load(Ordering::Relaxed) >= limited.hits_max => {
+                Err(limited.refuse(&window))
             }
             _ => Ok(()),
         }
     }
 
-    /// Counts a hit, and refuses it when it is one too many.
-    pub(crate) fn hit(&self, place: impl Into<Place>) -> Result<(), Problem> {
-        let Some(counters) = &self.0 else { return Ok(()) };
+    /// Counts a hit.
+    ///
+    /// # Errors
+    /// A problem of kind `TooManyRequests` if the limit is exceeded.
+    pub(crate) fn hit(&self, key: impl Into<RateLimitKey>) -> Result<(), Problem> {
+        let Some(limited) = &self.0 else { return Ok(()) };
         let fresh = || Arc::new(Window { started: Instant::now(), hits: AtomicU32::new(0) });
-        let window = counters.windows.get_with(place.into(), fresh);
+        let window = limited.windows.get_with(key.into(), fresh);
         let counted = window.hits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |hits| {
-            (hits < counters.hits_max).then_some(hits + 1)
+            (hits < limited.hits_max).then_some(hits + 1)
         });
-        counted.map(|_| ()).map_err(|_| counters.refuse(&window))
+        counted.map(|_| ()).map_err(|_| limited.refuse(&window))
     }
 
-    /// Forgets the hits of a place.
-    pub(crate) fn clear(&self, place: impl Into<Place>) {
-        if let Some(counters) = &self.0 {
-            counters.windows.invalidate(&place.into());
+    /// Resets the count of a key.
+    pub(crate) fn reset(&self, key: impl Into<RateLimitKey>) {
+        if let Some(limited) = &self.0 {
+            limited.windows.invalidate(&key.into());
         }
     }
 }
 
-impl Counters {
+impl Windows {
     fn refuse(&self, window: &Window) -> Problem {
         Problem::too_many_requests(self.window.saturating_sub(window.started.elapsed()))
     }
@@ -112,12 +118,12 @@ impl Counters {
 mod tests {
     use super::*;
 
-    fn limit(most: u32) -> Limiter {
+    fn limit(most: u32) -> RateLimiter {
         limit_within(most, Duration::from_secs(300))
     }
 
-    fn limit_within(most: u32, window: Duration) -> Limiter {
-        Limiter::new(std::num::NonZeroU32::new(most).map(|most| RateLimit { most, window }))
+    fn limit_within(most: u32, window: Duration) -> RateLimiter {
+        RateLimiter::new(std::num::NonZeroU32::new(most).map(|most| RateLimit { most, window }))
     }
 
     fn address(text: &str) -> IpAddr {
@@ -125,25 +131,25 @@ mod tests {
     }
 
     #[test]
-    fn hits_beyond_the_limit_are_refused_until_the_place_is_cleared() {
+    fn hits_beyond_the_limit_are_refused_until_the_count_is_reset() {
         let limit = limit(3);
-        let place = address("192.0.2.1");
-        assert!((0..3).all(|_| limit.check(place).is_ok() && limit.hit(place).is_ok()));
-        assert!(limit.check(place).is_err());
-        assert!((0..3).all(|_| limit.hit(place).is_err()));
-        assert!(limit.hit(address("192.0.2.2")).is_ok(), "another place is not meant");
-        limit.clear(place);
-        assert!(limit.hit(place).is_ok());
+        let client = address("192.0.2.1");
+        assert!((0..3).all(|_| limit.check(client).is_ok() && limit.hit(client).is_ok()));
+        assert!(limit.check(client).is_err());
+        assert!((0..3).all(|_| limit.hit(client).is_err()));
+        assert!(limit.hit(address("192.0.2.2")).is_ok(), "another address is counted separately");
+        limit.reset(client);
+        assert!(limit.hit(client).is_ok());
     }
 
     #[test]
-    fn without_a_limit_everything_passes() {
+    fn without_a_limit_no_hit_is_refused() {
         let limit = limit(0);
         assert!((0..1_000).all(|_| limit.hit(address("192.0.2.1")).is_ok()));
     }
 
     #[test]
-    fn one_customer_is_one_place() {
+    fn addresses_of_one_ipv6_network_are_counted_together() {
         let limit = limit(1);
         assert!(limit.hit(address("2001:db8:1:2::1")).is_ok());
         assert!(limit.hit(address("2001:db8:1:2:ffff::9")).is_err());
@@ -153,12 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn a_window_ends_by_itself() {
+    fn a_window_ends_after_its_duration() {
         let limit = limit_within(1, Duration::from_millis(1));
-        let place = address("192.0.2.1");
+        let client = address("192.0.2.1");
         let deadline = Instant::now() + Duration::from_secs(10);
-        assert!(limit.hit(place).is_ok());
-        while limit.hit(place).is_err() {
+        assert!(limit.hit(client).is_ok());
+        while limit.hit(client).is_err() {
             assert!(Instant::now() < deadline, "the window never ended");
             std::thread::yield_now();
         }

@@ -1,4 +1,4 @@
-//! What is known of every request: its id, its trace, where it comes from.
+//! Context of every request: its id, its trace, the address of the client.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use crate::api::http::problem::Problem;
 use crate::event_store::{Actor, Metadata};
 use crate::identifiers;
 
-/// The header that carries a request's id, both ways.
+/// Header with the id of a request, in the request and in the response.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longest request id that is taken from a client, in characters.
+/// Longest request id that is accepted from a client, in characters.
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
-/// Where a request comes from and in what course it was made.
+/// Id, trace and client of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestContext {
     pub(crate) request_id: Arc<str>,
@@ -31,16 +31,16 @@ impl RequestContext {
     pub(crate) fn of(request: &Request, proxies: &TrustedProxies) -> Self {
         let headers = request.headers();
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         Self {
             request_id: given_request_id(headers)
                 .map_or_else(|| identifiers::new_id().to_string().into(), Arc::from),
             trace_id: trace_id(headers).map(Arc::from),
-            client: proxies.client(peer.unwrap_or(nowhere), headers),
+            client: proxies.client(peer.unwrap_or(unknown), headers),
         }
     }
 
-    /// What stands beside a fact that this request brings about.
+    /// Returns the metadata of facts that this request causes.
     pub(crate) fn metadata(&self, tenant_id: TenantId, actor: Actor) -> Metadata {
         Metadata {
             tenant_id,
@@ -65,14 +65,14 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
     }
 }
 
-/// A client's own id of its request, if it is one that can stand in a log.
+/// Returns the id that the client gave its request, if it is safe to log.
 fn given_request_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte);
-    (!id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX && id.bytes().all(harmless)).then_some(id)
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte);
+    (!id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX && id.bytes().all(safe)).then_some(id)
 }
 
-/// The trace of a W3C `traceparent`.
+/// Returns the trace id of a W3C `traceparent`.
 fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let parent = headers.get("traceparent")?.to_str().ok()?;
     let mut parts = parent.split('-');
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_may_name_its_request_within_reason() {
+    fn a_safe_request_id_of_a_client_is_kept() {
         assert_eq!(given_request_id(&headers("x-request-id", "abc-123")), Some("abc-123"));
         for bad in ["", "a b", "a\"b", "ä", &"x".repeat(129)] {
             assert_eq!(given_request_id(&headers("x-request-id", bad)), None, "{bad}");
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_trace_is_taken_from_a_valid_traceparent() {
+    fn the_trace_id_is_that_of_a_valid_traceparent() {
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
         let valid = format!("00-{trace}-00f067aa0ba902b7-01");
         assert_eq!(trace_id(&headers("traceparent", &valid)), Some(trace));

@@ -1,4 +1,4 @@
-//! Times as the API writes and reads them.
+//! Times in requests and responses.
 
 use std::fmt;
 
@@ -43,17 +43,16 @@ impl PartialSchema for Timestamp {
 
 impl ToSchema for Timestamp {}
 
-/// Which end of a range a time is.
+/// End of a range that a time limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bound {
-    /// The first moment that counts.
+    /// First instant of the range.
     From,
-    /// The last.
+    /// Last instant of the range.
     To,
 }
 
-/// Reads ISO 8601: a date and time, with an offset or in UTC, or a date alone, which stands for its first
-/// moment or for its last.
+/// Reads ISO 8601: a date and time, with an offset or in UTC, or a date, which means its first or its last instant.
 pub(crate) fn parse(text: &str, bound: Bound) -> Option<DateTime<Utc>> {
     if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
         let time = match bound {
@@ -65,7 +64,7 @@ pub(crate) fn parse(text: &str, bound: Bound) -> Option<DateTime<Utc>> {
     if !four_digit_year(text) {
         return None;
     }
-    // A `+` that was not encoded in a query arrives as a blank.
+    // A `+` that a client did not encode in a query is received as a space.
     let text = match text.rfind(' ') {
         Some(at) if at > "2026-07-03 ".len() => format!("{}+{}", &text[..at], &text[at + 1..]),
         _ => text.to_owned(),
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_that_ends_a_range_means_its_last_moment() {
+    fn a_date_that_ends_a_range_means_its_last_instant() {
         let end = parse("2026-07-03", Bound::To).unwrap();
         assert!(parse("2026-07-03T23:59:59.999Z", Bound::From).unwrap() <= end);
         assert!(parse("2026-07-04", Bound::From).unwrap() > end);

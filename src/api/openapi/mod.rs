@@ -1,13 +1,14 @@
-//! The API's description, and a page to try it.
+//! The OpenAPI document, and a page to try the API.
 //!
-//! The description is generated from the handlers and completed from the table of routes: who may call,
-//! what an id in a path is, how lists are paged, which problems every route can answer with. So a handler
-//! says only what is particular to it. The page is Swagger UI, within the binary: it works offline.
+//! utoipa generates the document from the handlers. It is completed from [`ROUTES`] with what all routes have in
+//! common: permissions, path parameters, paging, problems. So a handler documents only what is particular to it. The
+//! page is Swagger UI; it is part of the binary and works offline.
 
 pub(crate) mod schemas;
 
 use std::sync::Arc;
 
+use aggregates::role::Role;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
@@ -21,20 +22,20 @@ use crate::api::access::permissions::Permission;
 use crate::api::http::path::Segments;
 use crate::api::http::problem::{Kind, Problem, ProblemBody};
 use crate::api::http::query::PAGE_ITEMS_MAX;
-use crate::api::v1::destinations::bodies::auth_choices;
+use crate::api::v1::destinations::authentication;
 use crate::api::{Handlers, ROUTES, Route};
 
-/// The description and the page, ready to be sent.
+/// The OpenAPI document, and the configuration of the page.
 #[derive(Clone)]
 pub(crate) struct Docs {
-    openapi: Bytes,
+    document: Bytes,
     page: Arc<Config<'static>>,
 }
 
 impl Docs {
     pub(crate) fn new() -> Self {
         Self {
-            openapi: openapi().to_string().into(),
+            document: openapi().to_string().into(),
             page: Arc::new(
                 Config::from("/openapi.json").try_it_out_enabled(true).persist_authorization(true),
             ),
@@ -42,28 +43,29 @@ impl Docs {
     }
 }
 
-/// The description of the API (OpenAPI 3.1).
-#[utoipa::path(get, path = "/openapi.json", tag = "Description", responses((status = 200, body = Object)))]
-pub(crate) async fn openapi_json(State(docs): State<Docs>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], docs.openapi)
+/// Get the OpenAPI document
+#[utoipa::path(get, path = "/openapi.json", tag = "Description",
+    responses((status = 200, body = Object, description = "The description of this API in OpenAPI 3.1.")))]
+pub(crate) async fn document(State(docs): State<Docs>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], docs.document)
 }
 
-/// A page to try the API.
+/// Open a page to try the API
 #[utoipa::path(get, path = "/docs", tag = "Description",
     responses((status = 303, description = "The page is at /docs/index.html.",
-        headers(("Location" = String, description = "Where the page is.")))))]
-pub(crate) async fn index() -> Redirect {
+        headers(("Location" = String, description = "URL of the page.")))))]
+pub(crate) async fn page() -> Redirect {
     Redirect::to("/docs/index.html")
 }
 
-/// A file of the page to try the API.
+/// Get a file of the page
 #[utoipa::path(get, path = "/docs/{file}", tag = "Description",
-    responses((status = 200, body = String, content_type = "text/html"), (status = 404)))]
+    responses((status = 200, body = String, content_type = "text/html", description = "The file."), (status = 404)))]
 pub(crate) async fn file(State(docs): State<Docs>, segments: Segments) -> Result<Response, Problem> {
-    let [name] = segments.of()?;
+    let [name] = segments.into_array()?;
     let file =
         utoipa_swagger_ui::serve(&name, docs.page).map_err(|error| Problem::internal(error.to_string()))?;
-    let file = file.ok_or_else(|| Problem::new(Kind::NotFound, "The page has no such file."))?;
+    let file = file.ok_or_else(|| Problem::new(Kind::NotFound, "The page does not have this file."))?;
     let headers = [
         (CONTENT_TYPE, file.content_type.as_str()),
         (CACHE_CONTROL, "public, max-age=3600"),
@@ -75,31 +77,28 @@ pub(crate) async fn file(State(docs): State<Docs>, segments: Segments) -> Result
     Ok((headers, file.bytes.into_owned()).into_response())
 }
 
-/// The description of the API (OpenAPI 3.1).
+/// Returns the description of the API in OpenAPI 3.1.
 #[must_use]
 pub fn openapi() -> Value {
-    let mut document =
-        serde_json::to_value(Handlers::openapi()).expect("a description can be written as JSON");
+    let mut document = serde_json::to_value(Handlers::openapi()).expect("a document can be serialized");
     document["info"] = json!({
         "title": "HookSentry",
         "version": env!("CARGO_PKG_VERSION"),
-        "description": "Accepts webhooks, keeps them safe, delivers them, and can prove what it did.",
+        "description": "Accepts webhooks, stores them durably, delivers them, and records every attempt.",
         "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
     });
     document["servers"] = json!([{ "url": "/" }]);
-    let problem = serde_json::to_value(ProblemBody::schema()).expect("a schema can be written as JSON");
+    let problem = serde_json::to_value(ProblemBody::schema()).expect("a schema can be serialized");
     document["components"]["schemas"]["Problem"] = problem;
     document["components"]["securitySchemes"] = json!({
         "accessToken": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-            "description": "The `accessToken` of a login." },
+            "description": "The `accessToken` that a login returns." },
         "apiKey": { "type": "apiKey", "in": "header", "name": "X-Api-Key",
             "description": "An API key of the tenant." },
     });
     let schemas = &mut document["components"]["schemas"];
-    schemas["NewDestination"]["anyOf"] = auth_choices().into();
-    let removal = json!({ "description": "Authentication is removed, whatever else is said of it.",
-        "properties": { "removeAuth": { "const": true } }, "required": ["removeAuth"] });
-    schemas["DestinationChange"]["anyOf"] = auth_choices().into_iter().chain([removal]).collect();
+    authentication::describe(&mut schemas["NewDestination"], false);
+    authentication::describe(&mut schemas["DestinationChange"], true);
     for route in ROUTES {
         let method = route.method.as_str().to_ascii_lowercase();
         if let Some(operation) = document["paths"][route.path][&method].as_object_mut() {
@@ -109,7 +108,7 @@ pub fn openapi() -> Value {
     document
 }
 
-/// What the table of routes says of an operation.
+/// Completes an operation from the table of routes.
 fn complete(operation: &mut Map<String, Value>, route: &Route) {
     operation.insert("operationId".to_owned(), operation_id(route).into());
     operation.insert(
@@ -140,25 +139,23 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
     }
 }
 
-/// Whether the body may be left out.
+/// Returns whether the body is optional.
 fn may_be_bare(route: &Route) -> bool {
     route.permission == Permission::RegenerateWebhookSecret
 }
 
-/// When an answer is one that a route gives without its handler having to say so.
+/// Routes that can return a problem without their handlers saying so.
 #[derive(Clone, Copy)]
 enum Of {
     AnyRoute,
-    WithUser,
-    WithApiKey,
+    WithCredentials,
     NotForEveryRole,
     WithBody,
     WithJsonBody,
 }
 
 const PROBLEMS: &[(&str, Of)] = &[
-    ("401", Of::WithUser),
-    ("401", Of::WithApiKey),
+    ("401", Of::WithCredentials),
     ("403", Of::NotForEveryRole),
     ("408", Of::WithBody),
     ("413", Of::WithBody),
@@ -172,11 +169,9 @@ impl Of {
         let permission = route.permission;
         match self {
             Self::AnyRoute => true,
-            Self::WithUser => permission.needs_user(),
-            Self::WithApiKey => permission == Permission::ApiKey,
+            Self::WithCredentials => permission != Permission::Anyone,
             Self::NotForEveryRole => {
-                permission.needs_user()
-                    && !aggregates::role::Role::ALL.iter().all(|role| permission.allows(*role))
+                permission.needs_user() && !Role::ALL.iter().all(|role| permission.allows(*role))
             }
             Self::WithBody => has_body,
             Self::WithJsonBody => has_body && permission != Permission::ApiKey,
@@ -184,25 +179,26 @@ impl Of {
     }
 }
 
+/// Adds the headers of a response and, to a problem, its content and description.
 fn complete_response(status: &str, response: &mut Value, route: &Route) {
-    let mut headers = json!({ "X-Request-Id": {
-        "description": "The request's id, as the log knows it.", "schema": { "type": "string" } } });
+    let header = |description: &str, required: bool, schema: Value| {
+        let mut header = json!({ "description": description, "schema": schema });
+        if required {
+            header["required"] = true.into();
+        }
+        header
+    };
+    let text = || json!({ "type": "string" });
+    let seconds = || json!({ "type": "integer", "minimum": 1 });
+    let mut headers = json!({ "X-Request-Id": header("Id of the request, as in the logs.", false, text()) });
     match status {
         "201" | "202" => {
-            headers["Location"] = json!({ "description": "Where the new thing is found.",
-                "required": true, "schema": { "type": "string", "format": "uri-reference" } });
+            let reference = json!({ "type": "string", "format": "uri-reference" });
+            headers["Location"] = header("URL of the new resource.", true, reference);
         }
-        "401" => {
-            headers["WWW-Authenticate"] = json!({ "description": "How to authenticate.",
-                "required": true, "schema": { "type": "string" } });
-        }
-        "429" => {
-            headers["Retry-After"] = json!({ "description": "Seconds to wait.",
-                "required": true, "schema": { "type": "integer", "minimum": 1 } });
-        }
-        "503" => {
-            headers["Retry-After"] =
-                json!({ "description": "Seconds to wait.", "schema": { "type": "integer", "minimum": 1 } });
+        "401" => headers["WWW-Authenticate"] = header("Required authentication.", true, text()),
+        "429" | "503" => {
+            headers["Retry-After"] = header("Seconds to wait before a retry.", status == "429", seconds());
         }
         _ => {}
     }
@@ -212,40 +208,40 @@ fn complete_response(status: &str, response: &mut Value, route: &Route) {
         }
     }
     response["headers"] = headers;
-    let problem = status.starts_with('4') || status.starts_with('5');
-    if problem {
+    if let Some(description) = problem_description(status, route) {
+        response["description"] = description.into();
         response["content"] =
             json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
     }
-    if response["description"].as_str().is_none_or(str::is_empty) {
-        response["description"] = description(status, route).into();
-    }
 }
 
-fn description(status: &str, route: &Route) -> &'static str {
-    match status {
-        "200" => "Done.",
-        "201" => "Made.",
-        "204" => "Done; there is nothing to say.",
-        "400" => {
-            "The request is not valid; `errors` says what is wrong with each field, parameter or header."
+/// Returns what a problem of this status says; `None` for the status of a success.
+fn problem_description(status: &str, route: &Route) -> Option<&'static str> {
+    Some(match status {
+        "400" => "The request is not valid. `errors` names each wrong field, parameter or header.",
+        "401" if route.permission == Permission::Anyone => {
+            "The credentials or the refresh token are not valid."
         }
-        "401" if route.permission == Permission::Anyone => "Email, password or refresh token are not valid.",
-        "401" => "Not authenticated, or not any more.",
-        "403" => "The role does not allow it, or it belongs to another tenant.",
-        "404" => "There is no such thing.",
+        "401" if route.permission == Permission::ApiKey => "The API key is missing, unknown or revoked.",
+        "401" => "The access token is missing, invalid or expired.",
+        "403" => "The role of the user does not allow this, or the resource belongs to another tenant.",
+        "404" => "The resource does not exist.",
         "408" => "The body did not arrive in time.",
-        "409" => "It conflicts with what is: a name or email in use, an invite that is used, the last Owner.",
+        "409" => {
+            "The request conflicts with the current state: a name or email address is in use, an invite was used or \
+             has expired, or the tenant would be without an Owner."
+        }
         "413" => "The body is too large.",
-        "415" => "The body is not declared as JSON.",
+        "415" => "The content type of the body is not JSON.",
         "422" => "The destination is inactive or suspended.",
-        "429" => "Too many of these.",
-        "503" => "The service cannot do it at the moment.",
-        _ => "Something broke; the log knows what.",
-    }
+        "429" => "The rate limit is exceeded.",
+        "500" => "An unexpected error occurred; the logs have its cause.",
+        "503" => "The service is overloaded or not available. Try again later.",
+        _ => return None,
+    })
 }
 
-/// `getTenantsWebhookSecret`: a name that stays when handlers move.
+/// Returns a name that does not depend on where the handler is: `getTenantsIdWebhookSecret`.
 fn operation_id(route: &Route) -> String {
     let words = route.path.trim_start_matches("/api/v1").split(['/', '-', '.']);
     let words = words.map(|word| word.trim_matches(['{', '}'])).filter(|word| !word.is_empty());
@@ -279,11 +275,15 @@ fn paging_parameters(route: &Route) -> Vec<Value> {
     let number = json!({ "type": "integer", "minimum": 1 });
     let parameter = |name: &str, description: String, schema: Value| json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema });
     let mut parameters = vec![
-        parameter("Qt", format!("Items a page; above {PAGE_ITEMS_MAX} are cut to it."), number.clone()),
-        parameter("Pg", "The number of the page, from 1.".to_owned(), number),
+        parameter(
+            "Qt",
+            format!("Items per page. More than {PAGE_ITEMS_MAX} are reduced to {PAGE_ITEMS_MAX}."),
+            number.clone(),
+        ),
+        parameter("Pg", "Number of the page, from 1.".to_owned(), number),
         parameter(
             "TpOrd",
-            "The direction of the order, by name in any case or by number.".to_owned(),
+            "Direction of the order: Asc (0) or Desc (1), the name in any case, or the number.".to_owned(),
             json!({
                 "anyOf": [
                     { "type": "string", "pattern": "^([Aa][Ss][Cc]|[Dd][Ee][Ss][Cc])$" },
@@ -297,7 +297,7 @@ fn paging_parameters(route: &Route) -> Vec<Value> {
         let schema = json!({ "type": "string", "enum": fields() });
         parameters.push(parameter(
             "CpOrd",
-            "What the list is sorted by; ids settle ties in the end.".to_owned(),
+            "Field by which the list is sorted. Equal items are sorted by id.".to_owned(),
             schema,
         ));
     }
@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_description_and_the_table_name_the_same_routes() {
+    fn the_document_and_the_table_have_the_same_routes() {
         let described: BTreeSet<(String, String)> = Handlers::openapi()
             .paths
             .paths
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere_and_every_answer_is_described() {
+    fn every_reference_resolves_and_every_response_is_described() {
         let document = openapi();
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#").skip(1) {
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_have_names_of_their_own() {
+    fn operation_ids_are_unique() {
         let names: BTreeSet<_> = ROUTES.iter().map(operation_id).collect();
         assert_eq!(names.len(), ROUTES.len());
         assert!(names.contains("getTenantsIdWebhookSecret"), "{names:?}");

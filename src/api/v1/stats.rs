@@ -1,4 +1,4 @@
-//! Statistics: how many, how long, by hour or by day.
+//! Statistics of deliveries by hour or by day.
 
 use aggregates::ids::DestinationId;
 use axum::Json;
@@ -18,16 +18,16 @@ use crate::api::http::time::{Bound, Timestamp};
 use crate::api::openapi::schemas::DateOrTime;
 use crate::clock;
 
-/// Most points of an answer: a leap year by hour, or 24 years by day.
+/// Largest number of points in a response: a leap year by hour, or 24 years by day.
 const POINTS_MAX: i64 = 366 * 24;
 
-/// What statistics need.
+/// Dependencies of the handler.
 #[derive(Clone, Debug)]
 pub(crate) struct Stats {
     pub(crate) pool: PgPool,
 }
 
-/// How long a point of the statistics is.
+/// Duration of a point of the statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = StatsInterval)]
@@ -36,77 +36,75 @@ pub(crate) enum IntervalName {
     Day,
 }
 
-/// What happened within a range of time.
+/// Statistics of a time range.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Stats)]
 pub(crate) struct StatsView {
-    /// The first moment that counts: the start of the hour or day that was asked for.
+    /// Start of the range: that of the first hour or day.
     from: Timestamp,
-    /// The first moment that counts no more.
+    /// End of the range, which is not part of it.
     to: Timestamp,
     interval: IntervalName,
-    /// The destination that was asked for; `null`: all of them.
+    /// Destination whose events are counted; `null`: all destinations.
     destination_id: Option<Uuid>,
-    /// Events that wait for an attempt at this moment, whenever they were accepted.
+    /// Events that wait for an attempt now, whenever they were accepted.
     #[schema(minimum = 0)]
     waiting: i64,
-    /// The whole range.
+    /// Counts of the whole range.
     total: CountsView,
-    /// Each hour or day of it, oldest first, also those in which nothing happened.
+    /// Counts of each hour or day, oldest first, including those without events.
     points: Vec<PointView>,
 }
 
-/// What happened within an hour or a day of UTC.
+/// Counts of an hour or day of UTC.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = StatsPoint)]
 pub(crate) struct PointView {
-    /// When it begins.
     starts_at: Timestamp,
     #[serde(flatten)]
     counts: CountsView,
 }
 
-/// What happened. Everything counts at the time when it happened.
+/// Counts by the time of what is counted: acceptance, delivery, attempt.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = StatsCounts)]
 pub(crate) struct CountsView {
-    /// Events accepted.
     accepted: u64,
     /// Events delivered.
     succeeded: u64,
     /// Attempts that failed.
     failed_attempts: u64,
-    /// Events given up; one that was replayed may be given up again.
+    /// Deliveries given up. An event that was replayed may count again.
     critical_failures: u64,
     /// Events cancelled.
     cancelled: u64,
     /// Replays.
     replayed: u64,
-    /// The time, in milliseconds, within which half of the deliveries were made, from acceptance or the
-    /// last replay; off by an eighth at most. `null` without deliveries.
+    /// Median time from acceptance, or the last replay, to delivery in milliseconds, exact to one eighth. `null`
+    /// without deliveries.
     p50_time_to_deliver_ms: Option<u64>,
-    /// The time within which 95 of 100 deliveries were made.
+    /// 95th percentile of the same time.
     p95_time_to_deliver_ms: Option<u64>,
 }
 
-/// Count what happened, by hour or by day.
+/// Get statistics by hour or by day
 ///
-/// The range is widened to whole hours or days of UTC. It may have 8,784 of them: a year by hour, 24 years
+/// The range is extended to whole hours or days of UTC, of which it may have at most 8,784: a year by hour, 24 years
 /// by day.
 #[utoipa::path(get, path = "/api/v1/stats", tag = "Stats",
     params(
         ("From" = Option<DateOrTime>, Query,
-            description = "From the hour or day of this time, ISO 8601; 24 hours or 30 days before the end if absent."),
+            description = "Start of the range in ISO 8601. Default: 24 hours or 30 days before its end."),
         ("To" = Option<DateOrTime>, Query,
-            description = "Before this time, ISO 8601; a date alone includes that day. Now if absent."),
-        ("Interval" = Option<IntervalName>, Query, description = "hour, unless something else is said."),
+            description = "End of the range in ISO 8601; a date includes that day. Default: now."),
+        ("Interval" = Option<IntervalName>, Query, description = "Duration of a point. Default: hour."),
         ("DestinationId" = Option<Uuid>, Query, description = "Only this destination."),
     ),
-    responses((status = 200, body = StatsView), (status = 400)))]
-pub(crate) async fn get(
+    responses((status = 200, body = StatsView, description = "The statistics of the range."), (status = 400)))]
+pub(crate) async fn handler(
     State(stats): State<Stats>,
     caller: Caller,
     mut query: Query,
@@ -145,7 +143,7 @@ pub(crate) async fn get(
     }))
 }
 
-/// Whole hours or days, one after the other.
+/// Range of whole hours or days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
     interval: Interval,
@@ -174,7 +172,7 @@ impl Range {
         let range = Self { interval, from: interval.start(from), to };
         if range.len() > POINTS_MAX {
             let message = match interval {
-                Interval::Hour => "must be at most 8784 hours before To; ask for days, or for less",
+                Interval::Hour => "must be at most 8784 hours before To; use Interval=day or a shorter range",
                 Interval::Day => "must be at most 8784 days before To",
             };
             return Err(FieldErrors::of("From", message));
@@ -182,20 +180,20 @@ impl Range {
         Ok(range)
     }
 
-    /// How many points it has.
+    /// Returns the number of points.
     fn len(&self) -> i64 {
         (self.to - self.from).num_seconds() / self.interval.length().num_seconds()
     }
 
-    /// Its points: those of `buckets`, which are in order, and those in which nothing happened.
+    /// Returns the points in order: those of `buckets`, which is ordered, and empty ones between them.
     fn points(&self, buckets: Vec<Bucket>) -> Vec<PointView> {
-        let nothing = Counts::default();
+        let empty = Counts::default();
         let mut buckets = buckets.iter().peekable();
         let mut points = Vec::with_capacity(usize::try_from(self.len()).unwrap_or_default());
         let mut starts_at = self.from;
         while starts_at < self.to {
             let bucket = buckets.next_if(|bucket| bucket.starts_at == starts_at);
-            let counts = bucket.map_or(&nothing, |bucket| &bucket.counts);
+            let counts = bucket.map_or(&empty, |bucket| &bucket.counts);
             points.push(PointView { starts_at: starts_at.into(), counts: counts.into() });
             starts_at += self.interval.length();
         }
@@ -247,40 +245,40 @@ mod tests {
     }
 
     #[test]
-    fn without_bounds_it_is_the_last_day_by_hour_or_month_by_day() {
-        let told = |from: &str, to: &str, len| Ok((from.to_owned(), to.to_owned(), len));
-        assert_eq!(range(Interval::Hour, None, None), told("2026-07-02T14:00", "2026-07-03T15:00", 25));
-        assert_eq!(range(Interval::Day, None, None), told("2026-06-03T00:00", "2026-07-04T00:00", 31));
+    fn the_default_is_the_last_day_by_hour_or_month_by_day() {
+        let expect = |from: &str, to: &str, len| Ok((from.to_owned(), to.to_owned(), len));
+        assert_eq!(range(Interval::Hour, None, None), expect("2026-07-02T14:00", "2026-07-03T15:00", 25));
+        assert_eq!(range(Interval::Day, None, None), expect("2026-06-03T00:00", "2026-07-04T00:00", 31));
     }
 
     #[test]
-    fn bounds_are_widened_to_whole_hours_or_days_and_the_end_is_not_in_it() {
-        let told = |from: &str, to: &str, len| Ok((from.to_owned(), to.to_owned(), len));
+    fn bounds_are_extended_to_whole_hours_or_days_without_the_end() {
+        let expect = |from: &str, to: &str, len| Ok((from.to_owned(), to.to_owned(), len));
         for (interval, from, to, expected) in [
             (
                 Interval::Hour,
                 "2026-07-01T10:00:00Z",
                 "2026-07-01T12:00:00Z",
-                told("2026-07-01T10:00", "2026-07-01T12:00", 2),
+                expect("2026-07-01T10:00", "2026-07-01T12:00", 2),
             ),
             (
                 Interval::Hour,
                 "2026-07-01T10:59:59Z",
                 "2026-07-01T12:00:01Z",
-                told("2026-07-01T10:00", "2026-07-01T13:00", 3),
+                expect("2026-07-01T10:00", "2026-07-01T13:00", 3),
             ),
             (
                 Interval::Day,
                 "2026-07-01T10:00:00Z",
                 "2026-07-01T12:00:00Z",
-                told("2026-07-01T00:00", "2026-07-02T00:00", 1),
+                expect("2026-07-01T00:00", "2026-07-02T00:00", 1),
             ),
             // A date alone means its last moment.
             (
                 Interval::Day,
                 "2026-07-01T00:00:00Z",
                 "2026-07-02T23:59:59.999999Z",
-                told("2026-07-01T00:00", "2026-07-03T00:00", 2),
+                expect("2026-07-01T00:00", "2026-07-03T00:00", 2),
             ),
         ] {
             assert_eq!(range(interval, Some(from), Some(to)), expected);
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_goes_forward_and_is_bounded() {
+    fn a_range_ends_after_its_start_and_is_bounded() {
         let refused = |from, to| range(Interval::Hour, Some(from), Some(to)).unwrap_err();
         let order = FieldErrors::of("To", "must be later than From");
         assert_eq!(refused("2026-07-01T10:00:00Z", "2026-07-01T10:00:00Z"), order);
@@ -299,13 +297,13 @@ mod tests {
     }
 
     #[test]
-    fn hours_in_which_nothing_happened_are_points_too() {
+    fn hours_without_events_are_points_too() {
         let from = time("2026-07-01T10:00:00Z");
         let range = Range { interval: Interval::Hour, from, to: from + TimeDelta::hours(3) };
         let counts = Counts { accepted: 7, ..Counts::default() };
         let points = range.points(vec![Bucket { starts_at: from + TimeDelta::hours(1), counts }]);
-        let told: Vec<_> = points.iter().map(|point| (point.starts_at.0, point.counts.accepted)).collect();
-        assert_eq!(told, [(from, 0), (from + TimeDelta::hours(1), 7), (from + TimeDelta::hours(2), 0)]);
+        let counted: Vec<_> = points.iter().map(|point| (point.starts_at.0, point.counts.accepted)).collect();
+        assert_eq!(counted, [(from, 0), (from + TimeDelta::hours(1), 7), (from + TimeDelta::hours(2), 0)]);
         assert_eq!(points[0].counts.p50_time_to_deliver_ms, None);
     }
 }

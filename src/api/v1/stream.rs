@@ -76,7 +76,7 @@ pub(crate) struct ChangeView<'a> {
         example = "8123.5512")),
     responses((status = 200, body = ChangeView<'static>, content_type = "text/event-stream",
         description = "A stream of events. Each has the name of the change and these data."), (status = 400), (status = 429)))]
-pub(crate) async fn open(
+pub(crate) async fn handler(
     State(streams): State<Streams>,
     caller: Caller,
     headers: HeaderMap,

@@ -1,8 +1,8 @@
-//! What HTTP says when something is not done: `application/problem+json` (RFC 9457).
+//! Error responses: `application/problem+json` (RFC 9457).
 //!
-//! This is the only place that knows status codes of refusals and failures. The domain and the event
-//! store speak their own words; [`refusals`] translates them. A failure's cause is logged here, once and
-//! as a whole chain, within the span of its request, and never leaves the program.
+//! Only this module knows the status codes of refusals and failures: [`refusals`] maps the errors of the domain and of
+//! the event store. The cause of a failure is logged here once, with its whole chain and in the span of its request,
+//! and is never sent to the client.
 
 mod refusals;
 
@@ -17,35 +17,31 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The media type of problems.
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// How long a caller should wait before it comes back to a busy or failing service.
-const COME_BACK_AFTER: Duration = Duration::from_secs(1);
+/// Time after which a client should retry a request that an overloaded or failing service refused.
+const RETRY_AFTER_DELAY: Duration = Duration::from_secs(1);
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $status:ident $name:literal $title:literal),+ $(,)?) => {
-        /// What is wrong, as a client can tell it apart: the `type` of a problem.
+        /// Kind of a problem, which clients recognize by its `type`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Kind { $($(#[$doc])* $kind),+ }
 
         impl Kind {
-            /// Every kind.
             pub const ALL: &'static [Self] = &[$(Self::$kind),+];
 
-            /// Its status.
             #[must_use]
             pub fn status(self) -> StatusCode {
                 match self { $(Self::$kind => StatusCode::$status),+ }
             }
 
-            /// Its `type`: a stable URI reference.
+            /// Returns the `type`, a stable URI reference.
             #[must_use]
             pub fn uri(self) -> &'static str {
                 match self { $(Self::$kind => concat!("/problems/", $name)),+ }
             }
 
-            /// Its `title`.
             #[must_use]
             pub fn title(self) -> &'static str {
                 match self { $(Self::$kind => $title),+ }
@@ -55,65 +51,60 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// Some field, parameter or header is not as it must be; `errors` says which.
+    /// A field, parameter or header is not valid; `errors` names it.
     InvalidInput = BAD_REQUEST "invalid-input" "The request is not valid",
     /// The body is missing or not JSON.
     MalformedBody = BAD_REQUEST "malformed-body" "The body is not valid JSON",
     /// The payload of a webhook is not a JSON object.
     InvalidPayload = BAD_REQUEST "invalid-payload" "The payload is not a JSON object",
     /// A sender has a mapping already.
-    MappingAlreadySet = BAD_REQUEST "mapping-already-set" "A mapping is set already",
+    MappingAlreadySet = BAD_REQUEST "mapping-already-set" "The sender has a mapping",
     /// An event that was not given up cannot be replayed.
     EventNotReplayable = BAD_REQUEST "event-not-replayable" "The event cannot be replayed",
     /// An event that does not wait cannot be cancelled.
     EventNotCancellable = BAD_REQUEST "event-not-cancellable" "The event cannot be cancelled",
-    /// No access token, or one that is not valid (any more).
+    /// The access token is missing, invalid or expired.
     Unauthenticated = UNAUTHORIZED "unauthenticated" "Authentication is required",
-    /// Email and password do not belong together, or the user may not log in.
+    /// The email address or password is wrong, or the user is inactive.
     WrongCredentials = UNAUTHORIZED "wrong-credentials" "Wrong email or password",
-    /// A refresh token that is not valid (any more).
+    /// The refresh token is invalid, expired or was used before.
     RefreshTokenRefused = UNAUTHORIZED "refresh-token-refused" "The refresh token is not valid",
-    /// No API key, or one that is not valid (any more).
+    /// The API key is missing, unknown or revoked.
     ApiKeyRefused = UNAUTHORIZED "api-key-refused" "A valid API key is required",
     /// The caller's role does not allow it.
     RoleForbids = FORBIDDEN "role-forbids" "Your role does not allow this",
-    /// It belongs to another tenant.
-    OtherTenant = FORBIDDEN "other-tenant" "This belongs to another tenant",
-    /// No such record.
-    NotFound = NOT_FOUND "not-found" "There is no such thing",
-    /// No such route.
-    NoSuchRoute = NOT_FOUND "no-such-route" "There is no such route",
+    /// The resource belongs to another tenant.
+    OtherTenant = FORBIDDEN "other-tenant" "The resource belongs to another tenant",
+    /// The resource does not exist.
+    NotFound = NOT_FOUND "not-found" "Not found",
+    NoSuchRoute = NOT_FOUND "no-such-route" "No such route",
     /// The route exists, its method does not.
-    MethodNotAllowed = METHOD_NOT_ALLOWED "method-not-allowed" "The route does not offer this method",
+    MethodNotAllowed = METHOD_NOT_ALLOWED "method-not-allowed" "Method not allowed",
     /// The client was too slow.
     RequestTimeout = REQUEST_TIMEOUT "request-timeout" "The request took too long to arrive",
-    /// A tenant name is taken.
-    NameTaken = CONFLICT "name-taken" "The name is taken",
-    /// An email is taken.
-    EmailTaken = CONFLICT "email-taken" "The email is in use",
-    /// A tenant keeps an Owner.
+    NameTaken = CONFLICT "name-taken" "The name is in use",
+    EmailTaken = CONFLICT "email-taken" "The email address is in use",
+    /// The change would leave the tenant without an Owner.
     LastOwner = CONFLICT "last-owner" "The tenant needs an Owner",
-    /// An invite was used.
     InviteUsed = CONFLICT "invite-used" "The invite has been used",
-    /// An invite's time is over.
     InviteExpired = CONFLICT "invite-expired" "The invite has expired",
-    /// Others changed the same thing again and again.
-    Conflict = CONFLICT "conflict" "Others changed it at the same time",
+    /// Concurrent changes of the same resource persist.
+    Conflict = CONFLICT "conflict" "Concurrent change",
     /// The body is beyond the limit.
     BodyTooLarge = PAYLOAD_TOO_LARGE "body-too-large" "The body is too large",
     /// The body is not declared as JSON.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "The body must be JSON",
-    /// The destination takes no events now.
+    /// The destination is inactive or suspended.
     DestinationNotActive = UNPROCESSABLE_ENTITY "destination-not-active" "The destination is not active",
-    /// Too many requests of one kind from one place.
+    /// A rate limit is exceeded.
     TooManyRequests = TOO_MANY_REQUESTS "too-many-requests" "Too many requests",
-    /// Something broke.
-    Internal = INTERNAL_SERVER_ERROR "internal" "Internal Server Error",
-    /// The service cannot do it now.
-    Unavailable = SERVICE_UNAVAILABLE "unavailable" "Service Unavailable",
+    /// An unexpected error occurred.
+    Internal = INTERNAL_SERVER_ERROR "internal" "Internal error",
+    /// The service is overloaded, or a part of it is not available.
+    Unavailable = SERVICE_UNAVAILABLE "unavailable" "Service unavailable",
 }
 
-/// A reason not to do what was asked, on its way to the client.
+/// Error response of a request.
 #[derive(Debug)]
 pub struct Problem {
     kind: Kind,
@@ -123,36 +114,35 @@ pub struct Problem {
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// What is wrong with each field, parameter or header of a request.
+/// Errors of each field, parameter or header of a request, as clauses that follow its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct FieldErrors(BTreeMap<Cow<'static, str>, Vec<String>>);
 
-/// A problem as it is sent.
+/// Error response (RFC 9457).
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct ProblemBody<'a> {
-    /// What kind of problem it is: a stable URI reference.
+    /// Kind of the problem, a stable URI reference.
     #[serde(rename = "type")]
     #[schema(rename = "type", format = "uri-reference", examples("/problems/invalid-input"))]
     uri: &'a str,
-    /// The kind in a few words.
+    /// Short name of the kind.
     #[schema(examples("The request is not valid"))]
     title: &'a str,
-    /// The HTTP status.
+    /// HTTP status.
     #[schema(minimum = 400, maximum = 599, examples(400))]
     status: u16,
-    /// What is wrong with this request, in a sentence.
-    #[schema(examples("Some fields are not valid; see errors."))]
+    /// Explanation of this occurrence of the problem.
+    #[schema(examples("The request is not valid; `errors` names each problem."))]
     detail: &'a str,
-    /// On a 400: what is wrong with each field, parameter or header.
+    /// With status 400: the errors of each field, parameter or header.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, Vec<String>>>, nullable = false)]
     errors: Option<&'a FieldErrors>,
 }
 
 impl FieldErrors {
-    /// One error.
     #[must_use]
     pub fn of(field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         let mut errors = Self::default();
@@ -160,12 +150,10 @@ impl FieldErrors {
         errors
     }
 
-    /// Adds an error of a field.
     pub fn add(&mut self, field: impl Into<Cow<'static, str>>, message: impl Into<String>) {
         self.0.entry(field.into()).or_default().push(message.into());
     }
 
-    /// Whether nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -173,68 +161,71 @@ impl FieldErrors {
 }
 
 impl Problem {
-    /// A problem of `kind`, explained by `detail`.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, detail: detail.into(), errors: FieldErrors::default(), retry_after: None, cause: None }
     }
 
-    /// Fields, parameters or headers that are not as they must be.
+    /// Returns a problem with fields, parameters or headers.
     #[must_use]
     pub fn invalid(errors: FieldErrors) -> Self {
-        Self { errors, ..Self::new(Kind::InvalidInput, "Some of it is not valid; see errors.") }
+        Self {
+            errors,
+            ..Self::new(Kind::InvalidInput, "The request is not valid; `errors` names each problem.")
+        }
     }
 
-    /// There is no `thing` of the id that was given.
+    /// Returns the problem that a resource does not exist.
     #[must_use]
-    pub fn not_found(thing: &str) -> Self {
-        Self::new(Kind::NotFound, format!("There is no {thing} of this id."))
+    pub fn not_found(resource: &str) -> Self {
+        Self::new(Kind::NotFound, format!("No {resource} has this id."))
     }
 
-    /// The `thing` belongs to another tenant.
+    /// Returns the problem that a resource belongs to another tenant.
     #[must_use]
-    pub fn other_tenant(thing: &str) -> Self {
-        Self::new(Kind::OtherTenant, format!("The {thing} belongs to another tenant."))
+    pub fn other_tenant(resource: &str) -> Self {
+        Self::new(Kind::OtherTenant, format!("The {resource} belongs to another tenant."))
     }
 
-    /// Something broke; the cause is for the log alone.
+    /// Returns the problem of an unexpected error, whose cause is only logged.
     pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { cause: Some(cause.into()), ..Self::new(Kind::Internal, "An unexpected error occurred.") }
     }
 
-    /// A part of the service cannot be reached; the cause is for the log alone.
+    /// Returns the problem that a part of the service is not available; the cause is only logged.
     pub fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             cause: Some(cause.into()),
-            retry_after: Some(COME_BACK_AFTER),
-            ..Self::new(Kind::Unavailable, "The service cannot do this at the moment; try again soon.")
+            retry_after: Some(RETRY_AFTER_DELAY),
+            ..Self::new(Kind::Unavailable, "A part of the service is not available. Try again later.")
         }
     }
 
-    /// The service has as much to do as it can.
+    /// Returns the problem that there are too many concurrent requests.
     #[must_use]
     pub fn busy() -> Self {
         Self {
-            retry_after: Some(COME_BACK_AFTER),
-            ..Self::new(Kind::Unavailable, "The service is busy; try again soon.")
+            retry_after: Some(RETRY_AFTER_DELAY),
+            ..Self::new(Kind::Unavailable, "The service is overloaded. Try again later.")
         }
     }
 
-    /// A limit is used up for some time.
+    /// Returns the problem that a rate limit is exceeded for `wait`.
     #[must_use]
     pub fn too_many_requests(wait: Duration) -> Self {
         Self {
             retry_after: Some(wait),
-            ..Self::new(Kind::TooManyRequests, "There were too many such requests; wait before the next one.")
+            ..Self::new(
+                Kind::TooManyRequests,
+                "The rate limit is exceeded. Try again after the time in `Retry-After`.",
+            )
         }
     }
 
-    /// With what is wrong by field.
     #[must_use]
     pub fn with_errors(self, errors: FieldErrors) -> Self {
         Self { errors, ..self }
     }
 
-    /// Its kind.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
@@ -247,7 +238,7 @@ impl Problem {
     }
 }
 
-/// An error and all its causes in one line.
+/// Returns the messages of an error and of all its causes in one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -270,7 +261,7 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             errors: (!self.errors.is_empty()).then_some(&self.errors),
         };
-        let body = serde_json::to_vec(&body).expect("texts and a number can always be written as JSON");
+        let body = serde_json::to_vec(&body).expect("texts and a number can be serialized");
         let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after {
@@ -285,7 +276,7 @@ impl IntoResponse for Problem {
 }
 
 impl Kind {
-    /// What a 401 asks for (RFC 9110, section 11.6.1).
+    /// Returns the `WWW-Authenticate` of a 401 (RFC 9110, section 11.6.1).
     fn challenge(self) -> Option<&'static str> {
         match self {
             Self::ApiKeyRefused => Some(r#"ApiKey realm="hooksentry""#),
@@ -302,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_has_a_type_of_its_own_and_a_status_of_a_failure() {
+    fn each_kind_has_a_unique_type_and_an_error_status() {
         let uris: HashSet<_> = Kind::ALL.iter().map(|kind| kind.uri()).collect();
         assert_eq!(uris.len(), Kind::ALL.len());
         for kind in Kind::ALL {

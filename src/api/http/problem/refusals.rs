@@ -1,4 +1,4 @@
-//! The one map from what the domain refuses, and from what breaks, to problems.
+//! Mapping of refusals of the domain and of failures to problems.
 
 use aggregates::api_key::ApiKeyRefusal;
 use aggregates::destination::DestinationRefusal;
@@ -111,15 +111,15 @@ impl From<WebhookEventRefusal> for Problem {
     }
 }
 
-/// A claim says only that something is taken: what it is, and so the kind, is known to who claims.
+// A reservation is refused without saying what was to be reserved; only its caller knows that.
 impl Problem {
-    /// The name of a tenant is taken.
+    /// Returns the problem that the name of a tenant is in use.
     #[must_use]
     pub fn name_taken(name: &str) -> Self {
         Self::new(Kind::NameTaken, format!("Tenant name '{name}' is already in use."))
     }
 
-    /// The email of a user is taken.
+    /// Returns the problem that the email address of a user is in use.
     #[must_use]
     pub fn email_taken(email: &Email) -> Self {
         Self::new(Kind::EmailTaken, format!("Email '{email}' is already in use."))
@@ -135,10 +135,9 @@ impl From<LoadFailure> for Problem {
 impl From<AppendFailure> for Problem {
     fn from(failure: AppendFailure) -> Self {
         match failure {
-            AppendFailure::Conflict => Self::new(
-                Kind::Conflict,
-                "Others changed it at the same time, again and again; try once more.",
-            ),
+            AppendFailure::Conflict => {
+                Self::new(Kind::Conflict, "The resource is being changed concurrently. Try again.")
+            }
             AppendFailure::Database(_) => Self::unavailable(failure),
             AppendFailure::Unwritable(_) => Self::internal(failure),
         }
@@ -195,13 +194,13 @@ impl From<sqlx::Error> for Problem {
 }
 
 impl From<serde_json::Error> for Problem {
-    /// Only what the program itself writes is meant: what clients send is judged in `body.rs`.
+    /// Concerns only JSON that this program writes; `body.rs` handles JSON that clients send.
     fn from(error: serde_json::Error) -> Self {
         Self::internal(error)
     }
 }
 
-/// A refusal that this program's own ids make impossible.
+/// Maps a refusal that cannot occur because this program generates the ids.
 fn repeated(refusal: impl std::error::Error + Send + Sync + 'static) -> Problem {
     Problem::internal(refusal)
 }

@@ -27,7 +27,7 @@ pub(crate) async fn handler(
     Id(id): Id<WebhookEventId>,
     query: Query,
 ) -> Result<Json<EventView>, Problem> {
-    let event = match as_of::asked(&query) {
+    let event = match as_of::is_requested(&query) {
         true => as_of::event(&events.commands, &caller, id, query).await?,
         false => events.find(&caller, id).await?,
     };

@@ -1,7 +1,7 @@
-//! What ingest keeps at hand of keys and tokens.
+//! Cache of the owners of API keys and the routes of ingest tokens.
 //!
-//! It only prepares: the statement that appends compares what was kept with what is so. A stale entry
-//! costs its request a second way through the database, and nothing else.
+//! It is only used to prepare an event: the statement that appends the event compares the cached credentials with the
+//! current ones. A stale entry costs its request a second pass through the database, and nothing else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,28 +13,29 @@ use aggregates::sealed::TokenHash;
 use moka::sync::Cache;
 use projections::{api_keys, ingest_routes};
 
-/// Keys and tokens kept, each about 300 bytes without its mapping.
+/// Largest number of API keys and of tokens, each about 300 bytes without its mapping.
 const ENTRIES_MAX: u64 = 50_000;
-/// Bytes of mappings kept, about.
+/// Approximate size of all cached mappings, in bytes.
 const MAPPING_BYTES_MAX: u64 = 64 << 20;
-/// How long an entry is kept.
-const KEPT_FOR: Duration = Duration::from_secs(60);
+/// Time for which an entry is cached.
+const TIME_TO_LIVE: Duration = Duration::from_secs(60);
 
-/// Living keys, and tokens that lead somewhere.
+/// Holders of active API keys and routes of valid tokens, by the hash of key or token.
 #[derive(Clone, Debug)]
 pub(crate) struct IngestCache {
     holders: Cache<TokenHash, api_keys::Holder>,
     routes: Cache<TokenHash, Arc<Route>>,
 }
 
-/// What an ingest token stands for, its mapping ready to be applied.
+/// Route of an ingest token, with its mapping parsed.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) tenant_id: TenantId,
     pub(crate) destination_id: DestinationId,
     pub(crate) sender_id: Option<SenderId>,
-    /// The sender's mapping, or why what is stored is none (any more).
+    /// The sender's mapping, or why the stored one is not valid.
     pub(crate) mapping: Option<Result<Mapping, String>>,
+    /// Whether the destination accepts events.
     pub(crate) receives: bool,
     pub(crate) version: i64,
     bytes: u32,
@@ -43,7 +44,7 @@ pub(crate) struct Route {
 impl Route {
     pub(crate) fn of(route: ingest_routes::Route) -> Self {
         let text = route.mapping.as_deref();
-        // It was checked when it was set; rules that have grown stricter since do not stop events.
+        // The mapping was valid when it was set. Rules that became stricter since then do not stop events.
         let mapping = text.map(|text| Mapping::parse(text).map_err(|problem| problem.to_string()));
         Self {
             tenant_id: route.tenant_id,
@@ -60,11 +61,11 @@ impl Route {
 impl IngestCache {
     pub(crate) fn new() -> Self {
         Self {
-            holders: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(KEPT_FOR).build(),
+            holders: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(TIME_TO_LIVE).build(),
             routes: Cache::builder()
                 .weigher(|_, route: &Arc<Route>| route.bytes)
                 .max_capacity(ENTRIES_MAX * 256 + MAPPING_BYTES_MAX)
-                .time_to_live(KEPT_FOR)
+                .time_to_live(TIME_TO_LIVE)
                 .build(),
         }
     }
@@ -77,15 +78,15 @@ impl IngestCache {
         self.routes.get(token_hash)
     }
 
-    pub(crate) fn keep_holder(&self, key_hash: &TokenHash, holder: api_keys::Holder) {
+    pub(crate) fn insert_holder(&self, key_hash: &TokenHash, holder: api_keys::Holder) {
         self.holders.insert(key_hash.clone(), holder);
     }
 
-    pub(crate) fn keep_route(&self, token_hash: &TokenHash, route: Arc<Route>) {
+    pub(crate) fn insert_route(&self, token_hash: &TokenHash, route: Arc<Route>) {
         self.routes.insert(token_hash.clone(), route);
     }
 
-    pub(crate) fn forget(&self, key_hash: &TokenHash, token_hash: &TokenHash) {
+    pub(crate) fn remove(&self, key_hash: &TokenHash, token_hash: &TokenHash) {
         self.holders.invalidate(key_hash);
         self.routes.invalidate(token_hash);
     }

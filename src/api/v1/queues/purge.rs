@@ -1,8 +1,8 @@
-//! Queues: what waits for a destination, all of it cancelled at once.
+//! `DELETE /api/v1/queues/{id}`
 //!
-//! Nothing is locked. What waits is read from the read model, batch by batch, and each event is cancelled
-//! at the version at which it waits; where an attempt was quicker, the event is looked at again. An event
-//! whose attempt is under way is not waiting and is left alone.
+//! Nothing is locked. Waiting events are read from the read model in batches, and each is cancelled at the version
+//! at which it waits; if an attempt has started first, the event is examined again. An event with an attempt in
+//! progress does not wait and is left alone.
 
 use aggregates::Decide;
 use aggregates::ids::{DestinationId, WebhookEventId};
@@ -22,33 +22,34 @@ use crate::clock;
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{Metadata, StreamAppendBatch, StreamAppendItem, StreamAppendResult};
 
-/// Events that are cancelled at once.
+/// Events that are cancelled concurrently.
 const BATCH_ITEMS: i64 = 256;
-/// How often one event is looked at again.
+/// Number of times that one event is examined again after a conflict.
 const CONFLICTS_MAX: u32 = 10;
 
 const REASON: &str = "the queue was purged";
 
-/// What purging needs.
+/// Dependencies of the handler.
 #[derive(Clone)]
 pub(crate) struct Queues {
     pub(crate) commands: Commands,
     pub(crate) outcomes: GroupCommit<StreamAppendBatch>,
 }
 
-/// Cancel everything that waits for a destination.
+/// Purge the queue of a destination
 ///
-/// Every event that is Pending or WaitingRetry becomes Cancelled, for good. Later events are not held up.
+/// Cancels every event of the destination that is Pending or WaitingRetry. Events that are accepted later are not
+/// affected.
 #[utoipa::path(delete, path = "/api/v1/queues/{id}", tag = "Queues",
-    responses((status = 204), (status = 403), (status = 404)))]
-pub(crate) async fn purge(
+    responses((status = 204, description = "All waiting events were cancelled."), (status = 403), (status = 404)))]
+pub(crate) async fn handler(
     State(queues): State<Queues>,
     caller: Caller,
     Id(destination_id): Id<DestinationId>,
 ) -> Result<StatusCode, Problem> {
     destinations::check_owner(&queues.commands, &caller, destination_id).await?;
     let pool = queues.commands.pool();
-    // What was accepted before this request is to be found by the queries below.
+    // The queries below must find every event that was accepted before this request.
     if !queues.commands.catch_up().await? {
         return Err(Problem::unavailable("the read models are too far behind for a purge"));
     }
@@ -70,7 +71,7 @@ pub(crate) async fn purge(
 }
 
 impl Queues {
-    /// Cancels an event, unless it ceased to wait; says whether it did.
+    /// Cancels an event if it still waits, and returns whether it did.
     async fn cancel(
         &self,
         destination_id: DestinationId,
@@ -86,17 +87,20 @@ impl Queues {
             if self.outcomes.commit(item).await? == StreamAppendResult::Recorded {
                 return Ok(true);
             }
-            match self.decide_anew(waiting.id).await? {
+            match self.decide_again(waiting.id).await? {
                 Some((newer, decided)) => (version, facts) = (newer, decided),
                 None => return Ok(false),
             }
         }
-        // So much happens to it that it is not waiting in any sense its owner would mean.
+        // An event that changes so often is being delivered.
         Ok(false)
     }
 
-    /// What cancels an event as it stands now; `None` when it does not wait any more.
-    async fn decide_anew(&self, id: WebhookEventId) -> Result<Option<(u64, Vec<WebhookEventFact>)>, Problem> {
+    /// Returns the version and the facts that cancel an event in its current state; `None` if it does not wait.
+    async fn decide_again(
+        &self,
+        id: WebhookEventId,
+    ) -> Result<Option<(u64, Vec<WebhookEventFact>)>, Problem> {
         let event = self.commands.store().load::<WebhookEvent>(id.0).await?;
         let command = WebhookEventCommand::Cancel { reason: REASON.to_owned(), at: clock::now() };
         Ok(event.state.decide(command).ok().map(|facts| (event.version, facts)))

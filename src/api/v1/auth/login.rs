@@ -1,0 +1,107 @@
+//! `POST /api/v1/auth/login`
+
+use aggregates::ids::SessionId;
+use aggregates::role::UserStatus;
+use aggregates::session::{Closing, Session, SessionCommand};
+use aggregates::user::{User, UserCommand};
+use axum::Json;
+use axum::extract::State;
+use projections::users;
+
+use super::{Auth, Credentials, Tokens};
+use crate::api::access::access_tokens::Bearer;
+use crate::api::http::body::UnreadBody;
+use crate::api::http::problem::{Kind, Problem, chain};
+use crate::api::http::request_context::RequestContext;
+use crate::event_store::Actor;
+use crate::{clock, identifiers};
+
+/// Log in
+///
+/// After ten failures within five minutes, from one address or for one email address, further attempts are refused
+/// with 429 until the five minutes are over.
+#[utoipa::path(post, path = "/api/v1/auth/login", tag = "Auth", request_body = Credentials,
+    responses((status = 200, body = Tokens, description = "The tokens of a new session."),
+        (status = 400), (status = 401), (status = 429)))]
+pub(crate) async fn handler(
+    State(auth): State<Auth>,
+    context: RequestContext,
+    body: UnreadBody,
+) -> Result<Json<Tokens>, Problem> {
+    let credentials: Credentials = body.read().await?;
+    let user = auth.verify(&credentials, &context).await?;
+    let bearer = Bearer {
+        user_id: user.id,
+        session_id: SessionId(identifiers::new_id()),
+        tenant_id: user.tenant_id,
+        email: credentials.email.to_string(),
+        role: user.role,
+    };
+    let now = clock::now();
+    let (tokens, issued) = auth.issue(&bearer, now)?;
+    let metadata = context.metadata(user.tenant_id, Actor::User(user.id));
+    let open = SessionCommand::Open { tenant_id: user.tenant_id, user_id: user.id, tokens: issued, at: now };
+    auth.commands.execute::<Session>(bearer.session_id.0, open, &metadata).await?;
+    // A concurrent change of the password closed the sessions that it found. This one was opened with the old
+    // password as well.
+    let after = users::by_email(&mut *auth.commands.pool().acquire().await?, &credentials.email).await?;
+    if after.is_none_or(|after| after.password_hash != user.password_hash) {
+        auth.close(bearer.session_id, Closing::UserChanged, &metadata).await?;
+        return Err(wrong_credentials());
+    }
+    Ok(Json(tokens))
+}
+
+impl Auth {
+    /// Returns the user of `credentials`, if the user may log in.
+    async fn verify(
+        &self,
+        credentials: &Credentials,
+        context: &RequestContext,
+    ) -> Result<users::Login, Problem> {
+        let email = &credentials.email;
+        let check_limits = || self.failures.check(context.client).and_then(|()| self.failures.check(email));
+        check_limits()?;
+        let user = users::by_email(&mut *self.commands.pool().acquire().await?, email).await?;
+        let hash = user.as_ref().map(|user| user.password_hash.as_str());
+        let verified = self.passwords.verify(credentials.password.clone(), hash).await;
+        // Concurrent attempts may have used up the limit. Without this check a client could try as many passwords
+        // at once as it has connections.
+        check_limits()?;
+        match user {
+            Some(user) if verified && user.status == UserStatus::Active => {
+                self.failures.reset(context.client);
+                self.failures.reset(email);
+                Ok(user)
+            }
+            user => {
+                if let Some(user) = user {
+                    self.record_refusal(&user, context);
+                }
+                // Both count, whether or not the user exists: the limit must not reveal who does.
+                self.failures.hit(context.client).and(self.failures.hit(email))?;
+                Err(wrong_credentials())
+            }
+        }
+    }
+
+    /// Records a refused login of an existing user. Happens after the response: its duration would reveal that the
+    /// user exists.
+    fn record_refusal(&self, user: &users::Login, context: &RequestContext) {
+        let (store, id) = (self.commands.store().clone(), user.id.0);
+        let metadata = context.metadata(user.tenant_id, Actor::Anonymous);
+        self.tasks.spawn(async move {
+            let refuse = UserCommand::RefuseLogin { at: clock::now() };
+            if let Err(failure) = store.execute::<User>(id, refuse, &metadata).await {
+                tracing::warn!(error = chain(&failure), "a refused login could not be recorded");
+            }
+        });
+    }
+}
+
+fn wrong_credentials() -> Problem {
+    Problem::new(
+        Kind::WrongCredentials,
+        "The email address or the password is wrong, or the user is inactive.",
+    )
+}

@@ -1,0 +1,32 @@
+//! `GET /api/v1/destinations/{id}`
+
+use aggregates::ids::DestinationId;
+use axum::Json;
+use axum::extract::State;
+
+use super::{DestinationView, Destinations};
+use crate::api::access::authentication::Caller;
+use crate::api::as_of;
+use crate::api::http::path::Id;
+use crate::api::http::problem::Problem;
+use crate::api::http::query::Query;
+use crate::api::openapi::schemas::DateOrTime;
+
+/// Get a destination
+#[utoipa::path(get, path = "/api/v1/destinations/{id}", tag = "Destinations",
+    params(("AsOf" = Option<DateOrTime>, Query,
+        description = "Shows the destination as it was at this time; a date means its end.")),
+    responses((status = 200, body = DestinationView, description = "The destination, now or as of the given time."),
+        (status = 400), (status = 403), (status = 404)))]
+pub(crate) async fn handler(
+    State(destinations): State<Destinations>,
+    caller: Caller,
+    Id(id): Id<DestinationId>,
+    query: Query,
+) -> Result<Json<DestinationView>, Problem> {
+    let destination = match as_of::is_requested(&query) {
+        true => as_of::destination(&destinations.commands, &caller, id, query).await?,
+        false => destinations.find(&caller, id).await?,
+    };
+    Ok(Json(destination.into()))
+}

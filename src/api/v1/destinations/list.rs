@@ -1,0 +1,32 @@
+//! `GET /api/v1/destinations`
+
+use axum::Json;
+use axum::extract::State;
+use projections::{TenantScope, destinations};
+
+use super::{DestinationView, Destinations};
+use crate::api::access::authentication::Caller;
+use crate::api::http::fields::choice::{Choice, DestinationStatusFilter};
+use crate::api::http::problem::Problem;
+use crate::api::http::query::Query;
+use crate::api::openapi::schemas::Page;
+
+/// List destinations
+#[utoipa::path(get, path = "/api/v1/destinations", tag = "Destinations",
+    params(("Status" = Option<DestinationStatusFilter>, Query, description = "Only destinations of this status.")),
+    responses((status = 200, body = Page<DestinationView>, description = "A page of the tenant's destinations."),
+        (status = 400)))]
+pub(crate) async fn handler(
+    State(destinations): State<Destinations>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Json<Page<DestinationView>>, Problem> {
+    let paging = query.paging();
+    let filter =
+        destinations::Filter { status: query.optional("Status", DestinationStatusFilter::from_text) };
+    query.complete()?;
+    let mut scope = TenantScope::begin(destinations.commands.pool(), caller.tenant_id).await?;
+    let listed = destinations::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
+    scope.end().await?;
+    Ok(Json(Page::of(listed)))
+}

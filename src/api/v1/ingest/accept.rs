@@ -1,0 +1,220 @@
+//! Checking the credentials of an ingest request and appending its event.
+
+use std::sync::Arc;
+
+use aggregates::ids::{ApiKeyId, TenantId, WebhookEventId};
+use aggregates::mapping::Mapping;
+use aggregates::payload::check_payload;
+use aggregates::sealed::TokenHash;
+use aggregates::webhook_event::{Acceptance, MappingResult, PayloadDigest};
+use axum::Json;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use projections::{api_keys, ingest_routes, tenants, webhook_events};
+use sha2::{Digest, Sha256};
+
+use super::cache::Route;
+use super::request::IngestRequest;
+use super::{Accepted, Ingest, api_key_refused};
+use crate::api::http::fields::text;
+use crate::api::http::problem::{FieldErrors, Kind, Problem};
+use crate::api::openapi::schemas::EventStatusName;
+use crate::api::v1::events::streams;
+use crate::event_store::{AcceptItem, AcceptOutcome, Actor, IngestCredentials};
+use crate::secrets::token::{self, TokenKind};
+use crate::{clock, identifiers};
+
+impl Ingest {
+    /// Accepts a request with what is cached. Returns `None` if that is not possible for any reason.
+    pub(super) async fn accept_from_cache(
+        &self,
+        request: &IngestRequest,
+    ) -> Result<Option<Response>, Problem> {
+        let token_hash = token::hash(&request.token);
+        let (Some(holder), Some(route)) =
+            (self.cache.holder(&request.key_hash), self.cache.route(&token_hash))
+        else {
+            return Ok(None);
+        };
+        let Ok(key) = &request.idempotency_key else { return Ok(None) };
+        let same_tenant = holder.tenant_id == request.tenant_id && route.tenant_id == request.tenant_id;
+        if !same_tenant || !route.receives || check_payload(&request.payload).is_err() {
+            return Ok(None);
+        }
+        let appended = self.append(request, holder.id, &token_hash, &route, key.as_deref()).await?;
+        if appended.outcome == AcceptOutcome::RouteChanged {
+            self.cache.remove(&request.key_hash, &token_hash);
+        }
+        Ok((appended.outcome == AcceptOutcome::Accepted).then(|| appended.response()))
+    }
+
+    /// Checks a request against the database in the order of the contract, and accepts it. Returns `None` if the
+    /// route changed concurrently.
+    pub(super) async fn accept(&self, request: &IngestRequest) -> Result<Option<Response>, Problem> {
+        let holder = self.load_holder(&request.key_hash).await?;
+        check_payload(&request.payload).map_err(|problem| {
+            let errors = FieldErrors::of("body", problem.to_string());
+            Problem::new(Kind::InvalidPayload, format!("The payload is not valid: {problem}."))
+                .with_errors(errors)
+        })?;
+        if holder.tenant_id != request.tenant_id {
+            let mut connection = self.commands.pool().acquire().await?;
+            return Err(match tenants::exists(&mut connection, request.tenant_id).await? {
+                true => Problem::other_tenant("API key"),
+                false => Problem::not_found("tenant"),
+            });
+        }
+        let idempotency_key = request
+            .idempotency_key
+            .as_ref()
+            .map_err(|message| Problem::invalid(FieldErrors::of("X-Idempotency-Key", *message)))?;
+        if let Some(key) = idempotency_key
+            && let Some(response) = self.repeated(request.tenant_id, key).await?
+        {
+            return Ok(Some(response));
+        }
+        let (token_hash, route) = self.load_route(request).await?;
+        let appended =
+            self.append(request, holder.id, &token_hash, &route, idempotency_key.as_deref()).await?;
+        match (appended.outcome, idempotency_key) {
+            (AcceptOutcome::Accepted, _) => Ok(Some(appended.response())),
+            // A concurrent request with the same idempotency key was accepted first.
+            (AcceptOutcome::Exists, Some(key)) => self.repeated(request.tenant_id, key).await,
+            (AcceptOutcome::Exists, None) | (AcceptOutcome::RouteChanged, _) => Ok(None),
+        }
+    }
+
+    /// Loads the holder of an API key from the database into the cache.
+    ///
+    /// # Errors
+    /// The API key is unknown or revoked.
+    pub(super) async fn load_holder(&self, key_hash: &TokenHash) -> Result<api_keys::Holder, Problem> {
+        let mut connection = self.commands.pool().acquire().await?;
+        let holder = api_keys::by_hash(&mut connection, key_hash).await?.ok_or_else(api_key_refused)?;
+        self.cache.insert_holder(key_hash, holder);
+        Ok(holder)
+    }
+
+    /// Loads the route of the token from the database into the cache.
+    async fn load_route(&self, request: &IngestRequest) -> Result<(TokenHash, Arc<Route>), Problem> {
+        let bad_token = |message: String| Problem::invalid(FieldErrors::of("token", message));
+        text::token(&request.token).map_err(bad_token)?;
+        let kinds = [TokenKind::DestinationIngest, TokenKind::SenderIngest];
+        if !kinds.iter().any(|kind| request.token.starts_with(kind.prefix())) {
+            return Err(bad_token("must begin with dst_ or sndr_".to_owned()));
+        }
+        let token_hash = token::hash(&request.token);
+        let mut connection = self.commands.pool().acquire().await?;
+        let route = ingest_routes::by_token(&mut connection, &token_hash).await?;
+        drop(connection);
+        let route = route.ok_or_else(|| {
+            Problem::new(Kind::NotFound, "The ingest token does not exist or was replaced.")
+        })?;
+        if route.tenant_id != request.tenant_id {
+            return Err(Problem::other_tenant("ingest token"));
+        }
+        let route = Arc::new(Route::of(route));
+        if !route.receives {
+            let detail = "The destination is inactive or suspended and accepts no events.";
+            return Err(Problem::new(Kind::DestinationNotActive, detail));
+        }
+        self.cache.insert_route(&token_hash, Arc::clone(&route));
+        Ok((token_hash, route))
+    }
+
+    /// Returns the response to a repeated request; `None` if no event has this idempotency key.
+    async fn repeated(&self, tenant_id: TenantId, key: &str) -> Result<Option<Response>, Problem> {
+        let id = WebhookEventId::for_idempotency_key(tenant_id, key);
+        let mut connection = self.commands.pool().acquire().await?;
+        let event = match webhook_events::summary(&mut connection, id).await? {
+            Some(event) => Some((event.status, event.accepted_at)),
+            None => {
+                let event = streams::read_before_row(&mut connection, id).await?;
+                event.map(|event| (event.status, event.accepted_at))
+            }
+        };
+        Ok(event.map(|(status, accepted_at)| response(StatusCode::OK, id, status.into(), accepted_at)))
+    }
+
+    async fn append(
+        &self,
+        request: &IngestRequest,
+        api_key: ApiKeyId,
+        token_hash: &TokenHash,
+        route: &Route,
+        idempotency_key: Option<&str>,
+    ) -> Result<Appended, Problem> {
+        let id = match idempotency_key {
+            Some(key) => WebhookEventId::for_idempotency_key(request.tenant_id, key),
+            None => identifiers::new_event_id(),
+        };
+        let (delivered_payload, mapping) = match &route.mapping {
+            None => (request.payload.clone(), None),
+            Some(mapping) => apply(mapping, &request.payload),
+        };
+        // Stored in addition to the delivered payload, if that is another one.
+        let received_payload =
+            matches!(mapping, Some(MappingResult::Applied(_))).then(|| request.payload.clone());
+        let at = clock::now();
+        let acceptance = Acceptance {
+            tenant_id: request.tenant_id,
+            destination_id: route.destination_id,
+            sender_id: route.sender_id,
+            idempotency_key: idempotency_key.map(str::to_owned),
+            payload: digest(&delivered_payload),
+            mapping,
+            at,
+        };
+        let credentials = IngestCredentials {
+            key_hash: request.key_hash.clone(),
+            token_hash: token_hash.clone(),
+            route_version: route.version,
+        };
+        let metadata = request.context.metadata(request.tenant_id, Actor::ApiKey(api_key));
+        let item =
+            AcceptItem::new(id, credentials, acceptance, &metadata, delivered_payload, received_payload)?;
+        Ok(Appended { outcome: self.acceptances.commit(item).await?, id, at })
+    }
+}
+
+/// Result of the append of an event.
+struct Appended {
+    outcome: AcceptOutcome,
+    id: WebhookEventId,
+    at: DateTime<Utc>,
+}
+
+impl Appended {
+    fn response(&self) -> Response {
+        response(StatusCode::ACCEPTED, self.id, EventStatusName::Pending, self.at)
+    }
+}
+
+fn response(
+    code: StatusCode,
+    id: WebhookEventId,
+    status: EventStatusName,
+    accepted_at: DateTime<Utc>,
+) -> Response {
+    let accepted = Accepted { event_id: id.0, status, accepted_at: accepted_at.into() };
+    (code, [(LOCATION, format!("/api/v1/events/{id}"))], Json(accepted)).into_response()
+}
+
+/// Applies a sender's mapping to a payload. If that fails, the payload is delivered as it is, with the reason.
+fn apply(mapping: &Result<Mapping, String>, payload: &Bytes) -> (Bytes, Option<MappingResult>) {
+    let applied = match mapping {
+        Ok(mapping) => mapping.apply(payload).map_err(|failure| failure.to_string()),
+        Err(problem) => Err(problem.clone()),
+    };
+    match applied {
+        Ok(applied) => (applied.bytes.into(), Some(MappingResult::Applied(digest(payload)))),
+        Err(reason) => (payload.clone(), Some(MappingResult::Failed(reason))),
+    }
+}
+
+fn digest(bytes: &Bytes) -> PayloadDigest {
+    PayloadDigest { sha256: hex::encode(Sha256::digest(bytes)), bytes: bytes.len() as u64 }
+}

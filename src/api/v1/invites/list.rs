@@ -1,0 +1,55 @@
+//! `GET /api/v1/invites`
+
+use axum::Json;
+use axum::extract::State;
+use projections::{TenantScope, invites};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{InviteView, Invites, context};
+use crate::api::access::authentication::Caller;
+use crate::api::http::fields::choice::{Choice, InviteStatusGiven};
+use crate::api::http::problem::Problem;
+use crate::api::http::query::Query;
+use crate::api::http::time::Timestamp;
+use crate::api::openapi::schemas::{InviteStatus, Page};
+
+/// List invites
+#[utoipa::path(get, path = "/api/v1/invites", tag = "Invites",
+    params(("Status" = Option<InviteStatusGiven>, Query, description = "Only invites of this status.")),
+    responses((status = 200, body = Page<InviteView>, description = "A page of the tenant's invites."),
+        (status = 400)))]
+pub(crate) async fn handler(
+    State(invites): State<Invites>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Json<Page<InviteView>>, Problem> {
+    let paging = query.paging();
+    let status = query.optional("Status", InviteStatusGiven::from_text);
+    query.complete()?;
+    let mut scope = TenantScope::begin(invites.commands.pool(), caller.tenant_id).await?;
+    let filter = invites::Filter { used: status.map(|status| status == InviteStatus::Used) };
+    let listed = invites::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
+    scope.end().await?;
+    let mut items = Vec::with_capacity(listed.items.len());
+    for invite in listed.items {
+        let token = invites.vault.open_text(caller.tenant_id, &context(invite.id), &invite.token).await?;
+        items.push(InviteView::of(invite, &token));
+    }
+    Ok(Json(Page { total: listed.total, items }))
+}
+
+impl InviteView {
+    fn of(invite: invites::Invite, token: &SecretString) -> Self {
+        let status = if invite.used_at.is_some() { InviteStatus::Used } else { InviteStatus::Pending };
+        Self {
+            id: invite.id.0,
+            tenant_id: invite.tenant_id.0,
+            token: token.expose_secret().to_owned(),
+            target_role: invite.target_role.into(),
+            expires_at: invite.expires_at.into(),
+            used_at: invite.used_at.map(Timestamp),
+            status: status.into(),
+            created_at: invite.created_at.into(),
+        }
+    }
+}

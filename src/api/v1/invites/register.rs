@@ -1,0 +1,70 @@
+//! `POST /api/v1/invites/{token}/register`
+
+use aggregates::ids::UserId;
+use aggregates::invite::{Invite, InviteCommand, InviteRefusal};
+use aggregates::user::{User, UserCommand};
+use axum::extract::State;
+use axum::response::IntoResponse;
+use projections::invites;
+
+use super::Invites;
+use crate::api::http::body::UnreadBody;
+use crate::api::http::created::Created;
+use crate::api::http::fields::text;
+use crate::api::http::path::Segments;
+use crate::api::http::problem::{FieldErrors, Problem};
+use crate::api::http::request_context::RequestContext;
+use crate::api::v1::auth::Credentials;
+use crate::api::v1::users::{UserView, reserve_email};
+use crate::event_store::Actor;
+use crate::secrets::token;
+use crate::{clock, identifiers};
+
+/// Register with an invite
+///
+/// Creates a user of the tenant that issued the invite. An invite can be used once.
+#[utoipa::path(post, path = "/api/v1/invites/{token}/register", tag = "Invites",
+    request_body = Credentials,
+    responses((status = 201, body = UserView, description = "The new user."),
+        (status = 400), (status = 404), (status = 409), (status = 429)))]
+pub(crate) async fn handler(
+    State(invites): State<Invites>,
+    context: RequestContext,
+    segments: Segments,
+    body: UnreadBody,
+) -> Result<impl IntoResponse, Problem> {
+    invites.registrations.hit(context.client)?;
+    let [token] = segments.into_array()?;
+    let token = text::token(&token).map_err(|message| Problem::invalid(FieldErrors::of("token", message)))?;
+    let mut connection = invites.commands.pool().acquire().await?;
+    let invite = invites::by_token(&mut connection, &token::hash(token)).await?;
+    drop(connection);
+    let invite = invite.ok_or(InviteRefusal::NotIssued)?;
+    let Credentials { email, password } = body.read_with(&invites.passwords).await?;
+    let at = clock::now();
+    if invite.used_at.is_some() {
+        return Err(InviteRefusal::IsUsed.into());
+    }
+    if invite.expires_at <= at {
+        return Err(InviteRefusal::HasExpired.into());
+    }
+    let password_hash = invites.passwords.hash(password).await?;
+    let (user_id, tenant_id, role) = (UserId(identifiers::new_id()), invite.tenant_id, invite.target_role);
+    let (email, invite_id) = (&email, invite.id);
+    let register = &UserCommand::Register { tenant_id, email: email.clone(), password_hash, role, at };
+    let metadata = context.metadata(tenant_id, Actor::Anonymous);
+    invites
+        .commands
+        .transact(&metadata, |mut work| async move {
+            reserve_email(&mut work, email, user_id, at).await?;
+            let accept = InviteCommand::Accept { user_id, at };
+            work.decide::<Invite>(invite_id.0, accept, Problem::from).await?;
+            work.decide::<User>(user_id.0, register.clone(), Problem::from).await?;
+            Ok((work, ()))
+        })
+        .await?;
+    Ok(Created {
+        location: format!("/api/v1/users/{user_id}"),
+        body: UserView::registered(user_id, tenant_id, email, role, at),
+    })
+}

@@ -1,0 +1,3 @@
+//! Queues of the events that wait for delivery to a destination.
+
+pub(crate) mod purge;

@@ -1,0 +1,167 @@
+//! Users of a tenant.
+
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod list;
+pub(crate) mod update;
+
+use aggregates::email::Email;
+use aggregates::ids::{SessionId, TenantId, UserId};
+use aggregates::reservation::{Reservation, ReservationCommand};
+use aggregates::role::{Role, UserStatus};
+use aggregates::session::{Closing, Session, SessionCommand};
+use aggregates::tenant::{Tenant, TenantCommand};
+use aggregates::user::UserState;
+use chrono::{DateTime, Utc};
+use projections::{TenantScope, sessions, users};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::api::access::authentication::Caller;
+use crate::api::commands::{Commands, UnitOfWork};
+use crate::api::http::problem::Problem;
+use crate::api::http::time::Timestamp;
+use crate::api::openapi::schemas::{RoleName, UserStatusName};
+use crate::secrets::passwords::Passwords;
+
+/// Dependencies of the handlers of users.
+#[derive(Clone, Debug)]
+pub(crate) struct Users {
+    pub(crate) commands: Commands,
+    pub(crate) passwords: Passwords,
+}
+
+/// A user.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = User)]
+pub(crate) struct UserView {
+    id: Uuid,
+    tenant_id: Uuid,
+    #[schema(examples("dev@acme.com"))]
+    email: String,
+    status: UserStatusName,
+    role: RoleName,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl UserView {
+    /// Shows a user who was registered at `at`.
+    pub(crate) fn registered(
+        id: UserId,
+        tenant_id: TenantId,
+        email: &Email,
+        role: Role,
+        at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id: id.0,
+            tenant_id: tenant_id.0,
+            email: email.to_string(),
+            status: UserStatus::Active.into(),
+            role: role.into(),
+            created_at: at.into(),
+            updated_at: at.into(),
+        }
+    }
+}
+
+impl From<users::User> for UserView {
+    fn from(user: users::User) -> Self {
+        Self {
+            id: user.id.0,
+            tenant_id: user.tenant_id.0,
+            email: user.email.to_string(),
+            status: user.status.into(),
+            role: user.role.into(),
+            created_at: user.created_at.into(),
+            updated_at: user.updated_at.into(),
+        }
+    }
+}
+
+impl Users {
+    /// Returns a user of the caller's tenant.
+    ///
+    /// # Errors
+    /// The user does not exist or belongs to another tenant.
+    async fn find(&self, caller: &Caller, id: UserId) -> Result<users::User, Problem> {
+        let pool = self.commands.pool();
+        let mut scope = TenantScope::begin(pool, caller.tenant_id).await?;
+        let user = users::get(&mut scope, id).await?;
+        scope.end().await?;
+        match user {
+            Some(user) => Ok(user),
+            None => {
+                let owner = users::owner_of(&mut *pool.acquire().await?, id).await?;
+                caller.check_owner(owner, "user")?;
+                Err(Problem::not_found("user"))
+            }
+        }
+    }
+
+    async fn open_sessions(&self, id: UserId) -> Result<Vec<SessionId>, Problem> {
+        let mut connection = self.commands.pool().acquire().await?;
+        Ok(sessions::open_of_user(&mut connection, id).await?)
+    }
+}
+
+/// Reserves an email address for a user.
+///
+/// # Errors
+/// The address is in use.
+pub(crate) async fn reserve_email(
+    work: &mut UnitOfWork,
+    email: &Email,
+    holder: UserId,
+    at: DateTime<Utc>,
+) -> Result<(), Problem> {
+    let reserve = ReservationCommand::Reserve { holder: holder.0, at };
+    let taken = |_| Problem::email_taken(email);
+    work.decide::<Reservation>(Reservation::on_email(email), reserve, taken).await?;
+    Ok(())
+}
+
+async fn release_email(
+    work: &mut UnitOfWork,
+    email: &Email,
+    holder: UserId,
+    at: DateTime<Utc>,
+) -> Result<(), Problem> {
+    let release = ReservationCommand::Release { holder: holder.0, at };
+    work.decide::<Reservation>(Reservation::on_email(email), release, Problem::internal).await?;
+    Ok(())
+}
+
+/// Updates the list of active Owners in the tenant when a user is added to them or removed. Two Owners who demote
+/// each other at the same time conflict in the tenant's stream, so one of them is refused.
+async fn update_owners(
+    work: &mut UnitOfWork,
+    user_id: UserId,
+    before: &UserState,
+    after: Option<&UserState>,
+    at: DateTime<Utc>,
+) -> Result<(), Problem> {
+    let command = match (before.is_active_owner(), after.is_some_and(UserState::is_active_owner)) {
+        (false, true) => TenantCommand::AppointOwner { user_id, at },
+        (true, false) => TenantCommand::DismissOwner { user_id, at },
+        _ => return Ok(()),
+    };
+    work.decide::<Tenant>(before.tenant_id.0, command, Problem::from).await?;
+    Ok(())
+}
+
+async fn close_sessions(
+    work: &mut UnitOfWork,
+    sessions: &[SessionId],
+    at: DateTime<Utc>,
+) -> Result<(), Problem> {
+    for id in sessions {
+        let close = SessionCommand::Close { closing: Closing::UserChanged, at };
+        work.decide::<Session>(id.0, close, Problem::from).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! `PATCH /api/v1/users/{id}`
+
+use aggregates::ids::UserId;
+use aggregates::role::{UserChange, UserStatus};
+use aggregates::user::{User, UserCommand};
+use axum::Json;
+use axum::extract::State;
+
+use super::{UserView, Users, close_sessions, release_email, reserve_email, update_owners};
+use crate::api::access::authentication::Caller;
+use crate::api::http::body::UnreadBody;
+use crate::api::http::fields::body;
+use crate::api::http::fields::choice::{RoleGiven, UserStatusGiven};
+use crate::api::http::fields::text::{EmailText, PasswordText};
+use crate::api::http::path::Id;
+use crate::api::http::problem::Problem;
+use crate::clock;
+use crate::secrets::passwords::Passwords;
+
+body! {
+    /// Changes of a user. What is absent stays as it is.
+    UserUpdate with Passwords {
+        email: Option<EmailText> = "email",
+        password: Option<PasswordText> = "password",
+        role: Option<RoleGiven> = "role",
+        status: Option<UserStatusGiven> = "status",
+    }
+}
+
+/// Update a user
+///
+/// All users may change their own email address and password. An Owner may change every user. An Admin may change
+/// Developers and Viewers, and give them these roles only. A new password and a deactivation close the user's
+/// sessions.
+#[utoipa::path(patch, path = "/api/v1/users/{id}", tag = "Users", request_body = UserUpdate,
+    responses((status = 200, body = UserView, description = "The user after the change."),
+        (status = 400), (status = 403), (status = 404), (status = 409)))]
+pub(crate) async fn handler(
+    State(users): State<Users>,
+    caller: Caller,
+    Id(id): Id<UserId>,
+    body: UnreadBody,
+) -> Result<Json<UserView>, Problem> {
+    let before = users.find(&caller, id).await?;
+    let update: UserUpdate = body.read_with(&users.passwords).await?;
+    let wanted = UserChange {
+        role: update.role.filter(|role| *role != before.role),
+        status: update.status.is_some_and(|status| status != before.status),
+        credentials: update.password.is_some()
+            || update.email.as_ref().is_some_and(|email| *email != before.email),
+    };
+    caller.role.check_change(before.role, caller.user_id == id, wanted)?;
+    let password_hash = match update.password.clone() {
+        Some(password) => Some(users.passwords.hash(password).await?),
+        None => None,
+    };
+    let closes_sessions = password_hash.is_some() || update.status == Some(UserStatus::Inactive);
+    let open = if closes_sessions { users.open_sessions(id).await? } else { vec![] };
+
+    let at = clock::now();
+    let (caller, update, password_hash, open) = (&caller, &update, &password_hash, &open);
+    let (user, changed) = users
+        .commands
+        .transact(&caller.metadata(), |mut work| async move {
+            let mut user = work.load::<User>(id.0).await?;
+            let User::Registered(before) = user.state.clone() else { return Err(Problem::not_found("user")) };
+            // The read model may have been stale. This check decides.
+            caller.role.check_change(before.role, caller.user_id == id, wanted)?;
+            let mut commands = vec![];
+            if let Some(email) = update.email.as_ref().filter(|email| **email != before.email) {
+                reserve_email(&mut work, email, id, at).await?;
+                release_email(&mut work, &before.email, id, at).await?;
+                commands.push(UserCommand::ChangeEmail { email: email.clone(), at });
+            }
+            if let Some(password_hash) = password_hash.clone() {
+                commands.push(UserCommand::ChangePassword { password_hash, at });
+            }
+            commands.extend(update.role.map(|role| UserCommand::ChangeRole { role, at }));
+            commands.extend(update.status.map(|status| UserCommand::ChangeStatus { status, at }));
+            let facts = work.decide_loaded(&mut user, commands, Problem::from)?;
+            let User::Registered(after) = user.state else { return Err(Problem::not_found("user")) };
+            update_owners(&mut work, id, &before, Some(&after), at).await?;
+            close_sessions(&mut work, open, at).await?;
+            Ok((work, (after, !facts.is_empty())))
+        })
+        .await?;
+    Ok(Json(UserView {
+        id: id.0,
+        tenant_id: caller.tenant_id.0,
+        email: user.email.to_string(),
+        status: user.status.into(),
+        role: user.role.into(),
+        created_at: before.created_at.into(),
+        updated_at: if changed { at } else { before.updated_at }.into(),
+    }))
+}
