@@ -1,29 +1,30 @@
-//! Leading a role of which there may be only one at a time.
+//! Leader election for roles that only one process may perform at a time.
 //!
-//! The leader holds a Postgres advisory lock on a connection of its own: when its process dies, the
-//! server releases the lock and another process takes over within seconds. A leader that is paused, or so
-//! busy that it does not find the time to confirm its lead, is cut off by the server as well. The lock alone
-//! proves nothing (a paused process does not know that it has lost it), so each leader also gets an epoch,
-//! and whatever it writes is fenced by that epoch.
+//! The leader holds a PostgreSQL advisory lock on a connection of its own: when its process dies, the server
+//! releases the lock and another process takes over within seconds. The server also closes the connection of
+//! a leader that is paused, or too busy to confirm its leadership. The lock alone is not sufficient (a paused
+//! process does not know that it has lost it), so each leader also gets an epoch, a fencing token that every
+//! write checks.
 
 use std::time::Duration;
 
+use projections::BigInt;
 use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
 use tokio::time::Instant;
 
-/// How often a follower asks whether the lead is free.
-const ASK_EVERY: Duration = Duration::from_millis(500);
-/// How long the server may take to answer the leader's own question before the lead counts as lost.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Interval at which a standby process tries to acquire leadership.
+const ACQUIRE_INTERVAL: Duration = Duration::from_millis(500);
+/// Time the server may take to answer a confirmation before leadership counts as lost.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a leader confirms its lead in between its work.
-const CONFIRM_EVERY: Duration = Duration::from_secs(1);
-/// How long a leader may say nothing before the server takes the lead from it. Shorter, and a step that takes
-/// its time costs the lead; longer, and what a paused process leads stands still as long.
-const SILENCE_MAX: &str = "20s";
+/// Minimum interval between confirmations.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
+/// Idle timeout of the leader's connection. Shorter: a slow step loses leadership. Longer: the role of a
+/// paused process is not performed for as long.
+const IDLE_TIMEOUT: &str = "20s";
 
-/// The lead, for as long as it is held.
+/// Leadership of a role, held until it is dropped.
 #[derive(Debug)]
 pub struct Leadership {
     connection: PgConnection,
@@ -31,24 +32,25 @@ pub struct Leadership {
     confirmed: Instant,
 }
 
-/// The lead could not be taken or is lost.
+/// Leadership could not be acquired or is lost.
 #[derive(Debug, Error)]
 pub enum LeadershipFailure {
-    /// The database does not answer as it should.
-    #[error("the lead cannot be held without the database")]
+    #[error("leadership cannot be held without the database")]
     Database(#[from] sqlx::Error),
-    /// The database does not answer in time.
-    #[error("the database has not answered for {ANSWER_WITHIN:?}; the lead may be lost")]
-    Silence,
+    #[error("the database has not answered for {CONFIRM_TIMEOUT:?}; leadership may be lost")]
+    Timeout,
 }
 
 impl Leadership {
-    /// Waits until this process leads `role`. Cancel by dropping.
+    /// Waits until this process leads `role`. Safe to cancel.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub async fn acquire(pool: &PgPool, role: &'static str) -> Result<Self, LeadershipFailure> {
         let options = pool.connect_options();
         let mut connection = PgConnection::connect_with(&options).await?;
-        // A leader whose machine vanished is noticed by the server within about ten seconds, and one that is
-        // there and says nothing a little later.
+        // The server detects a leader whose machine is gone within about ten seconds by TCP keep-alives, and
+        // a leader that hangs by the idle timeout.
         sqlx::query!(
             r#"
             SELECT
@@ -57,7 +59,7 @@ impl Leadership {
                 set_config('tcp_keepalives_interval', '2', false) AS interval,
                 set_config('tcp_keepalives_count', '3', false) AS count
             "#,
-            SILENCE_MAX,
+            IDLE_TIMEOUT,
         )
         .fetch_one(&mut connection)
         .await?;
@@ -71,54 +73,59 @@ impl Leadership {
             if leads {
                 break;
             }
-            tokio::time::sleep(ASK_EVERY).await;
+            tokio::time::sleep(ACQUIRE_INTERVAL).await;
         }
-        // Whoever writes under the old epoch holds the row FOR SHARE: this waits for them, and whoever
-        // comes later sees the new epoch.
-        let epoch = sqlx::query_scalar!(
-            "
+        // Writers under the old epoch hold the row FOR SHARE: this statement waits for them, and later ones
+        // see the new epoch.
+        let BigInt(epoch) = sqlx::query_scalar!(
+            r#"
             INSERT INTO leaderships (role, epoch, holder, since)
             VALUES ($1, 1, $2, now())
             ON CONFLICT (role) DO UPDATE SET
                 epoch = leaderships.epoch + 1,
                 holder = excluded.holder,
                 since = excluded.since
-            RETURNING epoch
-            ",
+            RETURNING epoch AS "epoch: BigInt"
+            "#,
             role,
             format!("process {}", std::process::id()),
         )
         .fetch_one(&mut connection)
         .await?;
-        tracing::info!(role, epoch, "leading");
-        let epoch = u64::try_from(epoch).unwrap_or_default();
+        tracing::info!(role, epoch, "leadership acquired");
         Ok(Self { connection, epoch, confirmed: Instant::now() })
     }
 
-    /// For the how-manieth time somebody leads this role.
+    /// Fencing epoch: how many times leadership of this role has been acquired.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Confirms the lead if that was not done lately. To be called between the steps of a leader's work,
-    /// however long there is more to do.
+    /// Confirms leadership if the last confirmation is not recent. To be called between the steps of a
+    /// leader's work.
+    ///
+    /// # Errors
+    /// When leadership is lost, or may be.
     pub async fn keep(&mut self) -> Result<(), LeadershipFailure> {
-        if self.confirmed.elapsed() < CONFIRM_EVERY {
+        if self.confirmed.elapsed() < CONFIRM_INTERVAL {
             return Ok(());
         }
         self.confirm().await
     }
 
-    /// Asks the server whether the connection, and with it the lock, still stands.
+    /// Asks the server whether the connection, which holds the lock, is still open.
+    ///
+    /// # Errors
+    /// When leadership is lost, or may be.
     pub async fn confirm(&mut self) -> Result<(), LeadershipFailure> {
-        match tokio::time::timeout(ANSWER_WITHIN, self.connection.ping()).await {
+        match tokio::time::timeout(CONFIRM_TIMEOUT, self.connection.ping()).await {
             Ok(answer) => {
                 answer?;
                 self.confirmed = Instant::now();
                 Ok(())
             }
-            Err(_) => Err(LeadershipFailure::Silence),
+            Err(_) => Err(LeadershipFailure::Timeout),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! them. The migration that makes its table bears its name. A read model can be thrown away at any
 //! time; the log is the truth.
 
+mod big_int;
 mod columns;
 mod fold;
 mod projection;
@@ -30,6 +31,7 @@ pub mod paging;
 pub mod payloads;
 pub mod retention;
 
+pub use big_int::BigInt;
 pub use fold::{ApplyFailure, NotFolded, SequenceGap};
 pub use logged_fact::{LogPosition, LogRow, LoggedFact, TransactionId};
 pub use projection::Projection;

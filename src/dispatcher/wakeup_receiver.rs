@@ -23,7 +23,7 @@ pub(super) struct WakeupReceiver {
 impl WakeupReceiver {
     /// Subscribes to notifications that `notifier` sends from now on.
     pub(super) fn of(notifier: &LogNotifier) -> Self {
-        Self { work: notifier.subscribe_to_work(), anything: notifier.subscribe() }
+        Self { work: notifier.subscribe_to_new_work(), anything: notifier.subscribe() }
     }
 
     /// Discards the notifications received so far, because the log is read now.
@@ -70,9 +70,9 @@ mod tests {
         let mut wakeup_receiver = WakeupReceiver::of(&notifier);
         assert!(!is_woken(&mut wakeup_receiver, true).await, "no notification was sent");
 
-        notifier.announce(Notification::Progress);
+        notifier.notify(Notification::Progress);
         assert!(is_woken(&mut wakeup_receiver, true).await);
-        notifier.announce(Notification::Progress);
+        notifier.notify(Notification::Progress);
         {
             let mut waiting = pin!(wakeup_receiver.wait(false));
             assert!(poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context).is_pending())).await);
@@ -80,7 +80,7 @@ mod tests {
             waiting.await;
         }
 
-        notifier.announce(Notification::Work);
+        notifier.notify(Notification::NewWork);
         assert!(is_woken(&mut wakeup_receiver, false).await);
         wakeup_receiver.mark_unchanged();
         assert!(!is_woken(&mut wakeup_receiver, true).await, "the log was read since");

@@ -1,8 +1,8 @@
-//! The hot append of ingest: `EventAccepted` and the payload beside it, if the route is still open.
+//! The append of ingest: `EventAccepted` with its payload, on condition that the credentials are still valid.
 //!
-//! The caller looked its route and its key up before, perhaps in a cache. Here the database decides, in
-//! the statement that appends: a key revoked or a token replaced before the statement began opens
-//! nothing. Of two events with the same id (twins by idempotency key) one is accepted.
+//! The caller has looked up the route and the API key, perhaps in a cache. The statement that appends checks
+//! them again: it accepts nothing with a key that was revoked, or a token that was replaced, before it began.
+//! Of several events with the same id (which follows from the idempotency key) one is accepted.
 
 use std::collections::HashMap;
 
@@ -31,33 +31,37 @@ pub struct AcceptItem {
     received: Option<Bytes>,
 }
 
-/// What became of it.
+/// Outcome of one acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptOutcome {
-    /// Its fact and its payload are on disk.
+    /// The fact and the payload are on disk.
     Accepted,
-    /// An event of this id exists already; nothing was stored.
+    /// An event with this id exists already; nothing was stored.
     Exists,
-    /// The route or the key is not what the caller saw; nothing was stored.
+    /// The route or the API key has changed since the caller looked them up; nothing was stored.
     RouteChanged,
 }
 
-/// The way a webhook event came in: what must still hold when it is stored.
+/// Credentials and route of an ingest request, which must still be valid when the event is stored.
 #[derive(Clone, Debug)]
 pub struct IngestCredentials {
     /// Hash of the API key.
     pub key_hash: TokenHash,
     /// Hash of the ingest token.
     pub token_hash: TokenHash,
-    /// The route's version the caller saw.
+    /// Version of the route that the caller looked up.
     pub route_version: i64,
 }
 
 impl AcceptItem {
-    /// An event that came in through `door`. `received` is given where it differs from `delivered`.
+    /// Returns an event that was sent with `credentials`. `received` is given where it differs from
+    /// `delivered`.
+    ///
+    /// # Errors
+    /// When the fact or the metadata cannot be written as JSON.
     pub fn new(
         id: WebhookEventId,
-        door: IngestCredentials,
+        credentials: IngestCredentials,
         acceptance: Acceptance,
         metadata: &Metadata,
         delivered: Bytes,
@@ -66,9 +70,9 @@ impl AcceptItem {
         Ok(Self {
             id,
             tenant_id: acceptance.tenant_id,
-            key_hash: door.key_hash,
-            token_hash: door.token_hash,
-            route_version: door.route_version,
+            key_hash: credentials.key_hash,
+            token_hash: credentials.token_hash,
+            route_version: credentials.route_version,
             fact: serde_json::to_string(&WebhookEventFact::EventAccepted(acceptance))?,
             metadata: serde_json::to_string(metadata)?,
             delivered,
@@ -77,7 +81,7 @@ impl AcceptItem {
     }
 }
 
-/// Commits acceptances.
+/// Group commit of acceptances.
 #[derive(Debug)]
 pub struct AcceptBatch {
     pool: PgPool,
@@ -85,7 +89,6 @@ pub struct AcceptBatch {
 }
 
 impl AcceptBatch {
-    /// Acceptances into the log of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, notifier: LogNotifier) -> Self {
         Self { pool, notifier }
@@ -108,7 +111,7 @@ impl Batch for AcceptBatch {
     }
 
     async fn commit(&self, items: &[AcceptItem]) -> Result<Vec<AcceptOutcome>, sqlx::Error> {
-        // Twins within the batch: the first stands for all; the others find that it exists.
+        // Of items with the same id only the first is sent; the others get `Exists`.
         let mut first_of = HashMap::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             first_of.entry(item.id).or_insert(index);
@@ -121,12 +124,13 @@ impl Batch for AcceptBatch {
             .collect();
         let outcomes = accept(&self.pool, &distinct).await?;
         if outcomes.values().any(|outcome| *outcome == AcceptOutcome::Accepted) {
-            self.notifier.announce(Notification::Work);
+            self.notifier.notify(Notification::NewWork);
         }
         let outcome_of = |(index, item): (usize, &AcceptItem)| {
             match outcomes.get(&item.id).copied().unwrap_or(AcceptOutcome::RouteChanged) {
                 AcceptOutcome::Accepted if first_of[&item.id] != index => AcceptOutcome::Exists,
-                // A twin that failed its door says nothing about its sibling's: it asks again.
+                // The item that was sent had invalid credentials, and this one may have others: its caller
+                // looks the route up and tries again.
                 outcome => outcome,
             }
         };
@@ -139,55 +143,8 @@ async fn accept(
     pool: &PgPool,
     items: &[&AcceptItem],
 ) -> Result<HashMap<WebhookEventId, AcceptOutcome>, sqlx::Error> {
-    // Ids are inserted in their order, so that two batches with common ids wait for one another
-    // instead of deadlocking. `ingest_routes` and `api_keys` belong to their projections; they are
-    // named here because the route must be judged in the statement that appends.
-    let rows = sqlx::query!(
-        r#"
-        WITH incoming AS (
-            SELECT *
-            FROM unnest(
-                $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[],
-                $6::text[], $7::text[], $8::bytea[], $9::bytea[]
-            ) AS incoming (
-                event_id, tenant_id, key_hash, token_hash, route_version,
-                fact, metadata, delivered, received
-            )
-        ),
-        admitted AS (
-            SELECT incoming.*
-            FROM incoming
-            JOIN ingest_routes AS route
-              ON route.token_hash = incoming.token_hash
-             AND route.tenant_id = incoming.tenant_id
-             AND route.version = incoming.route_version
-             AND route.receives
-            JOIN api_keys AS key
-              ON key.key_hash = incoming.key_hash
-             AND key.tenant_id = incoming.tenant_id
-             AND key.revoked_at IS NULL
-        ),
-        appended AS (
-            INSERT INTO events
-                (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-            SELECT 'WebhookEvent', event_id::text, 1, 'EventAccepted', $10::text, fact::json, metadata::json
-            FROM admitted
-            ORDER BY event_id
-            ON CONFLICT DO NOTHING
-            RETURNING aggregate_id
-        ),
-        stored AS (
-            INSERT INTO payloads (event_id, tenant_id, delivered, received)
-            SELECT event_id, tenant_id, delivered, received
-            FROM admitted
-            JOIN appended ON appended.aggregate_id = admitted.event_id::text
-        )
-        SELECT
-            admitted.event_id AS "event_id!",
-            appended.aggregate_id IS NOT NULL AS "accepted!"
-        FROM admitted
-        LEFT JOIN appended ON appended.aggregate_id = admitted.event_id::text
-        "#,
+    let rows = sqlx::query_file!(
+        "src/event_store/acceptance.sql",
         &items.iter().map(|item| item.id.0).collect::<Vec<_>>(),
         &items.iter().map(|item| item.tenant_id.0).collect::<Vec<_>>(),
         &items.iter().map(|item| item.key_hash.0.clone()).collect::<Vec<_>>(),

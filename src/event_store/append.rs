@@ -1,15 +1,15 @@
 //! Appending to one stream or to several at once, all or nothing.
 
 use cqrs_es::{Aggregate, DomainEvent};
-use projections::LogPosition;
+use projections::{BigInt, LogPosition};
 use sqlx::PgConnection;
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::metadata::Metadata;
 
-/// The SQLSTATE of two appends that waited for one another, each for a stream of the other's: one of them
-/// goes ahead, and the one that gets this was second.
+/// SQLSTATE of an append that PostgreSQL aborted because it and another append waited for each other's
+/// streams. The other one succeeds, so this is a conflict.
 const DEADLOCK_DETECTED: &str = "40P01";
 
 /// Facts to append to one stream.
@@ -17,7 +17,7 @@ const DEADLOCK_DETECTED: &str = "40P01";
 pub struct StreamAppend {
     aggregate_type: &'static str,
     stream_id: Uuid,
-    /// The stream's version before the append.
+    /// Version of the stream before the append.
     expected_version: u64,
     facts: Vec<StoredFact>,
     metadata: String,
@@ -30,16 +30,14 @@ struct StoredFact {
     payload: String,
 }
 
-/// Why nothing was appended.
+/// Error of an append; nothing was appended.
 #[derive(Debug, Error)]
 pub enum AppendFailure {
-    /// Somebody else appended to one of the streams first.
-    #[error("the stream has moved on")]
+    /// One of the streams no longer has its expected version.
+    #[error("another append to the stream came first")]
     Conflict,
-    /// A fact cannot be written as JSON.
     #[error("a fact cannot be written as JSON")]
     Unwritable(#[from] serde_json::Error),
-    /// The database did not do it.
     #[error("the event log cannot be written")]
     Database(#[source] sqlx::Error),
 }
@@ -59,7 +57,10 @@ impl From<sqlx::Error> for AppendFailure {
 }
 
 impl StreamAppend {
-    /// Facts that follow `expected_version` in the stream `stream_id`.
+    /// Returns an append of facts to the stream `stream_id`, which must have `expected_version`.
+    ///
+    /// # Errors
+    /// When a fact or the metadata cannot be written as JSON.
     pub fn new<A: Aggregate>(
         stream_id: Uuid,
         expected_version: u64,
@@ -80,31 +81,30 @@ impl StreamAppend {
         Ok(Self { aggregate_type: A::TYPE, stream_id, expected_version, facts, metadata })
     }
 
-    /// About how many bytes it sends to the database.
+    /// Returns about how many bytes the append sends to the database.
     pub(super) fn bytes(&self) -> usize {
         self.facts.iter().map(|fact| fact.payload.len() + self.metadata.len()).sum()
     }
 
-    /// Whether there is nothing to append.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.facts.is_empty()
     }
 }
 
-/// The columns of several appends, side by side, as `unnest` takes them.
+/// Columns of the facts of several appends, for `unnest`.
 #[derive(Default)]
 pub(super) struct Columns {
     pub(super) aggregate_types: Vec<String>,
     pub(super) aggregate_ids: Vec<String>,
-    pub(super) sequences: Vec<i64>,
+    pub(super) sequences: Vec<BigInt>,
     pub(super) event_types: Vec<String>,
     pub(super) event_versions: Vec<String>,
     pub(super) payloads: Vec<String>,
     pub(super) metadata: Vec<String>,
-    /// Which append a row belongs to.
+    /// Index of the append that a row belongs to.
     pub(super) appends: Vec<i32>,
-    /// Whether it is its append's first row, whose insertion decides for all of them.
+    /// Whether a row is the first of its append; its insertion decides about all rows of the append.
     pub(super) heads: Vec<bool>,
 }
 
@@ -116,7 +116,7 @@ impl Columns {
                 let sequence = append.expected_version.saturating_add(1).saturating_add(offset);
                 columns.aggregate_types.push(append.aggregate_type.to_owned());
                 columns.aggregate_ids.push(append.stream_id.to_string());
-                columns.sequences.push(i64::try_from(sequence).unwrap_or(i64::MAX));
+                columns.sequences.push(BigInt(sequence));
                 columns.event_types.push(fact.event_type.clone());
                 columns.event_versions.push(fact.event_version.clone());
                 columns.payloads.push(fact.payload.clone());
@@ -129,7 +129,7 @@ impl Columns {
     }
 }
 
-/// Appends to every stream or to none, and answers with the place of the last fact.
+/// Appends to every stream or to none, and returns the position of the last fact.
 #[tracing::instrument(name = "db.events.append", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn append_atomically(
     connection: &mut PgConnection,
@@ -151,7 +151,7 @@ pub(super) async fn append_atomically(
         "#,
         &columns.aggregate_types,
         &columns.aggregate_ids,
-        &columns.sequences,
+        &columns.sequences as &[BigInt],
         &columns.event_types,
         &columns.event_versions,
         &columns.payloads,

@@ -1,22 +1,23 @@
-//! The hot append before an attempt: `DeliveryStarted` at the version the job carries.
+//! The append before an attempt: `DeliveryStarted` at the version that the job carries.
 //!
-//! The append is the claim. Of two copies of a job, one finds the version taken and is dropped, so no
-//! request leaves that the log has not announced, and no event is attempted twice at a time. A job
-//! released by a dispatcher that no longer leads is void. The fact says which versions of the
-//! destination's and the tenant's settings the attempt goes by; if a newer one is in force by the time of
-//! the append, nothing is appended and the caller reads them again. The winner gets the payload in the
-//! same round trip.
+//! The append is the claim: of two copies of a job one finds the version taken, and is dropped. So every
+//! request is preceded by its `DeliveryStarted`, and an event has one attempt at a time. A job of a
+//! dispatcher that no longer leads is void. The fact names the versions of the destination and the tenant
+//! whose settings the attempt uses; when there is a newer version at the time of the append, nothing is
+//! appended and the caller reads the settings again. The statement returns the payload to the winner, which
+//! saves a round trip.
 
 use aggregates::Facts;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
+use projections::BigInt;
 use sqlx::PgPool;
 
 use super::group_commit::Batch;
 use super::log_notifier::{LogNotifier, Notification};
 use super::metadata::Metadata;
 
-/// An attempt to announce.
+/// A claim with the fact to append.
 #[derive(Clone, Debug)]
 pub struct AttemptClaimItem {
     claim: AttemptClaim,
@@ -24,35 +25,38 @@ pub struct AttemptClaimItem {
     metadata: String,
 }
 
-/// The attempt a claim is for, and what must still hold when it is announced.
+/// Right to make one attempt, with the conditions under which it is granted.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptClaim {
     pub event_id: WebhookEventId,
-    /// Version of its stream that `DeliveryStarted` follows.
+    /// Version of the event's stream before the append.
     pub expected_version: u64,
     /// Epoch of the dispatcher that released the job.
     pub epoch: u64,
     pub destination_id: DestinationId,
-    /// Version of the destination that the attempt goes by.
+    /// Version of the destination whose settings the attempt uses.
     pub destination_version: u64,
     pub tenant_id: TenantId,
-    /// Version of the tenant that the attempt goes by.
+    /// Version of the tenant whose settings the attempt uses.
     pub tenant_version: u64,
 }
 
-/// What became of it.
+/// Outcome of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptClaimOutcome {
-    /// The attempt is announced: make it, with this payload (`None`: it was erased).
+    /// The claim is granted, with the payload to deliver; `None` when it was erased.
     Won(Option<Vec<u8>>),
-    /// The stream has moved on, or the job's dispatcher no longer leads: drop the job.
+    /// The event has another version, or the job's dispatcher no longer leads: drop the job.
     Lost,
-    /// The destination or its tenant has newer settings: read them and ask again.
+    /// The destination or its tenant has newer settings: read them and claim again.
     SettingsChanged,
 }
 
 impl AttemptClaimItem {
-    /// The fact to append for `claim`.
+    /// Returns `claim` with the fact to append for it.
+    ///
+    /// # Errors
+    /// When the fact or the metadata cannot be written as JSON.
     pub fn new(
         claim: AttemptClaim,
         fact: &WebhookEventFact,
@@ -63,7 +67,7 @@ impl AttemptClaimItem {
     }
 }
 
-/// Commits claims.
+/// Group commit of claims.
 #[derive(Debug)]
 pub struct AttemptClaimBatch {
     pool: PgPool,
@@ -71,7 +75,6 @@ pub struct AttemptClaimBatch {
 }
 
 impl AttemptClaimBatch {
-    /// Tickets into the log of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, notifier: LogNotifier) -> Self {
         Self { pool, notifier }
@@ -87,87 +90,27 @@ impl Batch for AttemptClaimBatch {
     }
 
     async fn commit(&self, items: &[AttemptClaimItem]) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
-        let outcomes = announce(&self.pool, items).await?;
+        let outcomes = claim(&self.pool, items).await?;
         if outcomes.iter().any(|outcome| matches!(outcome, AttemptClaimOutcome::Won(_))) {
-            self.notifier.announce(Notification::Progress);
+            self.notifier.notify(Notification::Progress);
         }
         Ok(outcomes)
     }
 }
 
-#[tracing::instrument(name = "db.events.announce", level = "debug", skip_all, fields(items = items.len()), err(level = "debug"))]
-async fn announce(
-    pool: &PgPool,
-    items: &[AttemptClaimItem],
-) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
-    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+#[tracing::instrument(name = "db.events.claim_attempts", level = "debug", skip_all, fields(items = items.len()), err(level = "debug"))]
+async fn claim(pool: &PgPool, items: &[AttemptClaimItem]) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
     let claims = || items.iter().map(|item| &item.claim);
-    // FOR SHARE makes a new leader wait until every claim of the old epoch is in the log, and makes
-    // claims that come later see the new epoch: the new leader counts all attempts that are in flight.
-    // `destinations` and `tenants` belong to their projections; they are named here because the settings
-    // must be judged in the statement that announces their use.
-    let rows = sqlx::query!(
-        r#"
-        WITH leadership AS (
-            SELECT epoch
-            FROM leaderships
-            WHERE role = 'dispatcher'
-            FOR SHARE
-        ),
-        incoming AS (
-            SELECT
-                incoming.*,
-                destinations.version IS NOT DISTINCT FROM incoming.destination_version
-                    AND tenants.version IS NOT DISTINCT FROM incoming.tenant_version AS current
-            FROM unnest(
-                $1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::bigint[], $6::uuid[], $7::bigint[],
-                $8::text[], $9::text[]
-            ) WITH ORDINALITY AS incoming (
-                event_id, sequence, epoch, destination_id, destination_version, tenant_id, tenant_version,
-                fact, metadata, number
-            )
-            LEFT JOIN destinations ON destinations.id = incoming.destination_id
-            LEFT JOIN tenants ON tenants.id = incoming.tenant_id
-        ),
-        -- Of several copies of a job in this very statement one is let through, and it alone can win.
-        candidates AS (
-            SELECT DISTINCT ON (event_id, sequence) incoming.*
-            FROM incoming
-            JOIN leadership ON leadership.epoch = incoming.epoch
-            WHERE current
-            ORDER BY event_id, sequence, number
-        ),
-        announced AS (
-            INSERT INTO events
-                (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-            SELECT
-                'WebhookEvent', event_id::text, sequence, 'DeliveryStarted', $10::text, fact::json, metadata::json
-            FROM candidates
-            ORDER BY event_id
-            ON CONFLICT DO NOTHING
-            RETURNING aggregate_id::uuid AS event_id, sequence
-        ),
-        winners AS (
-            SELECT candidates.number, candidates.event_id
-            FROM candidates
-            JOIN announced USING (event_id, sequence)
-        )
-        SELECT
-            incoming.current AS "current!",
-            winners.number IS NOT NULL AS "won!",
-            payloads.delivered AS "delivered?"
-        FROM incoming
-        LEFT JOIN winners ON winners.number = incoming.number
-        LEFT JOIN payloads ON payloads.event_id = winners.event_id
-        ORDER BY incoming.number
-        "#,
+    let rows = sqlx::query_file!(
+        "src/event_store/attempt_claim.sql",
         &claims().map(|claim| claim.event_id.0).collect::<Vec<_>>(),
-        &claims().map(|claim| signed(claim.expected_version.saturating_add(1))).collect::<Vec<_>>(),
-        &claims().map(|claim| signed(claim.epoch)).collect::<Vec<_>>(),
+        &claims().map(|claim| BigInt(claim.expected_version.saturating_add(1))).collect::<Vec<_>>()
+            as &[BigInt],
+        &claims().map(|claim| BigInt(claim.epoch)).collect::<Vec<_>>() as &[BigInt],
         &claims().map(|claim| claim.destination_id.0).collect::<Vec<_>>(),
-        &claims().map(|claim| signed(claim.destination_version)).collect::<Vec<_>>(),
+        &claims().map(|claim| BigInt(claim.destination_version)).collect::<Vec<_>>() as &[BigInt],
         &claims().map(|claim| claim.tenant_id.0).collect::<Vec<_>>(),
-        &claims().map(|claim| signed(claim.tenant_version)).collect::<Vec<_>>(),
+        &claims().map(|claim| BigInt(claim.tenant_version)).collect::<Vec<_>>() as &[BigInt],
         &items.iter().map(|item| item.fact.clone()).collect::<Vec<_>>(),
         &items.iter().map(|item| item.metadata.clone()).collect::<Vec<_>>(),
         WebhookEventFact::stored_version("DeliveryStarted"),

@@ -1,15 +1,15 @@
-//! Group commit: appends that arrive while a commit is under way go together in the next one.
+//! Group commit: appends that arrive during a commit are committed together in the next one.
 //!
-//! There is no timer. An append that finds the database idle is committed at once and alone; under load
-//! the time a commit takes gathers the next batch by itself, so that the cost of a commit is shared by
-//! all who waited for it. Each caller learns its own outcome. When a batch as a whole is refused by the
-//! database, its items are tried one by one, so that one poisonous item harms nobody else.
+//! There is no timer. An append that arrives while no commit is running is committed at once and alone; under
+//! load a batch collects during the previous commit, so that many appends share the cost of one. Each caller
+//! receives the outcome of its own append. When the database rejects a whole batch, its items are tried one
+//! by one, so that one invalid item fails alone.
 //!
-//! Tenants take turns ([`crate::fair_share`]): where more waits than one batch holds, each has its part of
-//! the next one, however much the others have waiting.
+//! Tenants take turns ([`crate::fair_share`]): when more items wait than a batch holds, each tenant gets its
+//! share of the next one, however many items the others have.
 //!
-//! Everything is bounded: the queue in front (callers wait for room), the items and the bytes of a
-//! batch, and the number of commits at once.
+//! Everything is bounded: the queue (callers wait for a slot), the items and bytes of a batch, and the number
+//! of concurrent commits.
 
 use std::sync::Arc;
 
@@ -21,43 +21,41 @@ use uuid::Uuid;
 
 use crate::fair_share::{Turns, Weights};
 
-/// Items that wait for a commit, at most, and as many that wait for their turn; further callers wait for
-/// room.
+/// Maximum number of items in the queue, and of items that wait for their tenant's turn; further callers
+/// wait.
 const WAITING_MAX: usize = 4_096;
-/// Items of one batch, at most.
+/// Maximum number of items in a batch.
 const BATCH_ITEMS_MAX: usize = 512;
-/// Bytes of one batch, about; a batch holds at least one item, however large.
+/// Approximate maximum size of a batch; a batch holds at least one item of any size.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
-/// One kind of hot append.
+/// A kind of append that is committed in batches.
 pub trait Batch: Send + Sync + 'static {
-    /// What a caller hands in.
     type Item: Send + Sync + 'static;
-    /// What a caller learns.
     type Outcome: Send + 'static;
 
-    /// Whose turn it takes; nobody's in particular where what arrives is shared out already.
+    /// Returns the tenant whose turn the item takes. By default all items share one turn: those of a worker
+    /// come from jobs that the dispatcher has released by turns.
     fn tenant(_item: &Self::Item) -> TenantId {
         TenantId(Uuid::nil())
     }
 
-    /// About how many bytes an item sends to the database.
+    /// Returns about how many bytes an item sends to the database.
     fn bytes(item: &Self::Item) -> usize;
 
-    /// Commits all items in one transaction, and answers with one outcome for each, in their order.
+    /// Commits all items in one transaction, and returns one outcome for each, in their order.
     fn commit(
         &self,
         items: &[Self::Item],
     ) -> impl Future<Output = Result<Vec<Self::Outcome>, sqlx::Error>> + Send;
 }
 
-/// Why an item was not committed.
+/// Error of an item that was not committed.
 #[derive(Debug, Error)]
 pub enum CommitFailure {
-    /// The database did not do it.
     #[error("the event log cannot be written")]
     Database(#[source] Arc<sqlx::Error>),
-    /// The program is stopping.
+    /// The process is stopping.
     #[error("the event log is closed")]
     Closed,
 }
@@ -67,7 +65,7 @@ struct Waiting<B: Batch> {
     answer: oneshot::Sender<Result<B::Outcome, CommitFailure>>,
 }
 
-/// The door to a group commit. Cloned freely; when the last clone is gone, the committer ends.
+/// Handle of a group commit. Clones share it; the committer ends when the last one is dropped.
 pub struct GroupCommit<B: Batch> {
     queue: mpsc::Sender<Waiting<B>>,
 }
@@ -79,15 +77,18 @@ impl<B: Batch> Clone for GroupCommit<B> {
 }
 
 impl<B: Batch> GroupCommit<B> {
-    /// Starts the committer, which runs at most `commits_max` commits at once and serves tenants by
-    /// `weights`.
+    /// Starts a committer that runs at most `commits_max` commits at once and serves tenants by `weights`.
     pub fn start(batch: B, commits_max: usize, weights: Weights, tasks: &TaskTracker) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
         tasks.spawn(run(Arc::new(batch), waiting, commits_max, Turns::new(weights), tasks.clone()));
         Self { queue }
     }
 
-    /// Hands in an item and waits for its outcome.
+    /// Submits an item and waits for its outcome.
+    ///
+    /// # Errors
+    /// [`CommitFailure::Database`] when the commit failed, [`CommitFailure::Closed`] when the process is
+    /// stopping.
     pub async fn commit(&self, item: B::Item) -> Result<B::Outcome, CommitFailure> {
         let (answer, outcome) = oneshot::channel();
         self.queue.send(Waiting { item, answer }).await.map_err(|_| CommitFailure::Closed)?;
@@ -103,18 +104,18 @@ async fn run<B: Batch>(
     tasks: TaskTracker,
 ) {
     let commits = Arc::new(Semaphore::new(commits_max));
-    // The permit comes first: whoever arrives while all commits are under way joins the next batch.
+    // The permit is acquired first: items that arrive while all commits are running join the next batch.
     while let Ok(permit) = Arc::clone(&commits).acquire_owned().await {
         let Some(items) = gather(&mut waiting, &mut turns).await else { return };
         let batch = Arc::clone(&batch);
         tasks.spawn(async move {
-            settle(&*batch, items).await;
+            commit(&*batch, items).await;
             drop(permit);
         });
     }
 }
 
-/// The next batch: waits until there is an item, and takes what else is there, tenant by tenant.
+/// Waits for an item, and returns it in a batch with the other items that wait, tenant by tenant.
 async fn gather<B: Batch>(
     waiting: &mut mpsc::Receiver<Waiting<B>>,
     turns: &mut Turns<Waiting<B>>,
@@ -140,20 +141,19 @@ async fn gather<B: Batch>(
     Some(items)
 }
 
-async fn settle<B: Batch>(batch: &B, waiting: Vec<Waiting<B>>) {
+async fn commit<B: Batch>(batch: &B, waiting: Vec<Waiting<B>>) {
     let (items, answers): (Vec<_>, Vec<_>) =
         waiting.into_iter().map(|waiting| (waiting.item, waiting.answer)).unzip();
-    metrics::histogram!("hooksentry_group_commit_items")
-        .record(f64::from(u32::try_from(items.len()).unwrap_or(u32::MAX)));
+    metrics::histogram!("hooksentry_group_commit_items").record(items.len() as f64);
     match batch.commit(&items).await {
         Ok(outcomes) => {
             for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                // A caller that has gone away no longer needs its outcome.
+                // The caller may have stopped waiting.
                 drop(answer.send(Ok(outcome)));
             }
         }
         Err(error @ sqlx::Error::Database(_)) if items.len() > 1 => {
-            tracing::warn!(error = %error, items = items.len(), "a batch was refused; its items are tried one by one");
+            tracing::warn!(error = %error, items = items.len(), "the database rejected a batch; trying its items one by one");
             for (item, answer) in items.into_iter().zip(answers) {
                 drop(answer.send(commit_alone(batch, item).await));
             }

@@ -1,16 +1,13 @@
-//! Waking whoever follows the log.
+//! Notifications of readers after appends to the log.
 //!
-//! A wake-up says only "look": the log says what there is to do. In one process it is a watch channel;
-//! between processes it is Postgres's NOTIFY, sent by one task that folds a burst of wake-ups into one,
-//! outside the transactions that append (a NOTIFY inside them would make their commits queue behind one
-//! another). A process passes over what it announced itself: its followers were woken when it did. A
-//! wake-up may be lost; every follower also looks at a slow tick.
+//! A notification carries no facts: the reader reads the log. Within a process it is a watch channel. Between
+//! processes it is PostgreSQL's NOTIFY, sent by one task that merges a burst into one, outside the
+//! transactions that append (a NOTIFY inside them would make their commits wait for one another). A process
+//! ignores its own NOTIFY: its readers were notified when it appended. A notification may be lost; every
+//! reader also reads the log at a slow interval.
 //!
-//! Each NOTIFY is a transaction of its own, which costs as much as an append. So processes greet one another
-//! now and then, and who has heard nobody for a while is alone and tells nobody.
-//!
-//! Some facts are work, such as a webhook that was accepted; others only tell how work goes on. A follower may
-//! look at once for the first and take its time for the others.
+//! Each NOTIFY is a transaction, which costs as much as an append. Therefore each process announces itself
+//! every 5 s, and a process that has seen no other for 20 s sends no notifications until it sees one.
 
 use std::time::Duration;
 
@@ -23,136 +20,140 @@ use tokio_util::task::TaskTracker;
 
 use crate::identifiers;
 
-/// The channel of NOTIFY. Every process of an installation shares it.
+/// Channel of NOTIFY, shared by all processes of an installation. A payload is the sender's id, a space, and
+/// one of the words below.
 const CHANNEL: &str = "hooksentry_log";
-/// What follows the name of a process that says it listens; a name alone says that there is work.
-const GREETING: &str = " listens";
-/// What follows the name of a process that says work goes on.
-const PROGRESS: &str = " goes on";
-/// How often a process greets.
-const GREET_EVERY: Duration = Duration::from_secs(5);
-/// How long after it last heard another one a process takes itself to be alone.
+const KEEP_ALIVE: &str = "alive";
+const NEW_WORK: &str = "new-work";
+const PROGRESS: &str = "progress";
+
+/// Interval of keep-alives.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Time since the last message of another process after which a process considers itself alone. Four
+/// keep-alives, so that a lost one does not matter.
 const ALONE_AFTER: Duration = Duration::from_secs(20);
-/// How long to wait before listening again after the connection broke.
+/// Pause before listening again after the connection broke.
 const RELISTEN_AFTER: Duration = Duration::from_secs(1);
 
-/// How the log has grown.
+/// Kind of the facts that were appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notification {
-    /// By something that somebody has to act on.
-    Work,
-    /// By what became of something that somebody acts on already.
+    /// Facts that require an action, such as an accepted webhook. The dispatcher reads the log at once.
+    NewWork,
+    /// Facts about work that is already in progress. The dispatcher may take its time.
     Progress,
 }
 
-/// Announces new facts, and wakes those who follow them.
+/// Notifies the readers of the log in this process, and in others, of appended facts.
 #[derive(Clone, Debug)]
 pub struct LogNotifier {
-    here: NotificationCounter,
-    elsewhere: NotificationCounter,
+    local: NotificationCounter,
+    outgoing: NotificationCounter,
 }
 
-/// Counts what was told, for those who wait for more.
+/// Counters of notifications, which wrap around; receivers wait for a change.
 #[derive(Clone, Debug, Default)]
 struct NotificationCounter {
-    anything: watch::Sender<u64>,
-    work: watch::Sender<u64>,
+    all: watch::Sender<u64>,
+    new_work: watch::Sender<u64>,
 }
 
 impl LogNotifier {
-    /// Wake-ups within this process alone.
+    /// Returns a notifier for the readers in this process only.
     #[must_use]
     pub fn within_process() -> Self {
-        Self { here: NotificationCounter::default(), elsewhere: NotificationCounter::default() }
+        Self { local: NotificationCounter::default(), outgoing: NotificationCounter::default() }
     }
 
-    /// Wake-ups within this process and between all processes on the same database.
+    /// Returns a notifier for the readers in all processes on the same database, and starts the tasks that
+    /// send and receive NOTIFY until `stop`.
     #[must_use]
     pub fn between_processes(pool: &PgPool, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
         let notifier = Self::within_process();
-        let others = Others {
+        let peers = Peers {
             pool: pool.clone(),
-            // Several of these may run in one process, so its number would not do.
-            ourselves: identifiers::new_id().to_string(),
-            heard: watch::Sender::new(Instant::now()),
+            // Not the process id: tests run several of these in one process.
+            own_id: identifiers::new_id().to_string(),
+            last_seen: watch::Sender::new(Instant::now()),
             notifier: notifier.clone(),
         };
-        let told = (notifier.elsewhere.anything.subscribe(), notifier.elsewhere.work.subscribe());
-        tasks.spawn(others.clone().notify(told, stop.clone()));
-        tasks.spawn(others.listen(stop.clone()));
+        let outgoing = (notifier.outgoing.all.subscribe(), notifier.outgoing.new_work.subscribe());
+        tasks.spawn(peers.clone().send(outgoing, stop.clone()));
+        tasks.spawn(peers.listen(stop.clone()));
         notifier
     }
 
-    /// Says that the log has grown.
-    pub fn announce(&self, growth: Notification) {
-        self.here.tell(growth);
-        self.elsewhere.tell(growth);
+    /// Notifies all readers that facts were appended.
+    pub fn notify(&self, notification: Notification) {
+        self.local.count(notification);
+        self.outgoing.count(notification);
     }
 
-    /// A follower's ear for everything. Mark it seen before looking at the log, then wait for the next change.
+    /// Returns a receiver of all notifications. Mark it unchanged before reading the log, then wait for a
+    /// change: so no append is missed.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.here.anything.subscribe()
+        self.local.all.subscribe()
     }
 
-    /// A follower's ear for work alone, to be used like the other.
+    /// Returns a receiver of [`Notification::NewWork`] only, to be used like that of [`Self::subscribe`].
     #[must_use]
-    pub fn subscribe_to_work(&self) -> watch::Receiver<u64> {
-        self.here.work.subscribe()
+    pub fn subscribe_to_new_work(&self) -> watch::Receiver<u64> {
+        self.local.new_work.subscribe()
     }
 }
 
 impl NotificationCounter {
-    fn tell(&self, growth: Notification) {
-        if growth == Notification::Work {
-            self.work.send_modify(|count| *count = count.wrapping_add(1));
+    fn count(&self, notification: Notification) {
+        if notification == Notification::NewWork {
+            self.new_work.send_modify(|count| *count = count.wrapping_add(1));
         }
-        self.anything.send_modify(|count| *count = count.wrapping_add(1));
+        self.all.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
 /// The other processes on the same database.
 #[derive(Clone, Debug)]
-struct Others {
+struct Peers {
     pool: PgPool,
-    ourselves: String,
-    /// When one of them was heard last, or could not have been because nobody listened.
-    heard: watch::Sender<Instant>,
+    own_id: String,
+    /// Time of the last message of another process, or of the last moment at which none could be received.
+    last_seen: watch::Sender<Instant>,
     notifier: LogNotifier,
 }
 
-impl Others {
-    async fn notify(
+impl Peers {
+    /// Sends keep-alives, and the notifications of this process while there are others.
+    async fn send(
         self,
-        (mut anything, mut work): (watch::Receiver<u64>, watch::Receiver<u64>),
+        (mut all, mut new_work): (watch::Receiver<u64>, watch::Receiver<u64>),
         stop: CancellationToken,
     ) {
-        let mut greet = tokio::time::interval(GREET_EVERY);
-        greet.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut keep_alive = tokio::time::interval(KEEP_ALIVE_INTERVAL);
+        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let payload = tokio::select! {
+            let message = tokio::select! {
                 () = stop.cancelled() => return,
-                _ = greet.tick() => format!("{}{GREETING}", self.ourselves),
-                _ = anything.changed() => {
-                    let has_work = work.has_changed().unwrap_or(true);
-                    work.mark_unchanged();
-                    match (self.are_there(), has_work) {
-                        (false, _) => continue,
-                        (true, true) => self.ourselves.clone(),
-                        (true, false) => format!("{}{PROGRESS}", self.ourselves),
+                _ = keep_alive.tick() => KEEP_ALIVE,
+                _ = all.changed() => {
+                    let has_new_work = new_work.has_changed().unwrap_or(true);
+                    new_work.mark_unchanged();
+                    if self.is_alone() {
+                        continue;
                     }
+                    if has_new_work { NEW_WORK } else { PROGRESS }
                 }
             };
-            // Nothing is kept that a crash could lose, so this commit need not wait for the disk.
+            // Nothing is stored that a crash could lose, so this commit need not wait for the disk.
             let sent = sqlx::query!(
                 r#"SELECT set_config('synchronous_commit', 'off', true) AS "set!", pg_notify($1, $2) AS sent"#,
                 CHANNEL,
-                payload,
+                format!("{} {message}", self.own_id),
             )
             .fetch_one(&self.pool)
             .await;
             if let Err(error) = sent {
-                tracing::debug!(error = %error, "other processes were not woken; they look at their next tick");
+                tracing::debug!(error = %error, "other processes were not notified; they poll the log");
             }
         }
     }
@@ -161,11 +162,11 @@ impl Others {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                error = self.hear() => {
-                    tracing::debug!(error = %error, "not listening for wake-ups; looking at ticks until it works again");
+                error = self.receive() => {
+                    tracing::debug!(error = %error, "no notifications are received; polling the log meanwhile");
                 }
             }
-            self.heard.send_replace(Instant::now());
+            self.last_seen.send_replace(Instant::now());
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RELISTEN_AFTER) => {}
@@ -173,7 +174,8 @@ impl Others {
         }
     }
 
-    async fn hear(&self) -> sqlx::Error {
+    /// Receives messages until it fails.
+    async fn receive(&self) -> sqlx::Error {
         let mut listener = match PgListener::connect_with(&self.pool).await {
             Ok(listener) => listener,
             Err(error) => return error,
@@ -182,14 +184,14 @@ impl Others {
             return error;
         }
         loop {
-            // What was announced while nobody listened is caught by looking once. `try_recv` also answers
-            // when it had to connect anew; `recv` would keep that to itself.
-            self.notifier.here.tell(Notification::Work);
+            // Notifications that were sent before the connection existed are lost, so the readers read once.
+            // `try_recv` returns after it has reconnected, too; `recv` would hide that.
+            self.notifier.local.count(Notification::NewWork);
             loop {
                 match listener.try_recv().await {
-                    Ok(Some(notification)) => {
-                        if let Some(growth) = self.told_by(notification.payload()) {
-                            self.notifier.here.tell(growth);
+                    Ok(Some(message)) => {
+                        if let Some(notification) = self.handle(message.payload()) {
+                            self.notifier.local.count(notification);
                         }
                     }
                     Ok(None) => break,
@@ -199,27 +201,27 @@ impl Others {
         }
     }
 
-    /// Notes who was heard, and says how the log has grown, if it has.
-    fn told_by(&self, payload: &str) -> Option<Notification> {
-        let (name, growth) = match (payload.strip_suffix(GREETING), payload.strip_suffix(PROGRESS)) {
-            (Some(name), _) => (name, None),
-            (None, Some(name)) => (name, Some(Notification::Progress)),
-            (None, None) => (payload, Some(Notification::Work)),
-        };
-        if name == self.ourselves {
+    /// Records that another process exists, and returns the notification that its message carries, if any.
+    fn handle(&self, payload: &str) -> Option<Notification> {
+        let (sender, message) = payload.split_once(' ').unwrap_or((payload, NEW_WORK));
+        if sender == self.own_id {
             return None;
         }
-        let was_alone = !self.are_there();
-        self.heard.send_replace(Instant::now());
+        let was_alone = self.is_alone();
+        self.last_seen.send_replace(Instant::now());
         if was_alone {
-            // Whoever comes has looked at the log, and was not told what was appended since.
-            self.notifier.elsewhere.tell(Notification::Work);
+            // The new process has read the log, and was not notified of what was appended since.
+            self.notifier.outgoing.count(Notification::NewWork);
         }
-        growth
+        match message {
+            KEEP_ALIVE => None,
+            PROGRESS => Some(Notification::Progress),
+            _ => Some(Notification::NewWork),
+        }
     }
 
-    fn are_there(&self) -> bool {
-        self.heard.borrow().elapsed() < ALONE_AFTER
+    fn is_alone(&self) -> bool {
+        self.last_seen.borrow().elapsed() >= ALONE_AFTER
     }
 }
 
@@ -228,30 +230,33 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_hears_nobody_for_a_while_is_alone_until_somebody_comes() {
+    async fn a_process_is_alone_after_20_seconds_without_a_message_of_another() {
         let notifier = LogNotifier::within_process();
-        let others = Others {
-            pool: PgPool::connect_lazy("postgres://nobody@localhost/nothing").expect("a URL"),
-            ourselves: "us".to_owned(),
-            heard: watch::Sender::new(Instant::now()),
+        let peers = Peers {
+            pool: PgPool::connect_lazy("postgres://unused@localhost/unused").expect("a URL"),
+            own_id: "us".to_owned(),
+            last_seen: watch::Sender::new(Instant::now()),
             notifier: notifier.clone(),
         };
-        let mut told = notifier.elsewhere.work.subscribe();
-        assert!(others.are_there(), "who has just begun does not know");
+        let mut outgoing = notifier.outgoing.new_work.subscribe();
+        assert!(!peers.is_alone(), "a process that has just started does not know yet");
 
         let long_ago = Instant::now().checked_sub(ALONE_AFTER).expect("a machine that runs for a while");
-        others.heard.send_replace(long_ago);
-        assert_eq!(others.told_by("us listens"), None);
-        assert_eq!(others.told_by("us"), None);
-        assert!(!others.are_there());
+        peers.last_seen.send_replace(long_ago);
+        assert_eq!(peers.handle("us alive"), None);
+        assert_eq!(peers.handle("us new-work"), None);
+        assert!(peers.is_alone());
 
-        assert_eq!(others.told_by("them listens"), None);
-        assert!(others.are_there());
-        assert!(told.has_changed().expect("a sender"), "what it was not told it is told now");
-        told.mark_unchanged();
+        assert_eq!(peers.handle("them alive"), None);
+        assert!(!peers.is_alone());
+        assert!(
+            outgoing.has_changed().expect("a sender"),
+            "the other process is notified of earlier appends"
+        );
+        outgoing.mark_unchanged();
 
-        assert_eq!(others.told_by("them"), Some(Notification::Work));
-        assert_eq!(others.told_by("them goes on"), Some(Notification::Progress));
-        assert!(!told.has_changed().expect("a sender"));
+        assert_eq!(peers.handle("them new-work"), Some(Notification::NewWork));
+        assert_eq!(peers.handle("them progress"), Some(Notification::Progress));
+        assert!(!outgoing.has_changed().expect("a sender"));
     }
 }

@@ -1,21 +1,21 @@
-//! Following the log in its total order.
+//! Reading the log in its total order.
 //!
-//! A reader pages by `(transaction_id, position)` and stays below the oldest transaction that still
-//! runs and may append. Ordering by position alone would lose facts: positions are drawn before the commit,
-//! so a slow writer's lower position can appear after a reader has gone past it. The price is that any
-//! transaction that stays open anywhere in the cluster holds all readers back, but for those of ours that say
-//! they will append nothing ([`super::non_appending`]).
+//! A reader pages by `(transaction_id, position)` and stops below the oldest running transaction that may
+//! append. Ordering by position alone would lose facts: positions are drawn before the commit, so the lower
+//! position of a slow writer can appear after a reader has passed it. The cost is that any transaction that
+//! stays open anywhere in the cluster holds all readers back, except those marked as appending nothing
+//! ([`super::non_appending`]).
 
 use std::time::Duration;
 
-use projections::{LogPosition, LogRow, TransactionId, log_rows};
+use projections::{BigInt, LogPosition, LogRow, TransactionId, log_rows};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::non_appending::NON_APPENDING;
 
-/// How soon a reader that is held back looks again, at first and at most. The transaction that holds it
-/// back need not be an append, so nobody may announce its end.
+/// First and longest pause before a reader that is held back reads again. The transaction that holds it back
+/// need not be an append, so no notification may follow its end.
 const HELD_BACK_WAIT_MIN: Duration = Duration::from_millis(2);
 const HELD_BACK_WAIT_MAX: Duration = Duration::from_millis(50);
 
@@ -23,16 +23,17 @@ const HELD_BACK_WAIT_MAX: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub struct LogPage {
     pub rows: Vec<LogRow>,
-    /// Whether more facts are committed that must not be read yet, because an older transaction runs.
+    /// Whether more facts are committed that must not be read yet, because an older transaction is running.
     pub held_back: bool,
 }
 
-/// The wait of a reader that is held back: short at first, longer when it lasts.
+/// Backoff of a reader that is held back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeldBack(Option<Duration>);
 
 impl HeldBack {
-    /// Takes note of a page, and says how soon to look again without being woken.
+    /// Returns the pause after which to read again without a notification; `None` when `page` was not held
+    /// back.
     pub fn after(&mut self, page: &LogPage) -> Option<Duration> {
         self.0 = match (page.held_back, self.0) {
             (false, _) => None,
@@ -43,13 +44,16 @@ impl HeldBack {
     }
 }
 
-/// The next rows after `after`, at most `rows_max`. Not to be called within a transaction: who stands by
-/// would wait for its end.
+/// Returns the next rows after `after`, at most `rows_max`. Must not be called within a transaction:
+/// transactions that mark themselves as appending nothing would wait for its end.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.events.follow", level = "trace", skip_all, err(level = "debug"))]
 pub async fn read_after(
     connection: &mut PgConnection,
     after: LogPosition,
-    rows_max: i64,
+    rows_max: usize,
 ) -> Result<LogPage, sqlx::Error> {
     // The page ends with the first row that must not be read yet, if there is one: without its payload, which
     // is never empty otherwise. More of those rows are not sent: under load there are many, and the next page
@@ -101,7 +105,7 @@ pub async fn read_after(
         "#,
         after.transaction_id as TransactionId,
         after.position,
-        rows_max,
+        BigInt(rows_max as u64) as BigInt,
         NON_APPENDING,
     )
     .fetch_all(connection)
@@ -110,8 +114,11 @@ pub async fn read_after(
     Ok(LogPage { rows, held_back })
 }
 
-/// The next rows of some tenants after `after` and up to `until`, at most `rows_max`. Everything up to
-/// `until` must have been read before, by whatever reader.
+/// Returns the next rows of some tenants after `after` and up to `until`, at most `rows_max`. Some reader
+/// must have reached `until` before.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.events.follow_tenants", level = "trace", skip_all, err(level = "debug"))]
 pub async fn read_between(
     connection: &mut PgConnection,
@@ -140,19 +147,22 @@ pub async fn read_between(
     .await
 }
 
-/// A stretch of the log, of which only some facts are wanted.
+/// Consecutive facts of the log, of which some are wanted.
 #[derive(Debug, Default)]
 pub struct LogRange {
-    /// The facts that are wanted.
+    /// The wanted facts.
     pub rows: Vec<LogRow>,
-    /// How many facts it has in all.
+    /// Number of facts, wanted or not.
     pub facts: usize,
-    /// Its last fact, wanted or not.
+    /// Position of the last fact, wanted or not.
     pub last: Option<LogPosition>,
 }
 
-/// The next `facts_max` facts after `after` and up to `until`, with those of `aggregates` picked out.
-/// Everything up to `until` must have been read before, by whatever reader.
+/// Reads the next `facts_max` facts after `after` and up to `until`, of which those of `aggregates` are
+/// wanted. Some reader must have reached `until` before.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.events.read_range", level = "trace", skip_all, err(level = "debug"))]
 pub async fn read_range(
     connection: &mut PgConnection,
@@ -161,7 +171,7 @@ pub async fn read_range(
     until: LogPosition,
     facts_max: i64,
 ) -> Result<LogRange, sqlx::Error> {
-    // Facts that are not wanted come without their payload, which is most of a row.
+    // The payload, which is most of a row, is sent for wanted facts only.
     let mut rows = log_rows!(
         payload: "CASE WHEN aggregate_type = ANY($6) THEN payload::text ELSE '' END",
         r#"
@@ -186,7 +196,10 @@ pub async fn read_range(
     Ok(LogRange { rows, facts, last })
 }
 
-/// The last fact that readers may look at at this moment.
+/// Returns the position of the last fact that no running transaction precedes.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.events.last_settled", level = "debug", skip_all, err(level = "debug"))]
 pub async fn last_settled(connection: &mut PgConnection) -> Result<LogPosition, sqlx::Error> {
     let last = sqlx::query_as!(
@@ -204,22 +217,31 @@ pub async fn last_settled(connection: &mut PgConnection) -> Result<LogPosition, 
     Ok(last.unwrap_or_default())
 }
 
-/// A bound on the transactions that have ended: everything they wrote is read once a reader's
-/// [`horizon`] has reached it. Of those that have begun and not ended it says nothing.
+/// Returns a transaction id above those of all transactions that have ended: a page read when [`horizon`] has
+/// reached it holds everything that they wrote.
+///
+/// # Errors
+/// When the database fails.
 pub async fn barrier(connection: &mut PgConnection) -> Result<TransactionId, sqlx::Error> {
     sqlx::query_scalar!(r#"SELECT pg_snapshot_xmax(pg_current_snapshot()) AS "barrier!: TransactionId""#)
         .fetch_one(connection)
         .await
 }
 
-/// The oldest transaction that still runs: a page read after this holds everything older.
+/// Returns the id of the oldest running transaction: a page read after this call holds everything older.
+///
+/// # Errors
+/// When the database fails.
 pub async fn horizon(connection: &mut PgConnection) -> Result<TransactionId, sqlx::Error> {
     sqlx::query_scalar!(r#"SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "horizon!: TransactionId""#)
         .fetch_one(connection)
         .await
 }
 
-/// The last fact that is committed at this moment, whether or not readers may look at it yet.
+/// Returns the position of the last committed fact, which readers may not be allowed to read yet.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.events.last_committed", level = "debug", skip_all, err(level = "debug"))]
 pub async fn last_committed(connection: &mut PgConnection) -> Result<Option<LogPosition>, sqlx::Error> {
     sqlx::query_as!(

@@ -1,20 +1,18 @@
-//! Who did something and in the course of what, as it stands beside every fact.
+//! Metadata of facts: the actor and the request that caused them.
 
 use std::fmt;
 
 use aggregates::ids::{ApiKeyId, TenantId, UserId};
 use serde::Serialize;
 
-/// Whoever caused a fact.
+/// Cause of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// A person.
     User(UserId),
-    /// A service with an API key.
     ApiKey(ApiKeyId),
     /// A role of this program, such as `worker`.
     Role(&'static str),
-    /// Somebody who is nobody yet: who registers a tenant or accepts an invite.
+    /// An unauthenticated caller, who registers a tenant or accepts an invite.
     Anonymous,
 }
 
@@ -35,28 +33,24 @@ impl Serialize for Actor {
     }
 }
 
-/// What stands beside a fact. Every value is a string, as `cqrs-es` expects.
+/// Metadata stored with a fact. Every value is a string, as `cqrs-es` requires.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
-    /// Whose fact it is.
     pub tenant_id: TenantId,
     pub actor: Actor,
-    /// The HTTP request in whose course it was written.
+    /// Id of the HTTP request that caused the fact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// The W3C trace it belongs to.
+    /// W3C trace id of that request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// What it followed from, such as `DeliveryAttempted` of a webhook event.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub causation: Option<String>,
 }
 
 impl Metadata {
-    /// Metadata of a fact that one of the program's own roles writes.
+    /// Returns metadata of a fact that a role of this program writes.
     #[must_use]
     pub fn of_role(tenant_id: TenantId, role: &'static str) -> Self {
-        Self { tenant_id, actor: Actor::Role(role), request_id: None, trace_id: None, causation: None }
+        Self { tenant_id, actor: Actor::Role(role), request_id: None, trace_id: None }
     }
 }

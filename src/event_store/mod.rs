@@ -1,10 +1,11 @@
-//! The event store: appending facts, loading aggregates, following the log.
+//! The event store: appending facts, loading aggregates, reading the log.
 //!
-//! Two ways lead into the log, both over the one table that `postgres-es` reads. Commands that change
-//! the configuration load their aggregates, decide, and append to one or several streams in one
-//! transaction ([`EventStore::execute`], [`EventStore::append`]). The hot paths (a webhook accepted, an
-//! attempt announced, an outcome recorded) load nothing and share their commits ([`group_commit`]).
-//! Whatever the way, a stream's version is expected and the table's primary key decides who was first.
+//! Facts are appended in two ways, both to the one table that `postgres-es` reads. Commands that change the
+//! configuration load their aggregates, decide, and append to one or several streams in one transaction
+//! ([`EventStore::execute`], [`EventStore::append`]). The hot paths (accepting a webhook, claiming an
+//! attempt, recording its outcome) load nothing and share their commits ([`group_commit`]). Every append
+//! names the version that it expects of a stream, and of several appends with the same one the table's
+//! primary key admits one.
 
 mod acceptance;
 mod append;
@@ -40,10 +41,10 @@ pub use stream_append::{StreamAppendBatch, StreamAppendItem, StreamAppendResult}
 
 use upcasting::Upcaster;
 
-/// How often a command is decided anew when somebody else appended first.
+/// How often a command is decided again after another append came first.
 const CONFLICT_RETRIES_MAX: u32 = 5;
 
-/// The log, as commands use it.
+/// The event log with its notifier and its cache.
 #[derive(Clone, Debug)]
 pub struct EventStore {
     pool: PgPool,
@@ -51,16 +52,16 @@ pub struct EventStore {
     recent: RecentLog,
 }
 
-/// An aggregate as its stream stands.
+/// An aggregate loaded from its stream.
 #[derive(Clone, Debug)]
 pub struct Loaded<A> {
     pub id: Uuid,
-    /// The stream's version; 0 when it has no facts.
+    /// Version of the stream; 0 when it has no facts.
     pub version: u64,
     pub state: A,
 }
 
-/// Why an aggregate could not be loaded.
+/// Error of loading an aggregate.
 #[derive(Debug, Error)]
 #[error("the stream of {aggregate} {id} cannot be read")]
 pub struct LoadFailure {
@@ -70,33 +71,35 @@ pub struct LoadFailure {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// Why a command came to nothing.
+/// Error of a command; nothing was appended.
 #[derive(Debug, Error)]
 pub enum CommandFailure<R: std::error::Error + 'static> {
-    /// The domain says no.
+    /// The domain refuses the command.
     #[error(transparent)]
     Refused(R),
-    /// Its stream cannot be read.
     #[error(transparent)]
     Load(#[from] LoadFailure),
-    /// Its facts cannot be written; a conflict here outlasted every repetition.
+    /// A conflict is reported after all repetitions.
     #[error(transparent)]
     Append(#[from] AppendFailure),
 }
 
-/// What a command did.
+/// Result of a command.
 #[derive(Clone, Debug)]
 pub struct Executed<A: Aggregate> {
-    /// The aggregate after it.
+    /// The aggregate after the command.
     pub state: A,
-    /// Its facts; none when it changed nothing.
+    /// The appended facts; empty when the command changed nothing.
     pub facts: Vec<A::Event>,
-    /// The place of its last fact.
+    /// Position of the last appended fact.
     pub position: Option<LogPosition>,
 }
 
 impl<A: Aggregate + Decide> Loaded<A> {
-    /// Decides, applies, and answers with what to append.
+    /// Decides a command, applies the facts, and returns them to be appended.
+    ///
+    /// # Errors
+    /// The refusal of the domain.
     pub fn decide(&mut self, command: A::Command) -> Result<Vec<A::Event>, A::Error> {
         let facts = self.state.decide(command)?;
         for fact in &facts {
@@ -107,31 +110,32 @@ impl<A: Aggregate + Decide> Loaded<A> {
 }
 
 impl EventStore {
-    /// The log in the database of `pool`.
+    /// Returns the log in the database of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, notifier: LogNotifier) -> Self {
         Self { pool, notifier, recent: RecentLog::default() }
     }
 
-    /// Who is woken when the log grows.
     #[must_use]
     pub fn notifier(&self) -> &LogNotifier {
         &self.notifier
     }
 
-    /// Its end, as the followers in this process share it.
+    /// Returns the cache that the readers of this process share.
     #[must_use]
     pub fn recent(&self) -> &RecentLog {
         &self.recent
     }
 
-    /// The database of the log.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
 
     /// Loads the aggregate whose stream is `id`.
+    ///
+    /// # Errors
+    /// When the database fails, or a fact has a form that this program does not know.
     pub async fn load<A: Aggregate<Event: Facts>>(&self, id: Uuid) -> Result<Loaded<A>, LoadFailure>
     where
         A::Error: Send + Sync + 'static,
@@ -148,11 +152,15 @@ impl EventStore {
             };
             LoadFailure { aggregate: A::TYPE, id, source }
         })?;
-        let version = u64::try_from(context.current_sequence).unwrap_or(u64::MAX);
+        let version = context.current_sequence as u64;
         Ok(Loaded { id, version, state: context.aggregate })
     }
 
-    /// Loads, decides and appends; decides anew when somebody else was first.
+    /// Loads an aggregate, decides a command and appends its facts; starts again when another append came
+    /// first.
+    ///
+    /// # Errors
+    /// The refusal of the domain, or a failure of loading or appending.
     pub async fn execute<A>(
         &self,
         id: Uuid,
@@ -179,8 +187,12 @@ impl EventStore {
         }
     }
 
-    /// Appends to every stream or to none, and answers with the place of the last fact (`None` when
-    /// there was nothing to append).
+    /// Appends to every stream or to none. Returns the position of the last fact; `None` when there was
+    /// nothing to append.
+    ///
+    /// # Errors
+    /// [`AppendFailure::Conflict`] when a stream does not have its expected version; other failures of the
+    /// database.
     pub async fn append(&self, appends: &[StreamAppend]) -> Result<Option<LogPosition>, AppendFailure> {
         if appends.iter().all(StreamAppend::is_empty) {
             return Ok(None);
@@ -188,7 +200,7 @@ impl EventStore {
         let mut transaction = self.pool.begin().await?;
         let position = append::append_atomically(&mut transaction, appends).await?;
         transaction.commit().await?;
-        self.notifier.announce(Notification::Work);
+        self.notifier.notify(Notification::NewWork);
         Ok(Some(position))
     }
 }

@@ -1,21 +1,23 @@
-//! Transactions that write and append nothing say so, and hold back no reader of the log.
+//! Transactions that append no facts, and therefore need not hold back the readers of the log.
 //!
-//! Readers stay below the oldest transaction that runs, because it may append yet. Ours that write read models
-//! or the dispatcher's tables never do, and take longer than an append; while they held readers back, a
-//! webhook that was accepted meanwhile waited for their end. So they hold an advisory lock on their own
-//! number, and readers look beyond whoever does ([`super::log_reader::read_after`]).
+//! Readers stop below the oldest running transaction, because it may still append. Transactions that write
+//! read models or the dispatcher's tables never append, and take longer than an append; a webhook accepted
+//! meanwhile would wait for their end. So they take an advisory lock on their transaction id, and readers
+//! skip running transactions that hold one ([`super::log_reader::read_after`]).
 
 use sqlx::PgConnection;
 
-/// What the locks' first key is hashed from; the second is the transaction's number.
-pub const NON_APPENDING: &str = "hooksentry.bystander";
+/// Text from which the first key of the locks is hashed; the second key is the transaction id.
+pub const NON_APPENDING: &str = "hooksentry.non_appending";
 
-/// Says that the transaction on `connection`, which has just begun, will append nothing to the log. A fact
-/// that it appends all the same may be passed over by readers.
-#[tracing::instrument(name = "db.bystander", level = "trace", skip_all, err(level = "debug"))]
+/// Marks the transaction on `connection`, which has just begun, as one that appends no facts. Readers may
+/// never see a fact that it appends nevertheless.
+///
+/// # Errors
+/// When the lock cannot be taken.
+#[tracing::instrument(name = "db.mark_non_appending", level = "trace", skip_all, err(level = "debug"))]
 pub async fn mark_non_appending(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    // The number has 64 bits and the key has 31 of them. Of numbers that are in use at one time no two
-    // agree in those.
+    // The key holds 31 of the id's 64 bits. Ids of transactions that run at the same time differ in those.
     sqlx::query!(
         r#"
         SELECT pg_advisory_xact_lock(

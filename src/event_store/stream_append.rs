@@ -1,13 +1,15 @@
-//! The hot append after an attempt: `DeliveryAttempted` and what follows from it.
+//! Appends to the streams of webhook events, such as `DeliveryAttempted` and `RetryScheduled` after an
+//! attempt.
 //!
-//! An append of several facts is stored whole or not at all: its first fact is inserted if its version
-//! is free, and the others follow only where the first went in. Streams have no gaps, so where the first
-//! version is free the next ones are too.
+//! An append of several facts is stored completely or not at all: its first fact is inserted if its version
+//! is free, and the others only if the first was. Streams have no gaps, so if the first version is free, the
+//! next ones are too.
 
 use std::collections::HashSet;
 
 use aggregates::ids::WebhookEventId;
 use aggregates::webhook_event::{WebhookEvent, WebhookEventFact};
+use projections::BigInt;
 use sqlx::PgPool;
 
 use super::append::{Columns, StreamAppend};
@@ -22,17 +24,20 @@ pub struct StreamAppendItem {
     bytes: usize,
 }
 
-/// What became of them.
+/// Outcome of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamAppendResult {
-    /// All are in the log.
+    /// All facts are in the log.
     Recorded,
-    /// The stream has moved on; none is in the log.
+    /// The stream has another version; no fact was appended.
     Conflict,
 }
 
 impl StreamAppendItem {
-    /// Facts that follow `expected_version` in the stream of `event_id`.
+    /// Returns an append of facts to the stream of `event_id`, which must have `expected_version`.
+    ///
+    /// # Errors
+    /// When a fact or the metadata cannot be written as JSON.
     pub fn new(
         event_id: WebhookEventId,
         expected_version: u64,
@@ -45,7 +50,7 @@ impl StreamAppendItem {
     }
 }
 
-/// Commits outcomes.
+/// Group commit of appends.
 #[derive(Debug)]
 pub struct StreamAppendBatch {
     pool: PgPool,
@@ -53,7 +58,6 @@ pub struct StreamAppendBatch {
 }
 
 impl StreamAppendBatch {
-    /// Outcomes into the log of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, notifier: LogNotifier) -> Self {
         Self { pool, notifier }
@@ -72,7 +76,7 @@ impl Batch for StreamAppendBatch {
         let appends: Vec<StreamAppend> = items.iter().map(|item| item.append.clone()).collect();
         let recorded = record(&self.pool, &appends).await?;
         if !recorded.is_empty() {
-            self.notifier.announce(Notification::Progress);
+            self.notifier.notify(Notification::Progress);
         }
         Ok((0i32..)
             .zip(items)
@@ -87,12 +91,12 @@ impl Batch for StreamAppendBatch {
     }
 }
 
-/// Appends what does not conflict, and answers with the numbers of those appends.
+/// Performs the appends that do not conflict, and returns their indexes.
 #[tracing::instrument(name = "db.events.record", level = "debug", skip_all, fields(items = appends.len()), err(level = "debug"))]
 async fn record(pool: &PgPool, appends: &[StreamAppend]) -> Result<HashSet<i32>, sqlx::Error> {
     let columns = Columns::of(appends);
-    // A head that conflicts with another head of this very statement is told apart by its append:
-    // `DISTINCT ON` lets one append a version through.
+    // `DISTINCT ON` lets only one of the appends in this statement that expect the same version insert its
+    // head.
     let recorded = sqlx::query_scalar!(
         r#"
         WITH incoming AS (
@@ -140,7 +144,7 @@ async fn record(pool: &PgPool, appends: &[StreamAppend]) -> Result<HashSet<i32>,
         "#,
         &columns.aggregate_types,
         &columns.aggregate_ids,
-        &columns.sequences,
+        &columns.sequences as &[BigInt],
         &columns.event_types,
         &columns.event_versions,
         &columns.payloads,

@@ -1,48 +1,51 @@
-//! Reading the facts of one stream, for what an aggregate's state does not tell: when something was
-//! accepted, what was once issued, who did it.
+//! Reading the facts of one stream, for what the state of an aggregate does not hold: when an event was
+//! accepted, which keys were issued earlier, who made a change.
 
 use aggregates::ids::TenantId;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use projections::paging::{Direction, Listed, Page};
-use projections::{LogPosition, LogRow, TransactionId, log_rows};
+use projections::{BigInt, LogPosition, LogRow, TransactionId, log_rows};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A fact as a history shows it.
+/// A fact in a history.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its place in the log.
     pub position: LogPosition,
-    /// Its version within the stream, from 1.
+    /// Version of the stream with this fact, from 1.
     pub sequence: i64,
-    /// What happened, in a word.
     pub event_type: String,
     /// The fact as JSON text.
     pub payload: String,
-    /// Who brought it about.
     pub actor: Option<String>,
-    /// The HTTP request in whose course it was written.
+    /// Id of the HTTP request that caused the fact.
     pub request_id: Option<String>,
-    /// When the database recorded it.
+    /// By the clock of the database.
     pub recorded_at: DateTime<Utc>,
 }
 
-/// Which facts of a stream are wanted.
+/// Selection of facts of a stream. The default selects all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted<'a> {
-    /// Only facts of these names.
+    /// Names of the facts; `None` for all.
     pub names: Option<&'a [&'static str]>,
-    /// Only facts up to this version.
+    /// Highest version of the stream; `None` for no bound.
     pub until: Option<u64>,
 }
 
-/// The facts of a stream, oldest first.
+/// Returns the facts of a stream, oldest first.
+///
+/// # Errors
+/// When the database fails.
 pub async fn read<A: Aggregate>(connection: &mut PgConnection, id: Uuid) -> Result<Vec<LogRow>, sqlx::Error> {
     read_some::<A>(connection, id, Wanted::default()).await
 }
 
-/// Some facts of a stream, oldest first.
+/// Returns the selected facts of a stream, oldest first.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.events.read_stream", level = "debug", skip_all, err(level = "debug"))]
 pub async fn read_some<A: Aggregate>(
     connection: &mut PgConnection,
@@ -63,13 +66,16 @@ pub async fn read_some<A: Aggregate>(
         A::TYPE,
         id.to_string(),
         names.as_deref(),
-        wanted.until.map(|version| i64::try_from(version).unwrap_or(i64::MAX)),
+        wanted.until.map(BigInt) as Option<BigInt>,
     )
     .fetch_all(connection)
     .await
 }
 
-/// The tenant whose stream it is; `None` when it has no facts.
+/// Returns the tenant that owns a stream; `None` when the stream has no facts.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.events.owner_of", level = "debug", skip_all, err(level = "debug"))]
 pub async fn owner_of<A: Aggregate>(
     connection: &mut PgConnection,
@@ -89,8 +95,11 @@ pub async fn owner_of<A: Aggregate>(
     Ok(owner.map(TenantId))
 }
 
-/// The version that a stream had at `time`; 0 when it had no facts. Times are compared as histories show
-/// them, in whole milliseconds.
+/// Returns the version that a stream had at `time`; 0 when it had no facts. Times are compared in whole
+/// milliseconds, as histories show them.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.events.version_at", level = "debug", skip_all, err(level = "debug"))]
 pub async fn version_at<A: Aggregate>(
     connection: &mut PgConnection,
@@ -99,7 +108,7 @@ pub async fn version_at<A: Aggregate>(
 ) -> Result<u64, sqlx::Error> {
     let version = sqlx::query_scalar!(
         r#"
-        SELECT coalesce(max(sequence), 0) AS "version!"
+        SELECT coalesce(max(sequence), 0) AS "version!: BigInt"
         FROM events
         WHERE aggregate_type = $1
           AND aggregate_id = $2
@@ -111,15 +120,21 @@ pub async fn version_at<A: Aggregate>(
     )
     .fetch_one(connection)
     .await?;
-    Ok(u64::try_from(version).unwrap_or_default())
+    Ok(version.0)
 }
 
-/// What the clock of the log shows.
+/// Returns the time by the clock of the database, as `recorded_at` has it.
+///
+/// # Errors
+/// When the database fails.
 pub async fn now(connection: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
     sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(connection).await
 }
 
-/// A page of what happened to a stream, with who did it.
+/// Returns a page of the history of a stream.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.events.history", level = "debug", skip_all, err(level = "debug"))]
 pub async fn history<A: Aggregate>(
     connection: &mut PgConnection,

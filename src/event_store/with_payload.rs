@@ -1,7 +1,7 @@
-//! Appending to a webhook event on condition that its payload is still there, and stays there.
+//! Appends to a webhook event on condition that its payload still exists, and keeps existing.
 //!
-//! A replay needs the payload that retention may be about to erase. Each asks the other to wait, for the
-//! moment that either takes: so an event is never on its way again without anything to deliver.
+//! A replay needs the payload that retention may be about to erase. Replay and retention exclude each other
+//! by a lock of the tenant, so an event is never in delivery again without a payload.
 
 use aggregates::ids::{TenantId, WebhookEventId};
 use projections::{LogPosition, payloads, retention};
@@ -11,7 +11,10 @@ use super::append::{self, AppendFailure, StreamAppend};
 use super::log_notifier::Notification;
 
 impl EventStore {
-    /// Appends to the stream of `event_id`; `None`, and nothing is appended, when its payload is gone.
+    /// Appends to the stream of `event_id`. Returns `None`, and appends nothing, when its payload was erased.
+    ///
+    /// # Errors
+    /// [`AppendFailure::Conflict`] when another append came first; other failures of the database.
     pub async fn append_with_payload(
         &self,
         tenant_id: TenantId,
@@ -20,13 +23,14 @@ impl EventStore {
     ) -> Result<Option<LogPosition>, AppendFailure> {
         let mut transaction = self.pool.begin().await?;
         retention::hold_off(&mut transaction, tenant_id).await?;
-        // Asked after the wait: whoever erased has committed by now, and this statement sees it.
+        // Only now: a retention pass that held the lock has committed, and this statement sees what it
+        // erased.
         if !payloads::is_there(&mut transaction, event_id).await? {
             return Ok(None);
         }
         let position = append::append_atomically(&mut transaction, &[append]).await?;
         transaction.commit().await?;
-        self.notifier.announce(Notification::Work);
+        self.notifier.notify(Notification::NewWork);
         Ok(Some(position))
     }
 }

@@ -1,4 +1,5 @@
-//! Acceptances: the database judges the door, twins meet, and the payload is stored with the fact.
+//! Acceptances: credentials are checked, duplicates by idempotency key detected, and payloads stored with
+//! their facts.
 
 use aggregates::api_key::{ApiKey, ApiKeyCommand};
 use aggregates::destination::{AuthChange, Destination, DestinationCommand};
@@ -12,30 +13,30 @@ use hooksentry::event_store::{
 use hooksentry::fair_share::Weights;
 use hooksentry::{clock, identifiers};
 
-use super::{Log, acceptance, metadata_of, new_event, poisonous_metadata, token};
+use super::{Log, acceptance, invalid_metadata, metadata_of, new_event, token};
 
 const KEY: &str = "key";
 
-/// A destination that receives, and the way to it.
-struct Entrance {
+/// A destination that accepts events, with credentials for it.
+struct Target {
     tenant: TenantId,
     destination: DestinationId,
     key: ApiKeyId,
-    door: IngestCredentials,
+    credentials: IngestCredentials,
 }
 
 impl Log {
-    async fn open_entrance(&self) -> Entrance {
+    async fn create_target(&self) -> Target {
         let tenant = self.register_tenant().await;
         let destination = self.register_destination(tenant).await;
         let key = self.issue_key(tenant, KEY).await;
         self.project().await;
-        let door = IngestCredentials {
+        let credentials = IngestCredentials {
             key_hash: token(KEY),
             token_hash: token("destination"),
             route_version: self.route_version(destination).await,
         };
-        Entrance { tenant, destination, key, door }
+        Target { tenant, destination, key, credentials }
     }
 
     async fn route_version(&self, destination: DestinationId) -> i64 {
@@ -60,20 +61,20 @@ impl Log {
     }
 }
 
-impl Entrance {
+impl Target {
     fn item(&self, id: WebhookEventId, payload: &'static str) -> AcceptItem {
-        self.item_through(id, payload, self.door.clone(), &metadata_of(self.tenant))
+        self.item_with(id, payload, self.credentials.clone(), &metadata_of(self.tenant))
     }
 
-    fn item_through(
+    fn item_with(
         &self,
         id: WebhookEventId,
         payload: &'static str,
-        door: IngestCredentials,
+        credentials: IngestCredentials,
         metadata: &Metadata,
     ) -> AcceptItem {
         let acceptance = acceptance(self.tenant, self.destination);
-        AcceptItem::new(id, door, acceptance, metadata, Bytes::from_static(payload.as_bytes()), None)
+        AcceptItem::new(id, credentials, acceptance, metadata, Bytes::from_static(payload.as_bytes()), None)
             .expect("a fact")
     }
 }
@@ -81,9 +82,9 @@ impl Entrance {
 #[tokio::test]
 async fn an_accepted_event_is_on_disk_with_its_payload() {
     let log = Log::create().await;
-    let entrance = log.open_entrance().await;
+    let target = log.create_target().await;
     let (id, payload) = (new_event(), "{ \"a\" : 1.50 }");
-    let outcome = log.acceptances().commit(entrance.item(id, payload)).await;
+    let outcome = log.acceptances().commit(target.item(id, payload)).await;
     assert_eq!(outcome.expect("a commit"), AcceptOutcome::Accepted);
     assert_eq!(log.stream(id.0).await, ["EventAccepted"]);
     assert_eq!(log.payloads().await, [(payload.as_bytes().to_vec(), None)]);
@@ -91,15 +92,15 @@ async fn an_accepted_event_is_on_disk_with_its_payload() {
 }
 
 #[tokio::test]
-async fn what_was_received_is_kept_beside_what_is_delivered() {
+async fn the_received_payload_is_stored_with_the_mapped_one() {
     let log = Log::create().await;
-    let entrance = log.open_entrance().await;
+    let target = log.create_target().await;
     let received = Some(Bytes::from_static(b"{\"raw\":1}"));
     let item = AcceptItem::new(
         new_event(),
-        entrance.door.clone(),
-        acceptance(entrance.tenant, entrance.destination),
-        &metadata_of(entrance.tenant),
+        target.credentials.clone(),
+        acceptance(target.tenant, target.destination),
+        &metadata_of(target.tenant),
         Bytes::from_static(b"{\"mapped\":1}"),
         received,
     );
@@ -109,13 +110,13 @@ async fn what_was_received_is_kept_beside_what_is_delivered() {
 }
 
 #[tokio::test]
-async fn of_twins_by_idempotency_key_one_is_accepted_and_the_others_find_that_it_exists() {
+async fn of_several_events_with_one_idempotency_key_one_is_accepted_and_the_others_exist() {
     let log = Log::create().await;
-    let entrance = log.open_entrance().await;
-    let door = log.acceptances();
-    let twin = WebhookEventId::for_idempotency_key(entrance.tenant, "order-7");
+    let target = log.create_target().await;
+    let acceptances = log.acceptances();
+    let id = WebhookEventId::for_idempotency_key(target.tenant, "order-7");
     let held = log.hold().await;
-    let commits = join_all((0..64).map(|_| door.commit(entrance.item(twin, "{}"))));
+    let commits = join_all((0..64).map(|_| acceptances.commit(target.item(id, "{}"))));
     let (outcomes, ()) = tokio::join!(commits, async {
         log.until_waiting(1).await;
         held.rollback().await.expect("a rollback");
@@ -123,30 +124,29 @@ async fn of_twins_by_idempotency_key_one_is_accepted_and_the_others_find_that_it
     let outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.expect("an outcome")).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == AcceptOutcome::Accepted).count(), 1);
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == AcceptOutcome::Exists).count(), 63);
-    assert_eq!(log.stream(twin.0).await, ["EventAccepted"]);
+    assert_eq!(log.stream(id.0).await, ["EventAccepted"]);
     assert_eq!(log.payloads().await.len(), 1);
-    // Much later, too.
-    let later = door.commit(entrance.item(twin, "{\"other\":true}")).await;
+    // The same after the batch.
+    let later = acceptances.commit(target.item(id, "{\"other\":true}")).await;
     assert_eq!(later.expect("an outcome"), AcceptOutcome::Exists);
     assert_eq!(log.payloads().await, [(b"{}".to_vec(), None)]);
     log.discard().await;
 }
 
 #[tokio::test]
-async fn twins_that_meet_in_different_processes_are_twins_all_the_same() {
+async fn events_with_one_idempotency_key_are_detected_across_processes() {
     let log = Log::create().await;
-    let entrance = log.open_entrance().await;
+    let target = log.create_target().await;
     let (here, there) = (log.acceptances(), log.acceptances());
-    // In opposite orders, which must not make the two batches wait for one another.
-    let twins: Vec<_> = (0..20)
-        .map(|number| WebhookEventId::for_idempotency_key(entrance.tenant, &number.to_string()))
+    // In opposite orders, which must not deadlock the two batches.
+    let ids: Vec<_> = (0..20)
+        .map(|number| WebhookEventId::for_idempotency_key(target.tenant, &number.to_string()))
         .collect();
     let held = log.hold().await;
     let commits = join_all(
-        twins
-            .iter()
-            .map(|twin| here.commit(entrance.item(*twin, "{}")))
-            .chain(twins.iter().rev().map(|twin| there.commit(entrance.item(*twin, "{}")))),
+        ids.iter()
+            .map(|id| here.commit(target.item(*id, "{}")))
+            .chain(ids.iter().rev().map(|id| there.commit(target.item(*id, "{}")))),
     );
     let (outcomes, ()) = tokio::join!(commits, async {
         log.until_waiting(2).await;
@@ -159,84 +159,83 @@ async fn twins_that_meet_in_different_processes_are_twins_all_the_same() {
 }
 
 #[tokio::test]
-async fn nothing_comes_in_through_a_door_that_is_not_what_the_caller_saw() {
+async fn nothing_is_accepted_with_credentials_that_are_not_valid() {
     let log = Log::create().await;
-    let entrance = log.open_entrance().await;
+    let target = log.create_target().await;
     let accept = log.acceptances();
     let other_tenant = log.register_tenant().await;
     log.issue_key(other_tenant, "other key").await;
     log.project().await;
 
-    let sees = |door: IngestCredentials| {
-        entrance.item_through(new_event(), "{}", door, &metadata_of(entrance.tenant))
+    let item = |credentials: IngestCredentials| {
+        target.item_with(new_event(), "{}", credentials, &metadata_of(target.tenant))
     };
-    let real = &entrance.door;
-    for (why, door) in [
-        ("an unknown key", IngestCredentials { key_hash: token("none"), ..real.clone() }),
-        ("another tenant's key", IngestCredentials { key_hash: token("other key"), ..real.clone() }),
-        ("an unknown token", IngestCredentials { token_hash: token("none"), ..real.clone() }),
-        ("an older route", IngestCredentials { route_version: real.route_version - 1, ..real.clone() }),
+    let valid = &target.credentials;
+    for (case, credentials) in [
+        ("an unknown key", IngestCredentials { key_hash: token("none"), ..valid.clone() }),
+        ("another tenant's key", IngestCredentials { key_hash: token("other key"), ..valid.clone() }),
+        ("an unknown token", IngestCredentials { token_hash: token("none"), ..valid.clone() }),
+        ("an older route", IngestCredentials { route_version: valid.route_version - 1, ..valid.clone() }),
     ] {
         assert_eq!(
-            accept.commit(sees(door)).await.expect("an outcome"),
+            accept.commit(item(credentials)).await.expect("an outcome"),
             AcceptOutcome::RouteChanged,
-            "{why}"
+            "{case}"
         );
     }
     assert!(log.payloads().await.is_empty());
-    assert_eq!(accept.commit(sees(real.clone())).await.expect("an outcome"), AcceptOutcome::Accepted);
+    assert_eq!(accept.commit(item(valid.clone())).await.expect("an outcome"), AcceptOutcome::Accepted);
     log.discard().await;
 }
 
 #[tokio::test]
-async fn a_revoked_key_and_a_destination_that_is_switched_off_let_nothing_in() {
+async fn nothing_is_accepted_with_a_revoked_key_or_for_a_disabled_destination() {
     let log = Log::create().await;
-    let entrance = log.open_entrance().await;
-    let (accept, metadata, at) = (log.acceptances(), metadata_of(entrance.tenant), clock::now());
-    let switch_off = DestinationCommand::Change {
+    let target = log.create_target().await;
+    let (accept, metadata, at) = (log.acceptances(), metadata_of(target.tenant), clock::now());
+    let disable = DestinationCommand::Change {
         url: None,
         concurrency_limit: None,
         active: Some(false),
         auth: AuthChange::Keep,
         at,
     };
-    log.store.execute::<Destination>(entrance.destination.0, switch_off, &metadata).await.expect("off");
+    log.store.execute::<Destination>(target.destination.0, disable, &metadata).await.expect("disabled");
     log.project().await;
     let newest = IngestCredentials {
-        route_version: log.route_version(entrance.destination).await,
-        ..entrance.door.clone()
+        route_version: log.route_version(target.destination).await,
+        ..target.credentials.clone()
     };
-    for door in [entrance.door.clone(), newest] {
-        let outcome = accept.commit(entrance.item_through(new_event(), "{}", door, &metadata)).await;
+    for credentials in [target.credentials.clone(), newest] {
+        let outcome = accept.commit(target.item_with(new_event(), "{}", credentials, &metadata)).await;
         assert_eq!(outcome.expect("an outcome"), AcceptOutcome::RouteChanged);
     }
     log.discard().await;
 
     let log = Log::create().await;
-    let entrance = log.open_entrance().await;
+    let target = log.create_target().await;
     let accept = log.acceptances();
-    let metadata = metadata_of(entrance.tenant);
+    let metadata = metadata_of(target.tenant);
     log.store
-        .execute::<ApiKey>(entrance.key.0, ApiKeyCommand::Revoke { at }, &metadata)
+        .execute::<ApiKey>(target.key.0, ApiKeyCommand::Revoke { at }, &metadata)
         .await
         .expect("revoked");
     log.project().await;
-    let outcome = accept.commit(entrance.item(new_event(), "{}")).await;
+    let outcome = accept.commit(target.item(new_event(), "{}")).await;
     assert_eq!(outcome.expect("an outcome"), AcceptOutcome::RouteChanged);
     log.discard().await;
 }
 
 #[tokio::test]
-async fn an_event_that_the_database_does_not_take_fails_alone() {
+async fn an_event_that_the_database_rejects_fails_alone() {
     let log = Log::create().await;
-    let entrance = log.open_entrance().await;
-    let door = log.acceptances();
+    let target = log.create_target().await;
+    let acceptances = log.acceptances();
     let ids: Vec<_> = (0..8).map(|_| identifiers::new_event_id()).collect();
     let held = log.hold().await;
     let commits = join_all(ids.iter().enumerate().map(|(number, id)| {
-        let metadata =
-            if number == 3 { poisonous_metadata(entrance.tenant) } else { metadata_of(entrance.tenant) };
-        door.commit(entrance.item_through(*id, "{}", entrance.door.clone(), &metadata))
+        let metadata = if number == 3 { invalid_metadata(target.tenant) } else { metadata_of(target.tenant) };
+        acceptances.commit(target.item_with(*id, "{}", target.credentials.clone(), &metadata))
     }));
     let (outcomes, ()) = tokio::join!(commits, async {
         log.until_waiting(1).await;

@@ -1,4 +1,4 @@
-//! Appending: in order of versions, to all streams or to none, and never changed afterwards.
+//! Appends: in order of versions, to all streams or to none, and immutable.
 
 use aggregates::destination::{Destination, DestinationCommand};
 use aggregates::ids::TenantId;
@@ -11,15 +11,15 @@ use uuid::Uuid;
 
 use super::{Log, metadata_of, token};
 
-/// A claim's first fact or a later one: which does not matter to the log.
-fn taking(stream: Uuid, expected_version: u64) -> StreamAppend {
+/// An append of one fact; the log does not check whether the aggregate would decide it.
+fn reservation(stream: Uuid, expected_version: u64) -> StreamAppend {
     let facts = [ReservationFact::ReservationMade { holder: stream, at: clock::now() }];
     let metadata = metadata_of(TenantId::default());
     StreamAppend::new::<Reservation>(stream, expected_version, &facts, &metadata).expect("a fact")
 }
 
 #[tokio::test]
-async fn history_cannot_be_changed_removed_or_emptied() {
+async fn facts_cannot_be_updated_deleted_or_truncated() {
     let log = Log::create().await;
     log.register_tenant().await;
     let before = log.facts().await;
@@ -34,14 +34,14 @@ async fn history_cannot_be_changed_removed_or_emptied() {
         "MERGE INTO events USING (SELECT 1) AS one ON true WHEN MATCHED THEN DELETE",
     ] {
         let refusal = sqlx::raw_sql(statement).execute(&log.pool).await;
-        assert!(refusal.is_err(), "{statement} was done");
+        assert!(refusal.is_err(), "{statement} succeeded");
     }
     assert_eq!(log.facts().await, before);
     log.discard().await;
 }
 
 #[tokio::test]
-async fn a_stream_counts_from_one_and_says_whose_it_is() {
+async fn a_stream_has_versions_from_one_and_a_tenant() {
     let log = Log::create().await;
     let tenant = log.register_tenant().await;
     let facts = log.facts().await;
@@ -57,7 +57,7 @@ async fn a_stream_counts_from_one_and_says_whose_it_is() {
 }
 
 #[tokio::test]
-async fn an_aggregate_is_loaded_as_it_was_left() {
+async fn an_aggregate_is_loaded_in_its_last_state() {
     let log = Log::create().await;
     let id = log.register_tenant().await;
     let rename = TenantCommand::Rename { name: "Umbrella".to_owned(), at: clock::now() };
@@ -70,13 +70,13 @@ async fn an_aggregate_is_loaded_as_it_was_left() {
 
     let again = log.store.execute::<Tenant>(id.0, rename, &metadata_of(id)).await.expect("the same name");
     assert!(again.facts.is_empty() && again.position.is_none());
-    let nobody = log.store.load::<Tenant>(identifiers::new_id()).await.expect("nothing");
-    assert_eq!((nobody.version, nobody.state), (0, Tenant::Unknown));
+    let unknown = log.store.load::<Tenant>(identifiers::new_id()).await.expect("nothing");
+    assert_eq!((unknown.version, unknown.state), (0, Tenant::Unknown));
     log.discard().await;
 }
 
 #[tokio::test]
-async fn a_command_is_decided_anew_when_somebody_else_was_first() {
+async fn a_command_is_decided_again_after_a_conflict() {
     let log = Log::create().await;
     let tenant = log.register_tenant().await;
     let id = log.register_destination(tenant).await;
@@ -87,7 +87,7 @@ async fn a_command_is_decided_anew_when_somebody_else_was_first() {
         log.store.execute::<Destination>(id.0, command, &metadata)
     });
     for executed in join_all(commands).await {
-        executed.expect("its turn, sooner or later");
+        executed.expect("success after some conflicts");
     }
     assert_eq!(log.store.load::<Destination>(id.0).await.expect("the destination").version, 5);
     log.discard().await;
@@ -97,20 +97,21 @@ async fn a_command_is_decided_anew_when_somebody_else_was_first() {
 async fn several_streams_are_appended_to_together_or_not_at_all() {
     let log = Log::create().await;
     let [first, taken, last] = [(); 3].map(|()| identifiers::new_id());
-    log.store.append(&[taking(taken, 0)]).await.expect("the first to come");
+    log.store.append(&[reservation(taken, 0)]).await.expect("the first append");
     let before = log.facts().await;
 
     for appends in [
-        vec![taking(first, 0), taking(taken, 0), taking(last, 0)],
-        vec![taking(taken, 0), taking(first, 0)],
-        vec![taking(first, 0), taking(first, 0)],
+        vec![reservation(first, 0), reservation(taken, 0), reservation(last, 0)],
+        vec![reservation(taken, 0), reservation(first, 0)],
+        vec![reservation(first, 0), reservation(first, 0)],
     ] {
         let failure = log.store.append(&appends).await.expect_err("a version that is taken");
         assert!(matches!(failure, AppendFailure::Conflict), "{failure:?}");
     }
     assert_eq!(log.facts().await, before);
 
-    let position = log.store.append(&[taking(first, 0), taking(taken, 1), taking(last, 0)]).await;
+    let position =
+        log.store.append(&[reservation(first, 0), reservation(taken, 1), reservation(last, 0)]).await;
     assert!(position.expect("free versions").is_some());
     let facts = log.facts().await;
     assert_eq!(facts.len(), 4);
@@ -119,11 +120,12 @@ async fn several_streams_are_appended_to_together_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn of_many_who_claim_the_same_name_at_once_one_gets_it_with_all_that_belongs_to_it() {
+async fn of_many_concurrent_appends_that_reserve_a_name_one_is_stored_completely() {
     let log = Log::create().await;
     let name = Reservation::on_tenant_name("Acme");
     let tenants: Vec<Uuid> = (0..16).map(|_| identifiers::new_id()).collect();
-    let appends: Vec<_> = tenants.iter().map(|tenant| [taking(*tenant, 0), taking(name, 0)]).collect();
+    let appends: Vec<_> =
+        tenants.iter().map(|tenant| [reservation(*tenant, 0), reservation(name, 0)]).collect();
     let results = join_all(appends.iter().map(|appends| log.store.append(appends))).await;
     let winners: Vec<_> =
         results.iter().zip(&tenants).filter(|(result, _)| result.is_ok()).map(|(_, tenant)| tenant).collect();
@@ -136,21 +138,21 @@ async fn of_many_who_claim_the_same_name_at_once_one_gets_it_with_all_that_belon
     log.discard().await;
 }
 
-/// Each has appended to the stream that the other needs next: PostgreSQL ends one of them.
+/// Each has appended to the stream that the other needs next: PostgreSQL aborts one of them.
 #[tokio::test]
-async fn of_two_appends_that_wait_for_one_another_one_is_second() {
+async fn of_two_deadlocked_appends_one_is_a_conflict() {
     let log = Log::create().await;
-    let [left, right, brake, other_brake] = [(); 4].map(|()| identifiers::new_id());
+    let [left, right, gate, other_gate] = [(); 4].map(|()| identifiers::new_id());
     let mut holding = log.pool.begin().await.expect("a transaction");
-    for stream in [brake, other_brake] {
+    for stream in [gate, other_gate] {
         sqlx::query("INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES ('Reservation', $1, 1, 'ReservationMade', '1.0', '{}', '{}')")
             .bind(stream.to_string())
             .execute(&mut *holding)
             .await
             .expect("an append");
     }
-    let one = [taking(left, 0), taking(brake, 0), taking(right, 0)];
-    let other = [taking(right, 0), taking(other_brake, 0), taking(left, 0)];
+    let one = [reservation(left, 0), reservation(gate, 0), reservation(right, 0)];
+    let other = [reservation(right, 0), reservation(other_gate, 0), reservation(left, 0)];
     let (one, other, ()) = tokio::join!(log.store.append(&one), log.store.append(&other), async {
         log.until_waiting(2).await;
         holding.rollback().await.expect("a rollback");
@@ -163,12 +165,12 @@ async fn of_two_appends_that_wait_for_one_another_one_is_second() {
 }
 
 #[tokio::test]
-async fn whoever_follows_the_log_is_woken_by_an_append_and_not_by_nothing() {
+async fn readers_are_notified_of_an_append_and_not_of_an_empty_one() {
     let log = Log::create().await;
-    let grown = log.store.notifier().subscribe();
+    let notified = log.store.notifier().subscribe();
     log.store.append(&[]).await.expect("nothing to do");
-    assert!(!grown.has_changed().expect("a wake-up's sender"));
-    log.store.append(&[taking(identifiers::new_id(), 0)]).await.expect("an append");
-    assert!(grown.has_changed().expect("a wake-up's sender"));
+    assert!(!notified.has_changed().expect("a sender"));
+    log.store.append(&[reservation(identifiers::new_id(), 0)]).await.expect("an append");
+    assert!(notified.has_changed().expect("a sender"));
     log.discard().await;
 }

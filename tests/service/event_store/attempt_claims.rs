@@ -1,5 +1,5 @@
-//! Tickets: of all copies of a job one starts an attempt, under the dispatcher that leads and by the
-//! settings in force.
+//! Claims of attempts: of all copies of a job one is granted, under the dispatcher that leads and with the
+//! current settings.
 
 use aggregates::destination::{AuthChange, Destination, DestinationCommand};
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
@@ -18,7 +18,7 @@ use super::{Log, acceptance, metadata_of, new_event, webhook_secret};
 
 const PAYLOAD: &[u8] = b"{ \"a\" : 1.50 }";
 
-/// An event that waits for its first attempt.
+/// Job for the first attempt of an event.
 struct Job {
     tenant: TenantId,
     destination: DestinationId,
@@ -92,8 +92,8 @@ async fn of_many_copies_of_a_job_one_wins_and_gets_the_payload() {
     let (here, there) = (log.claims(), log.claims());
     let held = log.hold().await;
     let copies = join_all((0..16).map(|number| {
-        let door = if number % 2 == 0 { &here } else { &there };
-        door.commit(item(job.claim(), "worker"))
+        let claims = if number % 2 == 0 { &here } else { &there };
+        claims.commit(item(job.claim(), "worker"))
     }));
     let (outcomes, ()) = tokio::join!(copies, async {
         log.until_waiting(2).await;
@@ -108,9 +108,9 @@ async fn of_many_copies_of_a_job_one_wins_and_gets_the_payload() {
     log.discard().await;
 }
 
-/// In whatever order they lie in the batch, the one that wins is the one whose fact was appended.
+/// In any order within a batch, the fact of the winner is the one that is appended.
 #[tokio::test]
-async fn among_copies_that_differ_only_the_one_that_is_valid_wins() {
+async fn among_different_copies_only_the_valid_one_wins() {
     for rotation in 0..4 {
         let log = Log::create().await;
         let lead = log.lead().await;
@@ -123,11 +123,11 @@ async fn among_copies_that_differ_only_the_one_that_is_valid_wins() {
             (won(), valid),
         ];
         copies.rotate_left(rotation);
-        let door = log.claims();
+        let claims = log.claims();
         let held = log.hold().await;
         let commits = join_all(copies.iter().map(|(expected, claim)| {
             let worker = if *expected == won() { "the valid one" } else { "another" };
-            door.commit(item(*claim, worker))
+            claims.commit(item(*claim, worker))
         }));
         let (outcomes, ()) = tokio::join!(commits, async {
             log.until_waiting(1).await;
@@ -150,24 +150,24 @@ async fn a_job_of_a_dispatcher_that_no_longer_leads_is_void() {
     drop(old_lead);
     let new_lead = log.lead().await;
     assert!(new_lead.epoch() > job.epoch);
-    let door = log.claims();
-    let old = door.commit(item(job.claim(), "worker")).await;
+    let claims = log.claims();
+    let old = claims.commit(item(job.claim(), "worker")).await;
     assert_eq!(old.expect("an outcome"), AttemptClaimOutcome::Lost);
     assert_eq!(log.stream(job.event.0).await, ["EventAccepted"]);
-    let new = door.commit(item(AttemptClaim { epoch: new_lead.epoch(), ..job.claim() }, "worker")).await;
+    let new = claims.commit(item(AttemptClaim { epoch: new_lead.epoch(), ..job.claim() }, "worker")).await;
     assert_eq!(new.expect("an outcome"), won());
     log.discard().await;
 }
 
-/// So a new leader finds every attempt of the old epoch in the log before it releases anything.
+/// So a new leader finds all attempts of the previous epoch in the log before it releases anything.
 #[tokio::test]
-async fn a_new_leader_waits_for_the_tickets_that_are_being_given_out() {
+async fn a_new_leader_waits_for_pending_claims_of_the_previous_epoch() {
     let log = Log::create().await;
     let old_lead = log.lead().await;
     let job = log.release_job(old_lead.epoch()).await;
-    let door = log.claims();
+    let claims = log.claims();
     drop(old_lead);
-    // Somebody else is about to take the version, and the claim waits for what becomes of that.
+    // Another transaction has inserted the version, and the claim waits for its end.
     let mut rival = log.pool.begin().await.expect("a transaction");
     sqlx::query(
         "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
@@ -182,11 +182,11 @@ async fn a_new_leader_waits_for_the_tickets_that_are_being_given_out() {
         let lead = log.lead().await;
         (lead, log.stream(job.event.0).await)
     };
-    let let_go = async {
+    let release = async {
         log.until_waiting(2).await;
         rival.rollback().await.expect("a rollback");
     };
-    let (outcome, (lead, seen), ()) = tokio::join!(door.commit(item(job.claim(), "worker")), lead, let_go);
+    let (outcome, (lead, seen), ()) = tokio::join!(claims.commit(item(job.claim(), "worker")), lead, release);
     assert_eq!(outcome.expect("an outcome"), won());
     assert!(lead.epoch() > job.epoch);
     assert_eq!(seen, ["EventAccepted", "DeliveryStarted"], "what the new leader sees from the start");
@@ -194,11 +194,11 @@ async fn a_new_leader_waits_for_the_tickets_that_are_being_given_out() {
 }
 
 #[tokio::test]
-async fn an_attempt_by_settings_that_are_no_longer_in_force_does_not_start() {
+async fn an_attempt_with_outdated_settings_does_not_start() {
     let log = Log::create().await;
     let lead = log.lead().await;
     let job = log.release_job(lead.epoch()).await;
-    let (door, metadata, at) = (log.claims(), metadata_of(job.tenant), clock::now());
+    let (claims, metadata, at) = (log.claims(), metadata_of(job.tenant), clock::now());
     let elsewhere = DestinationCommand::Change {
         url: Some("https://elsewhere.example.com".to_owned()),
         concurrency_limit: None,
@@ -221,13 +221,13 @@ async fn an_attempt_by_settings_that_are_no_longer_in_force_does_not_start() {
         (2, 2, won()),
     ] {
         let claim = AttemptClaim { destination_version, tenant_version, ..job.claim() };
-        assert_eq!(door.commit(item(claim, "worker")).await.expect("an outcome"), outcome);
+        assert_eq!(claims.commit(item(claim, "worker")).await.expect("an outcome"), outcome);
     }
     log.discard().await;
 }
 
 #[tokio::test]
-async fn an_attempt_at_an_unknown_destination_does_not_start() {
+async fn an_attempt_for_an_unknown_destination_does_not_start() {
     let log = Log::create().await;
     let lead = log.lead().await;
     let job = log.release_job(lead.epoch()).await;
@@ -238,7 +238,7 @@ async fn an_attempt_at_an_unknown_destination_does_not_start() {
 }
 
 #[tokio::test]
-async fn a_ticket_for_an_event_without_payload_says_so() {
+async fn a_claim_for_an_event_without_payload_has_none() {
     let log = Log::create().await;
     let lead = log.lead().await;
     let job = log.release_job(lead.epoch()).await;

@@ -1,4 +1,4 @@
-//! Readers of the log see every fact, however long its writer took.
+//! Readers of the log see every fact, even of slow writers.
 
 use aggregates::ids::TenantId;
 use aggregates::reservation::{Reservation, ReservationCommand};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Log, OwnServer, metadata_of};
 
-/// Appends one fact within a transaction that somebody else ends.
+/// Appends one fact within a transaction that the caller ends.
 async fn append_in(connection: &mut PgConnection, stream: Uuid) -> i64 {
     sqlx::query_scalar(
         r#"INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
@@ -24,18 +24,18 @@ async fn append_in(connection: &mut PgConnection, stream: Uuid) -> i64 {
     .expect("an append")
 }
 
-async fn take_claim(log: &Log) -> (Uuid, LogPosition) {
+async fn append_reservation(log: &Log) -> (Uuid, LogPosition) {
     let stream = identifiers::new_id();
     let command = ReservationCommand::Reserve { holder: stream, at: clock::now() };
     let executed = log
         .store
         .execute::<Reservation>(stream, command, &metadata_of(TenantId::default()))
         .await
-        .expect("a claim on what is free");
+        .expect("a free reservation");
     (stream, executed.position.expect("a fact"))
 }
 
-/// What a reader finds that takes the highest position it has seen for the end of the log.
+/// Reads as a reader would that remembers only the highest position it has read.
 async fn naive_read(connection: &mut PgConnection, after: i64) -> Vec<(i64, String)> {
     sqlx::query_as("SELECT position, aggregate_id FROM events WHERE position > $1 ORDER BY position")
         .bind(after)
@@ -44,7 +44,7 @@ async fn naive_read(connection: &mut PgConnection, after: i64) -> Vec<(i64, Stri
         .expect("the log")
 }
 
-/// What ours finds: the streams, and where it stands.
+/// Reads a page and returns its streams, the new position, and whether the reader is held back.
 async fn read(connection: &mut PgConnection, after: LogPosition) -> (Vec<String>, LogPosition, bool) {
     let page = log_reader::read_after(connection, after, 100).await.expect("the log");
     let position = page.rows.last().map_or(after, |row| row.log_position());
@@ -52,7 +52,7 @@ async fn read(connection: &mut PgConnection, after: LogPosition) -> (Vec<String>
 }
 
 #[tokio::test]
-async fn a_naive_reader_loses_the_fact_of_a_slow_writer_and_ours_does_not() {
+async fn a_reader_by_position_alone_loses_the_fact_of_a_slow_writer_and_ours_does_not() {
     let server = OwnServer::start().await;
     let log = Log::create_on(&server).await;
     let mut reader = log.pool.acquire().await.expect("a connection");
@@ -61,7 +61,7 @@ async fn a_naive_reader_loses_the_fact_of_a_slow_writer_and_ours_does_not() {
 
     let mut transaction = slow_writer.begin().await.expect("a transaction");
     let drawn_first = append_in(&mut transaction, slow).await;
-    let (quick, _) = take_claim(&log).await;
+    let (quick, _) = append_reservation(&log).await;
 
     let naive_first = naive_read(&mut reader, 0).await;
     let (checkpoint, stream) = naive_first[0].clone();
@@ -72,7 +72,7 @@ async fn a_naive_reader_loses_the_fact_of_a_slow_writer_and_ours_does_not() {
 
     transaction.commit().await.expect("a commit, at last");
 
-    assert_eq!(naive_read(&mut reader, checkpoint).await, [], "the slow writer's fact is lost for ever");
+    assert_eq!(naive_read(&mut reader, checkpoint).await, [], "the slow writer's fact is lost");
     let (ours, _, held_back) = read(&mut reader, position).await;
     assert_eq!(ours, [slow.to_string(), quick.to_string()]);
     assert!(!held_back);
@@ -80,8 +80,8 @@ async fn a_naive_reader_loses_the_fact_of_a_slow_writer_and_ours_does_not() {
     log.discard().await;
 }
 
-/// The price of it: a transaction anywhere on the server holds readers back, even one that never
-/// appends and does not say so.
+/// The cost of it: any transaction on the server holds readers back, unless it is marked as appending
+/// nothing.
 #[tokio::test]
 async fn any_transaction_that_writes_holds_readers_back_until_it_ends() {
     let server = OwnServer::start().await;
@@ -91,13 +91,13 @@ async fn any_transaction_that_writes_holds_readers_back_until_it_ends() {
     let mut transaction = other.begin().await.expect("a transaction");
     sqlx::query("CREATE TABLE gadgets ()").execute(&mut *transaction).await.expect("a table");
 
-    let (stream, _) = take_claim(&log).await;
+    let (stream, _) = append_reservation(&log).await;
     let mut reader = log.pool.acquire().await.expect("a connection");
     let page = log_reader::read_after(&mut reader, LogPosition::default(), 100).await.expect("the log");
     assert!(page.rows.is_empty() && page.held_back);
     let mut held_back = HeldBack::default();
-    let first_wait = held_back.after(&page).expect("it looks again soon, because nobody will wake it");
-    let second_wait = held_back.after(&page).expect("and again");
+    let first_wait = held_back.after(&page).expect("a pause, because no notification will follow");
+    let second_wait = held_back.after(&page).expect("another pause");
     assert!(second_wait > first_wait);
 
     transaction.rollback().await.expect("a rollback");
@@ -109,18 +109,18 @@ async fn any_transaction_that_writes_holds_readers_back_until_it_ends() {
     log.discard().await;
 }
 
-/// Who says that it appends nothing holds nobody back, and hides nobody who does.
+/// Other transactions that may append still hold readers back.
 #[tokio::test]
-async fn a_transaction_that_stands_by_holds_no_reader_back() {
+async fn a_transaction_marked_as_non_appending_holds_no_reader_back() {
     let server = OwnServer::start().await;
     let log = Log::create_on(&server).await;
     let mut reader = log.pool.acquire().await.expect("a connection");
-    let mut bystander = log.pool.acquire().await.expect("a connection");
+    let mut marked_connection = log.pool.acquire().await.expect("a connection");
     let mut slow_writer = log.pool.acquire().await.expect("a connection");
-    let mut standing_by = bystander.begin().await.expect("a transaction");
-    mark_non_appending(&mut standing_by).await.expect("a lock");
+    let mut marked = marked_connection.begin().await.expect("a transaction");
+    mark_non_appending(&mut marked).await.expect("a lock");
 
-    let (first, _) = take_claim(&log).await;
+    let (first, _) = append_reservation(&log).await;
     let (streams, position, held_back) = read(&mut reader, LogPosition::default()).await;
     assert_eq!((streams, held_back), (vec![first.to_string()], false));
 
@@ -129,22 +129,22 @@ async fn a_transaction_that_stands_by_holds_no_reader_back() {
     append_in(&mut appending, slow).await;
     let mut younger = log.pool.begin().await.expect("a transaction");
     mark_non_appending(&mut younger).await.expect("a lock");
-    let (quick, _) = take_claim(&log).await;
+    let (quick, _) = append_reservation(&log).await;
     let (streams, _, held_back) = read(&mut reader, position).await;
     assert_eq!((streams, held_back), (vec![], true), "an append between the two does hold it back");
 
     appending.commit().await.expect("a commit");
     let (streams, _, held_back) = read(&mut reader, position).await;
     assert_eq!((streams, held_back), (vec![slow.to_string(), quick.to_string()], false));
-    for transaction in [standing_by, younger] {
+    for transaction in [marked, younger] {
         transaction.rollback().await.expect("a rollback");
     }
-    drop((reader, bystander, slow_writer));
+    drop((reader, marked_connection, slow_writer));
     log.discard().await;
 }
 
 #[tokio::test]
-async fn a_reader_that_has_reached_the_barrier_has_read_all_that_had_ended() {
+async fn a_reader_that_has_reached_the_barrier_has_read_all_ended_transactions() {
     let server = OwnServer::start().await;
     let log = Log::create_on(&server).await;
     let mut reader = log.pool.acquire().await.expect("a connection");
@@ -153,7 +153,7 @@ async fn a_reader_that_has_reached_the_barrier_has_read_all_that_had_ended() {
 
     let mut transaction = writer.begin().await.expect("a transaction");
     append_in(&mut transaction, slow).await;
-    let (quick, _) = take_claim(&log).await;
+    let (quick, _) = append_reservation(&log).await;
     let barrier = log_reader::barrier(&mut reader).await.expect("a barrier");
     assert!(log_reader::horizon(&mut reader).await.expect("a horizon") < barrier);
     transaction.commit().await.expect("a commit");
@@ -164,10 +164,10 @@ async fn a_reader_that_has_reached_the_barrier_has_read_all_that_had_ended() {
     log.discard().await;
 }
 
-/// The first fact that is held back lies behind all that a reader far behind has before it, and is not looked
-/// for among them.
+/// The query for the first fact that must not be read yet does not scan the facts that a reader far behind
+/// still has to read.
 #[tokio::test]
-async fn a_reader_far_behind_reads_its_page_and_no_more() {
+async fn a_reader_far_behind_scans_its_page_only() {
     let log = Log::create().await;
     sqlx::query(
         r#"INSERT INTO events
@@ -180,14 +180,14 @@ async fn a_reader_far_behind_reads_its_page_and_no_more() {
     .expect("a long log");
     let mut reading = log.pool.begin().await.expect("a transaction, for its own counts");
     let page = log_reader::read_after(&mut reading, LogPosition::default(), 10).await.expect("the log");
-    let looked_at: i64 = sqlx::query_scalar(
+    let scanned: i64 = sqlx::query_scalar(
         "SELECT (seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables WHERE relname = 'events'",
     )
     .fetch_one(&mut *reading)
     .await
     .expect("a count");
     assert_eq!((page.rows.len(), page.held_back), (10, false));
-    assert!((10..=11).contains(&looked_at), "{looked_at} rows");
+    assert!((10..=11).contains(&scanned), "{scanned} rows");
     reading.rollback().await.expect("a rollback");
     log.discard().await;
 }
@@ -198,11 +198,11 @@ async fn pages_of_any_size_hold_every_fact_once_and_in_order() {
     let log = Log::create_on(&server).await;
     let mut written = vec![];
     for _ in 0..5 {
-        // Registering a destination with a tenant is several streams; each claim is one.
+        // Registering a destination with a tenant is several streams; each reservation is one.
         let tenant = log.register_tenant().await;
         let destination = log.register_destination(tenant).await;
-        let (claim, _) = take_claim(&log).await;
-        written.extend([tenant.0, destination.0, claim]);
+        let (reservation, _) = append_reservation(&log).await;
+        written.extend([tenant.0, destination.0, reservation]);
     }
     let written: Vec<String> = written.iter().map(Uuid::to_string).collect();
     let mut reader = log.pool.acquire().await.expect("a connection");
@@ -222,10 +222,10 @@ async fn pages_of_any_size_hold_every_fact_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn an_append_answers_with_the_place_where_readers_find_its_last_fact() {
+async fn an_append_returns_the_position_of_its_last_fact() {
     let server = OwnServer::start().await;
     let log = Log::create_on(&server).await;
-    let (_, position) = take_claim(&log).await;
+    let (_, position) = append_reservation(&log).await;
     let mut reader = log.pool.acquire().await.expect("a connection");
     let page = log_reader::read_after(&mut reader, LogPosition::default(), 100).await.expect("the log");
     assert_eq!(page.rows.last().map(|row| row.log_position()), Some(position));

@@ -1,4 +1,4 @@
-//! Who is committed together with whom, and how much at once.
+//! Batches of a group commit: their members, order and size.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,40 +16,40 @@ use uuid::Uuid;
 
 use crate::harness::until;
 
-/// Commits into a list, when it is let.
-struct Notebook {
+/// Records batches, whose commits wait for a gate.
+struct Recorder {
     gate: Semaphore,
     batches: Mutex<Vec<Vec<usize>>>,
     begun: AtomicUsize,
     bytes_an_item: usize,
 }
 
-struct Page(Arc<Notebook>);
+struct RecordingBatch(Arc<Recorder>);
 
-/// A number, and the bytes it pretends to have.
-struct Line {
+/// An item with a pretended size.
+struct TestItem {
     number: usize,
     bytes: usize,
 }
 
-impl Batch for Page {
-    type Item = Line;
+impl Batch for RecordingBatch {
+    type Item = TestItem;
     type Outcome = usize;
 
-    /// A tenant has a thousand numbers.
-    fn tenant(item: &Line) -> TenantId {
+    /// Each tenant has a thousand numbers.
+    fn tenant(item: &TestItem) -> TenantId {
         TenantId(Uuid::from_u128(item.number as u128 / 1_000))
     }
 
-    fn bytes(item: &Line) -> usize {
+    fn bytes(item: &TestItem) -> usize {
         item.bytes
     }
 
-    async fn commit(&self, items: &[Line]) -> Result<Vec<usize>, sqlx::Error> {
+    async fn commit(&self, items: &[TestItem]) -> Result<Vec<usize>, sqlx::Error> {
         self.0.begun.fetch_add(1, Ordering::SeqCst);
         self.0.gate.acquire().await.expect("a gate").forget();
-        let numbers: Vec<usize> = items.iter().map(|line| line.number).collect();
-        self.0.batches.lock().expect("a notebook").push(numbers.clone());
+        let numbers: Vec<usize> = items.iter().map(|item| item.number).collect();
+        self.0.batches.lock().expect("a recorder").push(numbers.clone());
         if numbers.contains(&13) {
             return Err(sqlx::Error::PoolClosed);
         }
@@ -57,7 +57,7 @@ impl Batch for Page {
     }
 }
 
-impl Notebook {
+impl Recorder {
     fn new(bytes_an_item: usize) -> Arc<Self> {
         Arc::new(Self {
             gate: Semaphore::new(0),
@@ -67,12 +67,12 @@ impl Notebook {
         })
     }
 
-    fn open(self: &Arc<Self>, commits_max: usize, tasks: &TaskTracker) -> GroupCommit<Page> {
-        GroupCommit::start(Page(Arc::clone(self)), commits_max, Weights::default(), tasks)
+    fn open(self: &Arc<Self>, commits_max: usize, tasks: &TaskTracker) -> GroupCommit<RecordingBatch> {
+        GroupCommit::start(RecordingBatch(Arc::clone(self)), commits_max, Weights::default(), tasks)
     }
 
     fn sizes(&self) -> Vec<usize> {
-        self.batches.lock().expect("a notebook").iter().map(Vec::len).collect()
+        self.batches.lock().expect("a recorder").iter().map(Vec::len).collect()
     }
 
     async fn until_begun(&self, commits: usize) {
@@ -83,48 +83,49 @@ impl Notebook {
     }
 }
 
-/// Hands in a line in a task of its own, and says when it is in the queue.
-fn hand_in(
-    door: &GroupCommit<Page>,
-    line: Line,
+/// Submits an item in a task of its own, and counts it when it is in the queue.
+fn submit(
+    commits: &GroupCommit<RecordingBatch>,
+    item: TestItem,
     tasks: &TaskTracker,
     queued: &Arc<AtomicUsize>,
 ) -> JoinHandle<Result<usize, CommitFailure>> {
-    let (door, queued) = (door.clone(), Arc::clone(queued));
+    let (commits, queued) = (commits.clone(), Arc::clone(queued));
     tasks.spawn(async move {
-        let mut commit = pin!(door.commit(line));
+        let mut commit = pin!(commits.commit(item));
         assert!(poll!(&mut commit).is_pending());
         queued.fetch_add(1, Ordering::SeqCst);
         commit.await
     })
 }
 
-/// Has so many lines wait while a commit of another is under way, and then lets everybody go.
+/// Submits items while the commit of another one is running, then opens the gate and returns their outcomes.
 async fn outcomes_of(
-    notebook: &Arc<Notebook>,
+    recorder: &Arc<Recorder>,
     numbers: impl IntoIterator<Item = usize>,
 ) -> Vec<Result<usize, CommitFailure>> {
     let (tasks, queued) = (TaskTracker::new(), Arc::new(AtomicUsize::new(0)));
-    let door = notebook.open(1, &tasks);
-    let first = hand_in(&door, Line { number: 1, bytes: 1 }, &tasks, &queued);
-    notebook.until_begun(1).await;
-    let bytes = notebook.bytes_an_item;
-    let line = |number| hand_in(&door, Line { number, bytes }, &tasks, &queued);
-    let rest: Vec<_> = numbers.into_iter().map(line).collect();
+    let commits = recorder.open(1, &tasks);
+    let first = submit(&commits, TestItem { number: 1, bytes: 1 }, &tasks, &queued);
+    recorder.until_begun(1).await;
+    let bytes = recorder.bytes_an_item;
+    let submit = |number| self::submit(&commits, TestItem { number, bytes }, &tasks, &queued);
+    let rest: Vec<_> = numbers.into_iter().map(submit).collect();
     let expected = rest.len() + 1;
-    until("all to be in the queue", async || (queued.load(Ordering::SeqCst) == expected).then_some(())).await;
-    notebook.gate.add_permits(1_000);
+    until("all items to be in the queue", async || (queued.load(Ordering::SeqCst) == expected).then_some(()))
+        .await;
+    recorder.gate.add_permits(1_000);
     assert_eq!(first.await.expect("a caller").expect("a commit"), 10);
     join_all(rest).await.into_iter().map(|caller| caller.expect("a caller")).collect()
 }
 
 #[tokio::test]
-async fn whoever_comes_during_a_commit_joins_the_next_and_gets_an_outcome_of_their_own() {
-    let notebook = Notebook::new(1);
-    let outcomes = outcomes_of(&notebook, 100..164).await;
+async fn items_that_arrive_during_a_commit_join_the_next_and_get_their_own_outcomes() {
+    let recorder = Recorder::new(1);
+    let outcomes = outcomes_of(&recorder, 100..164).await;
     let outcomes: Vec<usize> = outcomes.into_iter().map(|outcome| outcome.expect("a commit")).collect();
     assert_eq!(outcomes, (100..164).map(|number| number * 10).collect::<Vec<_>>());
-    assert_eq!(notebook.sizes(), [1, 64]);
+    assert_eq!(recorder.sizes(), [1, 64]);
 }
 
 #[tokio::test]
@@ -132,78 +133,78 @@ async fn a_batch_is_bounded_in_items_and_in_bytes() {
     for (bytes, items, sizes) in
         [(1, 600, vec![1, 512, 88]), (1 << 20, 10, vec![1, 4, 4, 2]), (9 << 20, 2, vec![1, 1, 1])]
     {
-        let notebook = Notebook::new(bytes);
-        outcomes_of(&notebook, 100..100 + items).await;
-        assert_eq!(notebook.sizes(), sizes, "{items} items of {bytes} bytes");
+        let recorder = Recorder::new(bytes);
+        outcomes_of(&recorder, 100..100 + items).await;
+        assert_eq!(recorder.sizes(), sizes, "{items} items of {bytes} bytes");
     }
 }
 
 #[tokio::test]
-async fn a_burst_of_one_tenant_does_not_queue_in_front_of_another() {
-    let notebook = Notebook::new(1);
+async fn a_burst_of_one_tenant_does_not_delay_another() {
+    let recorder = Recorder::new(1);
     let (burst, another) = (10_000..10_600, 20_000..20_002);
-    outcomes_of(&notebook, burst.chain(another)).await;
-    let batches = notebook.batches.lock().expect("a notebook");
+    outcomes_of(&recorder, burst.chain(another)).await;
+    let batches = recorder.batches.lock().expect("a recorder");
     assert_eq!(batches[1][..5], [10_000, 20_000, 10_001, 20_001, 10_002], "they take turns");
-    assert_eq!(batches[2].len(), 90, "what is left of the burst");
+    assert_eq!(batches[2].len(), 90, "the rest of the burst");
 }
 
 #[tokio::test]
-async fn so_many_commits_run_at_once_as_are_allowed() {
-    let (notebook, tasks) = (Notebook::new(1), TaskTracker::new());
-    let door = notebook.open(2, &tasks);
+async fn the_number_of_concurrent_commits_is_limited() {
+    let (recorder, tasks) = (Recorder::new(1), TaskTracker::new());
+    let commits = recorder.open(2, &tasks);
     let one_by_one = async {
-        notebook.until_begun(1).await;
-        let second = door.commit(Line { number: 2, bytes: 1 });
+        recorder.until_begun(1).await;
+        let second = commits.commit(TestItem { number: 2, bytes: 1 });
         let others = async {
-            notebook.until_begun(2).await;
-            let third = door.commit(Line { number: 3, bytes: 1 });
+            recorder.until_begun(2).await;
+            let third = commits.commit(TestItem { number: 3, bytes: 1 });
             let check = async {
-                assert_eq!(notebook.begun.load(Ordering::SeqCst), 2, "the third waits");
-                notebook.gate.add_permits(3);
+                assert_eq!(recorder.begun.load(Ordering::SeqCst), 2, "the third waits");
+                recorder.gate.add_permits(3);
             };
             tokio::join!(third, check).0
         };
         tokio::join!(second, others)
     };
-    let (first, (second, third)) = tokio::join!(door.commit(Line { number: 1, bytes: 1 }), one_by_one);
+    let (first, (second, third)) = tokio::join!(commits.commit(TestItem { number: 1, bytes: 1 }), one_by_one);
     assert_eq!([first, second, third].map(|outcome| outcome.expect("a commit")), [10, 20, 30]);
 }
 
 #[tokio::test]
-async fn when_the_database_is_away_everybody_in_the_batch_learns_it() {
-    let notebook = Notebook::new(1);
-    for outcome in outcomes_of(&notebook, 10..20).await {
+async fn a_failure_of_the_database_is_reported_to_all_callers_of_the_batch() {
+    let recorder = Recorder::new(1);
+    for outcome in outcomes_of(&recorder, 10..20).await {
         assert!(matches!(outcome, Err(CommitFailure::Database(_))), "{outcome:?}");
     }
-    assert_eq!(notebook.sizes(), [1, 10], "there is no use in trying each alone");
+    assert_eq!(recorder.sizes(), [1, 10], "items are not tried alone");
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_harms_nobody() {
-    let (notebook, tasks) = (Notebook::new(1), TaskTracker::new());
-    let door = notebook.open(1, &tasks);
+async fn a_cancelled_caller_does_not_affect_others() {
+    let (recorder, tasks) = (Recorder::new(1), TaskTracker::new());
+    let commits = recorder.open(1, &tasks);
     {
-        let gone = door.commit(Line { number: 1, bytes: 1 });
+        let cancelled = commits.commit(TestItem { number: 1, bytes: 1 });
         tokio::select! {
-            _ = gone => panic!("nothing is committed yet"),
-            () = notebook.until_begun(1) => {}
+            _ = cancelled => panic!("nothing is committed yet"),
+            () = recorder.until_begun(1) => {}
         }
     }
-    notebook.gate.add_permits(2);
-    assert_eq!(door.commit(Line { number: 2, bytes: 1 }).await.expect("a commit"), 20);
+    recorder.gate.add_permits(2);
+    assert_eq!(commits.commit(TestItem { number: 2, bytes: 1 }).await.expect("a commit"), 20);
 }
 
 #[tokio::test]
-async fn the_committer_ends_with_its_last_door_after_everything_is_committed() {
-    let (notebook, tasks) = (Notebook::new(1), TaskTracker::new());
-    let door = notebook.open(1, &tasks);
-    let last = door.clone();
-    drop(door);
-    notebook.gate.add_permits(1);
-    assert_eq!(last.commit(Line { number: 7, bytes: 1 }).await.expect("a commit"), 70);
+async fn the_committer_ends_with_its_last_handle_after_all_items_are_committed() {
+    let (recorder, tasks) = (Recorder::new(1), TaskTracker::new());
+    let commits = recorder.open(1, &tasks);
+    let last = commits.clone();
+    drop(commits);
+    recorder.gate.add_permits(1);
+    assert_eq!(last.commit(TestItem { number: 7, bytes: 1 }).await.expect("a commit"), 70);
     drop(last);
     tasks.close();
     tasks.wait().await;
-    assert_eq!(notebook.sizes(), [1]);
+    assert_eq!(recorder.sizes(), [1]);
 }

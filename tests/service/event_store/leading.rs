@@ -1,4 +1,4 @@
-//! One leads at a time, and another takes over when its connection is gone.
+//! Leader election: one process leads a role, and another takes over when its connection is closed.
 
 use hooksentry::leadership::Leadership;
 use sqlx::PgPool;
@@ -9,11 +9,11 @@ use crate::harness::until;
 const ROLE: &str = "dispatcher";
 
 async fn lead(pool: &PgPool) -> Leadership {
-    Leadership::acquire(pool, ROLE).await.expect("the lead, in the end")
+    Leadership::acquire(pool, ROLE).await.expect("leadership, eventually")
 }
 
-/// Waits until somebody asks for the lead in vain.
-async fn until_asked_in_vain(pool: &PgPool) {
+/// Waits until a second process has tried to acquire leadership.
+async fn until_contended(pool: &PgPool) {
     until("a second contender", async || {
         let contenders: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
@@ -28,18 +28,18 @@ async fn until_asked_in_vain(pool: &PgPool) {
 }
 
 #[tokio::test]
-async fn of_two_contenders_one_leads_and_the_other_takes_over_when_it_is_gone() {
+async fn of_two_contenders_one_leads_and_the_other_takes_over_after_it() {
     let log = Log::create().await;
     let other_process = log.database.pool().await;
     let mut first = lead(&log.pool).await;
-    first.confirm().await.expect("its lead stands");
+    first.confirm().await.expect("leadership is held");
     let epoch = first.epoch();
 
     let second = lead(&other_process);
     tokio::pin!(second);
     tokio::select! {
-        _ = &mut second => panic!("two lead at once"),
-        () = until_asked_in_vain(&log.pool) => {}
+        _ = &mut second => panic!("two leaders"),
+        () = until_contended(&log.pool) => {}
     }
     drop(first);
     assert_eq!(second.await.epoch(), epoch + 1);
@@ -48,7 +48,7 @@ async fn of_two_contenders_one_leads_and_the_other_takes_over_when_it_is_gone() 
 }
 
 #[tokio::test]
-async fn a_leader_whose_connection_was_cut_learns_it_and_another_leads() {
+async fn a_leader_whose_connection_was_closed_detects_it_and_another_leads() {
     let log = Log::create().await;
     let mut first = lead(&log.pool).await;
     sqlx::query(
@@ -57,9 +57,9 @@ async fn a_leader_whose_connection_was_cut_learns_it_and_another_leads() {
     )
     .execute(&log.pool)
     .await
-    .expect("the server cuts it");
+    .expect("the server closes it");
     let second = lead(&log.pool).await;
-    first.confirm().await.expect_err("its lead is lost");
+    first.confirm().await.expect_err("leadership is lost");
     assert!(second.epoch() > first.epoch());
     log.discard().await;
 }

@@ -1,4 +1,4 @@
-//! The event store on a real PostgreSQL: what it promises to writers and readers.
+//! The event store on a real PostgreSQL: its guarantees to writers and readers.
 
 mod acceptances;
 mod appending;
@@ -6,9 +6,9 @@ mod attempt_claims;
 mod following;
 mod group_commit;
 mod leading;
+mod notifying;
 mod stream_appends;
 mod versions;
-mod waking;
 
 use aggregates::api_key::{ApiKey, ApiKeyCommand};
 use aggregates::destination::{Destination, DestinationCommand};
@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::harness::postgres::{OwnServer, TestDatabase};
 use crate::harness::until;
 
-/// A log of its own for one test.
+/// A log for one test.
 struct Log {
     database: TestDatabase,
     pool: PgPool,
@@ -34,7 +34,7 @@ struct Log {
     tasks: TaskTracker,
 }
 
-/// A fact as the table holds it.
+/// A row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StoredFact {
     stream: String,
@@ -49,7 +49,7 @@ impl Log {
         Self::of(TestDatabase::create().await).await
     }
 
-    /// On a server where nobody else's transactions hold readers back.
+    /// On a server where no transactions of other tests hold readers back.
     async fn create_on(server: &OwnServer) -> Self {
         Self::of(server.create_database().await).await
     }
@@ -65,7 +65,7 @@ impl Log {
         self.database.discard().await;
     }
 
-    /// Every fact, in the order of insertion.
+    /// Returns all facts, in the order of insertion.
     async fn facts(&self) -> Vec<StoredFact> {
         let rows: Vec<(String, i64, String, String, String)> = sqlx::query_as(
             "SELECT aggregate_id, sequence, event_type, payload::text, transaction_id::text
@@ -85,7 +85,7 @@ impl Log {
             .collect()
     }
 
-    /// The facts of one stream, by name.
+    /// Returns the names of the facts of a stream.
     async fn stream(&self, id: Uuid) -> Vec<String> {
         sqlx::query_scalar("SELECT event_type FROM events WHERE aggregate_id = $1 ORDER BY sequence")
             .bind(id.to_string())
@@ -94,7 +94,7 @@ impl Log {
             .expect("the log")
     }
 
-    /// In how many transactions the log was written.
+    /// Returns the number of transactions that wrote the log.
     async fn transactions(&self) -> usize {
         let mut transactions: Vec<_> = self.facts().await.into_iter().map(|fact| fact.transaction).collect();
         transactions.sort_unstable();
@@ -102,7 +102,7 @@ impl Log {
         transactions.len()
     }
 
-    /// Brings the read models up to date.
+    /// Applies all facts to the read models.
     async fn project(&self) {
         let rows = log_rows!("FROM events ORDER BY position").fetch_all(&self.pool).await.expect("the log");
         let facts: Vec<LoggedFact> =
@@ -116,7 +116,7 @@ impl Log {
         transaction.commit().await.expect("a commit");
     }
 
-    /// Keeps every append waiting until the answer is given up.
+    /// Blocks all appends until the returned transaction ends.
     async fn hold(&self) -> Transaction<'static, Postgres> {
         let mut transaction = self.pool.begin().await.expect("a transaction");
         sqlx::query("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE")
@@ -126,7 +126,7 @@ impl Log {
         transaction
     }
 
-    /// Waits until so many connections wait for a lock.
+    /// Waits until that many connections wait for a lock.
     async fn until_waiting(&self, connections: i64) {
         until("connections that wait for a lock", async || {
             let waiting: i64 = sqlx::query_scalar(
@@ -210,9 +210,8 @@ fn metadata_of(tenant: TenantId) -> Metadata {
     Metadata::of_role(tenant, "test")
 }
 
-/// Metadata that PostgreSQL does not take: its JSON cannot hold this character where a value is read
-/// from it.
-fn poisonous_metadata(tenant: TenantId) -> Metadata {
+/// Metadata that PostgreSQL rejects: its JSON cannot contain this character where a value is read from it.
+fn invalid_metadata(tenant: TenantId) -> Metadata {
     Metadata { request_id: Some("\0".to_owned()), ..metadata_of(tenant) }
 }
 

@@ -1,4 +1,4 @@
-//! Outcomes, recorded by many workers at once: each whole or not at all, each answered for itself.
+//! Concurrent appends of outcomes: each is stored completely or not at all, with its own result.
 
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
@@ -11,10 +11,10 @@ use hooksentry::event_store::{
 };
 use hooksentry::fair_share::Weights;
 
-use super::{Log, metadata_of, new_event, poisonous_metadata};
+use super::{Log, invalid_metadata, metadata_of, new_event};
 
 const WRITERS: usize = 64;
-/// What the stream holds before: it was accepted and an attempt was started.
+/// Version of the stream before: the event was accepted and an attempt was started.
 const BEFORE: u64 = 2;
 
 impl Log {
@@ -24,7 +24,7 @@ impl Log {
     }
 }
 
-/// Two facts that belong together, marked by who reports them.
+/// An append of two facts, marked with a reporter.
 fn failed(event: WebhookEventId, reporter: &str, metadata: &Metadata) -> StreamAppendItem {
     failed_at(event, BEFORE, reporter, metadata)
 }
@@ -51,12 +51,12 @@ fn tenant() -> Metadata {
 }
 
 #[tokio::test]
-async fn many_writers_share_a_few_commits_and_everything_is_stored() {
+async fn many_writers_share_a_few_commits() {
     let log = Log::create().await;
-    let door = log.outcomes();
+    let appends = log.outcomes();
     let events: Vec<_> = (0..WRITERS).map(|_| new_event()).collect();
     let held = log.hold().await;
-    let commits = join_all(events.iter().map(|event| door.commit(failed(*event, "worker", &tenant()))));
+    let commits = join_all(events.iter().map(|event| appends.commit(failed(*event, "worker", &tenant()))));
     let (results, ()) = tokio::join!(commits, async {
         log.until_waiting(1).await;
         held.rollback().await.expect("a rollback");
@@ -72,15 +72,14 @@ async fn many_writers_share_a_few_commits_and_everything_is_stored() {
 }
 
 #[tokio::test]
-async fn of_two_writers_of_a_stream_one_is_recorded_whole_and_the_other_not_at_all() {
+async fn of_two_writers_of_a_stream_one_is_stored_completely_and_the_other_not_at_all() {
     let log = Log::create().await;
-    let door = log.outcomes();
+    let appends = log.outcomes();
     let events: Vec<_> = (0..WRITERS / 2).map(|_| new_event()).collect();
     let held = log.hold().await;
-    let commits =
-        join_all(events.iter().flat_map(|event| {
-            ["one", "other"].map(|reporter| door.commit(failed(*event, reporter, &tenant())))
-        }));
+    let commits = join_all(events.iter().flat_map(|event| {
+        ["one", "other"].map(|reporter| appends.commit(failed(*event, reporter, &tenant())))
+    }));
     let (results, ()) = tokio::join!(commits, async {
         log.until_waiting(1).await;
         held.rollback().await.expect("a rollback");
@@ -102,31 +101,31 @@ async fn of_two_writers_of_a_stream_one_is_recorded_whole_and_the_other_not_at_a
 }
 
 #[tokio::test]
-async fn an_outcome_that_comes_too_late_leaves_no_trace() {
+async fn an_outcome_that_is_too_late_is_not_stored() {
     let log = Log::create().await;
-    let door = log.outcomes();
+    let appends = log.outcomes();
     let event = new_event();
-    door.commit(failed(event, "dispatcher", &tenant())).await.expect("a commit");
+    appends.commit(failed(event, "dispatcher", &tenant())).await.expect("a commit");
     let before = log.facts().await;
-    let late = door.commit(failed(event, "worker", &tenant())).await.expect("an outcome");
+    let late = appends.commit(failed(event, "worker", &tenant())).await.expect("an outcome");
     assert_eq!(late, StreamAppendResult::Conflict);
     assert_eq!(log.facts().await, before);
     log.discard().await;
 }
 
-/// One begins where the other has its second fact: each alone would fit.
+/// The second append begins at the version of the first one's second fact; each alone would be stored.
 #[tokio::test]
-async fn outcomes_that_overlap_in_one_batch_are_not_stored_in_part() {
+async fn overlapping_appends_in_one_batch_are_not_stored_partly() {
     for swapped in [false, true] {
         let log = Log::create().await;
-        let door = log.outcomes();
+        let appends = log.outcomes();
         let event = new_event();
         let mut items = [failed_at(event, 2, "first", &tenant()), failed_at(event, 3, "second", &tenant())];
         if swapped {
             items.reverse();
         }
         let held = log.hold().await;
-        let commits = join_all(items.map(|item| door.commit(item)));
+        let commits = join_all(items.map(|item| appends.commit(item)));
         let (results, ()) = tokio::join!(commits, async {
             log.until_waiting(1).await;
             held.rollback().await.expect("a rollback");
@@ -139,14 +138,14 @@ async fn outcomes_that_overlap_in_one_batch_are_not_stored_in_part() {
 }
 
 #[tokio::test]
-async fn an_item_that_the_database_does_not_take_fails_alone() {
+async fn an_item_that_the_database_rejects_fails_alone() {
     let log = Log::create().await;
-    let door = log.outcomes();
+    let appends = log.outcomes();
     let events: Vec<_> = (0..10).map(|_| new_event()).collect();
     let held = log.hold().await;
     let commits = join_all(events.iter().enumerate().map(|(number, event)| {
-        let metadata = if number == 4 { poisonous_metadata(TenantId::default()) } else { tenant() };
-        door.commit(failed(*event, "worker", &metadata))
+        let metadata = if number == 4 { invalid_metadata(TenantId::default()) } else { tenant() };
+        appends.commit(failed(*event, "worker", &metadata))
     }));
     let (results, ()) = tokio::join!(commits, async {
         log.until_waiting(1).await;
@@ -162,15 +161,15 @@ async fn an_item_that_the_database_does_not_take_fails_alone() {
     log.discard().await;
 }
 
-/// What a receiver answers may hold anything.
+/// The response of a receiver may contain any character.
 #[tokio::test]
-async fn a_report_may_hold_any_character() {
+async fn a_report_may_contain_any_character() {
     let log = Log::create().await;
-    let door = log.outcomes();
+    let appends = log.outcomes();
     let event = new_event();
     let detail = "\0 \u{1f980} \" \\ \u{7f} \u{2028}";
     assert_eq!(
-        door.commit(failed(event, detail, &tenant())).await.expect("a commit"),
+        appends.commit(failed(event, detail, &tenant())).await.expect("a commit"),
         StreamAppendResult::Recorded
     );
     let stored = log.facts().await.remove(0).payload;

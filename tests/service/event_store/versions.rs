@@ -1,4 +1,4 @@
-//! Facts that were stored in an older form, read from the log by everybody who reads it.
+//! Facts that are stored in older forms are read by all readers of the log.
 
 use aggregates::fact::Fact;
 use aggregates::ids::TenantId;
@@ -13,7 +13,7 @@ use crate::harness::postgres::OwnServer;
 
 const TENANT: Uuid = Uuid::from_u128(0xacae);
 
-/// What was written before there was retention.
+/// A fact written before retention existed.
 const REGISTERED: &str =
     include_str!("../../../aggregates/tests/stored_facts/Tenant.TenantRegistered.v1.json");
 
@@ -35,7 +35,7 @@ async fn store(pool: &PgPool, sequence: i64, version: &str, payload: &str) {
 }
 
 #[tokio::test]
-async fn an_older_form_is_read_by_everybody_who_reads_the_log() {
+async fn an_older_form_is_read_by_all_readers_of_the_log() {
     let server = OwnServer::start().await;
     let pool = server.create_database().await.pool().await;
     store(&pool, 1, "1.0", REGISTERED).await;
@@ -62,7 +62,7 @@ async fn an_older_form_is_read_by_everybody_who_reads_the_log() {
     assert_eq!(tenants::get(&mut scope).await.expect("an answer").expect("a tenant").name, "Acme Inc");
     drop(scope);
 
-    // The fact stays as it was written; what is written now is of today.
+    // The stored fact is not changed; new facts have the current form.
     let retention = Retention { payload_days: Some(7), event_days: None };
     let change = TenantCommand::ChangeRetention { retention, at: clock::now() };
     let metadata = Metadata::of_role(TenantId(TENANT), "test");
@@ -72,21 +72,21 @@ async fn an_older_form_is_read_by_everybody_who_reads_the_log() {
             .fetch_all(&pool)
             .await
             .expect("the log");
-    let of = |name: &str, version: &str| (name.to_owned(), version.to_owned());
-    assert_eq!(written, [of("TenantRegistered", "1.0"), of("RetentionChanged", "1.0")]);
+    let stored = |name: &str, version: &str| (name.to_owned(), version.to_owned());
+    assert_eq!(written, [stored("TenantRegistered", "1.0"), stored("RetentionChanged", "1.0")]);
 }
 
 #[tokio::test]
-async fn a_newer_form_is_refused_by_everybody_who_reads_the_log() {
+async fn a_newer_form_is_refused_by_all_readers_of_the_log() {
     let server = OwnServer::start().await;
     let pool = server.create_database().await.pool().await;
     let today = REGISTERED.replace("\"webhookSecret\"", "\"retention\": {}, \"webhookSecret\"");
     store(&pool, 1, "3.0", &today).await;
     let events = EventStore::new(pool.clone(), LogNotifier::within_process());
-    events.load::<Tenant>(TENANT).await.expect_err("a form that nobody knows");
+    events.load::<Tenant>(TENANT).await.expect_err("an unknown form");
     let mut connection = pool.acquire().await.expect("a connection");
     let rows = stream_reader::read::<Tenant>(&mut connection, TENANT).await.expect("the stream");
-    let unreadable = LoggedFact::try_from(rows[0].clone()).expect_err("a form that nobody knows");
+    let unreadable = LoggedFact::try_from(rows[0].clone()).expect_err("an unknown form");
     assert!(unreadable.to_string().contains("cannot be read"), "{unreadable}");
     let cause = std::error::Error::source(&unreadable).expect("a cause").to_string();
     assert_eq!(cause, "TenantRegistered is stored in version 3.0, which this program does not know");

@@ -1,0 +1,49 @@
+-- Appends EventAccepted and stores the payload for each event whose credentials are valid, and returns a row for each
+-- of those events.
+--
+-- Rows are inserted in the order of their ids, so that two batches with common ids wait for one another instead of
+-- deadlocking. `ingest_routes` and `api_keys` belong to their projections; they are queried here because the route must
+-- be checked in the statement that appends.
+WITH incoming AS (
+    SELECT *
+    FROM unnest(
+        $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[],
+        $6::text[], $7::text[], $8::bytea[], $9::bytea[]
+    ) AS incoming (
+        event_id, tenant_id, key_hash, token_hash, route_version,
+        fact, metadata, delivered, received
+    )
+),
+admitted AS (
+    SELECT incoming.*
+    FROM incoming
+    JOIN ingest_routes AS route
+      ON route.token_hash = incoming.token_hash
+     AND route.tenant_id = incoming.tenant_id
+     AND route.version = incoming.route_version
+     AND route.receives
+    JOIN api_keys AS key
+      ON key.key_hash = incoming.key_hash
+     AND key.tenant_id = incoming.tenant_id
+     AND key.revoked_at IS NULL
+),
+appended AS (
+    INSERT INTO events
+        (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+    SELECT 'WebhookEvent', event_id::text, 1, 'EventAccepted', $10::text, fact::json, metadata::json
+    FROM admitted
+    ORDER BY event_id
+    ON CONFLICT DO NOTHING
+    RETURNING aggregate_id
+),
+stored AS (
+    INSERT INTO payloads (event_id, tenant_id, delivered, received)
+    SELECT event_id, tenant_id, delivered, received
+    FROM admitted
+    JOIN appended ON appended.aggregate_id = admitted.event_id::text
+)
+SELECT
+    admitted.event_id AS "event_id!",
+    appended.aggregate_id IS NOT NULL AS "accepted!"
+FROM admitted
+LEFT JOIN appended ON appended.aggregate_id = admitted.event_id::text

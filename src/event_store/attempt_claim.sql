@@ -1,0 +1,57 @@
+-- Appends DeliveryStarted for each claim that is valid, and returns a row for each claim, in their order.
+--
+-- FOR SHARE makes a new leader wait until all claims of the previous epoch are in the log, and makes later claims
+-- see the new epoch: the new leader counts every attempt that is in flight. `destinations` and `tenants` belong to
+-- their projections; they are queried here because the settings must be checked in the statement that appends.
+WITH leadership AS (
+    SELECT epoch
+    FROM leaderships
+    WHERE role = 'dispatcher'
+    FOR SHARE
+),
+incoming AS (
+    SELECT
+        incoming.*,
+        destinations.version IS NOT DISTINCT FROM incoming.destination_version
+            AND tenants.version IS NOT DISTINCT FROM incoming.tenant_version AS current
+    FROM unnest(
+        $1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::bigint[], $6::uuid[], $7::bigint[],
+        $8::text[], $9::text[]
+    ) WITH ORDINALITY AS incoming (
+        event_id, sequence, epoch, destination_id, destination_version, tenant_id, tenant_version,
+        fact, metadata, number
+    )
+    LEFT JOIN destinations ON destinations.id = incoming.destination_id
+    LEFT JOIN tenants ON tenants.id = incoming.tenant_id
+),
+-- Of several copies of a job in this statement one is a candidate, and only that one can win.
+candidates AS (
+    SELECT DISTINCT ON (event_id, sequence) incoming.*
+    FROM incoming
+    JOIN leadership ON leadership.epoch = incoming.epoch
+    WHERE current
+    ORDER BY event_id, sequence, number
+),
+appended AS (
+    INSERT INTO events
+        (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+    SELECT
+        'WebhookEvent', event_id::text, sequence, 'DeliveryStarted', $10::text, fact::json, metadata::json
+    FROM candidates
+    ORDER BY event_id
+    ON CONFLICT DO NOTHING
+    RETURNING aggregate_id::uuid AS event_id, sequence
+),
+winners AS (
+    SELECT candidates.number, candidates.event_id
+    FROM candidates
+    JOIN appended USING (event_id, sequence)
+)
+SELECT
+    incoming.current AS "current!",
+    winners.number IS NOT NULL AS "won!",
+    payloads.delivered AS "delivered?"
+FROM incoming
+LEFT JOIN winners ON winners.number = incoming.number
+LEFT JOIN payloads ON payloads.event_id = winners.event_id
+ORDER BY incoming.number
