@@ -161,7 +161,6 @@ impl Backend for ServiceBackend<'_> {
             unknown_in_a_row: delivery.unknown_in_a_row,
             epoch: self.epoch,
             stage_version,
-            accepted_at_ms: None,
         });
         self.publisher.publish(jobs.collect());
     }

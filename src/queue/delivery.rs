@@ -1,4 +1,4 @@
-//! What a consumer receives: a stream of jobs, each to be settled.
+//! A consumer's stream of jobs, each of which has to be settled.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,29 +10,29 @@ use tokio_util::sync::CancellationToken;
 
 use super::Job;
 
-/// What becomes of a job that was handed out.
+/// How a job that was delivered is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It is dealt with: forget it.
-    Done,
-    /// Somebody else is to do it.
-    HandBack,
-    /// Nobody can read it: out of the way with it, but keep it for a person to look at.
+pub(super) enum Settlement {
+    /// Processed: remove it from the queue.
+    Ack,
+    /// Not processed: return it to the queue.
+    Requeue,
+    /// Unreadable: park it for manual inspection.
     Park,
 }
 
 /// The transport's end of a [`Delivery`].
 pub(super) trait Settle: Send + Sync {
-    /// Carries out the verdict on the job that was handed out under `tag`. Cannot fail: what cannot be
-    /// carried out because the transport is gone leaves the job to be handed out again.
-    fn settle(&self, tag: u64, job: &Job, verdict: Verdict);
+    /// Settles the job that was delivered with `tag`. Cannot fail: when the connection is gone, the transport
+    /// delivers the job again.
+    fn settle(&self, tag: u64, job: &Job, settlement: Settlement);
 }
 
-/// A job in the hands of a consumer.
+/// A job that was delivered to a consumer and is not settled.
 ///
-/// Settle it with [`ack`](Self::ack) once its outcome is in the log. Dropped without, for whatever
-/// reason, it goes back to the queue and is handed out again, here or elsewhere.
-#[must_use = "a delivery that is dropped goes back to the queue"]
+/// Acknowledge it with [`ack`](Self::ack) once its outcome is in the log. When it is dropped it returns to
+/// the queue and is delivered again, here or elsewhere.
+#[must_use = "a delivery that is dropped returns to the queue"]
 pub struct Delivery {
     job: Job,
     redelivered: bool,
@@ -45,33 +45,31 @@ impl Delivery {
         Self { job, redelivered, tag, settler: Some(settler) }
     }
 
-    /// The job.
     #[must_use]
     pub fn job(&self) -> &Job {
         &self.job
     }
 
-    /// Whether it was in somebody's hands before.
+    /// Returns whether the job was delivered before.
     #[must_use]
     pub fn redelivered(&self) -> bool {
         self.redelivered
     }
 
-    /// The outcome is in the log, or the job turned out to be void: forget it.
+    /// Removes the job from the queue: its outcome is in the log, or it is void.
     pub fn ack(self) {
-        self.settle(Verdict::Done);
+        self.settle(Settlement::Ack);
     }
 
-    /// Gives the job back, undone. It is handed out again at once, so when the reason is one that will
-    /// last (the database is away), hold the delivery for a while first: a transport parks a job that
-    /// comes back over and over.
+    /// Returns the job to the queue. It is delivered again at once, so wait first when the reason may last
+    /// (the database is unavailable): a transport parks a job that is returned too often.
     pub fn requeue(self) {
-        self.settle(Verdict::HandBack);
+        self.settle(Settlement::Requeue);
     }
 
-    fn settle(mut self, verdict: Verdict) {
+    fn settle(mut self, settlement: Settlement) {
         if let Some(settler) = self.settler.take() {
-            settler.settle(self.tag, &self.job, verdict);
+            settler.settle(self.tag, &self.job, settlement);
         }
     }
 }
@@ -79,7 +77,7 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(settler) = self.settler.take() {
-            settler.settle(self.tag, &self.job, Verdict::HandBack);
+            settler.settle(self.tag, &self.job, Settlement::Requeue);
         }
     }
 }
@@ -94,10 +92,11 @@ impl fmt::Debug for Delivery {
     }
 }
 
-/// The jobs of one consumer, as they come. Ends when the consumer is told to stop.
-#[must_use = "a consumer that nobody polls holds back its prefetch"]
+/// Stream of the jobs of a consumer. Ends when the consumer is stopped.
+#[must_use = "a consumer that is not polled keeps its prefetch from other consumers"]
 pub struct Deliveries {
-    /// `None` once ended: what the transport had ready is dropped, and so handed back, at that moment.
+    /// `None` once ended: jobs that the transport has prefetched are dropped, and so returned to the queue,
+    /// at once.
     stream: Option<BoxStream<'static, Delivery>>,
 }
 
@@ -109,7 +108,7 @@ impl Deliveries {
         Self { stream: Some(stream.take_until(stop.cancelled_owned()).boxed()) }
     }
 
-    /// The next job, or `None` when the consumer has stopped. Safe to cancel.
+    /// Returns the next job, or `None` when the consumer has stopped. Safe to cancel.
     pub async fn recv(&mut self) -> Option<Delivery> {
         self.next().await
     }

@@ -1,12 +1,12 @@
-//! The transport inside one process: a bounded list that its publishers and consumers share.
+//! The transport within one process: a bounded list shared by publishers and consumers.
 //!
-//! For `dev` and for installations of one process. It has no tasks of its own and costs about a
-//! microsecond a job. A process that dies takes its jobs along, which loses nothing: see the module
-//! above.
+//! For `dev` and for installations of one process. It has no tasks of its own and takes about a microsecond a
+//! job. The jobs are lost when the process dies, and the dispatcher publishes them again, see the parent
+//! module.
 //!
-//! Publishing to a full queue waits for room, first come, first served, and gives up after the publish
-//! timeout. Reporting "full" at once would leave the dispatcher to guess when to try again; this way it
-//! resumes the moment a worker settles a job, and it may drop the publish for something more urgent.
+//! A publish to a full queue waits for free capacity, in order of arrival, until the publish timeout. If it
+//! failed at once, the dispatcher would have to guess when to try again; this way it resumes as soon as a
+//! worker settles a job, and it may cancel the publish for something more urgent.
 
 use std::collections::VecDeque;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -20,13 +20,13 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::delivery::{Settle, Verdict};
+use super::delivery::{Settle, Settlement};
 use super::{Deliveries, Delivery, Job, JobQueue, PUBLISH_TIMEOUT_DEFAULT, PublishFailure, QueueState};
 
-/// Jobs that are not settled, at most, unless set otherwise: about 2 MB of them.
+/// Default maximum number of unsettled jobs, about 2 MB.
 pub const CAPACITY_DEFAULT: NonZeroU32 = NonZeroU32::new(16_384).expect("16384 is not zero");
 
-/// The queue of one process. Clones share it.
+/// Job queue within one process. Clones share it.
 #[derive(Clone, Debug)]
 pub struct InProcess {
     backlog: Arc<Backlog>,
@@ -35,20 +35,19 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    /// A queue of at most `capacity` jobs that are not settled, waiting and in hand taken together.
+    /// Returns a queue of at most `capacity` unsettled jobs, those delivered to consumers included.
     #[must_use]
     pub fn new(capacity: NonZeroU32) -> Self {
         let backlog = Backlog {
             jobs: Mutex::default(),
-            waiting: Semaphore::new(0),
-            room: Semaphore::new(capacity.get() as usize),
+            queued: Semaphore::new(0),
+            free: Semaphore::new(capacity.get() as usize),
         };
         Self { backlog: Arc::new(backlog), capacity, publish_timeout: PUBLISH_TIMEOUT_DEFAULT }
     }
 
-    /// The same queue, whose publishes give up after `publish_timeout`.
-    #[must_use]
-    pub fn with_publish_timeout(self, publish_timeout: Duration) -> Self {
+    #[cfg(test)]
+    fn with_publish_timeout(self, publish_timeout: Duration) -> Self {
         Self { publish_timeout, ..self }
     }
 }
@@ -63,12 +62,13 @@ impl Default for InProcess {
 impl JobQueue for InProcess {
     async fn publish(&self, jobs: &[Job]) -> Result<(), PublishFailure> {
         let deadline = Instant::now() + self.publish_timeout;
-        // More jobs than the queue holds go in as room comes free; waiting for all at once would never end.
+        // More jobs than the capacity are added as it becomes free; waiting for all of it at once would never
+        // end.
         for jobs in jobs.chunks(self.capacity.get() as usize) {
             let count = u32::try_from(jobs.len()).map_err(|_| PublishFailure::Full)?;
             counter!("hooksentry_queue_published_total").increment(u64::from(count));
-            match timeout_at(deadline, self.backlog.room.acquire_many(count)).await {
-                Ok(Ok(room)) => room.forget(),
+            match timeout_at(deadline, self.backlog.free.acquire_many(count)).await {
+                Ok(Ok(permits)) => permits.forget(),
                 Ok(Err(_)) | Err(_) => return Err(PublishFailure::Full),
             }
             self.backlog.push(jobs);
@@ -78,7 +78,7 @@ impl JobQueue for InProcess {
     }
 
     fn consume(&self, prefetch: NonZeroU16, stop: CancellationToken) -> Deliveries {
-        let consumer = Arc::new(Consumer {
+        let consumer = Arc::new(LocalConsumer {
             backlog: Arc::clone(&self.backlog),
             slots: Semaphore::new(usize::from(prefetch.get())),
         });
@@ -94,53 +94,53 @@ impl JobQueue for InProcess {
     }
 }
 
-/// The jobs, and two counts to wait on. The semaphores keep who waits in order and are never closed.
+/// The jobs, and two counts to wait for. The semaphores are fair and never closed.
 #[derive(Debug)]
 struct Backlog {
-    jobs: Mutex<VecDeque<Waiting>>,
+    jobs: Mutex<VecDeque<QueuedJob>>,
     /// One permit for each job in the list.
-    waiting: Semaphore,
+    queued: Semaphore,
     /// One permit for each job that may still be published.
-    room: Semaphore,
+    free: Semaphore,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct QueuedJob {
     job: Job,
     redelivered: bool,
 }
 
 impl Backlog {
     fn push(&self, jobs: &[Job]) {
-        self.list().extend(jobs.iter().map(|&job| Waiting { job, redelivered: false }));
-        self.waiting.add_permits(jobs.len());
+        self.list().extend(jobs.iter().map(|&job| QueuedJob { job, redelivered: false }));
+        self.queued.add_permits(jobs.len());
     }
 
-    /// Puts a job back where it came from: it is the oldest.
-    fn push_back_in_front(&self, job: Job) {
-        self.list().push_front(Waiting { job, redelivered: true });
-        self.waiting.add_permits(1);
+    /// Returns a job to the front of the list: it is the oldest.
+    fn requeue(&self, job: Job) {
+        self.list().push_front(QueuedJob { job, redelivered: true });
+        self.queued.add_permits(1);
     }
 
-    fn list(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
-        // Every change to the list is one call that cannot panic half-way, so a poisoned list is whole.
+    fn list(&self) -> MutexGuard<'_, VecDeque<QueuedJob>> {
+        // Every change to the list is one call that cannot panic halfway, so a poisoned list is consistent.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Consumer {
+struct LocalConsumer {
     backlog: Arc<Backlog>,
-    /// One permit for each job that this consumer may still take.
+    /// One permit for each job that this consumer may still receive.
     slots: Semaphore,
 }
 
-impl Consumer {
+impl LocalConsumer {
     async fn take(self: &Arc<Self>) -> Option<Delivery> {
-        // Both permits return by themselves if this future is dropped before the job is taken.
+        // Both permits are returned if this future is dropped before the job is removed from the list.
         let slot = self.slots.acquire().await.ok()?;
-        let waiting = self.backlog.waiting.acquire().await.ok()?;
-        let Waiting { job, redelivered } = self.backlog.list().pop_front()?;
-        waiting.forget();
+        let queued = self.backlog.queued.acquire().await.ok()?;
+        let QueuedJob { job, redelivered } = self.backlog.list().pop_front()?;
+        queued.forget();
         slot.forget();
         if redelivered {
             counter!("hooksentry_queue_redelivered_total").increment(1);
@@ -149,12 +149,12 @@ impl Consumer {
     }
 }
 
-impl Settle for Consumer {
-    fn settle(&self, _: u64, job: &Job, verdict: Verdict) {
-        match verdict {
-            // Jobs never become bytes here, so there is none that cannot be read.
-            Verdict::Done | Verdict::Park => self.backlog.room.add_permits(1),
-            Verdict::HandBack => self.backlog.push_back_in_front(*job),
+impl Settle for LocalConsumer {
+    fn settle(&self, _: u64, job: &Job, settlement: Settlement) {
+        match settlement {
+            // Jobs are not serialized here, so none is ever parked.
+            Settlement::Ack | Settlement::Park => self.backlog.free.add_permits(1),
+            Settlement::Requeue => self.backlog.requeue(*job),
         }
         self.slots.add_permits(1);
     }
@@ -182,7 +182,6 @@ mod tests {
             unknown_in_a_row: 0,
             epoch: 1,
             stage_version: 1,
-            accepted_at_ms: None,
         };
         numbers.map(job).collect()
     }
@@ -195,13 +194,16 @@ mod tests {
         queue.consume(NonZeroU16::new(prefetch).unwrap(), CancellationToken::new())
     }
 
-    /// The number of the next job. Fails the test if there is none.
+    /// Receives the next job. Fails the test if there is none.
     async fn next(deliveries: &mut Deliveries) -> Delivery {
-        timeout(Duration::from_secs(10), deliveries.recv()).await.expect("no job came").expect("it has ended")
+        timeout(Duration::from_secs(10), deliveries.recv())
+            .await
+            .expect("a job in time")
+            .expect("a consumer that runs")
     }
 
     #[tokio::test]
-    async fn jobs_come_in_the_order_they_were_published() {
+    async fn jobs_are_delivered_in_the_order_of_publishing() {
         let queue = queue(10);
         let mut deliveries = consumer(&queue, 10);
         queue.publish(&jobs(0..3)).await.unwrap();
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_delivery_that_is_dropped_goes_to_another_consumer_before_the_rest() {
+    async fn a_dropped_delivery_goes_to_another_consumer_before_later_jobs() {
         let queue = queue(10);
         let mut dying = consumer(&queue, 1);
         queue.publish(&jobs(0..2)).await.unwrap();
@@ -247,31 +249,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_publish_to_a_full_queue_waits_for_room() {
+    async fn a_publish_to_a_full_queue_waits_for_capacity() {
         let queue = queue(2);
         let mut deliveries = consumer(&queue, 2);
         queue.publish(&jobs(0..2)).await.unwrap();
         let more = jobs(2..3);
         let mut publish = pin!(queue.publish(&more));
         assert!(poll!(&mut publish).is_pending());
-        // Taken is not done: the job may come back and needs its place.
+        // A delivered job may return to the queue and still needs its capacity.
         let delivery = next(&mut deliveries).await;
         assert!(poll!(&mut publish).is_pending());
         delivery.ack();
-        timeout(Duration::from_secs(10), publish).await.expect("there is room").unwrap();
+        timeout(Duration::from_secs(10), publish).await.expect("free capacity").unwrap();
     }
 
     #[tokio::test]
-    async fn a_publish_gives_up_when_no_room_comes() {
+    async fn a_publish_fails_when_no_capacity_becomes_free() {
         let queue = queue(2).with_publish_timeout(Duration::from_millis(10));
         queue.publish(&jobs(0..1)).await.unwrap();
         assert_eq!(queue.publish(&jobs(1..3)).await, Err(PublishFailure::Full));
-        // It took no room that it did not use.
+        // It did not keep any capacity.
         queue.publish(&jobs(3..4)).await.unwrap();
     }
 
     #[tokio::test]
-    async fn more_jobs_than_the_queue_holds_go_in_as_room_comes_free() {
+    async fn more_jobs_than_the_capacity_are_added_as_it_becomes_free() {
         let queue = queue(3);
         let mut deliveries = consumer(&queue, 1);
         let jobs = jobs(0..10);
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stopped_consumer_takes_no_more_and_may_settle_what_it_has() {
+    async fn a_stopped_consumer_receives_no_more_jobs_and_may_settle_those_it_has() {
         let queue = queue(1);
         let stop = CancellationToken::new();
         let mut deliveries = queue.consume(NonZeroU16::MIN, stop.clone());
@@ -302,18 +304,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_consumer_that_waits_and_is_dropped_takes_no_job_along() {
+    async fn a_consumer_that_is_dropped_while_it_waits_loses_no_job() {
         let queue = queue(1);
-        let mut impatient = consumer(&queue, 1);
-        assert!(poll!(pin!(impatient.recv())).is_pending());
+        let mut dropped = consumer(&queue, 1);
+        assert!(poll!(pin!(dropped.recv())).is_pending());
         queue.publish(&jobs(0..1)).await.unwrap();
-        // The job is on its way to the first consumer, which never looks.
-        drop(impatient);
+        // The job is assigned to the first consumer, which is never polled again.
+        drop(dropped);
         assert_eq!(next(&mut consumer(&queue, 1)).await.job().stream_version, 0);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn every_job_is_done_once_though_some_come_back() {
+    async fn every_job_is_acknowledged_once_though_some_return() {
         const JOBS: u64 = 10_000;
         let queue = queue(100);
         let stop = CancellationToken::new();
@@ -341,7 +343,7 @@ mod tests {
             queue.publish(&jobs(start..start + 50)).await.unwrap();
         }
         tasks.close();
-        timeout(Duration::from_secs(30), tasks.wait()).await.expect("not all jobs came through");
+        timeout(Duration::from_secs(30), tasks.wait()).await.expect("all jobs in time");
         let done = done.lock().unwrap();
         assert_eq!(done.len() as u64, JOBS);
         assert_eq!(done.iter().collect::<HashSet<_>>().len() as u64, JOBS);

@@ -1,63 +1,59 @@
-//! The job: the one message of the queue.
+//! The job: the only message of the queue.
 
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The version of the format below. A change that older workers would misread takes a new number; they
-/// park such jobs, and the dispatcher publishes them again once the old workers are gone.
+/// Version of the format below. A change that older workers would misread needs a new version; they park such
+/// jobs, and the dispatcher publishes them again later.
 const FORMAT_VERSION: u8 = 1;
 
-/// "Attempt this webhook event now": who, and at which point of its stream.
+/// A request to attempt a webhook event now, at a version of its stream.
 ///
 /// Everything else (payload, address, credentials, secret, limit) is read when the attempt is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Message", try_from = "Message")]
 pub struct Job {
-    /// The webhook event to deliver.
     pub event_id: WebhookEventId,
     pub tenant_id: TenantId,
     pub destination_id: DestinationId,
-    /// The version of the event's stream that the attempt's announcement must follow.
+    /// Version of the event's stream that `DeliveryStarted` must follow.
     pub stream_version: u64,
-    /// The number of this attempt, from 1.
+    /// Number of this attempt, from 1.
     pub attempt: u32,
-    /// How many attempts of the current set have failed, for the backoff.
+    /// Number of failed attempts since the event was accepted or replayed, for the backoff.
     pub failed_attempts: u32,
-    /// How many attempts before this one have an unknown outcome, one after the other.
+    /// Number of consecutive attempts before this one whose outcome is unknown.
     pub unknown_in_a_row: u32,
-    /// The term of the dispatcher that released the job; jobs of a former leader are void.
+    /// Epoch of the dispatcher that released the job; jobs of a former leader are void.
     pub epoch: u64,
-    /// The version at which the destination entered its present stage (active, half open): once it has
-    /// entered another, the job is void and the dispatcher releases the event anew.
+    /// Version at which the destination entered its current stage (active, half open). Once it has entered
+    /// another, the job is void and the dispatcher releases the event again.
     pub stage_version: u64,
-    /// When the event was accepted, in milliseconds since 1970, for measuring its way through.
-    pub accepted_at_ms: Option<i64>,
 }
 
-/// Bytes that are no job this program understands. Says nothing of what the bytes were.
+/// Error of a message that is not a valid job. Does not repeat the message.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum UnreadableJob {
-    /// No JSON, or a field is missing or of the wrong kind.
-    #[error("the message is no job: {kind} at line {line}, column {column}")]
-    Malformed {
-        /// What kind of mistake it is.
-        kind: &'static str,
-        line: usize,
-        column: usize,
-    },
+#[error("message is not a valid job: {kind} at line {line}, column {column}")]
+pub struct UnreadableJob {
+    kind: &'static str,
+    line: usize,
+    column: usize,
 }
 
 impl Job {
-    /// Appends the job, as it travels, to `buffer`.
+    /// Appends the job as JSON to `buffer`.
     pub fn write_to(&self, buffer: &mut Vec<u8>) {
         serde_json::to_writer(buffer, self)
-            .expect("numbers and ids have a JSON form, and memory takes every write");
+            .expect("numbers and ids have a JSON form, and writing to memory does not fail");
     }
 
-    /// Reads a job as it travels.
+    /// Parses a job from JSON.
+    ///
+    /// # Errors
+    /// When the bytes are not a job of this version of the format.
     pub fn read(bytes: &[u8]) -> Result<Self, UnreadableJob> {
-        serde_json::from_slice(bytes).map_err(|error| UnreadableJob::Malformed {
+        serde_json::from_slice(bytes).map_err(|error| UnreadableJob {
             kind: match error.classify() {
                 serde_json::error::Category::Io => "unreadable bytes",
                 serde_json::error::Category::Syntax => "not JSON",
@@ -70,7 +66,7 @@ impl Job {
     }
 }
 
-/// The job on the wire: short names, because a job is moved, stored and confirmed many times.
+/// Wire format of a job. Names are short because a job is copied and stored several times on its way.
 #[derive(Serialize, Deserialize)]
 struct Message {
     v: u8,
@@ -80,16 +76,14 @@ struct Message {
     stream: u64,
     attempt: u32,
     failed: u32,
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     unknown: u32,
     epoch: u64,
     stage: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    accepted: Option<i64>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it asks about by reference")]
-fn is_none(count: &u32) -> bool {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
@@ -106,7 +100,6 @@ impl From<Job> for Message {
             unknown: job.unknown_in_a_row,
             epoch: job.epoch,
             stage: job.stage_version,
-            accepted: job.accepted_at_ms,
         }
     }
 }
@@ -128,7 +121,6 @@ impl TryFrom<Message> for Job {
             unknown_in_a_row: message.unknown,
             epoch: message.epoch,
             stage_version: message.stage,
-            accepted_at_ms: message.accepted,
         })
     }
 }
@@ -150,20 +142,19 @@ mod tests {
             unknown_in_a_row: 0,
             epoch: 9,
             stage_version: 1,
-            accepted_at_ms: Some(1_700_000_000_000),
         }
     }
 
-    /// Written out, because processes of different releases meet on one queue.
+    /// Literal, because processes of different releases share a queue.
     const WRITTEN: &str = concat!(
         r#"{"v":1,"event":"00000000-0000-0000-0000-000000000001","#,
         r#""tenant":"00000000-0000-0000-0000-000000000002","#,
         r#""destination":"00000000-0000-0000-0000-000000000003","#,
-        r#""stream":4,"attempt":2,"failed":1,"epoch":9,"stage":1,"accepted":1700000000000}"#,
+        r#""stream":4,"attempt":2,"failed":1,"epoch":9,"stage":1}"#,
     );
 
     #[test]
-    fn a_job_travels_as_compact_json() {
+    fn a_job_is_written_as_compact_json() {
         let mut bytes = Vec::new();
         job().write_to(&mut bytes);
         assert_eq!(String::from_utf8(bytes).unwrap(), WRITTEN);
@@ -177,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_outcomes_travel_along_where_there_are_any() {
+    fn unknown_outcomes_are_written_if_there_are_any() {
         let with = WRITTEN.replace(r#","epoch""#, r#","unknown":3,"epoch""#);
         let expected = Job { unknown_in_a_row: 3, ..job() };
         assert_eq!(Job::read(with.as_bytes()), Ok(expected));
@@ -187,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn the_acceptance_time_may_be_missing() {
-        let bare = WRITTEN.replace(r#","accepted":1700000000000"#, "");
-        assert_eq!(Job::read(bare.as_bytes()), Ok(Job { accepted_at_ms: None, ..job() }));
+    fn the_acceptance_time_of_an_earlier_release_is_ignored() {
+        let earlier = WRITTEN.replace(r#""stage":1"#, r#""stage":1,"accepted":1700000000000"#);
+        assert_eq!(Job::read(earlier.as_bytes()), Ok(job()));
     }
 
     #[test]
-    fn what_is_no_job_is_told_apart_without_being_repeated() {
+    fn an_invalid_message_is_described_and_not_repeated() {
         for (bytes, kind) in [
             ("", "an early end"),
             ("secret", "not JSON"),

@@ -1,5 +1,5 @@
-//! The broker goes away under the running program and comes back, whole or with nothing in it. What was accepted
-//! is delivered, and no process needs a restart.
+//! The broker of the running program fails and restarts, with or without its queues. All accepted webhooks
+//! are delivered, and no process needs a restart.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::harness::receiver::Receiver;
 use crate::harness::tenant::{Destination, Tenant};
 use crate::harness::{client, until};
 
-/// Events that arrive between one thing and the next.
-const SOME: usize = 100;
+/// Number of events between two steps.
+const EVENTS_PER_STEP: usize = 100;
 
-/// The program as four processes, with webhooks coming in all the time.
-struct Busy {
+/// An installation of four processes that ingests webhooks continuously.
+struct BusyInstallation {
     database: TestDatabase,
     processes: Vec<Process>,
     tenant: Tenant,
@@ -31,7 +31,7 @@ struct Busy {
     source: JoinHandle<HashSet<String>>,
 }
 
-impl Busy {
+impl BusyInstallation {
     async fn start(broker: &OwnBroker) -> Self {
         let database = TestDatabase::create().await;
         let urls = broker.nodes.iter().map(|node| node.url()).collect::<Vec<_>>().join(",");
@@ -39,7 +39,7 @@ impl Busy {
             Launch::serve(roles, &database.url())
                 .with("AMQP_URL", &urls)
                 .with("HOOKSENTRY_LOG", "error")
-                // What the broker loses is missed after this time.
+                // Jobs that the broker loses are published again after this time.
                 .with("HOOKSENTRY_REPUBLISH_AFTER", "1s")
                 .ready()
         };
@@ -58,13 +58,13 @@ impl Busy {
     /// Waits until some more webhooks are accepted, which needs no broker.
     async fn until_more_is_accepted(&self) {
         let mut accepted = self.accepted.clone();
-        let goal = *accepted.borrow() + SOME;
+        let goal = *accepted.borrow() + EVENTS_PER_STEP;
         accepted.wait_for(|count| *count >= goal).await.expect("a source that sends");
     }
 
     /// Waits until some more webhooks arrive at the receiver.
     async fn until_more_arrives(&self) {
-        let goal = self.receiver.count() + SOME;
+        let goal = self.receiver.count() + EVENTS_PER_STEP;
         until("webhooks to arrive", async || (self.receiver.count() >= goal).then_some(())).await;
     }
 
@@ -78,17 +78,17 @@ impl Busy {
         .await;
     }
 
-    /// Ends the stream of webhooks: each that was accepted is delivered, and nothing is stuck.
+    /// Stops ingesting, and checks that every accepted webhook is delivered.
     async fn end(self) {
         self.enough.cancel();
-        let accepted = self.source.await.expect("a source that got its answers");
+        let accepted = self.source.await.expect("the accepted webhooks");
         self.tenant.until_count("Succeeded", accepted.len()).await;
         let arrivals = self.receiver.arrivals();
         let arrived: HashSet<String> = arrivals.iter().map(|arrival| arrival.event_id().to_owned()).collect();
         assert_eq!(arrived, accepted);
         assert!(self.receiver.in_flight_max() <= 20);
         for process in self.processes {
-            assert!(process.stop().await.success(), "it is the process that was started");
+            assert!(process.stop().await.success(), "no process was restarted");
         }
         self.database.discard().await;
     }
@@ -111,9 +111,9 @@ async fn send_until(
 }
 
 #[tokio::test]
-async fn a_broker_that_stops_dies_or_loses_its_queues_costs_no_webhook() {
+async fn no_webhook_is_lost_when_the_broker_stops_dies_or_loses_its_queues() {
     let mut broker = OwnBroker::start(1).await;
-    let busy = Busy::start(&broker).await;
+    let busy = BusyInstallation::start(&broker).await;
     busy.until_more_arrives().await;
 
     broker.nodes[0].stop().await;
@@ -128,7 +128,8 @@ async fn a_broker_that_stops_dies_or_loses_its_queues_costs_no_webhook() {
     broker.nodes[0].start().await;
     busy.until_more_arrives().await;
 
-    // Several times: what a broker does with the consumers of a queue that comes back depends on the moment.
+    // Several times: how a broker treats the consumers of a queue that is declared again depends on the
+    // timing.
     for queue in ["hooksentry.jobs", "hooksentry.jobs", "hooksentry.jobs", "hooksentry.parked"] {
         broker.nodes[0].control(&["delete_queue", queue]);
         busy.until_more_arrives().await;
@@ -137,9 +138,9 @@ async fn a_broker_that_stops_dies_or_loses_its_queues_costs_no_webhook() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_loses_a_node_costs_no_webhook() {
+async fn no_webhook_is_lost_when_a_cluster_loses_a_node() {
     let mut broker = OwnBroker::start(3).await;
-    let busy = Busy::start(&broker).await;
+    let busy = BusyInstallation::start(&broker).await;
     busy.until_more_arrives().await;
     // A queue that was just declared may not be on all nodes yet.
     until("the queue to be on all nodes", async || {
@@ -148,7 +149,7 @@ async fn a_cluster_that_loses_a_node_costs_no_webhook() {
     })
     .await;
 
-    // The node that all connections lead to, and that leads the queue because it was declared there.
+    // The node of all connections, which leads the queue because the queue was declared there.
     broker.nodes[0].kill();
     busy.until_more_is_accepted().await;
     busy.until_more_arrives().await;

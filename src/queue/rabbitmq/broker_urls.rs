@@ -1,4 +1,4 @@
-//! Where the broker is. The URLs carry a password, so nothing here prints or repeats them.
+//! URLs of the broker. They contain a password, so they are never printed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,31 +7,29 @@ use lapin::uri::AMQPUri;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-/// Seconds between signs of life, unless the URL says otherwise. A broker that vanished without closing
-/// its socket is noticed after twice as long. Shorter, and a busy machine takes its broker for dead.
+/// Default heartbeat interval in seconds; the URL may set another. A broker that disappears without closing
+/// its socket is noticed after two intervals. Lower: a busy machine considers its broker dead.
 const HEARTBEAT_SECONDS: u16 = 10;
 
-/// The URLs of a broker, or of the nodes of its cluster.
-///
-/// They carry a password: what is printed of them is host and port.
+/// URLs of a broker, or of the nodes of its cluster. Only host and port are printed.
 #[derive(Clone)]
 pub struct BrokerUrls(Arc<[Node]>);
 
-/// One node of a broker.
+/// A node of a broker.
 pub(super) struct Node {
-    /// Host and port, for people.
+    /// Host and port, for messages.
     pub(super) address: String,
     url: SecretString,
 }
 
 impl Node {
-    /// Where to connect, and as whom.
+    /// Returns the parsed URL.
     pub(super) fn uri(&self) -> AMQPUri {
-        read_url(self.url.expose_secret()).expect("the URL was read before it was taken in")
+        read_url(self.url.expose_secret()).expect("the URL was parsed when the node was created")
     }
 }
 
-/// A URL that leads to no broker. Does not repeat the URL.
+/// Error of an invalid URL. Does not repeat the URL.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("AMQP URL number {number} is not of the form amqp://user:password@host:port/vhost (or amqps://)")]
 pub struct InvalidBrokerUrl {
@@ -40,6 +38,9 @@ pub struct InvalidBrokerUrl {
 
 impl BrokerUrls {
     /// Parses one URL, or several separated by commas, one for each node of a cluster.
+    ///
+    /// # Errors
+    /// The number of the first invalid URL, counted from 1.
     pub fn parse(urls: &SecretString) -> Result<Self, InvalidBrokerUrl> {
         split(urls.expose_secret())
             .into_iter()
@@ -53,7 +54,7 @@ impl BrokerUrls {
             .map(Self)
     }
 
-    /// The nodes; there is at least one.
+    /// Returns the nodes; there is at least one.
     pub(super) fn nodes(&self) -> &[Node] {
         &self.0
     }
@@ -65,7 +66,7 @@ impl fmt::Debug for BrokerUrls {
     }
 }
 
-/// A comma separates two URLs only where the next one begins: passwords may hold commas.
+/// Splits at commas that are followed by a URL: passwords may contain commas.
 fn split(urls: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut start = 0;
@@ -82,7 +83,8 @@ fn split(urls: &str) -> Vec<&str> {
 
 fn read_url(text: &str) -> Option<AMQPUri> {
     let mut uri: AMQPUri = text.parse().ok()?;
-    // The client library overlooks numeric IPv6 hosts and takes "/" for a virtual host without a name.
+    // The client library does not parse numeric IPv6 hosts, and takes "/" for a virtual host with an empty
+    // name.
     if let Some(url::Host::Ipv6(host)) = url::Url::parse(text).ok()?.host() {
         uri.authority.host = host.to_string();
     }
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_is_counted_and_not_repeated() {
+    fn an_invalid_url_is_named_by_its_number_and_not_repeated() {
         for (urls, number) in
             [("", 1), ("secret", 1), ("http://u:secret@a", 1), ("amqp://a,amqp://u:secret@b:notaport", 2)]
         {

@@ -1,4 +1,4 @@
-//! Connections to the broker: where it is, how to reach it, how long to wait before the next attempt.
+//! Connections to the broker, with failover between its nodes and backoff.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -19,21 +19,21 @@ use tokio::time::{sleep, timeout};
 use super::broker_urls::{BrokerUrls, Node};
 use super::topology::{Topology, TopologyFailure};
 
-/// The first pause after a lost connection, about.
+/// First pause after a lost connection, before jitter.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// The longest pause between attempts: a broker that is back must not wait long for its clients.
+/// Longest pause between attempts: a broker that is available again should have its clients soon.
 const PAUSE_MAX: Duration = Duration::from_secs(3);
-/// How long a farewell may take.
+/// Timeout of closing a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a connection is for. Names it in metrics, logs and the broker's own listings.
+/// Purpose of a connection, by which metrics, logs and the broker's list of connections name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum LinkRole {
     Publisher,
     Consumer,
 }
 
-impl Role {
+impl LinkRole {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Publisher => "publisher",
@@ -42,47 +42,36 @@ impl Role {
     }
 }
 
-/// Why there is no usable connection.
+/// Reason for which there is no usable connection.
 #[derive(Debug, Error)]
 pub enum LinkFailure {
-    /// The name could not be resolved.
-    #[error("{address} cannot be found")]
+    #[error("{address} cannot be resolved")]
     Unknown {
         address: String,
-        /// Why.
         #[source]
         cause: io::Error,
     },
-    /// The node took too long.
     #[error("{address} did not answer within {within:?}")]
-    Silent {
-        address: String,
-        /// How long it was given.
-        within: Duration,
-    },
-    /// The node could not be reached, or did not let us in.
+    Timeout { address: String, within: Duration },
+    /// The node cannot be reached, or rejects the credentials.
     #[error("{address} does not accept the connection")]
     Refused {
         address: String,
-        /// Its reason.
         #[source]
         cause: lapin::Error,
     },
-    /// The topology could not be declared.
     #[error("the queues cannot be declared")]
     Topology(#[from] TopologyFailure),
-    /// The connection or a channel broke.
     #[error("the connection to the broker broke")]
     Broken(#[from] lapin::Error),
     /// The broker no longer serves the consumer, most likely because its queue was deleted.
     #[error("the broker no longer serves the consumer")]
     ConsumerEnded,
-    /// The broker owes confirms.
-    #[error("the broker confirms nothing")]
+    #[error("the broker has sent no confirms in time")]
     Unconfirmed,
 }
 
-/// Opens connections, to the node that answered last or else to the next one.
+/// Opens connections, first to the node that was connected last, then to the next ones.
 #[derive(Debug)]
 pub(super) struct Connector {
     urls: BrokerUrls,
@@ -96,11 +85,11 @@ impl Connector {
         Self { urls, connect_timeout, preferred: AtomicUsize::new(0) }
     }
 
-    /// Opens a connection on which the topology is declared, however long it takes. The caller puts the
-    /// limit. Each failure is logged and passed to `note`.
+    /// Opens a connection on which the topology is declared. Retries without limit; the caller sets the
+    /// timeout. Each failure is logged and passed to `note`.
     pub(super) async fn open(
         &self,
-        role: Role,
+        role: LinkRole,
         topology: &Topology,
         mut note: impl FnMut(LinkFailure),
     ) -> Link {
@@ -113,7 +102,7 @@ impl Connector {
                 }
                 Err(failure) => {
                     let error = &failure as &dyn std::error::Error;
-                    tracing::warn!(error, role = role.name(), "no connection to the broker yet");
+                    tracing::warn!(error, role = role.name(), "connecting to the broker failed, retrying");
                     note(failure);
                 }
             }
@@ -121,7 +110,7 @@ impl Connector {
         }
     }
 
-    async fn try_open(&self, role: Role, topology: &Topology) -> Result<Link, LinkFailure> {
+    async fn try_open(&self, role: LinkRole, topology: &Topology) -> Result<Link, LinkFailure> {
         let nodes = self.urls.nodes();
         let preferred = self.preferred.load(Ordering::Relaxed);
         let mut tried = 0;
@@ -142,7 +131,7 @@ impl Connector {
         }
     }
 
-    async fn try_node(&self, node: &Node, role: Role, topology: &Topology) -> Result<Link, LinkFailure> {
+    async fn try_node(&self, node: &Node, role: LinkRole, topology: &Topology) -> Result<Link, LinkFailure> {
         let opening = async {
             let link = connect(node, role).await?;
             topology.declare(&link).await?;
@@ -151,7 +140,7 @@ impl Connector {
         self.in_time(&node.address, opening).await
     }
 
-    /// What a node shall do at once, or be given up.
+    /// Waits for an answer of a node, at most as long as connecting may take.
     pub(super) async fn in_time<T>(
         &self,
         address: &str,
@@ -160,11 +149,11 @@ impl Connector {
         let within = self.connect_timeout;
         timeout(within, answer)
             .await
-            .unwrap_or_else(|_| Err(LinkFailure::Silent { address: address.to_owned(), within }))
+            .unwrap_or_else(|_| Err(LinkFailure::Timeout { address: address.to_owned(), within }))
     }
 }
 
-async fn connect(node: &Node, role: Role) -> Result<Link, LinkFailure> {
+async fn connect(node: &Node, role: LinkRole) -> Result<Link, LinkFailure> {
     let address = || node.address.clone();
     let uri = node.uri();
     let addresses: Vec<SocketAddr> = lookup_host((uri.authority.host.as_str(), uri.authority.port))
@@ -176,11 +165,11 @@ async fn connect(node: &Node, role: Role) -> Result<Link, LinkFailure> {
     let runtime = lapin::runtime::default_runtime().map_err(refused)?;
     let properties =
         ConnectionProperties::default().with_connection_name(format!("hooksentry {}", role.name()).into());
-    let lifeline = Lifeline::default();
-    let socket = Arc::clone(&lifeline.socket);
-    let dialler = runtime.clone();
+    let shutdown = ShutdownOnDrop::default();
+    let socket = Arc::clone(&shutdown.socket);
+    let dialer = runtime.clone();
     let dial = async move |uri: AMQPUri, _| {
-        let stream = AsyncTcpStream::connect(&dialler, addresses.clone()).await?;
+        let stream = AsyncTcpStream::connect(&dialer, addresses.clone()).await?;
         if let AsyncTcpStream::Plain(plain) = &stream {
             let copy = plain.get_ref().as_fd().try_clone_to_owned()?;
             *socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
@@ -193,47 +182,47 @@ async fn connect(node: &Node, role: Role) -> Result<Link, LinkFailure> {
         }
     };
     let connection = Connection::connector(uri, runtime, dial, properties).await.map_err(refused)?;
-    Ok(Link::new(connection, lifeline, address(), role))
+    Ok(Link::new(connection, shutdown, address(), role))
 }
 
-/// The socket of a connection, which is shut down when we let go of it, from the handshake on.
+/// Socket of a connection, which is shut down on drop, from the handshake on.
 ///
-/// The client library runs each connection on a thread and closes it when all its parts are dropped. It
-/// waits for ever, though, for a peer that accepts a connection and says nothing; and a consumer that is
-/// dropped before the broker answered keeps its connection, and later the jobs that the broker sends it.
+/// The client library runs each connection on a thread and closes it when all its handles are dropped. But it
+/// waits indefinitely for a peer that accepts a connection and sends nothing; and a consumer that is dropped
+/// before the broker has answered keeps its connection, and later the jobs that the broker sends.
 #[derive(Default)]
-struct Lifeline {
+struct ShutdownOnDrop {
     socket: Arc<Mutex<Option<OwnedFd>>>,
 }
 
-impl Drop for Lifeline {
+impl Drop for ShutdownOnDrop {
     fn drop(&mut self) {
         if let Some(socket) = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // It fails if the connection is closed already, which is as good.
+            // Fails if the connection is closed already.
             drop(std::net::TcpStream::from(socket).shutdown(Shutdown::Both));
         }
     }
 }
 
-/// A connection that is up.
+/// An open connection.
 pub(super) struct Link {
     connection: Connection,
-    _lifeline: Lifeline,
+    _shutdown: ShutdownOnDrop,
     address: String,
-    role: Role,
+    role: LinkRole,
 }
 
 impl Link {
-    fn new(connection: Connection, lifeline: Lifeline, address: String, role: Role) -> Self {
+    fn new(connection: Connection, shutdown: ShutdownOnDrop, address: String, role: LinkRole) -> Self {
         gauge!("hooksentry_queue_connections", "role" => role.name()).increment(1);
-        Self { connection, _lifeline: lifeline, address, role }
+        Self { connection, _shutdown: shutdown, address, role }
     }
 
     pub(super) async fn channel(&self) -> Result<Channel, lapin::Error> {
         self.connection.create_channel().await
     }
 
-    /// What the broker says about the connection. One listener gets each event, so take it once.
+    /// Returns the events of the connection. Each event goes to one listener, so call this once.
     pub(super) fn events(&self) -> impl Stream<Item = Event> + Send + Unpin + use<> {
         self.connection.events_listener().boxed()
     }
@@ -242,7 +231,7 @@ impl Link {
         self.connection.status().connected()
     }
 
-    /// Whether the broker has stopped reading from this connection.
+    /// Returns a check whether the broker has stopped reading from this connection.
     pub(super) fn blocked(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         let status = self.connection.status().clone();
         move || status.blocked()
@@ -252,7 +241,7 @@ impl Link {
         &self.address
     }
 
-    /// Says goodbye. The broker hands unsettled jobs to others at once.
+    /// Closes the connection. The broker delivers unsettled jobs to other consumers at once.
     pub(super) async fn close(self) {
         if !self.connected() {
             return;
@@ -260,9 +249,9 @@ impl Link {
         match timeout(CLOSE_TIMEOUT, self.connection.close(200, "stopping".into())).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(%error, broker = self.address, "the connection closed by itself")
+                tracing::debug!(%error, broker = self.address, "the connection was closed already")
             }
-            Err(_) => tracing::debug!(broker = self.address, "the broker did not say goodbye"),
+            Err(_) => tracing::debug!(broker = self.address, "the broker did not confirm the close"),
         }
     }
 }
@@ -273,14 +262,14 @@ impl Drop for Link {
     }
 }
 
-/// Logs and counts a connection that was lost and is now replaced.
-pub(super) fn note_lost(role: Role, failure: &LinkFailure) {
+/// Logs and counts a lost connection that is about to be replaced.
+pub(super) fn note_lost(role: LinkRole, failure: &LinkFailure) {
     counter!("hooksentry_queue_reconnects_total", "role" => role.name()).increment(1);
     let error = failure as &dyn std::error::Error;
-    tracing::warn!(error, role = role.name(), "lost the broker, connecting again");
+    tracing::warn!(error, role = role.name(), "connection to the broker lost, reconnecting");
 }
 
-/// Growing pauses with jitter, so that many processes do not knock at the same moment.
+/// Exponential backoff with jitter, so that many processes do not connect at the same moment.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
     failures: u32,

@@ -1,9 +1,9 @@
-//! One consumer: a task that hands out what the broker pushes and carries verdicts back.
+//! A consumer: a task that delivers the jobs that the broker sends, and settles them.
 //!
-//! It lives through as many connections as it takes. On each it declares the topology, asks for its
-//! prefetch, and consumes; when the connection, the channel or the consumer ends unasked, it starts over.
-//! NotificationCounter to stop, it cancels at the broker, hands back what nobody took, and stays only until the jobs in
-//! hand are settled, because an acknowledgement counts only on the connection the job came by.
+//! It reconnects as often as necessary. On each connection it declares the topology, sets its prefetch, and
+//! consumes; when the connection, the channel or the consumer ends unexpectedly, it starts again. When it is
+//! stopped it cancels its subscription, returns the jobs that were not received, and ends when the others are
+//! settled, because a job can be acknowledged only on the connection that delivered it.
 
 use std::num::NonZeroU16;
 use std::pin::{Pin, pin};
@@ -21,58 +21,57 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connector, Link, LinkFailure, Pause, Role, note_lost};
+use super::connection::{Connector, Link, LinkFailure, LinkRole, Pause, note_lost};
 use super::settlement::{Settler, settle};
 use super::topology::Topology;
-use crate::queue::delivery::Verdict;
+use crate::queue::delivery::Settlement;
 use crate::queue::{Deliveries, Delivery, Job};
 
-/// How often a consumer looks whether it has received anything.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// Looks without anything received, and with nothing in hand, after which a consumer begins anew. An attempt in
-/// hand ends with its timeout.
-const SILENT_LOOKS_MAX: u32 = 4;
+/// Interval at which a consumer checks whether it has received anything.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Number of checks without a message, and without unsettled jobs, after which a consumer subscribes again.
+/// An unsettled job is settled at the latest after the timeout of its attempt.
+const IDLE_CHECKS_MAX: u32 = 4;
 
-/// Why a channel's consumer ended.
+/// Reason for which the consumption on a channel ended.
 enum Ended {
-    /// It was told to stop.
     Stopped,
-    /// It received nothing for a while.
-    Silent,
+    /// Nothing was received for a while.
+    Idle,
 }
 
-pub(super) struct Consumer {
+pub(super) struct BrokerConsumer {
     connector: Arc<Connector>,
     topology: Arc<Topology>,
     prefetch: NonZeroU16,
     out: mpsc::Sender<Delivery>,
-    fetched: Weak<Fetched>,
+    prefetched: Weak<Prefetched>,
     stop: CancellationToken,
 }
 
-/// Jobs that were fetched and not yet taken. Shared, so that they can be handed back while whoever takes
-/// them is busy.
-type Fetched = Mutex<mpsc::Receiver<Delivery>>;
+/// Jobs that were prefetched and not yet received by the worker. Shared, so that they can be returned to the
+/// broker while the worker is busy.
+type Prefetched = Mutex<mpsc::Receiver<Delivery>>;
 
-impl Consumer {
-    /// A consumer to be run, and the stream that it feeds.
+impl BrokerConsumer {
+    /// Returns a consumer to be run, and the stream that it feeds.
     pub(super) fn new(
         connector: Arc<Connector>,
         topology: Arc<Topology>,
         prefetch: NonZeroU16,
         stop: CancellationToken,
     ) -> (Self, Deliveries) {
-        let (out, fetched) = mpsc::channel(usize::from(prefetch.get()));
-        let fetched = Arc::new(Mutex::new(fetched));
+        let (out, prefetched) = mpsc::channel(usize::from(prefetch.get()));
+        let prefetched = Arc::new(Mutex::new(prefetched));
         let this = Self {
             connector,
             topology,
             prefetch,
             out,
-            fetched: Arc::downgrade(&fetched),
+            prefetched: Arc::downgrade(&prefetched),
             stop: stop.clone(),
         };
-        let deliveries = stream::poll_fn(move |cx| lock(&fetched).poll_recv(cx));
+        let deliveries = stream::poll_fn(move |cx| lock(&prefetched).poll_recv(cx));
         (this, Deliveries::new(deliveries, stop))
     }
 
@@ -80,189 +79,193 @@ impl Consumer {
         let mut pause = Pause::default();
         loop {
             let link = tokio::select! {
-                link = self.connector.open(Role::Consumer, &self.topology, drop) => link,
-                () = self.unwanted() => return,
+                link = self.connector.open(LinkRole::Consumer, &self.topology, drop) => link,
+                () = self.stopped() => return,
             };
             match self.serve(link, &mut pause).await {
                 Ok(()) => return,
-                Err(failure) => note_lost(Role::Consumer, &failure),
+                Err(failure) => note_lost(LinkRole::Consumer, &failure),
             }
-            // The broker hands them out again, with all that was in hand.
-            self.let_go_of_fetched();
+            // The broker delivers them again, with all other unsettled jobs.
+            self.return_prefetched();
             tokio::select! {
                 () = pause.wait() => {}
-                () = self.unwanted() => return,
+                () = self.stopped() => return,
             }
         }
     }
 
-    fn let_go_of_fetched(&self) {
-        let Some(fetched) = self.fetched.upgrade() else { return };
-        let mut fetched = lock(&fetched);
-        while let Ok(delivery) = fetched.try_recv() {
+    fn return_prefetched(&self) {
+        let Some(prefetched) = self.prefetched.upgrade() else { return };
+        let mut prefetched = lock(&prefetched);
+        while let Ok(delivery) = prefetched.try_recv() {
             delivery.requeue();
         }
     }
 
-    /// Resolves when the consumer is told to stop or nobody listens any more.
-    async fn unwanted(&self) {
+    /// Resolves when the consumer is stopped or its stream is dropped.
+    async fn stopped(&self) {
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = self.out.closed() => {}
         }
     }
 
-    /// Serves over one connection, until told to stop (`Ok`) or it is lost.
+    /// Consumes on one connection, until the consumer is stopped (`Ok`) or the connection is lost.
     async fn serve(&self, link: Link, pause: &mut Pause) -> Result<(), LinkFailure> {
-        while let Ended::Silent = self.consume(&link, pause).await? {}
+        while let Ended::Idle = self.consume(&link, pause).await? {}
         link.close().await;
         Ok(())
     }
 
     /// Consumes on one channel.
     async fn consume(&self, link: &Link, pause: &mut Pause) -> Result<Ended, LinkFailure> {
-        let (channel, consumer) = self.connector.in_time(link.address(), self.begin(link)).await?;
+        let (channel, consumer) = self.connector.in_time(link.address(), self.subscribe(link)).await?;
         *pause = Pause::default();
         tracing::debug!(broker = link.address(), prefetch = self.prefetch, "consuming");
 
-        let (settler, verdicts) = Settler::new();
+        let (settler, settlements) = Settler::new();
         let settler = Arc::new(settler);
-        let in_hand = Arc::downgrade(&settler);
+        let unsettled = Arc::downgrade(&settler);
         let received = AtomicU64::new(0);
-        let mut settling = pin!(settle(&channel, verdicts));
+        let mut settling = pin!(settle(&channel, settlements));
         tokio::select! {
-            handed_out = self.hand_out(&channel, consumer, settler, &received) => handed_out?,
+            delivered = self.deliver(&channel, consumer, settler, &received) => delivered?,
             settled = &mut settling => settled?,
-            forgotten = self.forgotten(link, &received, &in_hand) => return Err(forgotten?),
-            () = silence(&received, &in_hand) => {
-                tracing::debug!(broker = link.address(), "nothing received for a while, beginning anew");
-                let closing = async { Ok(channel.close(200, "beginning anew".into()).await?) };
+            lost = self.subscription_lost(link, &received, &unsettled) => return Err(lost?),
+            () = idle(&received, &unsettled) => {
+                tracing::debug!(broker = link.address(), "nothing received for a while, subscribing again");
+                let closing = async { Ok(channel.close(200, "subscribing again".into()).await?) };
                 self.connector.in_time(link.address(), closing).await?;
-                return Ok(Ended::Silent);
+                return Ok(Ended::Idle);
             }
         }
         settling.await?;
         Ok(Ended::Stopped)
     }
 
-    async fn begin(&self, link: &Link) -> Result<(Channel, lapin::Consumer), LinkFailure> {
+    async fn subscribe(&self, link: &Link) -> Result<(Channel, lapin::Consumer), LinkFailure> {
         let channel = link.channel().await?;
-        // Counted for each consumer; quorum queues know no limit for a whole channel.
+        // A limit for each consumer; quorum queues do not support one for a channel.
         channel.basic_qos(self.prefetch.get(), BasicQosOptions { global: false }).await?;
         let options = BasicConsumeOptions {
             no_local: false,  // the broker ignores it
-            no_ack: false,    // acknowledged by hand, after the outcome is in the log
+            no_ack: false,    // acknowledged explicitly, after the outcome is in the log
             exclusive: false, // workers compete
             nowait: false,    // a refusal must be seen
         };
         let consumer = channel
-            // The broker makes up a name for the consumer.
+            // The broker generates the consumer tag.
             .basic_consume(self.topology.jobs.clone(), "".into(), options, FieldTable::default())
             .await?;
         Ok((channel, consumer))
     }
 
-    /// Resolves when the broker shows that it has forgotten this consumer, as one may whose node failed.
+    /// Resolves when the broker has evidently lost this consumer's subscription, which may happen when a node
+    /// fails.
     ///
-    /// A consumer that receives nothing looks whether it should: jobs wait though it has room, or its queue
-    /// knows no consumer. It believes that only when it sees it twice, since a job may just be on its way.
-    async fn forgotten(
+    /// A consumer that receives nothing checks whether it should: jobs wait although its prefetch is not
+    /// exhausted, or the queue has no consumer. Both must be observed twice, since a job may be in transit.
+    async fn subscription_lost(
         &self,
         link: &Link,
         received: &AtomicU64,
-        in_hand: &Weak<Settler>,
+        unsettled: &Weak<Settler>,
     ) -> Result<LinkFailure, LinkFailure> {
         let channel = link.channel().await?;
-        let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let mut received_before = received.load(Ordering::Relaxed);
-        let mut suspicious = false;
+        let mut seems_lost = false;
         loop {
-            sleep(LOOK_INTERVAL).await;
+            sleep(CHECK_INTERVAL).await;
             let received_now = received.load(Ordering::Relaxed);
-            // One reference is the receiving end's, each further one a delivery's.
-            let has_room = in_hand.strong_count() <= usize::from(self.prefetch.get());
-            let expects_more = received_now == received_before && has_room;
+            // One reference belongs to `deliver`, each other one to a delivery.
+            let below_prefetch = unsettled.strong_count() <= usize::from(self.prefetch.get());
+            let expects_more = received_now == received_before && below_prefetch;
             received_before = received_now;
             if !expects_more {
-                suspicious = false;
+                seems_lost = false;
                 continue;
             }
             let queue =
-                channel.queue_declare(self.topology.jobs.clone(), look, FieldTable::default()).await?;
-            let was_suspicious = suspicious;
-            suspicious = queue.message_count() > 0 || queue.consumer_count() == 0;
-            if suspicious && was_suspicious {
+                channel.queue_declare(self.topology.jobs.clone(), passive, FieldTable::default()).await?;
+            let seemed_lost = seems_lost;
+            seems_lost = queue.message_count() > 0 || queue.consumer_count() == 0;
+            if seems_lost && seemed_lost {
                 return Ok(LinkFailure::ConsumerEnded);
             }
         }
     }
 
-    /// Hands out messages until told to stop, and hands back those that nobody took.
-    async fn hand_out(
+    /// Delivers messages until the consumer is stopped, and returns those that were not received to the
+    /// broker.
+    async fn deliver(
         &self,
         channel: &Channel,
         mut consumer: lapin::Consumer,
         settler: Arc<Settler>,
         received: &AtomicU64,
     ) -> Result<(), LinkFailure> {
-        let mut unwanted = pin!(self.unwanted());
+        let mut stopped = pin!(self.stopped());
         loop {
             let message = tokio::select! {
                 biased;
-                () = &mut unwanted => break,
+                () = &mut stopped => break,
                 message = consumer.next() => message.ok_or(LinkFailure::ConsumerEnded)??,
             };
             received.fetch_add(1, Ordering::Relaxed);
             let Some(delivery) = read(message, &settler) else { continue };
-            if !self.pass_on(delivery, unwanted.as_mut()).await {
+            if !self.pass_on(delivery, stopped.as_mut()).await {
                 break;
             }
         }
-        self.let_go_of_fetched();
+        self.return_prefetched();
         channel.basic_cancel(consumer.tag(), BasicCancelOptions { nowait: false }).await?;
         while let Some(message) = consumer.next().await {
-            settler.pass(message?.delivery_tag, Verdict::HandBack);
+            settler.send(message?.delivery_tag, Settlement::Requeue);
         }
         Ok(())
     }
 
-    /// There is room for as many as the broker may send. A delivery that cannot be passed on is dropped, and
-    /// so handed back.
-    async fn pass_on(&self, delivery: Delivery, unwanted: Pin<&mut impl Future<Output = ()>>) -> bool {
+    /// Sends a delivery to the stream, whose buffer holds as many as the prefetch. A delivery that cannot be
+    /// sent is dropped, and so returned to the broker.
+    async fn pass_on(&self, delivery: Delivery, stopped: Pin<&mut impl Future<Output = ()>>) -> bool {
         tokio::select! {
             passed = self.out.send(delivery) => passed.is_ok(),
-            () = unwanted => false,
+            () = stopped => false,
         }
     }
 }
 
-/// Resolves when nothing has been received for so long that the broker may have forgotten its consumer and not
-/// show it.
+/// Resolves when nothing has been received for so long that the broker may have lost the subscription without
+/// showing it.
 ///
-/// A broker tells its consumers when their queue is deleted, but not when a queue of the same name is there by
-/// the time it comes to do so, as our publisher sees to: then it moves the consumer to the new queue by itself,
-/// and loses on the way where to deliver. The new queue hands out jobs that reach nobody, and takes them for
-/// delivered (`rabbit_channel:handle_consuming_queue_down_or_eol`; seen with RabbitMQ 3.10). Nothing that a client
-/// can ask tells such a consumer from one without work, so one that has no work for a while begins anew.
-async fn silence(received: &AtomicU64, in_hand: &Weak<Settler>) {
+/// A broker notifies its consumers when their queue is deleted, but not when a queue of the same name exists
+/// again by then, which the publisher ensures: the broker then moves the consumer to the new queue itself,
+/// and loses its channel. The new queue delivers jobs to no channel and considers them delivered
+/// (`rabbit_channel:handle_consuming_queue_down_or_eol`; observed with RabbitMQ 3.10). A client cannot
+/// distinguish such a consumer from one without work, so a consumer without work for a while subscribes
+/// again.
+async fn idle(received: &AtomicU64, unsettled: &Weak<Settler>) {
     let mut received_before = 0;
-    let mut silent_looks = 0;
-    while silent_looks < SILENT_LOOKS_MAX {
-        sleep(LOOK_INTERVAL).await;
+    let mut idle_checks = 0;
+    while idle_checks < IDLE_CHECKS_MAX {
+        sleep(CHECK_INTERVAL).await;
         let received_now = received.load(Ordering::Relaxed);
-        // One reference is the receiving end's, each further one a delivery's.
-        let is_silent = received_now == received_before && in_hand.strong_count() <= 1;
+        // One reference belongs to `deliver`, each other one to a delivery.
+        let is_idle = received_now == received_before && unsettled.strong_count() <= 1;
         received_before = received_now;
-        silent_looks = if is_silent { silent_looks + 1 } else { 0 };
+        idle_checks = if is_idle { idle_checks + 1 } else { 0 };
     }
 }
 
-fn lock(fetched: &Fetched) -> MutexGuard<'_, mpsc::Receiver<Delivery>> {
-    // A receiver is whole between two calls, whatever happened to their caller.
-    fetched.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(prefetched: &Prefetched) -> MutexGuard<'_, mpsc::Receiver<Delivery>> {
+    // A panic of the caller cannot leave the receiver in an inconsistent state.
+    prefetched.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The job of a message. A message without one would be handed out and handed back for ever: it is parked.
+/// Returns the delivery of a message. An invalid message is parked; otherwise it would be redelivered
+/// indefinitely.
 fn read(message: Message, settler: &Arc<Settler>) -> Option<Delivery> {
     if message.redelivered {
         counter!("hooksentry_queue_redelivered_total").increment(1);
@@ -273,8 +276,8 @@ fn read(message: Message, settler: &Arc<Settler>) -> Option<Delivery> {
             Some(Delivery::new(job, message.redelivered, message.delivery_tag, settler))
         }
         Err(error) => {
-            tracing::error!(%error, bytes = message.data.len(), "parked a message that is no job");
-            settler.pass(message.delivery_tag, Verdict::Park);
+            tracing::error!(%error, bytes = message.data.len(), "parked a message that is not a valid job");
+            settler.send(message.delivery_tag, Settlement::Park);
             None
         }
     }

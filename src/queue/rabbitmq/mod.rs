@@ -1,35 +1,34 @@
 //! The transport over RabbitMQ: one broker or a cluster, several processes.
 //!
-//! # Who does what
+//! # Tasks
 //!
-//! - The **publisher** is one task with one connection. It gathers what waits to be published into
-//!   rounds, sends a round at once over one of a few channels, and waits for all its confirms together,
-//!   while the next round is on its way over the next channel. An idle publisher sends a single job
-//!   without delay; a busy one has about a thousand confirms outstanding.
-//! - Each **consumer** is one task with one connection. It hands out what the broker pushes, up to its
-//!   prefetch, and settles what workers return, as many with one frame as arrived together.
+//! - The **publisher** is one task with one connection. It collects waiting requests into rounds, sends a
+//!   round at once over one of a few channels, and waits for all its confirms together, while the next round
+//!   is sent over the next channel. An idle publisher sends a single job without delay; a busy one has about
+//!   a thousand confirms outstanding.
+//! - Each **consumer** is one task with one connection. It delivers the jobs that the broker sends, up to its
+//!   prefetch, and settles those that workers return, with one frame for as many as possible.
 //!
-//! They do not share a connection because a broker that runs low on memory or disk stops reading from
-//! connections that publish, and acknowledgements must go through all the more then.
+//! They use different connections because a broker that is short of memory or disk space stops reading from
+//! connections that publish, and acknowledgements, which relieve it, must still get through.
 //!
-//! # What happens if
+//! # Failures
 //!
-//! - **the broker restarts, or a node of the cluster dies**: each task notices by its socket, or by a
-//!   missing heartbeat, connects again to whichever node answers (with growing, jittered pauses),
-//!   declares the topology, and goes on. Publishes wait for it within their timeout.
-//!   What a consumer had in hand is handed out again by the broker; acknowledging the old copy has no
-//!   effect, and the new one finds the claim taken.
-//! - **a queue is deleted**: the consumer is told so by the broker, or finds out by itself within a few
-//!   seconds, and declares it anew. The publisher gets its jobs returned, reports
-//!   [`PublishFailure::Unroutable`] and has declared it by then.
-//! - **the broker blocks publishers**: publishes end with [`PublishFailure::Blocked`] after the publish
-//!   timeout, and succeed again once it unblocks.
-//! - **the quorum is lost**: confirms do not come, publishes end with [`PublishFailure::Unconfirmed`],
-//!   and after a while the publisher connects anew, perhaps to a healthier node.
+//! - **The broker restarts, or a node of the cluster dies**: each task notices by its socket, or by a missing
+//!   heartbeat, connects to the first node that answers (with growing, jittered pauses), declares the
+//!   topology, and continues. Publishes wait for it within their timeout. The broker delivers the unsettled
+//!   jobs of a consumer again; acknowledging the old copy has no effect, and the new one does not get the
+//!   claim.
+//! - **A queue is deleted**: the consumer is notified by the broker, or notices within a few seconds, and
+//!   declares the queue again. The publisher gets its jobs returned, declares the queue, and then reports
+//!   [`PublishFailure::Unroutable`].
+//! - **The broker blocks publishers**: publishes fail with [`PublishFailure::Blocked`] after the publish
+//!   timeout, and succeed again when the broker unblocks.
+//! - **The quorum is lost**: there are no confirms, publishes fail with [`PublishFailure::Unconfirmed`], and
+//!   after [`publisher::CONFIRM_TIMEOUT`] the publisher reconnects, perhaps to a healthier node.
 //!
-//! The client library offers to recover connections by itself. We do not use that: it replays publishes
-//! and consumers by rules of its own, and a session that is torn down and built again by our few lines is
-//! easier to reason about.
+//! The recovery of connections that the client library offers is not used: it replays publishes and consumers
+//! by its own rules, and a session that is closed and opened again is easier to reason about.
 
 mod broker_urls;
 mod connection;
@@ -54,35 +53,34 @@ use tokio_util::task::TaskTracker;
 use super::{Deliveries, Job, JobQueue, PUBLISH_TIMEOUT_DEFAULT, PublishFailure, QueueState};
 pub use broker_urls::{BrokerUrls, InvalidBrokerUrl};
 pub use connection::LinkFailure;
-use connection::{Connector, Role};
-use consumer::Consumer;
-use publisher::{Publisher, ROUND_JOBS_MAX, Request};
+use connection::{Connector, LinkRole};
+use consumer::BrokerConsumer;
+use publisher::{BrokerPublisher, PublishRequest, ROUND_JOBS_MAX};
 use topology::Topology;
 pub use topology::{InvalidQueuePrefix, QueuePrefix, TopologyFailure};
 
-/// Publish requests that wait for a round, at most; further callers wait for room, within their timeout.
+/// Maximum number of requests that wait for a round; further callers wait, within their timeout.
 const REQUESTS_WAITING_MAX: usize = 256;
 
-/// How long to wait before jobs are published again that were refused or cut off.
+/// Pause before jobs are published again that were refused or whose connection broke.
 const PUBLISH_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Where the broker is and how to use it.
+/// Settings of the connection to the broker.
 #[derive(Clone, Debug)]
 pub struct RabbitMqSettings {
-    /// The broker, or the nodes of its cluster.
     pub urls: BrokerUrls,
-    /// Begins the name of everything that is declared. Installations that share a broker need different
-    /// ones.
+    /// Prefix of the names of everything that is declared. Installations that share a broker need different
+    /// prefixes.
     pub prefix: QueuePrefix,
-    /// How long one publish may take. See [`PUBLISH_TIMEOUT_DEFAULT`].
+    /// Timeout of a publish, see [`PUBLISH_TIMEOUT_DEFAULT`].
     pub publish_timeout: Duration,
-    /// How long one attempt to connect to one node may take, name resolution and TLS included. Shorter,
-    /// and a busy broker is never reached; longer, and a dead node delays the turn of the next.
+    /// Timeout of an attempt to connect to one node, including name resolution and TLS. Lower: a busy broker
+    /// is never reached. Higher: a dead node delays the attempt to connect to the next one.
     pub connect_timeout: Duration,
 }
 
 impl RabbitMqSettings {
-    /// Settings with the default times.
+    /// Returns settings with the default timeouts.
     #[must_use]
     pub fn new(urls: BrokerUrls, prefix: QueuePrefix) -> Self {
         let connect_timeout = Duration::from_secs(5);
@@ -90,7 +88,7 @@ impl RabbitMqSettings {
     }
 }
 
-/// The broker could not be used when the program started.
+/// No usable broker was found at startup.
 #[derive(Debug, Error)]
 #[error("no broker could be used within {within:?}, tried {urls:?}")]
 pub struct StartFailure {
@@ -100,10 +98,10 @@ pub struct StartFailure {
     last: Option<LinkFailure>,
 }
 
-/// The queue on RabbitMQ.
+/// Job queue on RabbitMQ.
 #[derive(Debug)]
 pub struct RabbitMq {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<PublishRequest>,
     state: watch::Receiver<QueueState>,
     connector: Arc<Connector>,
     topology: Arc<Topology>,
@@ -112,10 +110,13 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Connects to the broker and declares the topology, trying again until `within` has passed.
+    /// Connects to the broker and declares the topology. Retries until `within` has passed.
     ///
-    /// The publisher runs on `tasks` until `stop` is cancelled or the queue is dropped. Cancel `stop`
-    /// after the dispatcher has ended; the consumers have their own signal.
+    /// The publisher runs on `tasks` until `stop` is cancelled or the queue is dropped. Cancel `stop` after
+    /// the dispatcher has ended; the consumers have a signal of their own.
+    ///
+    /// # Errors
+    /// When no broker could be used in that time.
     pub async fn connect(
         settings: RabbitMqSettings,
         within: Duration,
@@ -126,11 +127,16 @@ impl RabbitMq {
         let topology = Arc::new(Topology::new(&settings.prefix));
         let (requests, waiting) = mpsc::channel(REQUESTS_WAITING_MAX);
         let (announce, state) = watch::channel(QueueState::Disconnected);
-        let publisher =
-            Publisher::new(Arc::clone(&connector), Arc::clone(&topology), waiting, announce, stop.clone());
+        let publisher = BrokerPublisher::new(
+            Arc::clone(&connector),
+            Arc::clone(&topology),
+            waiting,
+            announce,
+            stop.clone(),
+        );
 
         let mut last = None;
-        let opening = connector.open(Role::Publisher, &topology, |failure| last = Some(failure));
+        let opening = connector.open(LinkRole::Publisher, &topology, |failure| last = Some(failure));
         let opened = tokio::select! {
             opened = timeout(within, opening) => opened.ok(),
             () = stop.cancelled() => None,
@@ -149,12 +155,13 @@ impl RabbitMq {
         })
     }
 
-    /// Publishes one request, and again if it was refused or its connection broke: that often passes, and
-    /// the rest of the caller's jobs need not be published twice for it. The caller sets the limit.
+    /// Publishes one request, and repeats it if it was refused or its connection broke: that is often
+    /// temporary, and the rest of the caller's jobs need not be published twice because of it. The caller
+    /// sets the timeout.
     async fn publish_part(&self, jobs: &[Job], refused: &AtomicBool) -> Result<(), PublishFailure> {
         loop {
             let (reply, answer) = oneshot::channel();
-            let request = Request { jobs: jobs.to_vec(), reply };
+            let request = PublishRequest { jobs: jobs.to_vec(), reply };
             self.requests.send(request).await.map_err(|_| PublishFailure::Stopped)?;
             match answer.await {
                 Ok(Err(PublishFailure::Refused)) => refused.store(true, Ordering::Relaxed),
@@ -185,7 +192,7 @@ impl JobQueue for RabbitMq {
 
     fn consume(&self, prefetch: NonZeroU16, stop: CancellationToken) -> Deliveries {
         let (connector, topology) = (Arc::clone(&self.connector), Arc::clone(&self.topology));
-        let (consumer, deliveries) = Consumer::new(connector, topology, prefetch, stop);
+        let (consumer, deliveries) = BrokerConsumer::new(connector, topology, prefetch, stop);
         self.tasks.spawn(consumer.run());
         deliveries
     }

@@ -1,9 +1,9 @@
 //! The publisher: a task that sends jobs in rounds and waits for the broker's confirms.
 //!
-//! A round holds what waited when it began, and has a channel to itself until all of it is confirmed. That
-//! matters when the broker returns a message for which there is no queue: the return does not say which
-//! publish it answers, and a confirm may cover many, so a return tells of its round as a whole and of
-//! nothing else. Several channels keep several rounds on their way.
+//! A round holds the requests that were waiting when it began, and uses a channel alone until all of it is
+//! confirmed. That matters when the broker returns a message for which there is no queue: the return does not
+//! identify its publish, and a confirm may cover many publishes, so a return applies to its round as a whole.
+//! Several channels allow several concurrent rounds.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,67 +19,69 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connector, Link, LinkFailure, Pause, Role, note_lost};
+use super::connection::{Connector, Link, LinkFailure, LinkRole, Pause, note_lost};
 use super::topology::Topology;
 use crate::queue::{Job, PublishFailure, QueueState};
 
-/// Jobs in one request, and about as many in a round.
+/// Maximum number of jobs in a request, and approximate maximum in a round.
 pub(super) const ROUND_JOBS_MAX: usize = 256;
-/// Rounds on their way at once. The broker does best with some hundreds of confirms outstanding.
+/// Maximum number of concurrent rounds. The throughput of the broker is best with some hundreds of confirms
+/// outstanding.
 const ROUNDS_MAX: usize = 4;
-/// How long the broker may owe confirms, if it has not said that it is blocked, before the publisher
-/// connects anew. Longer than a leader election takes.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often the connection is looked at while nothing is published. The broker closes connections
-/// without an event, and whoever asks for the state shall hear of it.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long rounds on their way may take when the program stops.
+/// Time without confirms, while the broker is not blocked, after which the publisher reconnects. Longer than
+/// a leader election takes.
+pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
+/// Interval at which the state of the connection is checked: it may be closed without an event, and
+/// [`QueueState`](crate::queue::QueueState) must show that when nothing is published, too.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time that unconfirmed rounds get when the process stops.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
-/// The message is written to disk, on a majority of the queue's nodes, before it is confirmed.
+/// Delivery mode of messages that are written to disk, on a majority of the queue's nodes, before they are
+/// confirmed.
 const PERSISTENT: u8 = 2;
 
-type Outcome = Result<(), PublishFailure>;
-type Reply = oneshot::Sender<Outcome>;
+type PublishResult = Result<(), PublishFailure>;
+type Reply = oneshot::Sender<PublishResult>;
 
-/// Jobs to publish, and whom to tell. Without an answer, the connection was lost.
+/// Jobs to publish. When the sender of the reply is dropped, the connection was lost.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct PublishRequest {
     pub(super) jobs: Vec<Job>,
     pub(super) reply: Reply,
 }
 
-pub(super) struct Publisher {
+pub(super) struct BrokerPublisher {
     connector: Arc<Connector>,
     topology: Arc<Topology>,
-    requests: mpsc::Receiver<Request>,
+    requests: mpsc::Receiver<PublishRequest>,
     state: watch::Sender<QueueState>,
     stop: CancellationToken,
 }
 
-impl Publisher {
+impl BrokerPublisher {
     pub(super) fn new(
         connector: Arc<Connector>,
         topology: Arc<Topology>,
-        requests: mpsc::Receiver<Request>,
+        requests: mpsc::Receiver<PublishRequest>,
         state: watch::Sender<QueueState>,
         stop: CancellationToken,
     ) -> Self {
         Self { connector, topology, requests, state, stop }
     }
 
-    /// Publishes over `link`, and over its successors.
+    /// Publishes over `link`, and over new connections after it is lost.
     pub(super) async fn run(mut self, mut link: Link) {
         let mut pause = Pause::default();
         let stop = self.stop.clone();
         loop {
             match self.serve(link, &mut pause).await {
                 Ok(()) => break,
-                Err(failure) => note_lost(Role::Publisher, &failure),
+                Err(failure) => note_lost(LinkRole::Publisher, &failure),
             }
             self.state.send_replace(QueueState::Disconnected);
             let again = async {
                 pause.wait().await;
-                self.connector.open(Role::Publisher, &self.topology, drop).await
+                self.connector.open(LinkRole::Publisher, &self.topology, drop).await
             };
             link = tokio::select! {
                 link = again => link,
@@ -93,14 +95,14 @@ impl Publisher {
         }
     }
 
-    /// Publishes over one connection, until told to stop (`Ok`) or it is lost. In the latter case the
-    /// rounds on their way are dropped with their callers' replies.
+    /// Publishes over one connection, until the publisher is stopped (`Ok`) or the connection is lost. In the
+    /// latter case unconfirmed rounds are dropped, and with them the senders of their replies.
     async fn serve(&mut self, link: Link, pause: &mut Pause) -> Result<(), LinkFailure> {
         let mut idle = self.connector.in_time(link.address(), open_channels(&link)).await?;
         let mut rounds = FuturesUnordered::new();
         let mut events = link.events();
-        let mut look = interval(LOOK_INTERVAL);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut blocked = false;
         self.state.send_replace(QueueState::Ready);
 
@@ -114,24 +116,24 @@ impl Publisher {
                 request = self.requests.recv(), if !blocked && !idle.is_empty() => {
                     let Some(request) = request else { break };
                     let Some(channel) = idle.pop() else { continue };
-                    let requests = self.gather(request);
+                    let requests = self.collect(request);
                     rounds.push(publish(channel, Arc::clone(&self.topology), requests, link.blocked()));
                 }
                 Some(event) = events.next() => match event {
                     Event::ConnectionBlocked(reason) => {
-                        tracing::warn!(reason, broker = link.address(), "the broker takes no messages");
+                        tracing::warn!(reason, broker = link.address(), "the broker accepts no messages");
                         blocked = true;
                         self.state.send_replace(QueueState::Blocked { reason });
                     }
                     Event::ConnectionUnblocked => {
-                        tracing::info!(broker = link.address(), "the broker takes messages again");
+                        tracing::info!(broker = link.address(), "the broker accepts messages again");
                         blocked = false;
                         self.state.send_replace(QueueState::Ready);
                     }
                     Event::Error(error) => return Err(error.into()),
                     _ => {}
                 },
-                _ = look.tick() => {
+                _ = check.tick() => {
                     if !link.connected() {
                         return Err(closed().into());
                     }
@@ -158,8 +160,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// A request and what else waits, up to about a round.
-    fn gather(&mut self, first: Request) -> Vec<Request> {
+    /// Returns `first` with the requests that wait, about as many as a round holds.
+    fn collect(&mut self, first: PublishRequest) -> Vec<PublishRequest> {
         let mut jobs = first.jobs.len();
         let mut requests = vec![first];
         while jobs < ROUND_JOBS_MAX {
@@ -167,17 +169,17 @@ impl Publisher {
             jobs += request.jobs.len();
             requests.push(request);
         }
-        // Who has given up waiting has the jobs still due, and publishes them again.
+        // A caller that has stopped waiting publishes its jobs again later.
         requests.retain(|request| !request.reply.is_closed());
         requests
     }
 
-    /// Answers the callers of a round, and returns a channel for the next one.
+    /// Replies to the callers of a round, and returns a channel for the next round.
     ///
-    /// When there was no queue for the jobs, the callers hear of it after the queue has been declared, so
-    /// that trying again at once makes sense. When jobs were refused, the channel is replaced: one that
-    /// was opened while the queue had no leader may go on asking a node that is dead, and refuse
-    /// everything for ever (seen with RabbitMQ 3.10).
+    /// When there was no queue for the jobs, the callers get their reply after the queue has been declared,
+    /// so that they may try again at once. When jobs were refused, the channel is replaced: a channel that
+    /// was opened while the queue had no leader may keep using a node that is dead, and refuse everything
+    /// permanently (observed with RabbitMQ 3.10).
     async fn finish(&self, round: Round, link: &Link) -> Result<Channel, LinkFailure> {
         let declared = match round.unroutable {
             true => self.topology.declare(link).await,
@@ -186,7 +188,7 @@ impl Publisher {
         let mut refused = false;
         for (reply, outcome) in round.answers {
             refused |= outcome.is_err();
-            // A caller that has gone away no longer needs its answer.
+            // The caller may have stopped waiting.
             drop(reply.send(if round.unroutable { Err(PublishFailure::Unroutable) } else { outcome }));
         }
         declared?;
@@ -216,18 +218,18 @@ fn closed() -> lapin::Error {
     lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Closed).into()
 }
 
-/// A round that the broker has answered.
+/// A round that the broker has confirmed or refused.
 struct Round {
     channel: Channel,
-    answers: Vec<(Reply, Outcome)>,
+    answers: Vec<(Reply, PublishResult)>,
     unroutable: bool,
 }
 
-/// Sends all jobs of `requests` and sorts out what the broker answered.
+/// Sends all jobs of `requests`, and assigns the broker's answers to them.
 async fn publish(
     channel: Channel,
     topology: Arc<Topology>,
-    requests: Vec<Request>,
+    requests: Vec<PublishRequest>,
     blocked: impl Fn() -> bool,
 ) -> Result<Round, LinkFailure> {
     let confirmations = {
@@ -236,7 +238,7 @@ async fn publish(
         loop {
             match timeout(CONFIRM_TIMEOUT, &mut confirming).await {
                 Ok(confirmations) => break confirmations?,
-                // What is sent stays in the socket until the broker reads again, and is confirmed then.
+                // The messages stay in the socket until the broker reads again, and are confirmed then.
                 Err(_) if blocked() => {}
                 Err(_) => return Err(LinkFailure::Unconfirmed),
             }
@@ -255,7 +257,7 @@ async fn publish(
                     Confirmation::Ack(None) => confirmed += 1,
                     Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => unroutable = true,
                     Confirmation::Nack(None) => outcome = Err(PublishFailure::Refused),
-                    // Never on our channels, all of which confirm.
+                    // Impossible: confirms are enabled on every channel of the publisher.
                     Confirmation::NotRequested => outcome = Err(PublishFailure::Unconfirmed),
                 }
             }
@@ -266,7 +268,7 @@ async fn publish(
     Ok(Round { channel, answers, unroutable })
 }
 
-/// Puts all jobs on the wire before it waits for the first confirm.
+/// Sends all jobs before it waits for the first confirm.
 async fn send_and_confirm(
     channel: &Channel,
     topology: &Topology,
@@ -283,7 +285,7 @@ async fn send_and_confirm(
     counter!("hooksentry_queue_published_total").increment(bounds.len() as u64);
 
     let options = BasicPublishOptions {
-        mandatory: true,  // a job without a queue comes back, and is not lost in silence
+        mandatory: true,  // a job without a queue is returned and not dropped
         immediate: false, // not supported by the broker
     };
     let properties = BasicProperties::default()

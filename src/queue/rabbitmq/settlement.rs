@@ -1,8 +1,8 @@
-//! Verdicts of workers become frames to the broker, few for many.
+//! Settling jobs at the broker, many with one frame.
 //!
-//! Workers finish out of order. What came in while the last frames were written is settled together: the
-//! oldest jobs without a gap by one acknowledgement that covers them all, the others each by its own, and
-//! nothing waits for company.
+//! Workers settle jobs out of order. All settlements that arrived while the last frames were written are sent
+//! together: one acknowledgement covers the oldest jobs up to the first gap, and each later job gets its own.
+//! Acknowledgements are never delayed to form a batch.
 
 use std::collections::BTreeSet;
 
@@ -13,62 +13,63 @@ use metrics::counter;
 use tokio::sync::mpsc;
 
 use crate::queue::Job;
-use crate::queue::delivery::{Settle, Verdict};
+use crate::queue::delivery::{Settle, Settlement};
 
-/// Verdicts that are settled together, at most.
+/// Maximum number of settlements that are sent together.
 const BATCH_MAX: usize = 1_024;
 
-/// Where the deliveries of one channel send their verdicts. Tags mean nothing on another channel, so each
-/// channel has its own, and verdicts for one that is gone fall into the void.
+/// Handle by which the deliveries of one channel are settled. Delivery tags are valid on one channel only;
+/// settlements for a closed channel are dropped.
 pub(super) struct Settler {
-    verdicts: mpsc::UnboundedSender<(u64, Verdict)>,
+    settlements: mpsc::UnboundedSender<(u64, Settlement)>,
 }
 
 impl Settler {
-    /// Not bounded by itself: there is at most one verdict for each job in hand.
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<(u64, Verdict)>) {
-        let (verdicts, settled) = mpsc::unbounded_channel();
-        (Self { verdicts }, settled)
+    /// The channel is unbounded: it holds at most one settlement for each prefetched job.
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<(u64, Settlement)>) {
+        let (settlements, receiver) = mpsc::unbounded_channel();
+        (Self { settlements }, receiver)
     }
 
-    pub(super) fn pass(&self, tag: u64, verdict: Verdict) {
-        // Without a receiver the channel is gone, and the broker hands the job out again.
-        let _ = self.verdicts.send((tag, verdict));
+    pub(super) fn send(&self, tag: u64, settlement: Settlement) {
+        // Without a receiver the channel is closed, and the broker delivers the job again.
+        let _ = self.settlements.send((tag, settlement));
     }
 }
 
 impl Settle for Settler {
-    fn settle(&self, tag: u64, _: &Job, verdict: Verdict) {
-        self.pass(tag, verdict);
+    fn settle(&self, tag: u64, _: &Job, settlement: Settlement) {
+        self.send(tag, settlement);
     }
 }
 
-/// Settles until every [`Settler`] and every delivery of the channel is gone.
+/// Sends settlements to the broker until the [`Settler`] and all deliveries of the channel are dropped.
 pub(super) async fn settle(
     channel: &Channel,
-    mut verdicts: mpsc::UnboundedReceiver<(u64, Verdict)>,
+    mut settlements: mpsc::UnboundedReceiver<(u64, Settlement)>,
 ) -> Result<(), lapin::Error> {
-    let mut window = Window::default();
+    let mut tags = SettledTags::default();
     let mut batch = Vec::new();
-    while verdicts.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let frames = window.frames(&mut batch);
-        // First what must not be acknowledged: an acknowledgement of many covers all tags below its own.
+    while settlements.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let frames = tags.frames(&mut batch);
+        // Requeued and parked jobs first: a multiple acknowledgement covers all lower tags that are
+        // unsettled.
         try_join_all(
             frames
-                .handed_back
+                .requeued
                 .iter()
                 .map(|&tag| channel.basic_nack(tag, BasicNackOptions { multiple: false, requeue: true })),
         )
         .await?;
         try_join_all(frames.parked.iter().map(|&tag| {
-            channel.basic_reject(tag, BasicRejectOptions { requeue: false }) // dead-lettered to the parking queue
+            channel.basic_reject(tag, BasicRejectOptions { requeue: false }) // dead-lettered to the queue of parked messages
         }))
         .await?;
         try_join_all(
             frames
                 .acks
                 .iter()
-                .map(|ack| channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.and_all_before })),
+                .map(|ack| channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.multiple })),
         )
         .await?;
         counter!("hooksentry_queue_parked_total").increment(frames.parked.len() as u64);
@@ -80,38 +81,38 @@ pub(super) async fn settle(
 #[derive(Debug, PartialEq, Eq)]
 struct Ack {
     tag: u64,
-    and_all_before: bool,
+    multiple: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Frames {
-    handed_back: Vec<u64>,
+    requeued: Vec<u64>,
     parked: Vec<u64>,
     acks: Vec<Ack>,
-    /// Jobs that the acks cover.
+    /// Number of jobs that the acks cover.
     acknowledged: u64,
 }
 
-/// Which tags of a channel are settled. The broker numbers what it hands out from 1, without gaps.
+/// The settled delivery tags of a channel. The broker assigns tags from 1, without gaps.
 #[derive(Debug, Default)]
-struct Window {
+struct SettledTags {
     /// This tag and all before it are settled.
     settled_to: u64,
-    /// Later tags that are settled.
+    /// Settled tags above the first gap.
     settled_beyond: BTreeSet<u64>,
 }
 
-impl Window {
-    /// The frames that carry out `verdicts`, which are taken.
-    fn frames(&mut self, verdicts: &mut Vec<(u64, Verdict)>) -> Frames {
+impl SettledTags {
+    /// Drains `settlements` into the frames to send for them.
+    fn frames(&mut self, settlements: &mut Vec<(u64, Settlement)>) -> Frames {
         let mut frames = Frames::default();
         let mut done = Vec::new();
-        for (tag, verdict) in verdicts.drain(..) {
+        for (tag, settlement) in settlements.drain(..) {
             self.settled_beyond.insert(tag);
-            match verdict {
-                Verdict::Done => done.push(tag),
-                Verdict::HandBack => frames.handed_back.push(tag),
-                Verdict::Park => frames.parked.push(tag),
+            match settlement {
+                Settlement::Ack => done.push(tag),
+                Settlement::Requeue => frames.requeued.push(tag),
+                Settlement::Park => frames.parked.push(tag),
             }
         }
         while self.settled_beyond.remove(&(self.settled_to + 1)) {
@@ -120,9 +121,9 @@ impl Window {
         frames.acknowledged = done.len() as u64;
         let (covered, beyond): (Vec<_>, Vec<_>) = done.into_iter().partition(|&tag| tag <= self.settled_to);
         if let Some(&tag) = covered.iter().max() {
-            frames.acks.push(Ack { tag, and_all_before: covered.len() > 1 });
+            frames.acks.push(Ack { tag, multiple: covered.len() > 1 });
         }
-        frames.acks.extend(beyond.into_iter().map(|tag| Ack { tag, and_all_before: false }));
+        frames.acks.extend(beyond.into_iter().map(|tag| Ack { tag, multiple: false }));
         frames
     }
 }
@@ -132,67 +133,67 @@ mod tests {
     use super::*;
 
     fn one(tag: u64) -> Ack {
-        Ack { tag, and_all_before: false }
+        Ack { tag, multiple: false }
     }
 
-    fn all_to(tag: u64) -> Ack {
-        Ack { tag, and_all_before: true }
+    fn all_up_to(tag: u64) -> Ack {
+        Ack { tag, multiple: true }
     }
 
-    /// The acks for batches of jobs that are done.
+    /// Returns the acks for batches of acknowledged tags.
     fn acks(batches: &[&[u64]]) -> Vec<Vec<Ack>> {
-        let mut window = Window::default();
+        let mut tags = SettledTags::default();
         batches
             .iter()
-            .map(|tags| window.frames(&mut tags.iter().map(|&tag| (tag, Verdict::Done)).collect()).acks)
+            .map(|batch| tags.frames(&mut batch.iter().map(|&tag| (tag, Settlement::Ack)).collect()).acks)
             .collect()
     }
 
     #[test]
-    fn jobs_without_a_gap_share_an_acknowledgement() {
-        assert_eq!(acks(&[&[1, 2, 3], &[4, 5]]), [[all_to(3)], [all_to(5)]]);
+    fn consecutive_jobs_share_an_acknowledgement() {
+        assert_eq!(acks(&[&[1, 2, 3], &[4, 5]]), [[all_up_to(3)], [all_up_to(5)]]);
     }
 
     #[test]
     fn order_within_a_batch_does_not_matter() {
-        assert_eq!(acks(&[&[3, 1, 2]]), [[all_to(3)]]);
+        assert_eq!(acks(&[&[3, 1, 2]]), [[all_up_to(3)]]);
     }
 
     #[test]
-    fn a_lone_job_is_acknowledged_alone() {
+    fn a_single_job_gets_a_single_acknowledgement() {
         assert_eq!(acks(&[&[1], &[2]]), [[one(1)], [one(2)]]);
     }
 
     #[test]
-    fn a_job_beyond_a_gap_does_not_wait_for_it() {
+    fn a_job_after_a_gap_is_acknowledged_at_once() {
         assert_eq!(
             acks(&[&[1, 2, 4, 6], &[3], &[5, 7]]),
-            [vec![all_to(2), one(4), one(6)], vec![one(3)], vec![all_to(7)]]
+            [vec![all_up_to(2), one(4), one(6)], vec![one(3)], vec![all_up_to(7)]]
         );
     }
 
     #[test]
-    fn what_is_not_done_is_never_covered_by_an_acknowledgement() {
-        let mut window = Window::default();
+    fn requeued_and_parked_jobs_are_settled_before_an_acknowledgement_covers_them() {
+        let mut tags = SettledTags::default();
         let mut batch =
-            vec![(1, Verdict::Done), (2, Verdict::HandBack), (3, Verdict::Park), (4, Verdict::Done)];
-        let frames = window.frames(&mut batch);
+            vec![(1, Settlement::Ack), (2, Settlement::Requeue), (3, Settlement::Park), (4, Settlement::Ack)];
+        let frames = tags.frames(&mut batch);
         // The broker has settled 2 and 3 by the time it sees the acknowledgement up to 4.
         assert_eq!(
             frames,
-            Frames { handed_back: vec![2], parked: vec![3], acks: vec![all_to(4)], acknowledged: 2 }
+            Frames { requeued: vec![2], parked: vec![3], acks: vec![all_up_to(4)], acknowledged: 2 }
         );
-        assert_eq!(window.settled_to, 4);
+        assert_eq!(tags.settled_to, 4);
         assert!(batch.is_empty());
     }
 
     #[test]
-    fn an_acknowledgement_names_a_tag_that_is_still_open() {
-        let mut window = Window::default();
-        // 2 is acknowledged on its own; the broker would refuse to hear of it again.
-        assert_eq!(window.frames(&mut vec![(2, Verdict::Done)]).acks, [one(2)]);
-        assert_eq!(window.frames(&mut vec![(1, Verdict::Done)]).acks, [one(1)]);
-        assert_eq!(window.settled_to, 2);
-        assert!(window.settled_beyond.is_empty());
+    fn an_acknowledgement_names_an_unsettled_tag() {
+        let mut tags = SettledTags::default();
+        // 2 is acknowledged alone; the broker would close the channel if it were acknowledged again.
+        assert_eq!(tags.frames(&mut vec![(2, Settlement::Ack)]).acks, [one(2)]);
+        assert_eq!(tags.frames(&mut vec![(1, Settlement::Ack)]).acks, [one(1)]);
+        assert_eq!(tags.settled_to, 2);
+        assert!(tags.settled_beyond.is_empty());
     }
 }

@@ -1,14 +1,14 @@
-//! Everything that HookSentry declares on a broker, in one place.
+//! Declaration of the exchange and the queues on a broker.
 //!
 //! ```text
-//!                        +- "due" ----> <prefix>.jobs --- rejected, or returned too often --+
+//!                        +- "due" ----> <prefix>.jobs --- rejected, or requeued too often --+
 //! publisher --> <prefix> |                                                                  |
 //!                        +- "parked" -> <prefix>.parked <-----------------------------------+
 //! ```
 //!
-//! Declaring is idempotent and happens on every connection, so that a new broker, a deleted queue or a
-//! restored backup needs no hand. Arguments cannot be changed on a queue that exists: the broker refuses
-//! the declaration. Then delete the queue, or choose another prefix; the log fills it again.
+//! Declaring is idempotent and happens on every connection, so a new broker, a deleted queue or a restored
+//! backup needs no manual work. The arguments of an existing queue cannot be changed: the broker refuses the
+//! declaration. Then delete the queue, or choose another prefix; the dispatcher publishes the jobs again.
 
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -17,40 +17,43 @@ use thiserror::Error;
 
 use super::connection::Link;
 
-/// Routing key of jobs to do.
+/// Routing key of jobs.
 const DUE: &str = "due";
-/// Routing key of messages set aside.
+/// Routing key of parked messages.
 const PARKED: &str = "parked";
 
-/// Jobs in the queue, at most: a last defence of the broker's memory and disk, far above what the
-/// destinations' limits let the dispatcher release at a time. About 250 MB.
+/// Maximum number of jobs in the queue, about 250 MB: protects the broker's memory and disk, and is far above
+/// the number that the concurrency limits of destinations allow the dispatcher to release.
 const JOBS_MAX: u32 = 1_000_000;
-/// Parked messages that are kept, at most; the oldest go first.
+/// Maximum number of parked messages; the oldest are dropped first.
 const PARKED_MAX: u32 = 10_000;
-/// Times a job may come back before it is parked: a job that takes its worker down with it would
-/// otherwise take down one after the other. High enough that workers which are restarted again and again
-/// do not reach it by handing back what they did not take.
+/// Number of redeliveries after which a job is parked: a job that crashes its worker would otherwise crash
+/// one after the other. High enough not to be reached by workers that are restarted repeatedly and return
+/// jobs they did not receive.
 const REDELIVERIES_MAX: u32 = 20;
-/// Copies of a queue, where the cluster has as many nodes: one node may fail.
+/// Number of replicas of a queue, if the cluster has as many nodes: one node may fail.
 const REPLICAS: u32 = 3;
 
-/// The beginning of every name on the broker.
+/// Prefix of every name on the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuePrefix(String);
 
-/// A prefix that cannot name a queue.
+/// Error of an invalid prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0:?} cannot begin the name of a queue: use 1 to 100 letters, digits, '.', '_' or '-'")]
 pub struct InvalidQueuePrefix(String);
 
 impl QueuePrefix {
-    /// Parses a prefix.
+    /// Checks a prefix.
+    ///
+    /// # Errors
+    /// When it is not 1 to 100 letters, digits, '.', '_' or '-', or is reserved by the broker.
     pub fn new(prefix: impl Into<String>) -> Result<Self, InvalidQueuePrefix> {
         let prefix = prefix.into();
-        let speakable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        // The broker keeps names that begin so for itself.
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        // The broker reserves names with this prefix.
         let reserved = prefix.starts_with("amq.");
-        if (1..=100).contains(&prefix.len()) && prefix.chars().all(speakable) && !reserved {
+        if (1..=100).contains(&prefix.len()) && prefix.chars().all(allowed) && !reserved {
             Ok(Self(prefix))
         } else {
             Err(InvalidQueuePrefix(prefix))
@@ -64,7 +67,7 @@ impl Default for QueuePrefix {
     }
 }
 
-/// The topology could not be declared.
+/// Error of a declaration.
 #[derive(Debug, Error)]
 #[error("{what} {name:?} cannot be declared")]
 pub struct TopologyFailure {
@@ -74,14 +77,13 @@ pub struct TopologyFailure {
     cause: lapin::Error,
 }
 
-/// The names of what is declared.
+/// Names of the exchange and the queues.
 #[derive(Debug)]
 pub(super) struct Topology {
-    /// Where jobs are published.
     pub(super) exchange: ShortString,
-    /// With which routing key.
+    /// Routing key of jobs.
     pub(super) due: ShortString,
-    /// Where they are consumed.
+    /// Queue of jobs.
     pub(super) jobs: ShortString,
     parked: ShortString,
 }
@@ -96,7 +98,7 @@ impl Topology {
         }
     }
 
-    /// Declares everything. Uses a channel of its own, because a declaration that is refused closes it.
+    /// Declares everything, on a channel of its own because a refused declaration closes the channel.
     pub(super) async fn declare(&self, link: &Link) -> Result<(), TopologyFailure> {
         let failed = |what, name: &ShortString| {
             let name = name.to_string();
@@ -106,13 +108,13 @@ impl Topology {
 
         let exchange = ExchangeDeclareOptions {
             passive: false,     // create it if it is missing
-            durable: true,      // it outlives the broker's restart, as its queues do
-            auto_delete: false, // and it stays when the last queue is unbound for a moment
+            durable: true,      // it survives a restart of the broker, as its queues do
+            auto_delete: false, // it is kept when the last queue is unbound for a moment
             internal: false,    // clients publish to it
             nowait: false,      // a refusal must be seen
         };
-        // Direct: a job goes to the one queue that its routing key names. The exchange stands between so
-        // that jobs can be spread over several queues one day without touching the publishers.
+        // Direct: a job goes to the queue that its routing key names. With an exchange, jobs can later be
+        // spread over several queues without a change of the publishers.
         channel
             .exchange_declare(self.exchange.clone(), ExchangeKind::Direct, exchange, FieldTable::default())
             .await
@@ -120,27 +122,26 @@ impl Topology {
 
         let queue = QueueDeclareOptions {
             passive: false,     // create it if it is missing
-            durable: true,      // quorum queues are durable or nothing
+            durable: true,      // required for quorum queues
             exclusive: false,   // several connections consume
-            auto_delete: false, // jobs wait while no worker is up
+            auto_delete: false, // jobs wait while no worker is running
             nowait: false,      // a refusal must be seen
         };
         // Replicated, on disk before a publish is confirmed, and with a count of redeliveries.
         let mut jobs = quorum_queue(JOBS_MAX);
-        // When full, refuse the publisher (who has the log) instead of dropping what was confirmed.
+        // When full, refuse publishes (the log has the events) instead of dropping confirmed jobs.
         jobs.insert("x-overflow".into(), text("reject-publish"));
-        // Where messages go that are rejected or came back too often. "At most once", the default, may
-        // lose one on its way if the broker fails right then. That is all right: parked messages are for
-        // a person to look at, and the event of a parked job is safe in the log, from which the
-        // dispatcher publishes it again.
+        // Destination of messages that are rejected or were requeued too often. At-most-once dead-lettering,
+        // the default, may lose a message if the broker fails at that moment. That is acceptable: parked
+        // messages are for manual inspection, and the dispatcher publishes the event of a parked job again.
         jobs.insert("x-dead-letter-exchange".into(), text(self.exchange.as_str()));
         jobs.insert("x-dead-letter-routing-key".into(), text(PARKED));
-        // Newer brokers have a limit of their own; all shall have the same.
+        // Newer brokers have another default limit.
         jobs.insert("x-delivery-limit".into(), AMQPValue::LongUInt(REDELIVERIES_MAX));
         channel.queue_declare(self.jobs.clone(), queue, jobs).await.map_err(failed("queue", &self.jobs))?;
 
-        // When full, the oldest give way ("drop-head", the default). No limit of redeliveries: a person
-        // may look at a parked message as often as she likes.
+        // When full, the oldest messages are dropped ("drop-head", the default). No limit of redeliveries: a
+        // person may inspect a parked message any number of times.
         channel
             .queue_declare(self.parked.clone(), queue, quorum_queue(PARKED_MAX))
             .await
