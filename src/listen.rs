@@ -240,7 +240,7 @@ fn standard_verdict(
         Ok(()) => Verdict::Verified,
         Err(Problem::MalformedTimestamp) => Verdict::NotVerified("the timestamp is malformed"),
         Err(Problem::TimestampOutOfTolerance) => Verdict::NotVerified("the timestamp is too far from now"),
-        Err(Problem::NoSignatureFits) => Verdict::NotVerified("no signature fits"),
+        Err(Problem::NoValidSignature) => Verdict::NotVerified("no signature fits"),
     }
 }
 

@@ -1,41 +1,34 @@
-//! How many files the process may have open: every connection is one.
+//! Limit of open files of the process: every connection is one.
 
 use std::num::NonZeroU16;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+/// Files for everything but attempts: connections to PostgreSQL and to the broker, and connections of
+/// callers.
+const OTHER_FILES: u64 = 1_024;
+/// Files of an attempt: its connection, and an idle one that is kept for the next attempt.
+const FILES_OF_ATTEMPT: u64 = 2;
 
-/// Files for everything but attempts: connections to PostgreSQL, to the broker, and of callers.
-const FOR_OTHERS: u64 = 1_024;
-/// Files of one attempt: its connection, and one that is kept for the next.
-const FOR_AN_ATTEMPT: u64 = 2;
-
-/// Makes sure that `wanted` attempts at once find files enough, as far as the system lets us, and answers
-/// with how many do.
+/// Raises the limit of open files for `wanted` concurrent attempts, as far as the system allows, and returns
+/// how many attempts the limit suffices for.
 ///
-/// An attempt without a file would count as its destination's failure, so it is better not begun.
-pub(crate) fn attempts_at_once(wanted: NonZeroU16) -> NonZeroU16 {
-    let needed = FOR_OTHERS + FOR_AN_ATTEMPT * u64::from(wanted.get());
-    let allowed = raise_to(needed);
+/// An attempt that cannot open its connection would count as a failure of its destination, so it must not
+/// begin.
+pub(crate) fn concurrent_attempts(wanted: NonZeroU16) -> NonZeroU16 {
+    let needed = OTHER_FILES + FILES_OF_ATTEMPT * u64::from(wanted.get());
+    let allowed = rlimit::increase_nofile_limit(needed)
+        .or_else(|_| rlimit::Resource::NOFILE.get_soft())
+        .unwrap_or(needed);
     if allowed >= needed {
         return wanted;
     }
-    let attempts = (allowed.saturating_sub(FOR_OTHERS) / FOR_AN_ATTEMPT).max(allowed / 8);
+    let attempts = (allowed.saturating_sub(OTHER_FILES) / FILES_OF_ATTEMPT).max(allowed / 8);
     let attempts = u16::try_from(attempts).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN);
     tracing::warn!(
-        "only {allowed} files may be open, so at most {attempts} attempts are made at once; raise the limit \
-         (ulimit -n) to {needed} for HOOKSENTRY_WORKER_CONCURRENCY={wanted}"
+        allowed,
+        needed,
+        attempts,
+        "the limit of open files (ulimit -n) is too low for HOOKSENTRY_WORKER_CONCURRENCY={wanted}; fewer attempts are \
+         made at once"
     );
     attempts.min(wanted)
-}
-
-/// Raises the process's own limit to `needed`, or as far as it may be, and answers with what it is then.
-fn raise_to(needed: u64) -> u64 {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // No number means no limit.
-    let Some(current) = current.filter(|current| *current < needed) else { return needed };
-    let raised = maximum.map_or(needed, |maximum| maximum.min(needed));
-    match setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }) {
-        Ok(()) => raised,
-        Err(_) => current,
-    }
 }

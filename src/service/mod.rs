@@ -211,7 +211,7 @@ impl Ground {
             extra_roots: Vec::new(),
         })
         .context("no requests can be made to destinations")?;
-        let concurrency = open_files::attempts_at_once(settings.delivery.worker_concurrency);
+        let concurrency = open_files::concurrent_attempts(settings.delivery.worker_concurrency);
         let worker = Worker::new(
             self.pool.clone(),
             self.vault.clone().context("the worker needs a vault")?,

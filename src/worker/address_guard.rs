@@ -1,27 +1,24 @@
-//! Keeps the worker from connecting to addresses that are nobody's business.
+//! Protection of private networks against requests to addresses that a tenant chooses (SSRF).
 //!
-//! A tenant chooses the names we connect to and owns the DNS behind them, so a name that was harmless a
-//! second ago may lead to the cloud's metadata service now. Checking a name and then connecting to it
-//! by name would be two lookups, and an attacker answers the second one differently (DNS rebinding).
-//! Therefore the guard *is* the resolver of the HTTP client: it looks a name up once, judges every
-//! address, and the client can connect to nothing but the addresses the guard handed out. One blocked
-//! address among several public ones fails the whole lookup: nobody publishes such a mixture by
-//! accident.
+//! A tenant chooses the host names of its destinations and controls their DNS, so a name that was harmless a
+//! second ago may resolve to the cloud's metadata service now. Checking a name and then connecting by name
+//! would be two lookups, and an attacker can answer the second one differently (DNS rebinding). Therefore the
+//! guard *is* the resolver of the HTTP client: it resolves a name once and checks every address, and the
+//! client connects only to the addresses that the guard returned. One blocked address among several public
+//! ones fails the whole lookup: such a mixture is not published by accident.
 //!
-//! HTTP clients do not resolve what already is an address, so a URL with a literal address is judged
-//! before the request, see [`AddressGuard::judge_target`].
+//! HTTP clients do not resolve literal addresses, so a URL with one is checked before the request, see
+//! [`AddressGuard::check_target`].
 //!
-//! A pooled connection is not judged again: it was when it was made, and it cannot change its other end.
+//! A pooled connection is not checked again: it was when it was made, and its remote address cannot change.
 //!
 //! # Behind a forward proxy
 //!
-//! With a proxy it is the proxy that connects, so the resolver of our client sees nothing but the
-//! proxy's name. Each request then has its host looked up and judged here first, and only if all is
-//! well the proxy is asked for it. What that cannot close: the proxy looks the name up again, and may
-//! be told something else. An attacker who gets that far still meets certificate verification, which is
-//! ours: he learns whether a port is open, and no byte of a request is sent to a machine that cannot
-//! prove to be the destination. Give the proxy rules of its own against private addresses; that is also
-//! what one usually has it for.
+//! With a proxy it is the proxy that connects, so the client resolves only the proxy's name. The host of each
+//! request is then resolved and checked here before the proxy receives the request. One gap remains: the
+//! proxy resolves the name again, and may get another answer. The client still verifies the certificate: such
+//! an attacker learns whether a port is open, and no byte of a request is sent to a server that cannot prove
+//! to be the destination. Configure the proxy to block private addresses as well.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -35,22 +32,25 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 use url::{Host, Url};
 
-/// Addresses of one name that are handed to the connector. All are judged; more than a few are never
-/// tried anyway.
+/// Maximum number of addresses of a name that are passed to the connector. All are checked; more than a few
+/// are never tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// Lookups at a time. Each one blocks a thread until the system's resolver gives up, and the runtime
-/// has 512 of them for everything: names that never answer must not starve the rest of the process.
+/// Maximum number of concurrent lookups. Each blocks a thread until the system's resolver times out, and the
+/// runtime has 512 blocking threads: names without an answer must not starve the rest of the process.
 const LOOKUPS_MAX: usize = 256;
 
-/// Where addresses come from.
+/// Source of addresses.
 #[async_trait]
 pub trait NameLookup: Send + Sync + 'static {
-    /// All addresses of a name.
+    /// Returns all addresses of a name.
+    ///
+    /// # Errors
+    /// When the name cannot be resolved.
     async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// The system's resolver, with its hosts file and search rules.
+/// The system's resolver, with its hosts file and search domains.
 #[derive(Debug)]
 pub struct SystemLookup {
     permits: Arc<Semaphore>,
@@ -67,8 +67,8 @@ impl NameLookup for SystemLookup {
     async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
         let name = name.to_owned();
-        // A lookup cannot be called off: its thread stays busy after the attempt that wanted it has
-        // timed out. The permit goes with the thread, or it would not bound the threads.
+        // A lookup cannot be cancelled: its thread is blocked even after the attempt has timed out. So the
+        // permit moves to the thread.
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
             Ok((name.as_str(), 0).to_socket_addrs()?.map(|address| address.ip()).collect())
@@ -78,42 +78,25 @@ impl NameLookup for SystemLookup {
     }
 }
 
-/// Why the guard does not let a request through.
+/// Error of a request that the guard refuses.
 #[derive(Debug, Error)]
 pub enum GuardRefusal {
-    /// The host is an address that must not be reached.
+    /// The host of the URL is a blocked address.
     #[error("{address} must not be reached ({range})")]
-    BlockedAddress {
-        /// The host of the URL.
-        address: IpAddr,
-        /// The range that blocks it.
-        range: &'static str,
-    },
-    /// The host leads to an address that must not be reached. Which one is not said: whoever asked
-    /// would learn what our resolver knows about the network it stands in.
-    #[error("{name} leads to an address that must not be reached ({range})")]
-    BlockedName {
-        /// The host of the URL.
-        name: String,
-        /// The range that blocks it.
-        range: &'static str,
-    },
-    /// Plain http where it is not allowed.
+    BlockedAddress { address: IpAddr, range: &'static str },
+    /// The host of the URL resolves to a blocked address, which is not named: the tenant could otherwise
+    /// explore the internal network.
+    #[error("{name} resolves to an address that must not be reached ({range})")]
+    BlockedName { name: String, range: &'static str },
     #[error("plain http is not allowed")]
     NotHttps,
-    /// The lookup failed.
     #[error("{name} could not be resolved")]
-    LookupFailed {
-        name: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
-    /// The lookup found nothing.
+    LookupFailed { name: String, source: io::Error },
     #[error("{name} has no address")]
     NoAddress { name: String },
 }
 
-/// The resolver that hands out checked addresses only.
+/// Resolver that returns checked addresses only.
 #[derive(Clone)]
 pub struct AddressGuard {
     lookup: Arc<dyn NameLookup>,
@@ -121,15 +104,17 @@ pub struct AddressGuard {
 }
 
 impl AddressGuard {
-    /// A guard over a source of addresses.
     #[must_use]
     pub fn new(lookup: Arc<dyn NameLookup>, insecure: Insecure) -> Self {
         Self { lookup, insecure }
     }
 
-    /// Judges what the connection's resolver will never see: the scheme, and a host that already is an
-    /// address.
-    pub fn judge_target(&self, url: &Url) -> Result<(), GuardRefusal> {
+    /// Checks the scheme of a URL, and its host if it is a literal address, which the HTTP client does not
+    /// resolve.
+    ///
+    /// # Errors
+    /// [`GuardRefusal::NotHttps`] or [`GuardRefusal::BlockedAddress`].
+    pub fn check_target(&self, url: &Url) -> Result<(), GuardRefusal> {
         if self.insecure == Insecure::Forbidden && url.scheme() != "https" {
             return Err(GuardRefusal::NotHttps);
         }
@@ -138,14 +123,17 @@ impl AddressGuard {
             Some(Host::Ipv6(address)) => IpAddr::V6(address),
             Some(Host::Domain(_)) | None => return Ok(()),
         };
-        note_candidates(&[address]);
+        record_candidates(&[address]);
         match self.first_blocked(&[address]) {
             Some((address, range)) => Err(GuardRefusal::BlockedAddress { address, range }),
             None => Ok(()),
         }
     }
 
-    /// The checked addresses of a name.
+    /// Resolves a name and checks its addresses.
+    ///
+    /// # Errors
+    /// When the name does not resolve, or one of its addresses is blocked.
     pub async fn resolve_checked(&self, name: &str) -> Result<Vec<IpAddr>, GuardRefusal> {
         let found = self.lookup.lookup(name).await;
         let mut addresses =
@@ -154,11 +142,11 @@ impl AddressGuard {
             return Err(GuardRefusal::NoAddress { name: name.to_owned() });
         }
         if let Some((address, range)) = self.first_blocked(&addresses) {
-            tracing::warn!(host = name, %address, range, "a destination leads to a blocked address");
+            tracing::warn!(host = name, %address, range, "a destination resolves to a blocked address");
             return Err(GuardRefusal::BlockedName { name: name.to_owned(), range });
         }
         addresses.truncate(ADDRESSES_MAX);
-        note_candidates(&addresses);
+        record_candidates(&addresses);
         Ok(addresses)
     }
 
@@ -177,15 +165,14 @@ impl Resolve for AddressGuard {
         let guard = self.clone();
         Box::pin(async move {
             let addresses = guard.resolve_checked(name.as_str()).await?;
-            // The port is the connector's business; zero means "the one of the URL".
+            // The connector replaces port 0 by the port of the URL.
             Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
         })
     }
 }
 
-/// The resolver of a client behind a forward proxy: it knows the proxy and nothing else, so that no
-/// request can go round the proxy. The proxy's own address is the operator's choice and may well be
-/// private.
+/// Resolver of a client behind a forward proxy. Resolves only the proxy's name, so no request can bypass the
+/// proxy. The proxy's address is chosen by the operator and may be private.
 pub(super) struct ProxyOnly {
     pub(super) host: String,
     pub(super) lookup: Arc<dyn NameLookup>,
@@ -199,7 +186,7 @@ impl Resolve for ProxyOnly {
             if !is_proxy {
                 return Err("only the proxy may be connected to".into());
             }
-            // Outside of any attempt's notes: the proxy's address is not the destination's.
+            // In a scope of its own: the proxy's address is not a candidate of the destination.
             let addresses =
                 CANDIDATES.scope(Candidates::default(), guard.resolve_checked(name.as_str())).await?;
             Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
@@ -207,8 +194,8 @@ impl Resolve for ProxyOnly {
     }
 }
 
-/// The addresses one request may have gone to. A request that fails does not say where it was sent; the
-/// guard knows, and this is how it tells.
+/// Addresses to which a request may have been sent. The error of a failed request does not have them, so the
+/// guard records them here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Candidates(Arc<Mutex<Vec<IpAddr>>>);
 
@@ -217,12 +204,12 @@ tokio::task_local! {
 }
 
 impl Candidates {
-    /// Runs a request while the guard's notes go here.
-    pub(super) async fn watch<F: Future>(&self, request: F) -> F::Output {
+    /// Runs a request whose addresses the guard records here.
+    pub(super) async fn record<F: Future>(&self, request: F) -> F::Output {
         CANDIDATES.scope(self.clone(), request).await
     }
 
-    /// What the guard noted last, as text with the port: mostly one address, at most three.
+    /// Returns the recorded addresses as text with the port: usually one, at most three.
     pub(super) fn describe(&self, port: Option<u16>) -> Option<String> {
         let addresses = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let described: Vec<_> = addresses
@@ -234,8 +221,8 @@ impl Candidates {
     }
 }
 
-fn note_candidates(addresses: &[IpAddr]) {
-    // Outside of a watched request nobody wants to know.
+fn record_candidates(addresses: &[IpAddr]) {
+    // Fails outside of a recorded request.
     let _ = CANDIDATES.try_with(|candidates| {
         *candidates.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = addresses.to_vec();
     });
@@ -264,14 +251,14 @@ mod tests {
         let refusal = guard(&mixed, Insecure::Forbidden).resolve_checked("example.com").await.unwrap_err();
         assert_eq!(
             refusal.to_string(),
-            "example.com leads to an address that must not be reached (private network, 10.0.0.0/8)"
+            "example.com resolves to an address that must not be reached (private network, 10.0.0.0/8)"
         );
         let allowed = guard(&mixed, Insecure::Allowed).resolve_checked("example.com").await.unwrap();
         assert_eq!(allowed.len(), 3);
     }
 
     #[tokio::test]
-    async fn a_blocked_address_is_found_behind_any_number_of_others() {
+    async fn a_blocked_address_is_found_among_any_number_of_others() {
         let mut many = vec!["8.8.8.8"; ADDRESSES_MAX + 10];
         let addresses = guard(&many, Insecure::Forbidden).resolve_checked("example.com").await.unwrap();
         assert_eq!(addresses.len(), ADDRESSES_MAX);
@@ -286,21 +273,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_system_knows_localhost_and_the_guard_refuses_it() {
+    async fn localhost_is_refused() {
         let guard = AddressGuard::new(Arc::new(SystemLookup::default()), Insecure::Forbidden);
         let refusal = guard.resolve_checked("localhost").await.unwrap_err();
         assert!(matches!(refusal, GuardRefusal::BlockedName { .. }), "{refusal}");
     }
 
     #[test]
-    fn literal_addresses_and_schemes_are_judged_without_a_lookup() {
-        let judge = |url: &str, insecure| guard(&[], insecure).judge_target(&url.parse().unwrap()).is_ok();
+    fn literal_addresses_and_schemes_are_checked_without_a_lookup() {
+        let check = |url: &str, insecure| guard(&[], insecure).check_target(&url.parse().unwrap()).is_ok();
         for refused in ["https://127.0.0.1/", "https://0x7f.1/", "https://[::ffff:a00:1]/", "http://8.8.8.8/"]
         {
-            assert!(!judge(refused, Insecure::Forbidden), "{refused}");
-            assert!(judge(refused, Insecure::Allowed), "{refused}");
+            assert!(!check(refused, Insecure::Forbidden), "{refused}");
+            assert!(check(refused, Insecure::Allowed), "{refused}");
         }
-        assert!(judge("https://8.8.8.8/", Insecure::Forbidden));
-        assert!(judge("https://example.com/", Insecure::Forbidden));
+        assert!(check("https://8.8.8.8/", Insecure::Forbidden));
+        assert!(check("https://example.com/", Insecure::Forbidden));
     }
 }

@@ -1,79 +1,76 @@
-//! ConcurrencyLimit: how much a worker takes on at once.
+//! Limit of the concurrent attempts of a worker and of the memory of their payloads.
 //!
-//! An attempt that waits for its receiver costs a task, a socket and its payload, so what is bounded is
-//! memory and, far above what usually is under way, the number of attempts. Were the number scarce, a few
-//! destinations that hang would take all of it, and everybody else would wait for their timeouts.
+//! An attempt that waits for its receiver costs a task, a socket and its payload. So memory is bounded, and
+//! the number of attempts only far above the usual one: if it were scarce, a few destinations that hang would
+//! use all permits, and the others would wait for their timeouts.
 //!
-//! How large a payload is turns out when the attempt is announced. So a job is taken while the payloads in
-//! hand are below their bound, and only a few are between the one and the other: at most that many payloads
-//! are in hand beyond the bound.
+//! The size of a payload is known when the attempt has been claimed. So jobs are received while the payloads
+//! are below their limit, and the number of jobs whose claim is pending is limited: at most that many
+//! payloads exceed the limit.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Jobs that were taken and whose attempts are being announced, at most. A commit announces all of them.
-const ANNOUNCING_MAX: usize = 64;
+/// Maximum number of jobs whose claim is pending. One group commit claims all of them.
+const PENDING_CLAIMS_MAX: usize = 64;
 
-/// The room of one worker.
+/// Concurrency limit of a worker.
 #[derive(Debug)]
 pub(super) struct ConcurrencyLimit {
-    places: Arc<Semaphore>,
-    announcing: Arc<Semaphore>,
+    attempts: Arc<Semaphore>,
+    pending_claims: Arc<Semaphore>,
     payload_bytes: watch::Sender<usize>,
     payload_bytes_max: usize,
 }
 
-/// A place for one job, taken until it is dropped.
+/// Permit for one job, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
-    announcing: Option<OwnedSemaphorePermit>,
+    pending_claim: Option<OwnedSemaphorePermit>,
     payload_bytes: usize,
-    in_hand: watch::Sender<usize>,
-    _place: OwnedSemaphorePermit,
+    total_payload_bytes: watch::Sender<usize>,
+    _attempt: OwnedSemaphorePermit,
 }
 
 impl ConcurrencyLimit {
-    /// ConcurrencyLimit for so many jobs with so many bytes of payloads.
-    pub(super) fn new(jobs_max: NonZeroU16, payload_bytes_max: usize) -> Self {
+    pub(super) fn new(attempts_max: NonZeroU16, payload_bytes_max: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(usize::from(jobs_max.get()))),
-            announcing: Arc::new(Semaphore::new(ANNOUNCING_MAX)),
+            attempts: Arc::new(Semaphore::new(usize::from(attempts_max.get()))),
+            pending_claims: Arc::new(Semaphore::new(PENDING_CLAIMS_MAX)),
             payload_bytes: watch::Sender::new(0),
             payload_bytes_max,
         }
     }
 
-    /// Waits for a place.
-    pub(super) async fn place(&self) -> Option<Permit> {
-        // Nobody closes the semaphores, and the sender lives in `self`.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
-        let announcing = Arc::clone(&self.announcing).acquire_owned().await.ok()?;
+    /// Waits for a permit. Never `None`: the semaphores are not closed, and `self` owns the sender.
+    pub(super) async fn acquire(&self) -> Option<Permit> {
+        let attempt = Arc::clone(&self.attempts).acquire_owned().await.ok()?;
+        let pending_claim = Arc::clone(&self.pending_claims).acquire_owned().await.ok()?;
         let mut payload_bytes = self.payload_bytes.subscribe();
         payload_bytes.wait_for(|bytes| *bytes < self.payload_bytes_max).await.ok()?;
         Some(Permit {
-            announcing: Some(announcing),
+            pending_claim: Some(pending_claim),
             payload_bytes: 0,
-            in_hand: self.payload_bytes.clone(),
-            _place: place,
+            total_payload_bytes: self.payload_bytes.clone(),
+            _attempt: attempt,
         })
     }
 }
 
 impl Permit {
-    /// Notes that the attempt was announced, and how much it brought along; or that it was not, and will
-    /// bring nothing.
-    pub(super) fn announced(&mut self, payload_bytes: usize) {
+    /// Records that the claim is no longer pending, with the size of the payload; 0 when it was not granted.
+    pub(super) fn claimed(&mut self, payload_bytes: usize) {
         self.payload_bytes += payload_bytes;
-        self.in_hand.send_modify(|bytes| *bytes += payload_bytes);
-        self.announcing = None;
+        self.total_payload_bytes.send_modify(|bytes| *bytes += payload_bytes);
+        self.pending_claim = None;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.in_hand.send_modify(|bytes| *bytes -= self.payload_bytes);
+        self.total_payload_bytes.send_modify(|bytes| *bytes -= self.payload_bytes);
     }
 }
 
@@ -85,45 +82,45 @@ mod tests {
 
     use super::*;
 
-    fn room(jobs_max: u16, payload_bytes_max: usize) -> ConcurrencyLimit {
-        ConcurrencyLimit::new(NonZeroU16::new(jobs_max).unwrap(), payload_bytes_max)
+    fn limit(attempts_max: u16, payload_bytes_max: usize) -> ConcurrencyLimit {
+        ConcurrencyLimit::new(NonZeroU16::new(attempts_max).unwrap(), payload_bytes_max)
     }
 
     #[tokio::test]
-    async fn a_job_waits_for_the_end_of_another_when_all_places_are_taken() {
-        let room = room(2, 100);
-        let one = room.place().await.unwrap();
-        let _other = room.place().await.unwrap();
-        let mut third = pin!(room.place());
+    async fn a_job_waits_for_the_end_of_another_at_the_limit_of_attempts() {
+        let limit = limit(2, 100);
+        let one = limit.acquire().await.unwrap();
+        let _other = limit.acquire().await.unwrap();
+        let mut third = pin!(limit.acquire());
         assert!(poll!(&mut third).is_pending());
         drop(one);
         third.await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_job_waits_while_the_payloads_in_hand_are_too_large_together() {
-        let room = room(10, 100);
-        let mut large = room.place().await.unwrap();
-        large.announced(99);
-        let mut small = room.place().await.unwrap();
-        small.announced(1);
-        let mut third = pin!(room.place());
+    async fn a_job_waits_at_the_limit_of_payload_bytes() {
+        let limit = limit(10, 100);
+        let mut large = limit.acquire().await.unwrap();
+        large.claimed(99);
+        let mut small = limit.acquire().await.unwrap();
+        small.claimed(1);
+        let mut third = pin!(limit.acquire());
         assert!(poll!(&mut third).is_pending());
         drop(small);
         third.await.unwrap();
     }
 
     #[tokio::test]
-    async fn payloads_of_unknown_size_are_few() {
-        let room = room(1_000, 100);
+    async fn the_number_of_payloads_of_unknown_size_is_limited() {
+        let limit = limit(1_000, 100);
         let mut unknown = Vec::new();
-        for _ in 0..ANNOUNCING_MAX {
-            unknown.push(room.place().await.unwrap());
+        for _ in 0..PENDING_CLAIMS_MAX {
+            unknown.push(limit.acquire().await.unwrap());
         }
-        let mut next = pin!(room.place());
+        let mut next = pin!(limit.acquire());
         assert!(poll!(&mut next).is_pending());
-        // It was dropped before it began, and has no payload.
-        unknown[0].announced(0);
+        // The claim was not granted, so there is no payload.
+        unknown[0].claimed(0);
         next.await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! The worker's loop: takes jobs, a bounded number at a time, and acknowledges each once its outcome is
+//! The loop of a worker: receives jobs, a bounded number at a time, and acknowledges each once its outcome is
 //! in the log.
 
 use std::num::NonZeroU16;
@@ -9,62 +9,62 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::concurrency_limit::{ConcurrencyLimit, Permit};
-use super::delivery::{Deliverer, DeliveryFailure, Done};
-use crate::queue::{Delivery, JobQueue};
+use super::delivery::{AttemptRunner, DeliveryFailure, JobResult};
+use crate::queue::{Delivery, Job, JobQueue};
 
-/// How long a job is held before it goes back because something it needs is away.
-const HOLD_BEFORE_REQUEUE: Duration = Duration::from_secs(1);
+/// Pause before a job is requeued because a dependency is unavailable.
+const REQUEUE_DELAY: Duration = Duration::from_secs(1);
 
-/// Takes jobs until `stop`, as long as there is `room`, then waits for those in hand.
+/// Processes jobs until `stop`, within `limit`, then waits for those in progress.
 pub(super) async fn consume(
-    deliverer: Arc<Deliverer>,
+    runner: Arc<AttemptRunner>,
     queue: Arc<dyn JobQueue>,
-    room: ConcurrencyLimit,
+    limit: ConcurrencyLimit,
     prefetch: NonZeroU16,
     stop: CancellationToken,
 ) {
-    let in_hand = TaskTracker::new();
+    let in_progress = TaskTracker::new();
     let mut deliveries = queue.consume(prefetch, stop.clone());
-    // The place comes first: a job is not taken that nobody could attend to.
-    while let Some(place) = room.place().await {
+    // The permit is acquired first: a job that is received can be processed at once.
+    while let Some(permit) = limit.acquire().await {
         let Some(delivery) = deliveries.recv().await else { break };
-        let deliverer = Arc::clone(&deliverer);
-        in_hand.spawn(async move {
-            attend(&deliverer, delivery, place).await;
+        let runner = Arc::clone(&runner);
+        in_progress.spawn(async move {
+            process(&runner, delivery, permit).await;
         });
     }
-    in_hand.close();
-    in_hand.wait().await;
+    in_progress.close();
+    in_progress.wait().await;
 }
 
-async fn attend(deliverer: &Deliverer, delivery: Delivery, mut place: Permit) {
+async fn process(runner: &AttemptRunner, delivery: Delivery, mut permit: Permit) {
     let job = *delivery.job();
-    match deliverer.deliver(&job, &mut place).await {
-        Ok(Done::Attempted(outcome)) => {
-            tracing::debug!(event.id = %job.event_id, attempt = job.attempt, outcome = outcome.name(), "attempted");
+    match runner.run(&job, &mut permit).await {
+        Ok(JobResult::Attempted(outcome)) => {
+            tracing::debug!(event.id = %job.event_id, attempt = job.attempt, outcome = outcome.name(), "attempt recorded");
             delivery.ack();
         }
-        Ok(Done::Dropped) => delivery.ack(),
-        Ok(Done::TooLate) => {
-            tracing::warn!(event.id = %job.event_id, attempt = job.attempt, "the attempt was given up before its outcome came");
+        Ok(JobResult::Void) => delivery.ack(),
+        Ok(JobResult::TooLate) => {
+            tracing::warn!(event.id = %job.event_id, attempt = job.attempt, "the dispatcher gave the attempt up before its outcome was recorded");
             delivery.ack();
         }
-        Err(failure) => give_back(&job, delivery, failure).await,
+        Err(failure) => fail(&job, delivery, failure).await,
     }
 }
 
-/// What failed before the attempt goes back to the queue after a pause; what failed after it is left to
-/// the dispatcher, which finds an attempt without an outcome.
-async fn give_back(job: &crate::queue::Job, delivery: Delivery, failure: DeliveryFailure) {
-    let is_before_the_attempt = failure.is_before_the_attempt();
+/// Requeues a job that failed before its attempt, after a pause. A job that failed after it is acknowledged:
+/// the dispatcher finds an attempt without an outcome.
+async fn fail(job: &Job, delivery: Delivery, failure: DeliveryFailure) {
+    let is_before_attempt = failure.is_before_attempt();
     tracing::warn!(
         event.id = %job.event_id,
         attempt = job.attempt,
         error = ?anyhow::Error::from(failure),
-        "a job is not done"
+        "processing a job failed"
     );
-    if is_before_the_attempt {
-        tokio::time::sleep(HOLD_BEFORE_REQUEUE).await;
+    if is_before_attempt {
+        tokio::time::sleep(REQUEUE_DELAY).await;
         delivery.requeue();
     } else {
         delivery.ack();

@@ -1,4 +1,4 @@
-//! One job, from the queue to its outcome in the log.
+//! Processing of one job: claim the attempt, make it, record its outcome.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -26,16 +26,17 @@ use crate::event_store::{
 use crate::queue::Job;
 use crate::{clock, identifiers};
 
-/// How often settings that change under our hands are read again before the job goes back.
+/// How often settings that change concurrently are read again before the job is requeued.
 const SETTINGS_READ_MAX: u32 = 40;
-/// How long to wait for the read model when the dispatcher knows more than it shows.
+/// Pause before reading the settings again when the read model lags behind the dispatcher.
 const READ_MODEL_WAIT: Duration = Duration::from_millis(25);
-/// How long an outcome that cannot be recorded is tried again, and how often.
-const RECORD_FOR: Duration = Duration::from_secs(60);
-const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// Time during which recording an outcome is retried, and the pause between two attempts.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(60);
+const RECORD_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Everything an attempt needs, shared by all attempts of a worker.
-pub(super) struct Deliverer {
+/// Processes jobs; shared by all attempts of a worker.
+pub(super) struct AttemptRunner {
+    /// Name of the worker in facts.
     pub(super) name: String,
     pub(super) client: OutboundClient,
     pub(super) settings: SettingsCache,
@@ -44,65 +45,65 @@ pub(super) struct Deliverer {
     pub(super) backoff: Backoff,
 }
 
-/// Why a job is not done. Nothing was sent unless it says so.
+/// Error of processing a job. Except for `Outcome`, no request was sent.
 #[derive(Debug, Error)]
 pub(super) enum DeliveryFailure {
-    /// The attempt never began: the job may go back to the queue.
-    #[error("the attempt did not begin")]
+    #[error("the settings of the attempt cannot be read")]
     Settings(#[from] SettingsFailure),
-    /// The attempt was not announced: the job may go back to the queue.
-    #[error("the attempt was not announced")]
+    #[error("the attempt cannot be claimed")]
     AttemptClaim(#[source] CommitFailure),
     /// The settings changed each time they were read.
     #[error("the destination's settings keep changing")]
     SettingsKeepChanging,
-    /// The request was made and its outcome could not be recorded. The dispatcher will find an attempt
-    /// without outcome and retry the event.
-    #[error("the outcome of an attempt could not be recorded")]
+    /// The request was sent. The dispatcher finds an attempt without an outcome and retries the event.
+    #[error("the outcome of the attempt cannot be recorded")]
     Outcome(#[source] CommitFailure),
-    /// A fact has no JSON form.
-    #[error("a fact cannot be written")]
+    #[error("a fact cannot be written as JSON")]
     Fact(#[from] serde_json::Error),
 }
 
 impl DeliveryFailure {
-    /// Whether nothing was announced yet, so that the job is still worth something.
-    pub(super) fn is_before_the_attempt(&self) -> bool {
+    /// Returns whether the attempt was not claimed, so that the job is still valid.
+    pub(super) fn is_before_attempt(&self) -> bool {
         !matches!(self, Self::Outcome(_))
     }
 }
 
-/// What became of a job.
+/// Result of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Done {
+pub(super) enum JobResult {
     /// An attempt was made and recorded.
     Attempted(Outcome),
-    /// The job was a copy, or void: there was nothing to do.
-    Dropped,
-    /// The attempt was made, but the dispatcher had given it up before the outcome was recorded.
+    /// The job was a duplicate, or void; nothing was sent.
+    Void,
+    /// An attempt was made, but the dispatcher had given it up before the outcome was recorded.
     TooLate,
 }
 
-impl Deliverer {
-    /// Announces, attempts, records. Once announced, it sees the attempt through.
-    pub(super) async fn deliver(&self, job: &Job, place: &mut Permit) -> Result<Done, DeliveryFailure> {
-        let announced = self.announce(job).await;
-        let payload = announced.as_ref().ok().and_then(|announced| announced.as_ref()?.1.as_ref());
-        place.announced(payload.map_or(0, Vec::len));
-        let Some((settings, payload, started)) = announced? else { return Ok(Done::Dropped) };
+impl AttemptRunner {
+    /// Claims the attempt, makes it, and records its outcome.
+    ///
+    /// # Errors
+    /// When the attempt was not made, or its outcome was not recorded.
+    pub(super) async fn run(&self, job: &Job, permit: &mut Permit) -> Result<JobResult, DeliveryFailure> {
+        let claimed = self.claim(job).await;
+        let payload = claimed.as_ref().ok().and_then(|claimed| claimed.as_ref()?.1.as_ref());
+        permit.claimed(payload.map_or(0, Vec::len));
+        let Some((settings, payload, started)) = claimed? else { return Ok(JobResult::Void) };
         let report = self.attempt(job, &settings, payload, started).await;
         let outcome = report.outcome;
         metrics::counter!("hooksentry_attempts_total", "outcome" => outcome.name()).increment(1);
         metrics::histogram!("hooksentry_attempt_seconds")
             .record(Duration::from_millis(report.duration_ms).as_secs_f64());
         match self.record(job, &settings, report).await? {
-            StreamAppendResult::Recorded => Ok(Done::Attempted(outcome)),
-            StreamAppendResult::Conflict => Ok(Done::TooLate),
+            StreamAppendResult::Recorded => Ok(JobResult::Attempted(outcome)),
+            StreamAppendResult::Conflict => Ok(JobResult::TooLate),
         }
     }
 
-    /// Wins the claim, by the settings in force, or finds that there is nothing to do.
-    async fn announce(
+    /// Claims the attempt with the current settings. Returns the settings, the payload and the time of the
+    /// claim; `None` when the job is void.
+    async fn claim(
         &self,
         job: &Job,
     ) -> Result<Option<(Arc<Settings>, Option<Vec<u8>>, DateTime<Utc>)>, DeliveryFailure> {
@@ -110,10 +111,10 @@ impl Deliverer {
         for _ in 0..SETTINGS_READ_MAX {
             match settings.stage_version.cmp(&job.stage_version) {
                 Ordering::Equal => {}
-                // The destination was suspended, probed, switched off or on since: the job is void, and
-                // the dispatcher has taken it back.
+                // The destination was suspended, probed, disabled or enabled since: the job is void, and the
+                // dispatcher has taken it back.
                 Ordering::Greater => return Ok(None),
-                // The settings at hand are older than what the dispatcher went by.
+                // The cached settings are older than those that the dispatcher used.
                 Ordering::Less => {
                     settings = self.settings.read(job.destination_id).await?;
                     if settings.stage_version < job.stage_version {
@@ -183,20 +184,20 @@ impl Deliverer {
         self.client.attempt(&request).await
     }
 
-    /// Records the outcome, again and again while the database is away.
+    /// Records the outcome; retries while the database is unavailable.
     async fn record(
         &self,
         job: &Job,
         settings: &Settings,
         report: AttemptReport,
     ) -> Result<StreamAppendResult, DeliveryFailure> {
-        let under_way = WebhookEvent::Delivering(EventDelivery {
+        let delivering = WebhookEvent::Delivering(EventDelivery {
             destination_id: job.destination_id,
             attempts: job.attempt,
             failed_attempts: job.failed_attempts,
             unknown_in_a_row: job.unknown_in_a_row,
         });
-        let facts = under_way
+        let facts = delivering
             .decide(WebhookEventCommand::RecordAttempt {
                 report,
                 backoff: self.backoff,
@@ -204,17 +205,17 @@ impl Deliverer {
                 jitter_sample: identifiers::random_fraction(),
                 at: clock::now(),
             })
-            // An event in delivery takes an outcome: the state above says that it is.
+            // Never refused: the event is in delivery.
             .unwrap_or_default();
         let metadata = Metadata::of_role(job.tenant_id, "worker");
         let item = StreamAppendItem::new(job.event_id, job.stream_version + 1, &facts, &metadata)?;
-        let deadline = tokio::time::Instant::now() + RECORD_FOR;
+        let deadline = tokio::time::Instant::now() + RECORD_TIMEOUT;
         loop {
             match self.outcomes.commit(item.clone()).await {
                 Ok(result) => return Ok(result),
                 Err(failure @ CommitFailure::Database(_)) if tokio::time::Instant::now() < deadline => {
-                    tracing::warn!(error = ?failure, event.id = %job.event_id, "an outcome is not recorded yet; trying again");
-                    tokio::time::sleep(RECORD_AGAIN_AFTER).await;
+                    tracing::warn!(error = ?failure, event.id = %job.event_id, "recording an outcome failed, retrying");
+                    tokio::time::sleep(RECORD_RETRY_INTERVAL).await;
                 }
                 Err(failure) => return Err(DeliveryFailure::Outcome(failure)),
             }
@@ -222,8 +223,11 @@ impl Deliverer {
     }
 }
 
-/// The W3C trace context of an attempt. The trace is the webhook event's: every attempt of it, and
-/// whatever the receiver does with it, belongs together.
+/// Returns the W3C trace context of an attempt. The trace id is the id of the webhook event, so all attempts
+/// of an event, and the spans of its receivers, are in one trace that can be found by the event's id.
+///
+/// The trace of the request that was accepted is not continued: its id is only in the metadata of
+/// `EventAccepted`, and reading it would cost every attempt a lookup in the log.
 fn traceparent(job: &Job) -> String {
     let span = u64::from(job.attempt).to_be_bytes();
     let event = job.event_id.0.as_bytes();

@@ -1,7 +1,7 @@
-//! Sorts what can go wrong with a request into the outcomes of an attempt.
+//! Classification of failed requests into outcomes of attempts.
 //!
-//! The causes of an error are walked and told apart by type. Their texts belong to libraries and change
-//! with them; they are shown to people and decide nothing.
+//! The causes of an error are distinguished by type. Their texts come from libraries and may change; they are
+//! shown to people only.
 
 use std::error::Error;
 use std::io;
@@ -11,7 +11,7 @@ use aggregates::attempt_outcome::{AttemptReport, Outcome};
 
 use super::address_guard::GuardRefusal;
 
-/// A request that got no answer.
+/// A request without a response.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) outcome: Outcome,
@@ -28,12 +28,12 @@ impl Failure {
         Self::new(Outcome::Timeout, format!("no answer within {}", humantime::format_duration(timeout)))
     }
 
-    /// Adds where the request may have gone to.
+    /// Adds the addresses to which the request may have been sent.
     pub(super) fn at(self, address: Option<String>) -> Self {
         Self { address, ..self }
     }
 
-    /// Says that it may be the proxy that failed. Where the proxy connected to, only the proxy knows.
+    /// Adds that the proxy may have failed. The address that the proxy connected to is unknown.
     pub(super) fn through_proxy(self) -> Self {
         match self.outcome {
             Outcome::Connect => Self { detail: format!("through the proxy: {}", self.detail), ..self },
@@ -57,7 +57,7 @@ impl From<GuardRefusal> for Failure {
 
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
-        // The URL is known to whoever reads the detail, and its query may hold a secret.
+        // The query of the URL may contain a secret.
         let error = error.without_url();
         let mut http: Option<&hyper::Error> = None;
         let mut io: Option<&io::Error> = None;
@@ -111,16 +111,17 @@ fn of_refusal(refusal: &GuardRefusal) -> Failure {
 
 fn tls_detail(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidMessage(_) => "what answers on this port does not speak TLS".to_owned(),
+        rustls::Error::InvalidMessage(_) => "the server does not use TLS on this port".to_owned(),
         other => other.to_string(),
     }
 }
 
-/// An error and everything behind it.
+/// Returns an error and all its causes.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error: &&'a (dyn Error + 'static)| {
         match error.downcast_ref::<io::Error>() {
-            // An I/O error that wraps another one names that one's source as its own, and would skip it.
+            // The source of an I/O error that wraps another error is the source of that error, which would be
+            // skipped.
             Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
             None => error.source(),
         }

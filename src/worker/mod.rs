@@ -1,20 +1,20 @@
-//! The worker: the process manager that turns a job into an attempt and its outcome.
+//! The worker: the process manager that turns a job into an attempt with an outcome.
 //!
-//! For each job it wins a claim (`DeliveryStarted`, appended at the version the job carries), makes one
-//! signed request, records what came of it, and only then acknowledges the job. So no request leaves
-//! that the log has not announced, and of two copies of a job one is dropped. On the way to a success
-//! nothing is loaded: the job carries the stream's version and counts, the settings are at hand with
-//! their versions, and the claim brings the payload.
+//! For each job it claims the attempt (appends `DeliveryStarted` at the version that the job carries), sends
+//! one signed request, records the outcome, and only then acknowledges the job. So every request is preceded
+//! by its `DeliveryStarted` in the log, and of two copies of a job one is dropped. A successful attempt loads
+//! nothing: the job carries the stream's version and counts, the settings are cached with their versions, and
+//! the claim returns the payload.
 //!
-//! **If it dies half-way.** Before the claim nothing has happened, and the queue hands the job to
-//! somebody else. After the claim the dispatcher finds an attempt without an outcome, once the timeout
-//! is over, and has the event retried. After the outcome the job's second copy finds the version taken.
+//! **If the worker dies.** Before the claim nothing has happened, and the queue delivers the job to another
+//! worker. After the claim the dispatcher finds an attempt without an outcome when its timeout is over, and
+//! schedules a retry. After the outcome a second copy of the job does not get the claim.
 //!
-//! **If the database is away**, nothing is sent: a job whose claim cannot be appended goes back. An
-//! outcome that cannot be recorded is tried again for a while.
+//! **If the database is unavailable**, nothing is sent: a job whose claim cannot be appended is requeued.
+//! Recording an outcome is retried for a while.
 //!
-//! The attempt itself is [`outbound_client::OutboundClient::attempt`]: a request to an address that was
-//! checked, under one deadline, with a bounded answer. It knows nothing of the log and the queue.
+//! The attempt itself is [`outbound_client::OutboundClient::attempt`]: a request to a checked address, with
+//! one deadline and a bounded response. It depends neither on the log nor on the queue.
 
 pub mod address_guard;
 mod concurrency_limit;
@@ -42,36 +42,35 @@ use crate::event_store::{AttemptClaimBatch, StreamAppendBatch};
 use crate::queue::JobQueue;
 use crate::secrets::vault::Vault;
 use concurrency_limit::ConcurrencyLimit;
-use delivery::Deliverer;
+use delivery::AttemptRunner;
 use outbound_client::OutboundClient;
 use settings::SettingsCache;
 
-/// What a worker goes by.
+/// Settings of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
-    /// What the facts call it.
+    /// Name of the worker in facts.
     pub name: String,
-    /// Attempts under way at once, at most.
+    /// Maximum number of concurrent attempts.
     pub concurrency: NonZeroU16,
-    /// Bytes of their payloads, at most; a few payloads more while attempts are announced.
+    /// Maximum size of their payloads in bytes, which a few payloads may exceed while claims are pending.
     pub payload_bytes: usize,
-    /// Jobs taken from the queue and not settled, at most.
+    /// Maximum number of jobs that are received from the queue and not settled.
     pub prefetch: NonZeroU16,
-    /// The schedule of retries.
     pub backoff: Backoff,
     /// Whether plain HTTP and private addresses are allowed.
     pub insecure: Insecure,
 }
 
-/// A worker.
+/// The worker role.
 pub struct Worker {
-    deliverer: Arc<Deliverer>,
+    runner: Arc<AttemptRunner>,
     queue: Arc<dyn JobQueue>,
     settings: WorkerSettings,
 }
 
 impl Worker {
-    /// A worker that takes jobs from `queue` and appends through `claims` and `outcomes`.
+    /// Returns a worker that receives jobs from `queue` and appends through `claims` and `outcomes`.
     #[must_use]
     pub fn new(
         pool: PgPool,
@@ -82,7 +81,7 @@ impl Worker {
         queue: Arc<dyn JobQueue>,
         settings: WorkerSettings,
     ) -> Self {
-        let deliverer = Deliverer {
+        let runner = AttemptRunner {
             name: settings.name.clone(),
             client,
             settings: SettingsCache::new(pool, vault, settings.insecure),
@@ -90,13 +89,13 @@ impl Worker {
             outcomes,
             backoff: settings.backoff,
         };
-        Self { deliverer: Arc::new(deliverer), queue, settings }
+        Self { runner: Arc::new(runner), queue, settings }
     }
 
-    /// Takes jobs until `stop`, then finishes those in hand.
+    /// Processes jobs until `stop`, then finishes those in progress.
     pub async fn run(self, stop: CancellationToken) {
         let WorkerSettings { concurrency, payload_bytes, prefetch, .. } = self.settings;
-        let room = ConcurrencyLimit::new(concurrency, payload_bytes);
-        consumer::consume(self.deliverer, self.queue, room, prefetch, stop).await;
+        let limit = ConcurrencyLimit::new(concurrency, payload_bytes);
+        consumer::consume(self.runner, self.queue, limit, prefetch, stop).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Turns a destination's credentials into the header that is sent with an attempt.
+//! Conversion of a destination's credentials into the header that is sent with an attempt.
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::DestinationId;
@@ -16,17 +16,17 @@ use super::outbound_client::OutboundClient;
 use super::response::{BODY_BYTES_READ_MAX, BodyEnd, read_body};
 use super::token_cache::{Token, TokenKey};
 
-/// What to send, and where it came from.
+/// Header to send, with the token it contains, if any.
 #[derive(Debug)]
 pub(super) enum Authorization {
-    /// A header that is always the same.
+    /// A constant header.
     Fixed(HeaderName, HeaderValue),
-    /// A token that can be fetched anew when it is refused.
+    /// A token that can be fetched again when it is refused.
     Token(TokenKey, Token),
 }
 
 impl Authorization {
-    /// The header, marked sensitive.
+    /// Returns the header, whose value is marked sensitive.
     pub(super) fn header(&self) -> (HeaderName, HeaderValue) {
         match self {
             Self::Fixed(name, value) => (name.clone(), value.clone()),
@@ -36,7 +36,10 @@ impl Authorization {
 }
 
 impl OutboundClient {
-    /// What the credentials come to, after asking their token endpoint where they have one.
+    /// Returns the header for credentials, after fetching a token where they have a token endpoint.
+    ///
+    /// # Errors
+    /// When the credentials cannot be sent in a header, or no token is issued before the deadline.
     pub(super) async fn authorization(
         &self,
         destination_id: DestinationId,
@@ -62,8 +65,8 @@ impl OutboundClient {
             }
             OutboundCredentials::JwtBearer(request) => {
                 let key = TokenKey::new(destination_id, credentials);
-                let getting = self.tokens.get(&key, || self.fetch_token(request, deadline));
-                let token = timeout_at(deadline, getting)
+                let token = self.tokens.get(&key, self.fetch_token(request, deadline));
+                let token = timeout_at(deadline, token)
                     .await
                     .map_err(|_| token_failure(Failure::timeout(self.timeout)))??;
                 return Ok(Authorization::Token(key, token));
@@ -106,20 +109,20 @@ impl OutboundClient {
             return fail("the answer holds no access_token".to_owned());
         };
         match sensitive(&format!("Bearer {}", answer.access_token)) {
-            Some(value) => Ok(Token::new(value, answer.expires_in.and_then(Seconds::whole), Instant::now())),
+            Some(value) => Ok(Token::new(value, answer.expires_in.and_then(Seconds::whole))),
             None => fail("the access_token cannot be sent in a header".to_owned()),
         }
     }
 }
 
-/// RFC 6749, section 5.1, as far as it concerns us.
+/// Response of a token endpoint (RFC 6749, section 5.1).
 #[derive(Deserialize)]
 struct TokenAnswer {
     access_token: String,
     expires_in: Option<Seconds>,
 }
 
-/// A number by the standard, a string with some endpoints, and no reason to refuse a token otherwise.
+/// Number of seconds: a number by the standard, a string from some endpoints; anything else is ignored.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Seconds {
@@ -139,8 +142,8 @@ impl Seconds {
     }
 }
 
-/// The error code of RFC 6749, section 5.2, such as ` (invalid_client)`; nothing else of an answer that
-/// may quote the secret it was sent.
+/// Returns the error code of RFC 6749, section 5.2, such as ` (invalid_client)`. The rest of the response is
+/// dropped: it may quote the secret.
 fn error_code(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Refusal {

@@ -1,5 +1,5 @@
-//! The one HTTP client with which the platform reaches out: pooled, guarded, bounded, and deaf to the
-//! environment.
+//! The HTTP client for requests to destinations: pooled, guarded, bounded, and independent of environment
+//! variables.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,45 +15,45 @@ use super::address_guard::{AddressGuard, Candidates, NameLookup, ProxyOnly, Syst
 use super::failure::Failure;
 use super::token_cache::TokenCache;
 
-/// How long a connection waits for its next request. Many servers close theirs after five seconds, and
-/// a request that meets a connection while it is being closed fails; ours has to be the first to let
-/// go.
+/// Idle timeout of pooled connections. Many servers close theirs after five seconds, and a request on a
+/// connection that is being closed fails; so the client must close first.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 
-/// Waiting connections a host. What one commit announces is sent at once, so a busy destination needs as
-/// many as it has requests at once; fewer, and connections are made and closed again for every burst.
+/// Maximum number of idle connections to a host. The attempts that one commit claims are sent at once, so a
+/// busy destination needs as many connections as it has concurrent requests. Lower: every burst opens and
+/// closes connections.
 const POOL_IDLE_MAX_PER_HOST: usize = 512;
 
-/// Header fields of an answer. hyper's own bound, stated because memory depends on it; the bytes of an
-/// HTTP/1 head are bounded by hyper's read buffer of about 400 KiB.
+/// Maximum number of header fields of a response. This is hyper's default, explicit because memory depends on
+/// it; the size of an HTTP/1 head is bounded by hyper's read buffer of about 400 KiB.
 const RESPONSE_HEADERS_MAX: usize = 100;
 
-/// Bytes of an HTTP/2 answer's header fields.
+/// Maximum size of the header fields of an HTTP/2 response in bytes.
 const RESPONSE_HEADER_BYTES_MAX: u32 = 32 * 1024;
 
-/// What one HTTP/2 answer, and all answers of one connection, may send ahead of our reading. We read 64
-/// KiB of an answer at most, so more would only fill memory.
+/// Flow-control windows of an HTTP/2 stream and connection in bytes. At most 64 KiB of a response are read,
+/// so more would only use memory.
 const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
 const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// An HTTP/2 connection serves all requests to its host, so a dead one would fail them all until TCP
-/// notices, which takes many minutes. Pings notice sooner.
+/// Interval and timeout of HTTP/2 pings. One connection serves all requests to a host, and all would fail on
+/// a dead connection until TCP times out after many minutes.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(10);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the platform reaches out.
+/// Settings of requests to destinations.
 #[derive(Clone, Debug)]
 pub struct OutboundSettings {
-    /// The most one attempt may take, from its first step to the end of the answer's body. Too low and
-    /// slow receivers get everything several times; too high and dead ones keep workers waiting.
+    /// Timeout of an attempt, from its start to the end of the response's body. Lower: slow receivers get
+    /// events several times. Higher: dead receivers occupy workers for longer.
     pub timeout: Duration,
-    /// Whether http and private addresses are allowed.
+    /// Whether plain HTTP and private addresses are allowed.
     pub insecure: Insecure,
-    /// The forward proxy, `HOOKSENTRY_OUTBOUND_PROXY`. `HTTP_PROXY` and its kin are never read: what a
-    /// shell happens to have set must not decide where a tenant's data goes.
+    /// Forward proxy, `HOOKSENTRY_OUTBOUND_PROXY`. `HTTP_PROXY` and similar variables are never read: the
+    /// environment of a shell must not decide where a tenant's data is sent.
     pub proxy: Option<OutboundProxy>,
-    /// Authorities that are trusted besides those of the system, for receivers in the operator's own
-    /// network.
+    /// Certificate authorities that are trusted in addition to those of the system, for receivers in the
+    /// operator's network.
     pub extra_roots: Vec<Certificate>,
 }
 
@@ -68,19 +68,22 @@ impl Default for OutboundSettings {
     }
 }
 
-/// An HTTP forward proxy.
+/// URL of an HTTP forward proxy.
 #[derive(Clone)]
 pub struct OutboundProxy {
     url: Url,
 }
 
-/// Why a proxy setting is refused.
+/// Error of an invalid proxy URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("must be a URL such as http://proxy.internal:3128")]
 pub struct OutboundProxyProblem;
 
 impl OutboundProxy {
-    /// Reads `http://[user:password@]host[:port]`.
+    /// Parses `http://[user:password@]host[:port]`.
+    ///
+    /// # Errors
+    /// For any other URL.
     pub fn parse(given: &str) -> Result<Self, OutboundProxyProblem> {
         let url = Url::parse(given).map_err(|_| OutboundProxyProblem)?;
         if url.scheme() == "http" && url.has_host() && url.path() == "/" && url.query().is_none() {
@@ -92,7 +95,7 @@ impl OutboundProxy {
 }
 
 impl fmt::Debug for OutboundProxy {
-    /// Without the password.
+    /// Omits user and password.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.url.host_str().unwrap_or_default();
         write!(
@@ -103,7 +106,7 @@ impl fmt::Debug for OutboundProxy {
     }
 }
 
-/// Sends requests; cheap to clone, and all clones share connections and tokens.
+/// HTTP client for destinations. Clones share connections and tokens.
 #[derive(Clone)]
 pub struct OutboundClient {
     pub(super) http: reqwest::Client,
@@ -114,18 +117,23 @@ pub struct OutboundClient {
 }
 
 impl OutboundClient {
-    /// A client that resolves names as the system does. Fails when no trusted certificate authorities
-    /// are found.
+    /// Returns a client that uses the system's resolver.
+    ///
+    /// # Errors
+    /// When no trusted certificate authorities are found.
     pub fn new(settings: &OutboundSettings) -> Result<Self, reqwest::Error> {
         Self::with_lookup(settings, Arc::new(SystemLookup::default()))
     }
 
-    /// A client with a source of addresses of the caller's own.
+    /// Returns a client with another resolver.
+    ///
+    /// # Errors
+    /// When no trusted certificate authorities are found.
     pub fn with_lookup(
         settings: &OutboundSettings,
         lookup: Arc<dyn NameLookup>,
     ) -> Result<Self, reqwest::Error> {
-        // Whoever comes first installs it; it is the same one everywhere in this program.
+        // Fails when it is installed already. It is the same one in the whole program.
         let _ = rustls::crypto::ring::default_provider().install_default();
 
         let guard = AddressGuard::new(Arc::clone(&lookup), settings.insecure);
@@ -160,7 +168,10 @@ impl OutboundClient {
         })
     }
 
-    /// Sends a request and waits for the headers of the answer.
+    /// Sends a request and waits for the head of the response.
+    ///
+    /// # Errors
+    /// When the address is refused, or there is no response before the deadline.
     pub(super) async fn send(
         &self,
         request: reqwest::Request,
@@ -169,7 +180,7 @@ impl OutboundClient {
         let candidates = Candidates::default();
         let port = request.url().port_or_known_default();
         let sending = async {
-            self.guard.judge_target(request.url())?;
+            self.guard.check_target(request.url())?;
             if self.proxied
                 && let Some(Host::Domain(name)) = request.url().host()
             {
@@ -177,7 +188,7 @@ impl OutboundClient {
             }
             Ok(self.http.execute(request).await?)
         };
-        let failure: Failure = match timeout_at(deadline, candidates.watch(sending)).await {
+        let failure: Failure = match timeout_at(deadline, candidates.record(sending)).await {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(failure)) => failure,
             Err(_) => Failure::timeout(self.timeout),
@@ -185,7 +196,7 @@ impl OutboundClient {
         Err(if self.proxied { failure.through_proxy() } else { failure.at(candidates.describe(port)) })
     }
 
-    /// Where an answer came from; behind a proxy only the proxy knows.
+    /// Returns the address that sent a response; `None` behind a proxy.
     pub(super) fn remote_address(&self, response: &reqwest::Response) -> Option<String> {
         if self.proxied { None } else { response.remote_addr().map(|address| address.to_string()) }
     }
@@ -202,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxy_is_an_http_url_and_keeps_its_password_to_itself() {
+    fn a_proxy_is_an_http_url_whose_password_is_not_printed() {
         let proxy = OutboundProxy::parse("http://me:s3cret@proxy.internal:3128").unwrap();
         assert_eq!(format!("{proxy:?}"), "OutboundProxy(http://proxy.internal:3128)");
         for refused in ["", "proxy:3128", "https://proxy", "socks5://proxy", "http://proxy/path", "http://"] {

@@ -1,12 +1,12 @@
-//! One attempt: the request that carries a webhook event to its destination, and what came of it.
+//! One attempt: the request that delivers a webhook event to its destination, and its report.
 //!
-//! An attempt always ends, and always with a report. One deadline covers all of it: the token, the
-//! lookup, the connection, the headers of the answer and its body. The deadline is no error where the
-//! answer's status is known already: a destination that has said 200 has taken the event, whether or
-//! not it ever finishes its sentence.
+//! An attempt always ends with a report. One deadline covers the token, the lookup, the connection, and head
+//! and body of the response. Reaching the deadline is not an error when the status is known already: a
+//! destination that has answered 200 has accepted the event, even if the response body never ends.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aggregates::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
 use aggregates::destination_url::DestinationUrl;
@@ -27,37 +27,35 @@ use super::signature::{
     SigningSecrets, sign, sign_standard,
 };
 
-/// The header with the id of the webhook event.
+/// Header with the id of the webhook event.
 pub const EVENT_ID_HEADER: &str = "x-hooksentry-event-id";
-/// The header with the number of the attempt, from 1.
+/// Header with the number of the attempt, from 1.
 pub const ATTEMPT_HEADER: &str = "x-hooksentry-attempt";
 
 const USER_AGENT_VALUE: &str = concat!("HookSentry/", env!("CARGO_PKG_VERSION"));
 const CONTENT_TYPE_VALUE: &str = "application/json; charset=utf-8";
 
-/// Everything an attempt needs to know.
+/// Content of an attempt.
 #[derive(Clone)]
 pub struct Request {
-    /// Where the event goes; tokens are cached under it.
     pub destination_id: DestinationId,
-    /// The event, also the id of the Standard Webhooks signature.
+    /// Also the id of the Standard Webhooks signature.
     pub event_id: WebhookEventId,
-    /// The number of this attempt, from 1.
+    /// Number of this attempt, from 1.
     pub attempt: u32,
     pub url: DestinationUrl,
-    /// The body, sent byte for byte.
+    /// Sent byte for byte.
     pub body: Bytes,
     pub secrets: SigningSecrets,
-    /// How to prove ourselves to the destination.
     pub credentials: Option<Arc<OutboundCredentials>>,
-    /// The trace this attempt belongs to, as a W3C `traceparent`.
+    /// W3C trace context of this attempt.
     pub traceparent: Option<String>,
-    /// Now; the time of the Standard Webhooks signature.
+    /// Current time, which the Standard Webhooks signature covers.
     pub at: DateTime<Utc>,
 }
 
 impl fmt::Debug for Request {
-    /// Says which attempt it is, and nothing of what it carries.
+    /// Identifies the attempt, and omits its content.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Request")
@@ -69,11 +67,11 @@ impl fmt::Debug for Request {
 }
 
 impl OutboundClient {
-    /// Makes one attempt. Dropping the future abandons the request; whether it arrived is then unknown.
+    /// Makes one attempt. When the future is dropped, it is unknown whether the request arrived.
     pub async fn attempt(&self, request: &Request) -> AttemptReport {
         let started = Instant::now();
         let report = self.deliver(request, started + self.timeout).await;
-        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = saturating_milliseconds(started.elapsed());
         match report {
             Ok(report) => AttemptReport { duration_ms, ..report },
             Err(failure) => failure.into_report(duration_ms),
@@ -92,8 +90,8 @@ impl OutboundClient {
             && let (Some(Authorization::Token(key, refused)), Some(credentials)) =
                 (&authorization, &request.credentials)
         {
-            // The destination may have revoked the token before its time. A fresh one is worth one more
-            // request; the next 401 is the attempt's result.
+            // The destination may have revoked the token early. Send the request again with a new one; a
+            // second 401 is the result of the attempt.
             self.tokens.forget(key, refused).await;
             let fresh = self.authorization(request.destination_id, credentials, deadline).await?;
             response = self.post(request, Some(&fresh), deadline).await?;
@@ -120,7 +118,7 @@ impl OutboundClient {
         let overloaded = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
         let retry_after = response.headers().get(RETRY_AFTER).filter(|_| overloaded);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).and_then(RetryAfter::parse);
-        // A few bytes more than are shown, so that no character is cut in two.
+        // A few bytes more than the excerpt, so that no character is cut in two.
         let (body, end) = read_body(&mut response, EXCERPT_BYTES_MAX + 4, deadline).await;
         let detail = match end {
             BodyEnd::Whole | BodyEnd::TooLong => None,
@@ -140,7 +138,7 @@ impl OutboundClient {
     }
 }
 
-/// The headers of a delivery. The destination's own comes last and replaces nothing.
+/// Returns the headers of a delivery. The header of the credentials does not replace any other.
 fn headers(request: &Request, authorization: Option<&Authorization>) -> HeaderMap {
     let id = request.event_id.to_string();
     let standard = sign_standard(&request.secrets, &id, request.at, &request.body);
@@ -157,7 +155,7 @@ fn headers(request: &Request, authorization: Option<&Authorization>) -> HeaderMa
     ];
     let trace = request.traceparent.clone().map(|traceparent| ("traceparent", traceparent));
     for (name, value) in own.into_iter().chain(trace) {
-        // Only a traceparent can fail to be a header's value, and then it is no traceparent.
+        // Only an invalid traceparent can fail, and is then omitted.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }
@@ -166,4 +164,8 @@ fn headers(request: &Request, authorization: Option<&Authorization>) -> HeaderMa
         headers.entry(name).or_insert(value);
     }
     headers
+}
+
+fn saturating_milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Reads an answer without trusting it: so many bytes, so long, and then no more.
+//! Bounded reading of untrusted responses.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use reqwest::Response;
 use reqwest::header::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
-/// The most that is read of a body. A body that ends within it leaves its connection fit for the next
-/// request; one that does not costs the connection.
+/// Maximum number of bytes that are read of a body. The connection can be used again if the body is shorter;
+/// otherwise it is closed.
 pub(super) const BODY_BYTES_READ_MAX: usize = 64 * 1024;
 
-/// The most that is kept of a body.
+/// Maximum number of bytes that are stored of a body.
 pub(super) const EXCERPT_BYTES_MAX: usize = 2 * 1024;
 
-/// The most that is kept of a header's value, in characters.
+/// Maximum number of characters that are stored of a header's value.
 const HEADER_LENGTH_MAX: usize = 256;
 
-/// The headers that help to find out what a destination did with a webhook.
+/// Stored headers: those that help to find out how a destination processed a webhook.
 const HEADERS_KEPT: [&str; 13] = [
     "allow",
     "cf-ray",
@@ -33,20 +33,19 @@ const HEADERS_KEPT: [&str; 13] = [
     "x-request-id",
 ];
 
-/// How the reading of a body ended.
+/// End of reading a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyEnd {
-    /// All of it was read.
     Whole,
-    /// There was more than is read.
+    /// The body has more than [`BODY_BYTES_READ_MAX`] bytes.
     TooLong,
-    /// It did not end in time.
+    /// The deadline was reached.
     Late,
     /// The connection broke.
     Broken,
 }
 
-/// Reads a body to its end, to the limit or to the deadline, and keeps its first bytes.
+/// Reads a body to its end, to the limit or to the deadline, and returns its first bytes.
 pub(super) async fn read_body(
     response: &mut Response,
     kept_max: usize,
@@ -72,7 +71,7 @@ pub(super) async fn read_body(
     (kept, end)
 }
 
-/// The start of a body as text, at most [`EXCERPT_BYTES_MAX`] bytes of it, or nothing for an empty body.
+/// Returns the start of a body as text of at most [`EXCERPT_BYTES_MAX`] bytes; `None` for an empty body.
 pub(super) fn excerpt(body: &[u8]) -> Option<String> {
     let mut text = storable(&String::from_utf8_lossy(body));
     while text.len() > EXCERPT_BYTES_MAX {
@@ -81,7 +80,7 @@ pub(super) fn excerpt(body: &[u8]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The headers worth keeping, cut.
+/// Returns the headers to store, with truncated values.
 pub(super) fn kept_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
     HEADERS_KEPT
         .iter()
@@ -93,7 +92,7 @@ pub(super) fn kept_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// PostgreSQL's text and jsonb hold every character but one.
+/// Replaces NUL, the only character that PostgreSQL's text and jsonb cannot store.
 fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_chosen_and_cut() {
+    fn headers_are_selected_and_truncated() {
         let mut headers = HeaderMap::new();
         headers.insert("Server", "a".repeat(1000).parse().unwrap());
         headers.insert("location", reqwest::header::HeaderValue::from_bytes(b"/\xff").unwrap());

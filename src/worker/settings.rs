@@ -1,7 +1,8 @@
-//! What an attempt goes by: URL, credentials, secrets and limits, opened and ready to use.
+//! Cache of the settings of attempts: URL, decrypted credentials and secrets, limits.
 //!
-//! The cache only prepares. Each entry carries the versions it was read at, the claim's append checks
-//! them, and an attempt never goes by settings that were not in force when it was announced.
+//! An entry may be outdated. It carries the versions of the destination and the tenant at which it was read,
+//! and the claim of an attempt checks them; so an attempt never uses settings that were not in force when it
+//! was claimed.
 
 use std::sync::Arc;
 
@@ -17,53 +18,53 @@ use super::signature::SigningSecrets;
 use crate::clock;
 use crate::secrets::vault::{Vault, VaultFailure};
 
-/// Destinations whose settings are kept ready.
+/// Maximum number of destinations in the cache.
 const CACHED_MAX: u64 = 10_000;
 
-/// What attempts to one destination go by.
+/// Settings of the attempts to one destination.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) destination_version: u64,
     pub(super) tenant_version: u64,
-    /// Version of the destination at which it entered its present stage.
+    /// Version of the destination at which it entered its current stage.
     pub(super) stage_version: u64,
     pub(super) max_attempts: u32,
-    /// Everything that is needed to send, or why nothing can be sent.
+    /// The error says why no request can be sent.
     pub(super) sending: Result<Sending, String>,
 }
 
-/// What is needed to send.
+/// Settings of requests.
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) url: DestinationUrl,
     pub(super) credentials: Option<Arc<OutboundCredentials>>,
     pub(super) secrets: SigningSecrets,
-    /// Until when `secrets.previous` signs.
+    /// End of the time during which `secrets.previous` signs, too.
     pub(super) previous_signs_until: Option<chrono::DateTime<chrono::Utc>>,
 }
 
-/// The settings could not be read. The attempt has not begun.
+/// Error of reading settings. The attempt has not begun.
 #[derive(Debug, Error)]
 pub(super) enum SettingsFailure {
     #[error("the destination's settings cannot be read")]
     Database(#[from] sqlx::Error),
-    #[error("the destination is not known yet")]
+    #[error("the read model does not have the destination yet")]
     Unknown,
-    #[error("the destination's secrets cannot be opened now")]
+    #[error("the destination's secrets cannot be decrypted now")]
     Vault(#[source] VaultFailure),
 }
 
 #[derive(Debug, Error)]
-enum Unusable {
+enum InvalidSettings {
     #[error("the URL is not allowed: {0}")]
     Url(#[from] DestinationUrlProblem),
-    #[error("the stored credentials are not of their type")]
+    #[error("the stored credentials are invalid for their type")]
     Credentials,
-    #[error("the stored secrets cannot be opened: {0}")]
+    #[error("the stored secrets cannot be decrypted: {0}")]
     Vault(#[from] VaultFailure),
 }
 
-/// Reads settings, and keeps them ready.
+/// Reads and caches settings.
 pub(super) struct SettingsCache {
     pool: PgPool,
     vault: Vault,
@@ -76,7 +77,10 @@ impl SettingsCache {
         Self { pool, vault, insecure, cached: Cache::new(CACHED_MAX) }
     }
 
-    /// The settings of a destination, perhaps as they were a moment ago.
+    /// Returns the settings of a destination from the cache, possibly outdated.
+    ///
+    /// # Errors
+    /// When they are not cached and cannot be read.
     pub(super) async fn get(&self, id: DestinationId) -> Result<Arc<Settings>, SettingsFailure> {
         match self.cached.get(&id) {
             Some(settings) => Ok(settings),
@@ -84,18 +88,21 @@ impl SettingsCache {
         }
     }
 
-    /// The settings of a destination as they are now.
+    /// Reads the current settings of a destination into the cache.
+    ///
+    /// # Errors
+    /// When they cannot be read, or the database fails while secrets are decrypted.
     pub(super) async fn read(&self, id: DestinationId) -> Result<Arc<Settings>, SettingsFailure> {
         let mut connection = self.pool.acquire().await?;
         let row = delivery_settings::get(&mut connection, id).await?.ok_or(SettingsFailure::Unknown)?;
         drop(connection);
         let sending = match self.open(id, &row).await {
             Ok(sending) => Ok(sending),
-            // The database may answer the next time; everything else stays as it is.
-            Err(Unusable::Vault(failure @ VaultFailure::Database(_))) => {
+            // A failure of the database is temporary; the others are permanent.
+            Err(InvalidSettings::Vault(failure @ VaultFailure::Database(_))) => {
                 return Err(SettingsFailure::Vault(failure));
             }
-            Err(unusable) => Err(unusable.to_string()),
+            Err(invalid) => Err(invalid.to_string()),
         };
         let settings = Arc::new(Settings {
             destination_version: row.destination_version,
@@ -112,15 +119,15 @@ impl SettingsCache {
         &self,
         id: DestinationId,
         row: &delivery_settings::DeliverySettings,
-    ) -> Result<Sending, Unusable> {
+    ) -> Result<Sending, InvalidSettings> {
         let url = DestinationUrl::parse(&row.url, self.insecure)?;
         let credentials = match &row.auth {
             None => None,
             Some(auth) => {
                 let context = format!("destination:{id}");
                 let plaintext = self.vault.open_text(row.tenant_id, &context, &auth.credentials).await?;
-                let credentials =
-                    OutboundCredentials::from_plaintext(&plaintext).map_err(|_| Unusable::Credentials)?;
+                let credentials = OutboundCredentials::from_plaintext(&plaintext)
+                    .map_err(|_| InvalidSettings::Credentials)?;
                 Some(Arc::new(credentials))
             }
         };
@@ -140,7 +147,7 @@ impl SettingsCache {
 }
 
 impl Sending {
-    /// The secrets that sign now.
+    /// Returns the secrets that sign at `now`.
     pub(super) fn secrets_at(&self, now: chrono::DateTime<chrono::Utc>) -> SigningSecrets {
         let overlaps = self.previous_signs_until.is_some_and(|until| until > now);
         SigningSecrets {

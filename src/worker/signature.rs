@@ -1,9 +1,9 @@
-//! How a receiver can tell that a webhook comes from here and was not altered.
+//! Signatures by which a receiver verifies the origin and integrity of a webhook.
 //!
-//! Every delivery is signed twice. `X-HookSentry-Signature` is an HMAC over the body alone, keyed with
-//! the whole secret as its owner sees it. The Standard Webhooks headers sign id and time as well, so
-//! that a recorded delivery cannot be replayed for ever, and any stock verifier understands them; their
-//! key is the base64 decoding of what follows `whsec_`, which is what those verifiers derive.
+//! Every delivery is signed twice. `X-HookSentry-Signature` is an HMAC of the body, with the whole secret as
+//! its key. The Standard Webhooks headers also sign id and time, which limits the time during which a
+//! recorded delivery can be replayed, and are supported by existing libraries; their key is the base64
+//! decoding of the secret after `whsec_`, as those libraries derive it.
 
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -14,22 +14,23 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// The header of the plain signature, in lower case as HTTP/2 wants it.
+/// Header of the plain signature, in lower case as HTTP/2 requires.
 pub const SIGNATURE_HEADER: &str = "x-hooksentry-signature";
-/// The Standard Webhooks header of the id.
+/// Standard Webhooks header of the id.
 pub const STANDARD_ID_HEADER: &str = "webhook-id";
-/// The Standard Webhooks header of the time, in seconds since 1970.
+/// Standard Webhooks header of the time, in seconds since 1970.
 pub const STANDARD_TIMESTAMP_HEADER: &str = "webhook-timestamp";
-/// The Standard Webhooks header of the signatures.
+/// Standard Webhooks header of the signatures.
 pub const STANDARD_SIGNATURE_HEADER: &str = "webhook-signature";
 
-/// How far the time of a Standard Webhooks signature may lie from the verifier's clock, either way;
-/// what the stock verifiers allow.
+/// Maximum difference between the time of a Standard Webhooks signature and the verifier's clock; the value
+/// of the existing libraries.
 pub const TIMESTAMP_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
 const SECRET_PREFIX: &str = "whsec_";
 
-/// Accepts base64 with and without padding, and trailing bits that a hex string happens to leave over.
+/// Accepts base64 with and without padding, and the trailing bits that decoding a hex string as base64 may
+/// leave.
 const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -37,11 +38,11 @@ const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The secrets of a tenant: the one in force and, while receivers change over, the one before it.
+/// Secrets of a tenant: the current one and, during a rotation, the previous one.
 #[derive(Clone, Debug)]
 pub struct SigningSecrets {
     pub current: SecretString,
-    /// Signs the Standard Webhooks header as well, so that receivers may know either secret.
+    /// Also signs the Standard Webhooks header, so that receivers may use either secret.
     pub previous: Option<SecretString>,
 }
 
@@ -51,20 +52,20 @@ impl From<SecretString> for SigningSecrets {
     }
 }
 
-/// The value of `X-HookSentry-Signature` for a body.
+/// Returns the value of `X-HookSentry-Signature` for a body.
 #[must_use]
 pub fn sign(secret: &SecretString, body: &[u8]) -> String {
     let digest = authentication_code(secret.expose_secret().as_bytes(), &[body]);
     format!("sha256={}", hex::encode(digest))
 }
 
-/// Whether the value of `X-HookSentry-Signature` fits a body. Upper-case hex does not.
+/// Returns whether a value of `X-HookSentry-Signature` is valid for a body. Upper-case hex is not.
 #[must_use]
 pub fn verify(secret: &SecretString, body: &[u8], signature: &str) -> bool {
     sign(secret, body).as_bytes().ct_eq(signature.as_bytes()).into()
 }
 
-/// The value of `webhook-signature`: one signature a secret, separated by a space.
+/// Returns the value of `webhook-signature`: one signature for each secret, separated by spaces.
 #[must_use]
 pub fn sign_standard(secrets: &SigningSecrets, id: &str, timestamp: DateTime<Utc>, body: &[u8]) -> String {
     std::iter::once(&secrets.current)
@@ -74,21 +75,22 @@ pub fn sign_standard(secrets: &SigningSecrets, id: &str, timestamp: DateTime<Utc
         .join(" ")
 }
 
-/// Why a Standard Webhooks signature is not accepted.
+/// Error of an invalid Standard Webhooks signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StandardSignatureProblem {
-    /// The time is not a number of seconds.
     #[error("the timestamp is not a number")]
     MalformedTimestamp,
-    /// Too old or too far ahead: maybe a recording that is played again.
+    /// Possibly a replayed recording.
     #[error("the timestamp is more than five minutes away from now")]
     TimestampOutOfTolerance,
-    /// None of the signatures fits.
-    #[error("no signature fits")]
-    NoSignatureFits,
+    #[error("no signature is valid")]
+    NoValidSignature,
 }
 
-/// Checks the three Standard Webhooks headers against a body.
+/// Verifies the three Standard Webhooks headers of a body.
+///
+/// # Errors
+/// When the timestamp is invalid or too far from `now`, or no signature is valid.
 pub fn verify_standard(
     secret: &SecretString,
     id: &str,
@@ -106,14 +108,13 @@ pub fn verify_standard(
     }
     let expected = standard_signature(secret, id, seconds, body);
     let fits = signatures.split(' ').any(|signature| expected.as_bytes().ct_eq(signature.as_bytes()).into());
-    if fits { Ok(()) } else { Err(Problem::NoSignatureFits) }
+    if fits { Ok(()) } else { Err(Problem::NoValidSignature) }
 }
 
 fn standard_signature(secret: &SecretString, id: &str, timestamp: i64, body: &[u8]) -> String {
     let secret = secret.expose_secret();
     let encoded = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
-    // Every secret made here decodes. One that does not, from elsewhere, still gives a signature over
-    // its own text.
+    // Every secret generated here decodes. For another secret, the key is its text.
     let key = LENIENT_BASE64.decode(encoded).unwrap_or_else(|_| encoded.as_bytes().to_vec());
     let signed = format!("{id}.{timestamp}.");
     format!("v1,{}", STANDARD.encode(authentication_code(&key, &[signed.as_bytes(), body])))
@@ -134,12 +135,12 @@ mod tests {
     const SECRET: &str = "whsec_5f8a3b2c1d9e4f6a7b8c9d0e1f2a3b4c";
 
     fn now() -> DateTime<Utc> {
-        // The stock verifier asks the system clock, so this test has to as well.
+        // The library reads the system clock, so this test has to as well.
         crate::clock::now()
     }
 
     #[test]
-    fn the_documented_vector_holds() {
+    fn the_documented_example_is_correct() {
         let signature = "sha256=51426af50a41dd7ff2cd3f116594734766d4018d15d6fb07169aee5d2959adf5";
         let secret = "whsec_test".into();
         assert_eq!(sign(&secret, br#"{"a":1}"#), signature);
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_does_not_verify() {
+    fn other_signatures_are_invalid() {
         let secret = SECRET.into();
         let signature = sign(&secret, b"{}");
         assert!(!verify(&secret, b"{ }", &signature));
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stock_verifier_accepts_the_standard_headers() {
+    fn the_standard_webhooks_library_accepts_the_headers() {
         let body = br#"{"type":"order.paid"}"#;
         let secrets = SigningSecrets { current: SECRET.into(), previous: Some("whsec_AAAABBBB".into()) };
         let time = now();
@@ -179,9 +180,9 @@ mod tests {
         }
     }
 
-    /// What `standardwebhooks` 1.1.0 for Python signs.
+    /// The expected value was made by `standardwebhooks` 1.1.0 for Python.
     #[test]
-    fn a_signature_is_the_one_that_the_library_for_python_makes() {
+    fn a_signature_equals_that_of_the_library_for_python() {
         let secret = SecretString::from("whsec_5f8a3b2c1d9e4f6a7b8c9d0e1f2a3b4c");
         let time = DateTime::from_timestamp_secs(1_783_089_120).unwrap();
         let (id, body) = ("0198c5a2-7e31-7c3a-9f64-2b8d1e0c4a57", r#"{"event":"bezahlt","betrag":"9,90 €"}"#);
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stock_signer_made_is_accepted() {
+    fn a_signature_of_the_standard_webhooks_library_is_accepted() {
         let stock = standardwebhooks::Webhook::new(SECRET).unwrap();
         let time = now();
         let signature = stock.sign("id", time.timestamp(), b"{}").unwrap();
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn each_problem_of_a_standard_signature_has_its_name() {
+    fn each_problem_of_a_standard_signature_has_its_own_error() {
         use StandardSignatureProblem as Problem;
         let time = now();
         let secrets = SigningSecrets::from(SecretString::from(SECRET));
@@ -212,8 +213,8 @@ mod tests {
             verify_standard(&SECRET.into(), id, seconds, &signature, body, now).err()
         };
         assert_eq!(verify("id", &seconds, b"{}", time), None);
-        assert_eq!(verify("other", &seconds, b"{}", time), Some(Problem::NoSignatureFits));
-        assert_eq!(verify("id", &seconds, b"[]", time), Some(Problem::NoSignatureFits));
+        assert_eq!(verify("other", &seconds, b"{}", time), Some(Problem::NoValidSignature));
+        assert_eq!(verify("id", &seconds, b"[]", time), Some(Problem::NoValidSignature));
         assert_eq!(verify("id", "soon", b"{}", time), Some(Problem::MalformedTimestamp));
         assert_eq!(verify("id", "99999999999999999", b"{}", time), Some(Problem::MalformedTimestamp));
         for late in [TimeDelta::minutes(6), TimeDelta::minutes(-6)] {

@@ -1,4 +1,4 @@
-//! One webhook's way through the running program, and what happens when its receiver fails.
+//! Delivery of a webhook by the running program, and failures of its receiver.
 
 use serde_json::json;
 
@@ -19,13 +19,13 @@ async fn start(database: &TestDatabase) -> Process {
 }
 
 #[tokio::test]
-async fn a_webhook_is_delivered_byte_for_byte_and_both_signatures_hold() {
+async fn a_webhook_is_delivered_byte_for_byte_with_two_valid_signatures() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(204).await;
     let tenant = Tenant::register(program.base()).await;
     let destination = tenant.destination(&receiver.url(), 5).await;
-    // White space, number text, escapes and order are the source's own business.
+    // White space, number format, escapes and order of the payload are preserved.
     let payload = "{ \"b\" : 1.50,\n\t\"a\":\"\\u00e9 é\",\"big\": 12345678901234567890 }";
 
     let answer = tenant.try_ingest(&destination, payload).await.expect("an answer");
@@ -52,9 +52,9 @@ async fn a_webhook_is_delivered_byte_for_byte_and_both_signatures_hold() {
     let signature = arrival.header("x-hooksentry-signature");
     assert!(hooksentry::worker::signature::verify(&secret, &arrival.body, signature));
     standardwebhooks::Webhook::new(&tenant.webhook_secret)
-        .expect("a secret that stock verifiers take")
+        .expect("a secret that the library accepts")
         .verify(&arrival.body, &arrival.headers)
-        .expect("a signature that stock verifiers take");
+        .expect("a signature that the library accepts");
 
     let history = tenant.get(&format!("events/{event_id}/history")).await;
     let types: Vec<&str> = history["items"]
@@ -69,7 +69,7 @@ async fn a_webhook_is_delivered_byte_for_byte_and_both_signatures_hold() {
 }
 
 #[tokio::test]
-async fn a_secret_that_was_replaced_signs_as_long_as_was_asked() {
+async fn a_replaced_secret_signs_during_its_overlap() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(200).await;
@@ -80,7 +80,7 @@ async fn a_secret_that_was_replaced_signs_as_long_as_was_asked() {
         tenant.until_event(&event_id, "Succeeded").await;
         receiver.arrivals().into_iter().find(|arrival| arrival.event_id() == event_id).expect("it arrived")
     };
-    // Which of these secrets a stock verifier accepts, and which signed the header of our own.
+    // For each secret, whether the Standard Webhooks headers and our own header are valid.
     let verified = |arrival: &Arrival, secrets: &[&str]| -> Vec<(bool, bool)> {
         let signature = arrival.header("x-hooksentry-signature");
         let verify = |secret: &&str| {
@@ -101,7 +101,7 @@ async fn a_secret_that_was_replaced_signs_as_long_as_was_asked() {
     assert_eq!(arrival.header("webhook-signature").split(' ').count(), 2);
     assert_eq!(verified(&arrival, &[&first, &second]), [(true, false), (true, true)]);
 
-    // The next one ends every overlap but its own.
+    // A new secret ends earlier overlaps.
     let third = tenant.regenerate_secret(json!({ "overlapSeconds": 1 })).await;
     until("the overlap to be over", async || {
         let arrival = arrives().await;
@@ -208,7 +208,7 @@ async fn a_broken_destination_is_suspended_probed_and_resumed() {
     let path = format!("destinations/{}", destination.id);
     for number in 0..8 {
         let answer = tenant.try_ingest(&destination, json!({ "number": number }).to_string()).await;
-        // The breaker may open while we are at it.
+        // The circuit breaker may open meanwhile.
         assert!([202, 422].contains(&answer.expect("an answer").status().as_u16()));
     }
     until("the destination to be suspended", async || {
@@ -230,15 +230,15 @@ async fn a_broken_destination_is_suspended_probed_and_resumed() {
 }
 
 #[tokio::test]
-async fn a_destination_that_comes_back_is_probed_by_one_request_and_then_not_overrun() {
+async fn a_suspended_destination_is_probed_by_one_request_and_its_limit_is_not_exceeded_afterwards() {
     const LIMIT: u32 = 4;
     let database = TestDatabase::create().await;
     let program = start(&database).await;
-    let (broken, well) = (Receiver::answering(503).await, Receiver::answering(200).await);
+    let (broken, working) = (Receiver::answering(503).await, Receiver::answering(200).await);
     let tenant = Tenant::register(program.base()).await;
     tenant.resilience(50, 1).await;
     let destination = tenant.destination(&broken.url(), LIMIT).await;
-    let other = tenant.destination(&well.url(), 4).await;
+    let other = tenant.destination(&working.url(), 4).await;
     let path = format!("destinations/{}", destination.id);
     let mut accepted = 0;
     until("the destination to be suspended", async || {
@@ -248,7 +248,7 @@ async fn a_destination_that_comes_back_is_probed_by_one_request_and_then_not_ove
     })
     .await;
 
-    // A command is answered when the read models show all that was before it.
+    // The command returns when the read models have applied all earlier facts.
     tenant.change(&other, json!({ "serverRateLimit": 5 })).await;
     tenant.until_count("Processing", 0).await;
     broken.hold();
@@ -261,7 +261,7 @@ async fn a_destination_that_comes_back_is_probed_by_one_request_and_then_not_ove
         tenant.ingest(&destination, &json!({ "event": "during the probe" })).await;
         accepted += 1;
     }
-    // Once this one is delivered, the dispatcher has seen those before it.
+    // When this event is delivered, the dispatcher has read the earlier ones.
     let event_id = tenant.ingest(&other, &json!({ "event": "elsewhere" })).await;
     tenant.until_event(&event_id, "Succeeded").await;
     assert_eq!(broken.in_flight(), 1, "a probe is one request");
@@ -275,7 +275,7 @@ async fn a_destination_that_comes_back_is_probed_by_one_request_and_then_not_ove
 }
 
 #[tokio::test]
-async fn changed_settings_hold_from_the_next_attempt() {
+async fn changed_settings_apply_from_the_next_attempt() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let (old, new) = (Receiver::answering(500).await, Receiver::answering(200).await);
@@ -283,7 +283,7 @@ async fn changed_settings_hold_from_the_next_attempt() {
     let destination = tenant.destination(&old.url(), 1).await;
     old.hold();
     let event_id = tenant.ingest(&destination, &json!({ "event": "moved" })).await;
-    until("an attempt by the old settings", async || (old.in_flight() == 1).then_some(())).await;
+    until("an attempt with the old settings", async || (old.in_flight() == 1).then_some(())).await;
     let change = json!({
         "url": new.url(),
         "authType": "BearerToken",
@@ -300,7 +300,7 @@ async fn changed_settings_hold_from_the_next_attempt() {
 }
 
 #[tokio::test]
-async fn an_inactive_destination_holds_what_it_has_and_resumes() {
+async fn an_inactive_destination_keeps_its_events_and_resumes() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(500).await;
@@ -322,7 +322,7 @@ async fn an_inactive_destination_holds_what_it_has_and_resumes() {
 }
 
 #[tokio::test]
-async fn a_purge_cancels_what_waits_and_leaves_what_is_under_way() {
+async fn a_purge_cancels_waiting_events_and_not_the_one_in_delivery() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(200).await;
@@ -332,7 +332,7 @@ async fn a_purge_cancels_what_waits_and_leaves_what_is_under_way() {
     for number in 0..10 {
         tenant.ingest(&destination, &json!({ "number": number })).await;
     }
-    until("an attempt to be under way", async || (receiver.in_flight() == 1).then_some(())).await;
+    until("an attempt in flight", async || (receiver.in_flight() == 1).then_some(())).await;
     tenant.until_count("Processing", 1).await;
 
     let purged = tenant.delete(&format!("queues/{}", destination.id)).await;
@@ -341,17 +341,17 @@ async fn a_purge_cancels_what_waits_and_leaves_what_is_under_way() {
     receiver.release();
     tenant.until_count("Succeeded", 1).await;
 
-    // One by itself is cancelled beside an attempt that goes on.
+    // A waiting event is cancelled while another one is in delivery.
     receiver.hold();
-    let under_way = tenant.ingest(&destination, &json!({ "number": "held" })).await;
-    tenant.until_event(&under_way, "Processing").await;
+    let in_delivery = tenant.ingest(&destination, &json!({ "number": "held" })).await;
+    tenant.until_event(&in_delivery, "Processing").await;
     let waiting = tenant.ingest(&destination, &json!({ "number": "cancelled" })).await;
     tenant.post(&format!("events/{waiting}/cancel")).await.expect(200);
-    tenant.post(&format!("events/{under_way}/cancel")).await.expect(400);
+    tenant.post(&format!("events/{in_delivery}/cancel")).await.expect(400);
     receiver.release();
-    tenant.until_event(&under_way, "Succeeded").await;
+    tenant.until_event(&in_delivery, "Succeeded").await;
 
-    // What comes after it is delivered.
+    // Later events are delivered.
     let event_id = tenant.ingest(&destination, &json!({ "number": "next" })).await;
     tenant.until_event(&event_id, "Succeeded").await;
     assert_eq!(receiver.count(), 3);

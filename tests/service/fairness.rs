@@ -1,7 +1,7 @@
-//! Many destinations at once, some of which hang or fail: the others must not notice, no limit may be exceeded,
-//! and every event ends where its destination deserves.
+//! Many destinations, some of which hang or fail: the others are not affected, no concurrency limit is
+//! exceeded, and every event ends in the status that follows from its destination's responses.
 //!
-//! The suite runs it with [`EVENTS_DEFAULT`] events; `HOOKSENTRY_TEST_EVENTS=10000` runs it in full.
+//! The default is [`EVENTS_DEFAULT`] events; `HOOKSENTRY_TEST_EVENTS=10000` is the full test.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -22,7 +22,7 @@ const DESTINATIONS: usize = 50;
 const HANGING: usize = 5;
 const FAILING: usize = 5;
 const HEALTHY: usize = DESTINATIONS - HANGING - FAILING;
-/// Requests in flight to one destination. A hanging one takes all it may have.
+/// Limits of concurrent requests to a destination. A hanging one uses all of its limit.
 const HEALTHY_LIMIT: u32 = 10;
 const HANGING_LIMIT: u32 = 100;
 const FAILING_LIMIT: u32 = 20;
@@ -48,14 +48,14 @@ impl Target {
         assert!(seen <= self.limit as usize, "{seen} requests in flight, {} are allowed", self.limit);
     }
 
-    /// How many of its events have this status.
+    /// Returns the number of its events with a status.
     async fn count(&self, tenant: &Tenant, status: &str) -> usize {
         let path = format!("events?Qt=1&DestinationUrlId={}&Status={status}", self.destination.id);
         usize::try_from(tenant.get(&path).await["total"].as_u64().expect("a total")).expect("a count")
     }
 }
 
-/// The processes of an installation: every role that delivers runs twice.
+/// The processes of an installation, with two dispatchers and two workers.
 struct Installation {
     database: TestDatabase,
     broker: SharedBroker,
@@ -95,7 +95,7 @@ fn launch(roles: &str, database: &TestDatabase, broker: &SharedBroker) -> Launch
         .with("HOOKSENTRY_RETRY_FACTOR", "1")
 }
 
-/// Has `each` events accepted for every target, those of the first target first.
+/// Ingests `each` events for every target, those of the first target first.
 async fn ingest(tenant: &Tenant, targets: &[Target], each: usize) {
     let events = targets.iter().flat_map(|target| std::iter::repeat_n(&target.destination, each));
     stream::iter(events.enumerate())
@@ -105,8 +105,8 @@ async fn ingest(tenant: &Tenant, targets: &[Target], each: usize) {
         .await;
 }
 
-/// Waits until every event has arrived at every target, and answers with how long that took from the first
-/// arrival of any.
+/// Waits until all events have arrived at all targets, and returns the time between the first and the last
+/// arrival.
 async fn until_delivered(healthy: &[Target], each: usize) -> Duration {
     until("every event to arrive at the healthy destinations", async || {
         healthy.iter().all(|target| target.receiver.count() >= each).then_some(())
@@ -118,7 +118,7 @@ async fn until_delivered(healthy: &[Target], each: usize) -> Duration {
     first.zip(last).map(|(first, last)| *last - *first).expect("arrivals")
 }
 
-/// Delivers to healthy destinations alone.
+/// Measures the delivery to healthy destinations without any others.
 async fn without_the_others(each: usize) -> Duration {
     let mut installation = Installation::start().await;
     let tenant = Tenant::register(installation.api.base()).await;
@@ -134,6 +134,24 @@ async fn without_the_others(each: usize) -> Duration {
     took
 }
 
+/// Creates the destinations; those that hang or fail come first, so that their jobs are at the head of any
+/// queue.
+async fn create_targets(tenant: &Tenant) -> Vec<Target> {
+    let mut targets = Vec::with_capacity(DESTINATIONS);
+    for _ in 0..HANGING {
+        let target = Target::new(tenant, 200, HANGING_LIMIT).await;
+        target.receiver.hold();
+        targets.push(target);
+    }
+    for _ in 0..FAILING {
+        targets.push(Target::new(tenant, 500, FAILING_LIMIT).await);
+    }
+    for _ in 0..HEALTHY {
+        targets.push(Target::new(tenant, 200, HEALTHY_LIMIT).await);
+    }
+    targets
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn destinations_that_hang_or_fail_do_not_hold_up_the_others() {
     let events = std::env::var("HOOKSENTRY_TEST_EVENTS");
@@ -143,32 +161,20 @@ async fn destinations_that_hang_or_fail_do_not_hold_up_the_others() {
 
     let mut installation = Installation::start().await;
     let tenant = Tenant::register(installation.api.base()).await;
-    // Nothing is probed while we look.
+    // No destination is probed during the test.
     tenant.resilience(2, 3_600).await;
-    // Those in trouble come first: whatever queue there is, theirs are at its head.
-    let mut targets = Vec::new();
-    for _ in 0..HANGING {
-        let target = Target::new(&tenant, 200, HANGING_LIMIT).await;
-        target.receiver.hold();
-        targets.push(target);
-    }
-    for _ in 0..FAILING {
-        targets.push(Target::new(&tenant, 500, FAILING_LIMIT).await);
-    }
-    for _ in 0..HEALTHY {
-        targets.push(Target::new(&tenant, 200, HEALTHY_LIMIT).await);
-    }
+    let targets = create_targets(&tenant).await;
     ingest(&tenant, &targets, each).await;
     let (hanging, rest) = targets.split_at(HANGING);
     let (failing, healthy) = rest.split_at(FAILING);
 
     installation.deliver().await;
-    let beside = until_delivered(healthy, each).await;
-    // It goes to the test's own output, and is compared by people: times depend on what else runs.
+    let mixed = until_delivered(healthy, each).await;
+    // Printed for comparison by people: the times depend on the load of the machine.
     let _ = writeln!(
         std::io::stderr(),
-        "{events} events over {DESTINATIONS} destinations: the {HEALTHY} healthy ones were served within \
-         {alone:.2?} by themselves, and within {beside:.2?} beside {HANGING} that hang and {FAILING} that fail"
+        "{events} events over {DESTINATIONS} destinations: delivery to the {HEALTHY} healthy ones took \
+         {alone:.2?} without others, and {mixed:.2?} with {HANGING} that hang and {FAILING} that fail"
     );
     for target in healthy {
         let arrivals = target.receiver.arrivals();
@@ -176,10 +182,10 @@ async fn destinations_that_hang_or_fail_do_not_hold_up_the_others() {
         assert_eq!((ids.len(), arrivals.len()), (each, each), "each event once");
     }
 
-    // Those in trouble are suspended, and what they did not take waits behind the breaker.
+    // The others are suspended, and their events wait for the circuit breaker.
     for target in hanging.iter().chain(failing) {
         let path = format!("destinations/{}", target.destination.id);
-        until("the destination to be suspended with nothing under way", async || {
+        until("the destination to be suspended without attempts in flight", async || {
             let suspended = tenant.get(&path).await["status"] == "Suspended";
             (suspended && target.count(&tenant, "Processing").await == 0).then_some(())
         })
@@ -190,13 +196,13 @@ async fn destinations_that_hang_or_fail_do_not_hold_up_the_others() {
         let critical = target.count(&tenant, "CriticalFailure").await;
         let waiting = target.count(&tenant, "Pending").await + target.count(&tenant, "WaitingRetry").await;
         assert_eq!(critical + waiting, each);
-        // What was in flight when the breaker opened, and what the failures before had made room for.
+        // The attempts in flight when the breaker opened, and those that earlier failures had made possible.
         let attempts_max = target.limit as usize + BREAKER_THRESHOLD - 1;
         assert!(target.receiver.count() <= attempts_max, "{} attempts", target.receiver.count());
         given_up += critical;
     }
 
-    // Once they are well again, everything that was not given up arrives.
+    // When they work again, all other events are delivered.
     for target in hanging.iter().chain(failing) {
         target.receiver.answer(200);
         target.receiver.release();

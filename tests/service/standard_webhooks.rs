@@ -1,4 +1,4 @@
-//! Deliveries are verified by a library that others wrote, in another language.
+//! Deliveries are verified by the Standard Webhooks library for Python.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,10 +12,10 @@ use crate::harness::process::Launch;
 use crate::harness::receiver::{Arrival, Receiver};
 use crate::harness::tenant::Tenant;
 
-/// Where `.ci/setup` puts it, beside the build.
+/// Folder in which `.ci/setup` installs it, next to the build.
 const LIBRARY: &str = "standardwebhooks-1.1.0";
 
-/// What the library says of each delivery.
+/// Returns the library's result for each delivery.
 async fn verdicts(deliveries: &[Value]) -> Vec<String> {
     let library = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name(LIBRARY);
     assert!(library.exists(), "the library {LIBRARY} is not installed; `make setup` does that");
@@ -29,7 +29,7 @@ async fn verdicts(deliveries: &[Value]) -> Vec<String> {
         .expect("python3, which `make setup` installs");
     let lines: String = deliveries.iter().map(|delivery| format!("{delivery}\n")).collect();
     let mut input = python.stdin.take().expect("a pipe");
-    input.write_all(lines.as_bytes()).await.expect("somebody who reads");
+    input.write_all(lines.as_bytes()).await.expect("a process that reads");
     drop(input);
     let output = python.wait_with_output().await.expect("our child");
     assert!(output.status.success(), "{output:?}");
@@ -47,7 +47,7 @@ fn delivery(secret: &str, arrival: &Arrival) -> Value {
 }
 
 #[tokio::test]
-async fn the_library_for_python_accepts_what_we_send_and_nothing_else() {
+async fn the_library_for_python_accepts_deliveries_and_no_altered_ones() {
     let database = TestDatabase::create().await;
     let program = Launch::serve("api,projector,dispatcher,worker", &database.url()).ready().await;
     let receiver = Receiver::answering(200).await;

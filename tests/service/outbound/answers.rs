@@ -1,4 +1,4 @@
-//! What is sent, and what a well-behaved receiver's answers come to.
+//! Content of requests, and the reports of regular responses.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::receiver::Receiver;
 use super::{SECRET, TIMEOUT_LONG, client, request, with_credentials};
 
 #[tokio::test]
-async fn the_body_arrives_byte_for_byte_and_stock_verifiers_accept_it() {
+async fn the_body_arrives_byte_for_byte_and_the_library_accepts_its_signature() {
     let mut receiver = Receiver::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
     let body = "{ \"ü\" :1.00000000000000000001,\n\n\"a\":\"\\u0000\"}\r\n";
     let request = hooksentry::worker::request::Request {
@@ -104,7 +104,7 @@ async fn every_2xx_is_a_success_and_nothing_else_is() {
 }
 
 #[tokio::test]
-async fn informational_answers_are_waited_through() {
+async fn informational_responses_are_skipped() {
     let answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
                   HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
     let receiver = Receiver::answering(answer).await;
@@ -133,7 +133,7 @@ async fn a_redirect_is_recorded_and_not_followed() {
 }
 
 #[tokio::test]
-async fn retry_after_is_heard_from_a_receiver_that_is_overloaded() {
+async fn retry_after_of_an_overloaded_receiver_is_recorded() {
     let date = RetryAfter::At("1994-11-06T08:49:37Z".parse().unwrap());
     for (status, value, expected) in [
         ("429 Slow", "17", Some(RetryAfter::Seconds(17))),
@@ -151,7 +151,7 @@ async fn retry_after_is_heard_from_a_receiver_that_is_overloaded() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_text_is_shown_as_far_as_it_is() {
+async fn a_body_that_is_not_text_is_recorded_with_replacement_characters() {
     let receiver = Receiver::scripted(|mut connection, log| async move {
         super::receiver::read_request(&mut connection, &log).await?;
         let answer =
@@ -165,7 +165,7 @@ async fn a_body_that_is_no_text_is_shown_as_far_as_it_is() {
 }
 
 #[tokio::test]
-async fn content_encodings_are_left_alone() {
+async fn content_encodings_are_not_decoded() {
     let mut receiver = Receiver::answering(
         "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 11\r\n\r\nnot gzipped",
     )

@@ -1,4 +1,4 @@
-//! No request leaves for an address that must not be reached, whichever way it is named.
+//! No request is sent to a blocked address, by name or literal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +21,13 @@ fn guarded(lookup: Arc<dyn NameLookup>) -> OutboundClient {
 }
 
 #[tokio::test]
-async fn names_and_literals_that_lead_inside_are_blocked_before_a_connection() {
+async fn names_and_literals_of_private_addresses_are_blocked_before_a_connection() {
     let receiver = Receiver::answering(OK).await;
     let port = receiver.address.port();
     let lookup = Answers::new(&[&["8.8.8.8", "127.0.0.1"]]);
     for (host, address, detail) in [
-        // What the name leads to is the operator's to know, from the log.
-        ("harmless.example", None, "harmless.example leads to an address that must not be reached"),
+        // The address that the name resolves to is only logged, for the operator.
+        ("harmless.example", None, "harmless.example resolves to an address that must not be reached"),
         ("127.0.0.1", Some("127.0.0.1"), "127.0.0.1 must not be reached"),
         ("2130706433", Some("127.0.0.1"), "127.0.0.1 must not be reached"),
         ("[::ffff:7f00:1]", Some("[::ffff:127.0.0.1]"), "::ffff:127.0.0.1 must not be reached"),
@@ -54,9 +54,9 @@ async fn the_systems_own_names_for_this_machine_are_blocked() {
     assert_eq!(receiver.connections(), 0);
 }
 
-/// With two lookups, one to judge and one to connect, this request would end elsewhere.
+/// With one lookup for the check and another one for the connection, this request would go elsewhere.
 #[tokio::test]
-async fn the_address_that_was_judged_is_the_one_connected_to() {
+async fn the_checked_address_is_the_one_that_is_connected() {
     let receiver = Receiver::answering(OK).await;
     let lookup = Answers::new(&[&["127.0.0.1"], &["127.0.0.2"]]);
     let client = OutboundClient::with_lookup(&settings(TIMEOUT_LONG), Arc::clone(&lookup) as _).unwrap();
@@ -79,7 +79,7 @@ async fn a_name_without_an_address_is_a_dns_failure() {
 }
 
 #[tokio::test]
-async fn a_lookup_that_hangs_ends_with_the_time() {
+async fn a_lookup_that_hangs_ends_at_the_deadline() {
     struct Hanging;
     #[async_trait::async_trait]
     impl NameLookup for Hanging {
@@ -107,11 +107,11 @@ async fn proxy_to(receiver: std::net::SocketAddr) -> Receiver {
 }
 
 #[tokio::test]
-async fn behind_a_proxy_the_target_is_judged_before_the_proxy_hears_of_it() {
+async fn behind_a_proxy_the_target_is_checked_before_the_proxy_gets_the_request() {
     let identity = Identity::of("hooks.example");
     let mut receiver = Receiver::answering_tls(&identity, OK).await;
     let mut proxy = proxy_to(receiver.address).await;
-    // The proxy's own name leads to a private address, which is nobody's business but the operator's.
+    // The proxy's name resolves to a private address, which the operator has configured.
     let lookup = Answers::new(&[&["8.8.8.8"], &["127.0.0.1"], &["10.0.0.1"]]);
     let settings = OutboundSettings {
         insecure: Insecure::Forbidden,

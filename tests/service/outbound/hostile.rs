@@ -1,5 +1,5 @@
-//! Receivers that are broken, slow or malicious. None of them may cost more than one attempt's time and
-//! a bounded amount of memory.
+//! Receivers that are broken, slow or malicious. None of them may take more than the timeout of one attempt
+//! and a bounded amount of memory.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn a_receiver_that_accepts_and_never_reads_times_out() {
 }
 
 #[tokio::test]
-async fn headers_that_trickle_in_do_not_extend_the_time() {
+async fn headers_that_arrive_slowly_do_not_extend_the_deadline() {
     let receiver = Receiver::scripted(|mut connection, log| async move {
         read_request(&mut connection, &log).await?;
         connection.write_all(b"HTTP/1.1 200 OK\r\nx: ").await?;
@@ -71,7 +71,7 @@ async fn endless_headers_are_refused_early() {
 }
 
 #[tokio::test]
-async fn endless_informational_answers_end_with_the_time() {
+async fn endless_informational_responses_end_at_the_deadline() {
     let receiver = Receiver::scripted(|mut connection, log| async move {
         read_request(&mut connection, &log).await?;
         log.write_forever(connection, b"HTTP/1.1 100 Continue\r\n\r\n").await
@@ -136,7 +136,7 @@ async fn an_endless_body_is_cut_and_the_status_counts() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_end_in_time_is_not_waited_for() {
+async fn a_body_that_does_not_end_in_time_is_abandoned() {
     for (status, outcome) in [("200 OK", Outcome::Succeeded), ("500 Oops", Outcome::RefusedStatus)] {
         let receiver = Receiver::scripted(move |mut connection, log| async move {
             read_request(&mut connection, &log).await?;
@@ -157,7 +157,7 @@ async fn a_body_that_does_not_end_in_time_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_leaves_the_status_standing() {
+async fn the_status_counts_when_the_body_is_cut_off() {
     for (status, outcome) in [("200 OK", Outcome::Succeeded), ("500 Oops", Outcome::RefusedStatus)] {
         let receiver = Receiver::scripted(move |mut connection, log| async move {
             read_request(&mut connection, &log).await?;

@@ -1,4 +1,4 @@
-//! The receiver for people who try things out, fed by real attempts.
+//! The receiver of `hooksentry listen`, with real attempts.
 
 use std::io;
 use std::io::Write;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{SECRET, TIMEOUT_LONG, client, request};
 
-/// Paper that several can look at.
+/// Shared output.
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);
 
@@ -56,7 +56,7 @@ async fn listen(settings: ListenerSettings) -> Running {
 }
 
 #[tokio::test]
-async fn a_genuine_webhook_is_verified_shown_and_handed_on() {
+async fn a_valid_webhook_is_verified_printed_and_forwarded() {
     let settings = ListenerSettings {
         secret: Some(SECRET.into()),
         status: StatusCode::ACCEPTED,
@@ -89,7 +89,7 @@ async fn a_webhook_signed_with_another_secret_is_not_verified() {
 }
 
 #[tokio::test]
-async fn it_fails_on_purpose_and_stays_quiet() {
+async fn it_fails_on_request_and_prints_nothing() {
     let settings = ListenerSettings { fail_first: 1, quiet: true, ..ListenerSettings::default() };
     let running = listen(settings).await;
     let client = client(TIMEOUT_LONG);
@@ -99,7 +99,7 @@ async fn it_fails_on_purpose_and_stays_quiet() {
 }
 
 #[tokio::test]
-async fn it_stops_at_once_even_while_it_thinks() {
+async fn it_stops_at_once_even_during_a_delay() {
     let settings = ListenerSettings { delay: Duration::from_secs(3600), ..ListenerSettings::default() };
     let mut running = listen(settings).await;
     let client = client(TIMEOUT_LONG);

@@ -1,4 +1,4 @@
-//! One attempt against receivers of every kind: polite, broken, slow and hostile ones.
+//! Single attempts against receivers of all kinds: regular, broken, slow and malicious ones.
 
 mod answers;
 mod guard;

@@ -1,4 +1,4 @@
-//! Receivers that do as they are told, down to the byte.
+//! Scripted receivers that control every byte.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -44,7 +44,7 @@ impl Received {
     }
 }
 
-/// Where a script reports what it received.
+/// Requests that a script has received.
 #[derive(Clone)]
 pub(super) struct Log {
     requests: mpsc::UnboundedSender<Received>,
@@ -52,7 +52,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Writes over and over, until the other side has had enough.
+    /// Writes repeatedly until the other side closes the connection.
     pub(super) async fn write_forever(&self, mut connection: Connection, chunk: &[u8]) -> io::Result<()> {
         loop {
             connection.write_all(chunk).await?;
@@ -179,7 +179,7 @@ impl Identity {
         Self(rcgen::generate_simple_self_signed([name.to_owned()]).unwrap())
     }
 
-    /// What a client has to trust.
+    /// Certificate that a client has to trust.
     pub(super) fn root(&self) -> reqwest::Certificate {
         reqwest::Certificate::from_der(self.0.cert.der()).unwrap()
     }
@@ -197,8 +197,7 @@ impl Identity {
     }
 }
 
-/// A lookup that gives one answer after the other and repeats the last one. It counts how often it is
-/// asked.
+/// A lookup that returns one answer after the other and repeats the last one. Counts its calls.
 pub(super) struct Answers {
     answers: Mutex<Vec<Vec<IpAddr>>>,
     pub asked: Mutex<Vec<String>>,

@@ -1,4 +1,4 @@
-//! Encryption: whom we trust, and what a receiver gets to see when we do not.
+//! TLS: certificates, protocols, and broken handshakes.
 
 use std::io;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ async fn a_trusted_certificate_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_nobody_we_trust_is_a_tls_failure() {
+async fn an_untrusted_certificate_is_a_tls_failure() {
     let mut receiver = Receiver::answering_tls(&Identity::of("localhost"), OK).await;
     let report = client(TIMEOUT_LONG).attempt(&request(&https(&receiver))).await;
     assert_eq!(report.outcome, Outcome::Tls, "{:?}", report.detail);
@@ -66,7 +66,7 @@ async fn plain_http_on_a_tls_port_is_a_tls_failure() {
     .await;
     let report = client(TIMEOUT_LONG).attempt(&request(&https(&receiver))).await;
     assert_eq!((report.outcome, report.status), (Outcome::Tls, None));
-    assert_eq!(report.detail.as_deref(), Some("what answers on this port does not speak TLS"));
+    assert_eq!(report.detail.as_deref(), Some("the server does not use TLS on this port"));
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ impl Listener for TlsListener {
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_with_those_who_offer_it_over_one_connection() {
+async fn http_2_is_used_over_one_connection_if_it_is_offered() {
     let identity = Identity::of("localhost");
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = socket.local_addr().unwrap().port();
@@ -146,7 +146,7 @@ async fn http_2_is_spoken_with_those_who_offer_it_over_one_connection() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_offers_http_2_and_speaks_nonsense_is_a_protocol_failure() {
+async fn invalid_http_2_is_a_protocol_failure() {
     let identity = Identity::of("localhost");
     let acceptor = identity.acceptor(&[b"h2"]);
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();

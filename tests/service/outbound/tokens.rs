@@ -1,4 +1,4 @@
-//! Destinations that want a token from a token endpoint first.
+//! Destinations with a token endpoint.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -84,7 +84,7 @@ async fn a_token_is_fetched_once_and_used_by_all() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_fetched_anew_once() {
+async fn a_refused_token_is_fetched_again_once() {
     let mut destination = destination_accepting("t2").await;
     let mut endpoint = token_endpoint().await;
     let client = client(TIMEOUT_LONG);
@@ -112,7 +112,7 @@ async fn a_second_refusal_is_the_result() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_gives_none_fails_the_attempt_and_nothing_is_sent() {
+async fn an_attempt_without_a_token_fails_and_sends_nothing() {
     let refusal = r#"{"error":"invalid_client","error_description":"s3cret is wrong"}"#;
     let refused = format!("HTTP/1.1 400 No\r\ncontent-length: {}\r\n\r\n{refusal}", refusal.len());
     for (answer, detail) in [
@@ -146,7 +146,7 @@ async fn a_token_endpoint_that_gives_none_fails_the_attempt_and_nothing_is_sent(
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_hangs_takes_no_more_than_the_attempts_time() {
+async fn a_token_endpoint_that_hangs_ends_at_the_deadline() {
     let destination = Receiver::answering(OK).await;
     let endpoint = Receiver::scripted(|connection, _| async move {
         let _open = connection;
@@ -163,7 +163,7 @@ async fn a_token_endpoint_that_hangs_takes_no_more_than_the_attempts_time() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_is_under_the_same_address_rules() {
+async fn the_address_rules_apply_to_token_endpoints() {
     use hooksentry::worker::outbound_client::OutboundClient;
 
     let destination = Receiver::answering(OK).await;
@@ -177,6 +177,6 @@ async fn a_token_endpoint_is_under_the_same_address_rules() {
     let url = format!("https://localhost:{}/token", endpoint.address.port());
     let report = client.attempt(&jwt_request(&destination, &url)).await;
     assert_eq!(report.outcome, Outcome::TokenEndpoint);
-    assert!(report.detail.unwrap().starts_with("token endpoint: localhost leads to "));
+    assert!(report.detail.unwrap().starts_with("token endpoint: localhost resolves to "));
     assert_eq!(endpoint.connections(), 0);
 }
