@@ -72,7 +72,7 @@ impl PasswordSettings {
         PasswordRules {
             memory_kib: self.memory_kib,
             passes: self.passes,
-            at_once: self.hashes_at_once,
+            concurrency: self.hashes_at_once,
             chars_min: self.min_length,
         }
     }

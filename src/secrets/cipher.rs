@@ -1,4 +1,4 @@
-//! AES-256-GCM, as every key of the vault uses it.
+//! AES-256-GCM, used with every key of the vault.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -8,31 +8,30 @@ use thiserror::Error;
 
 /// Bytes of a key.
 pub(super) const KEY_BYTES: usize = 32;
-/// Bytes of a nonce, which stands before the ciphertext. Nonces are drawn at random: 2^32 uses of one
-/// key keep the probability of a repetition below 2^-32, and a data key is used once for each secret of one
-/// tenant.
+/// Bytes of a nonce, which precedes the ciphertext. Nonces are random: with up to 2^32 uses of a key the
+/// probability of a repetition is below 2^-32, and a data key is used once for each secret of one tenant.
 const NONCE_BYTES: usize = 12;
 
-/// A key that forgets itself when dropped and cannot be printed.
+/// A key that is wiped on drop and cannot be printed.
 pub(super) struct Key(SecretBox<[u8; KEY_BYTES]>);
 
-/// What was sealed does not open: it was altered, or it was sealed with another key or for another use.
+/// Error of a ciphertext that was altered, or sealed with another key or for another use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the ciphertext is not what was sealed here")]
+#[error("the ciphertext is not authentic")]
 pub(super) struct NotAuthentic;
 
-/// Longer than AES-GCM can seal with one nonce (64 GiB).
+/// Error of a plaintext longer than AES-GCM can seal with one nonce (64 GiB).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("too long to be sealed")]
 pub(super) struct TooLong;
 
 impl Key {
-    /// A new random key.
+    /// Generates a random key.
     pub(super) fn generate() -> Self {
         Self(SecretBox::init_with_mut(|bytes: &mut [u8; KEY_BYTES]| rand::fill(bytes)))
     }
 
-    /// The key of these bytes, if there are exactly as many as a key has. They are wiped.
+    /// Returns the key of [`KEY_BYTES`] bytes; `None` for another length. The bytes are wiped.
     pub(super) fn from_bytes(mut bytes: Vec<u8>) -> Option<Self> {
         let key =
             <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).ok().map(|key| Self(SecretBox::new(Box::new(key))));
@@ -44,7 +43,8 @@ impl Key {
         self.0.expose_secret()
     }
 
-    /// Nonce, ciphertext and tag. `bound` is authenticated, not stored: the same bytes open it again.
+    /// Returns nonce, ciphertext and tag. `bound` is authenticated and not stored; opening needs the same
+    /// bytes.
     pub(super) fn seal(&self, bound: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, TooLong> {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let payload = Payload { msg: plaintext, aad: bound };
@@ -52,7 +52,7 @@ impl Key {
         Ok([nonce.as_slice(), &ciphertext].concat())
     }
 
-    /// What [`Self::seal`] sealed for the same use.
+    /// Opens what [`Self::seal`] sealed with the same `bound`.
     pub(super) fn open(&self, bound: &[u8], sealed: &[u8]) -> Result<SecretSlice<u8>, NotAuthentic> {
         let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(NotAuthentic)?;
         let payload = Payload { msg: ciphertext, aad: bound };
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sealed_opens_for_its_use_and_no_other() {
+    fn a_ciphertext_opens_for_its_use_and_no_other() {
         let key = Key::generate();
         let sealed = key.seal(b"use", b"secret").unwrap();
         assert_eq!(sealed.len(), 12 + 6 + 16);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bit_of_it_counts() {
+    fn a_ciphertext_with_any_bit_changed_does_not_open() {
         let key = Key::generate();
         let sealed = key.seal(b"", b"secret").unwrap();
         for bit in 0..sealed.len() * 8 {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_ciphertexts_are_alike() {
+    fn no_two_ciphertexts_are_equal() {
         let key = Key::generate();
         assert_ne!(key.seal(b"", b"secret").unwrap(), key.seal(b"", b"secret").unwrap());
     }

@@ -1,4 +1,4 @@
-//! The table `data_keys`: one key a tenant, wrapped.
+//! The table `data_keys`: one wrapped key for each tenant.
 
 use aggregates::ids::TenantId;
 use sqlx::PgConnection;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::master_keys::MasterKeyId;
 
-/// A data key as it is kept.
+/// A row of the table.
 #[derive(Clone, Debug)]
 pub(super) struct WrappedKey {
     pub(super) id: Uuid,
@@ -15,14 +15,14 @@ pub(super) struct WrappedKey {
     pub(super) wrapped: Vec<u8>,
 }
 
-/// How many data keys are wrapped under a master key.
+/// Number of data keys that are wrapped with a master key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeysUnder {
     pub master_key: MasterKeyId,
     pub data_keys: u64,
 }
 
-/// The data key of a tenant.
+/// Returns the data key of a tenant.
 #[tracing::instrument(name = "db.data_keys.find", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn find(
     connection: &mut PgConnection,
@@ -44,7 +44,7 @@ pub(super) async fn find(
     }))
 }
 
-/// Keeps a new data key, unless the tenant has one already.
+/// Stores a new data key, unless the tenant has one already.
 #[tracing::instrument(name = "db.data_keys.offer", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn offer(connection: &mut PgConnection, key: &WrappedKey) -> Result<(), sqlx::Error> {
     sqlx::query!(
@@ -61,7 +61,7 @@ pub(super) async fn offer(connection: &mut PgConnection, key: &WrappedKey) -> Re
     Ok(())
 }
 
-/// The next data keys after `after` that are not wrapped under `first`, locked until the transaction
+/// Returns the next data keys after `after` that are not wrapped with `first`, locked until the transaction
 /// ends.
 #[tracing::instrument(name = "db.data_keys.page", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn page_not_under(
@@ -95,15 +95,15 @@ pub(super) async fn page_not_under(
         .collect())
 }
 
-/// Keeps data keys as they are wrapped now.
+/// Stores the new wrapping of data keys.
 #[tracing::instrument(name = "db.data_keys.rewrap", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn rewrap(transaction: &mut PgConnection, keys: &[WrappedKey]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE data_keys
-         SET wrapping_key_id = anew.wrapping_key_id,
-             wrapped = anew.wrapped
-         FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS anew (id, wrapping_key_id, wrapped)
-         WHERE data_keys.id = anew.id",
+         SET wrapping_key_id = rewrapped.wrapping_key_id,
+             wrapped = rewrapped.wrapped
+         FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS rewrapped (id, wrapping_key_id, wrapped)
+         WHERE data_keys.id = rewrapped.id",
         &keys.iter().map(|key| key.id).collect::<Vec<_>>(),
         &keys.iter().map(|key| key.wrapped_under.0.clone()).collect::<Vec<_>>(),
         &keys.iter().map(|key| key.wrapped.clone()).collect::<Vec<_>>(),
@@ -113,7 +113,7 @@ pub(super) async fn rewrap(transaction: &mut PgConnection, keys: &[WrappedKey]) 
     Ok(())
 }
 
-/// Every master key that wraps something, and how much.
+/// Returns the master keys that wrap data keys, with the number of those.
 #[tracing::instrument(name = "db.data_keys.count", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn count_by_master_key(
     connection: &mut PgConnection,

@@ -1,7 +1,7 @@
-//! The operator's master keys: they wrap data keys and nothing else.
+//! The operator's master keys, which wrap data keys only.
 //!
-//! The first key wraps; every key unwraps. So a key is retired in three steps, none of which stops the
-//! service: put the new key in front of the old one, re-wrap, remove the old one.
+//! The first key wraps; every key unwraps. So a key is replaced without downtime in three steps: put the new
+//! key before the old one, rewrap the data keys, remove the old key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,15 +13,15 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::base64_of_any_dialect;
 use super::cipher::{KEY_BYTES, Key, NotAuthentic, TooLong};
+use super::decode_any_base64;
 
-/// What a wrapped data key is bound to, before its id and its tenant.
+/// Domain separator in the authenticated data of a wrapped data key, before its id and its tenant.
 const BOUND_TO: &[u8] = b"hooksentry data key v1";
 /// Hex characters of a master key's id.
 const ID_CHARS: usize = 16;
 
-/// One or several master keys.
+/// A non-empty list of master keys.
 #[derive(Clone)]
 pub struct MasterKeys {
     keys: Arc<[MasterKey]>,
@@ -32,28 +32,26 @@ struct MasterKey {
     key: Key,
 }
 
-/// Names a master key without revealing it: the first 16 hex characters of its SHA-256.
+/// Id of a master key, which does not reveal it: the first 16 hex characters of its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MasterKeyId(pub String);
 
-/// Why a text is not a list of master keys. It never holds what was given.
+/// Error of an invalid list of master keys. Does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum MasterKeysProblem {
-    /// Not base64, or not of a key's length.
     #[error("key {number} is not the base64 of exactly 32 bytes (`openssl rand -base64 32` makes one)")]
     NotAKey {
-        /// Which one, counted from 1.
+        /// Counted from 1.
         number: usize,
     },
-    /// The same key twice.
     #[error("key {number} is given twice")]
     Twice {
-        /// Which one, counted from 1.
+        /// Counted from 1.
         number: usize,
     },
 }
 
-/// Why a data key is not unwrapped.
+/// Error of unwrapping a data key.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum NotUnwrapped {
     #[error("its master key is not among those given")]
@@ -63,19 +61,19 @@ pub(super) enum NotUnwrapped {
 }
 
 impl MasterKeys {
-    /// A single new key.
+    /// Generates a list of one key.
     #[must_use]
     pub fn generate() -> Self {
         Self { keys: Arc::new([MasterKey::new(Key::generate())]) }
     }
 
-    /// The id of the key that wraps.
+    /// Returns the id of the key that wraps.
     #[must_use]
     pub fn first(&self) -> &MasterKeyId {
         &self.wrapping().id
     }
 
-    /// Whether a key of this id is among them.
+    /// Returns whether the list has a key with this id.
     #[must_use]
     pub fn knows(&self, id: &MasterKeyId) -> bool {
         self.keys.iter().any(|key| key.id == *id)
@@ -98,7 +96,7 @@ impl MasterKeys {
     }
 
     fn wrapping(&self) -> &MasterKey {
-        self.keys.first().expect("neither `generate` nor `from_str` makes an empty list")
+        self.keys.first().expect("neither `generate` nor `from_str` returns an empty list")
     }
 }
 
@@ -113,12 +111,12 @@ impl MasterKey {
 impl FromStr for MasterKeys {
     type Err = MasterKeysProblem;
 
-    /// Reads base64 keys, separated by commas.
+    /// Parses base64 keys, separated by commas.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut keys: Vec<MasterKey> = Vec::new();
         for (index, word) in text.split(',').enumerate() {
             let number = index + 1;
-            let bytes = base64_of_any_dialect(word.trim()).filter(|bytes| bytes.len() == KEY_BYTES);
+            let bytes = decode_any_base64(word.trim()).filter(|bytes| bytes.len() == KEY_BYTES);
             let key = bytes.and_then(Key::from_bytes).ok_or(MasterKeysProblem::NotAKey { number })?;
             let key = MasterKey::new(key);
             if keys.iter().any(|known| known.id == key.id) {
@@ -158,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_read_in_their_order() {
+    fn keys_keep_their_order() {
         let keys: MasterKeys = format!("{}, {}", key_of(1), key_of(2)).parse().unwrap();
         let first: MasterKeys = key_of(1).parse().unwrap();
         let second: MasterKeys = key_of(2).parse().unwrap();
@@ -168,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn every_dialect_of_base64_names_the_same_key() {
+    fn every_form_of_base64_gives_the_same_key() {
         let bytes = [0xfb; 32];
         let expected: MasterKeys = STANDARD.encode(bytes).parse().unwrap();
         for text in [STANDARD_NO_PAD.encode(bytes), URL_SAFE.encode(bytes), URL_SAFE_NO_PAD.encode(bytes)] {
@@ -177,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_list_of_keys_is_refused_without_being_repeated() {
+    fn an_invalid_list_is_refused_and_not_repeated() {
         let short = STANDARD.encode([7; 31]);
         for (text, problem) in [
             (String::new(), MasterKeysProblem::NotAKey { number: 1 }),
@@ -194,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_key_unwraps_only_as_what_it_was_wrapped() {
+    fn a_data_key_unwraps_only_with_its_id_and_tenant() {
         let keys = MasterKeys::generate();
         let (id, tenant) = (Uuid::from_u128(1), TenantId(Uuid::from_u128(2)));
         let data_key = Key::generate();
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_do_not_show_themselves() {
+    fn keys_are_not_printed() {
         let keys: MasterKeys = key_of(1).parse().unwrap();
         assert_eq!(format!("{keys:?}"), format!("[MasterKeyId(\"{}\")]", keys.first()));
     }

@@ -1,9 +1,9 @@
-//! Secrets: what is handed out, what is kept instead of it, and what may be opened again.
+//! Tokens, passwords and encrypted secrets.
 //!
-//! A token that need only be recognised is kept as its hash ([`token`]). A secret that must be used or
-//! shown again is sealed ([`vault`]) under a data key of its tenant, and data keys are wrapped under the
-//! operator's master keys ([`master_keys`], [`rewrap`]). A password is kept as an Argon2id hash
-//! ([`passwords`]). Access tokens are signed and not kept at all ([`signing_keys`]).
+//! A token that only has to be recognised is stored as a hash ([`token`]). A secret that has to be used or
+//! shown again is sealed ([`vault`]) with a data key of its tenant, and data keys are wrapped with the
+//! operator's master keys ([`master_keys`], [`rewrap`]). A password is stored as an Argon2id hash
+//! ([`passwords`]). Access tokens are signed and not stored ([`signing_keys`]).
 
 mod cipher;
 mod data_keys;
@@ -19,7 +19,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 
 pub use data_keys::KeysUnder;
 
-/// Decodes base64 in either alphabet, with or without padding: the tools that make keys differ.
-fn base64_of_any_dialect(text: &str) -> Option<Vec<u8>> {
+/// Decodes base64 in either alphabet, with or without padding: tools that generate keys differ.
+fn decode_any_base64(text: &str) -> Option<Vec<u8>> {
     [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].iter().find_map(|engine| engine.decode(text).ok())
 }

@@ -1,8 +1,8 @@
-//! Passwords: hashed with Argon2id, off the threads that serve requests.
+//! Password hashing with Argon2id, on blocking threads.
 //!
-//! A hash costs 64 MiB and a good part of a second of one core, by intent. So it runs on the blocking
-//! threads, and only so many run at once: whoever comes then waits, and a flood of logins costs neither
-//! the memory of the machine nor the time of the other requests.
+//! A hash takes 64 MiB and a good part of a second of one core, on purpose. The number of concurrent hashes
+//! is limited and further ones wait, so a flood of logins exhausts neither memory nor the threads that serve
+//! other requests.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,34 +14,35 @@ use thiserror::Error;
 use tokio::sync::{AcquireError, Semaphore};
 use tokio::task::JoinError;
 
-/// Longest password, in bytes: hashing reads all of it.
+/// Maximum length of a password in bytes: hashing reads all of it.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
 
 /// Memory of one hash, in KiB.
 pub const MEMORY_KIB: u32 = 64 * 1_024;
 /// Passes over that memory.
 pub const PASSES: u32 = 5;
-/// Lanes the memory is divided into.
+/// Number of lanes into which the memory is divided.
 pub const LANES: u32 = 8;
 
 const SALT_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
 
-/// How passwords are hashed and which are taken.
+/// Parameters of hashing, and rules for new passwords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PasswordRules {
     /// Memory of one hash, in KiB; at least 8 for each lane.
     pub memory_kib: u32,
     /// Passes over that memory; at least 1.
     pub passes: u32,
-    pub at_once: NonZeroUsize,
-    /// Shortest password that is taken, in characters; 0 takes any but the empty one.
+    /// Maximum number of concurrent hashes.
+    pub concurrency: NonZeroUsize,
+    /// Minimum length of a new password in characters; 0 allows any but the empty one.
     pub chars_min: usize,
 }
 
 impl Default for PasswordRules {
     fn default() -> Self {
-        Self { memory_kib: MEMORY_KIB, passes: PASSES, at_once: NonZeroUsize::MIN, chars_min: 0 }
+        Self { memory_kib: MEMORY_KIB, passes: PASSES, concurrency: NonZeroUsize::MIN, chars_min: 0 }
     }
 }
 
@@ -49,58 +50,59 @@ impl Default for PasswordRules {
 #[derive(Clone, Debug)]
 pub struct Passwords {
     argon2: Argon2<'static>,
-    /// What is verified when there is no such user.
-    nobody: Arc<str>,
-    at_once: Arc<Semaphore>,
+    /// Hash that is verified when the user does not exist.
+    dummy_hash: Arc<str>,
+    concurrency: Arc<Semaphore>,
     chars_min: usize,
 }
 
-/// Why a password is not taken.
+/// Error of a password that does not satisfy the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PasswordProblem {
-    /// Nothing at all.
     #[error("must not be empty")]
     Empty,
-    /// Longer than allowed.
     #[error("must be at most {PASSWORD_BYTES_MAX} bytes")]
     TooLong,
-    /// Shorter than this installation asks for.
     #[error("must be at least {0} characters")]
     TooShort(usize),
 }
 
-/// Why a password could not be hashed.
+/// Error of hashing a password.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PasswordFailure {
-    /// Argon2 did not run.
     #[error("the password could not be hashed")]
     Hash(#[source] argon2::password_hash::Error),
-    /// The program is stopping.
-    #[error("passwords are not hashed any more")]
+    /// The process is stopping.
+    #[error("passwords are no longer hashed")]
     Stopping(#[from] AcquireError),
-    /// The thread that hashed died.
-    #[error("the thread that hashed a password died")]
+    #[error("the thread that hashed a password panicked")]
     Died(#[from] JoinError),
 }
 
-/// Parameters that Argon2 does not take.
+/// Error of parameters that Argon2 refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("Argon2 needs at least 8 KiB of memory a lane and one pass")]
 pub struct NotArgon2Parameters;
 
 impl Passwords {
-    /// Hashing by these rules.
+    /// Returns a hasher with these parameters and rules.
+    ///
+    /// # Errors
+    /// When Argon2 refuses the parameters.
     pub fn new(rules: PasswordRules) -> Result<Self, NotArgon2Parameters> {
         let params = Params::new(rules.memory_kib, rules.passes, LANES, Some(HASH_BYTES))
             .map_err(|_| NotArgon2Parameters)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let nobody = nobody(&argon2).map_err(|_| NotArgon2Parameters)?;
-        let at_once = Arc::new(Semaphore::new(rules.at_once.get()));
-        Ok(Self { argon2, nobody, at_once, chars_min: rules.chars_min })
+        let dummy_hash = dummy_hash(&argon2).map_err(|_| NotArgon2Parameters)?;
+        let concurrency = Arc::new(Semaphore::new(rules.concurrency.get()));
+        Ok(Self { argon2, dummy_hash, concurrency, chars_min: rules.chars_min })
     }
 
-    /// Whether a password may become somebody's.
+    /// Checks a new password.
+    ///
+    /// # Errors
+    /// The rule that it does not satisfy.
     pub fn check(&self, password: &SecretString) -> Result<(), PasswordProblem> {
         let password = password.expose_secret();
         if password.is_empty() {
@@ -115,7 +117,10 @@ impl Passwords {
         Ok(())
     }
 
-    /// The PHC string of a password.
+    /// Returns the hash of a password as a PHC string.
+    ///
+    /// # Errors
+    /// When hashing fails, or the process is stopping.
     pub async fn hash(&self, password: SecretString) -> Result<String, PasswordFailure> {
         let argon2 = self.argon2.clone();
         let salt: [u8; SALT_BYTES] = rand::random();
@@ -125,11 +130,11 @@ impl Passwords {
         Ok(hashed.map_err(PasswordFailure::Hash)?.to_string())
     }
 
-    /// Whether a password is that of `hash`, a PHC string, with the parameters it names. Without a hash
-    /// the same work is done and the answer is no, so that the time does not tell who exists.
+    /// Returns whether a password matches `hash`, a PHC string. Without a hash it returns `false` after the
+    /// same work, so that the response time does not reveal which users exist.
     pub async fn verify(&self, password: SecretString, hash: Option<&str>) -> bool {
         let exists = hash.is_some();
-        let hash = hash.map_or_else(|| Arc::clone(&self.nobody), Arc::from);
+        let hash = hash.map_or_else(|| Arc::clone(&self.dummy_hash), Arc::from);
         let argon2 = self.argon2.clone();
         let verified = self
             .run(move || {
@@ -152,13 +157,13 @@ impl Passwords {
         }
     }
 
-    /// Runs on a blocking thread once there is room. The work goes on when the caller goes away, so the
-    /// permit goes with the work.
+    /// Runs `work` on a blocking thread. It continues when the caller is cancelled, so the permit moves to
+    /// the thread.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PasswordFailure> {
-        let permit = Arc::clone(&self.at_once).acquire_owned().await?;
+        let permit = Arc::clone(&self.concurrency).acquire_owned().await?;
         let work = move || {
             let done = work();
             drop(permit);
@@ -168,8 +173,8 @@ impl Passwords {
     }
 }
 
-/// A hash of no password: the right parameters and random bytes where the hash would be.
-fn nobody(argon2: &Argon2<'_>) -> Result<Arc<str>, argon2::password_hash::Error> {
+/// Returns a hash that no password matches: the current parameters with random bytes.
+fn dummy_hash(argon2: &Argon2<'_>) -> Result<Arc<str>, argon2::password_hash::Error> {
     let hash = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
@@ -206,14 +211,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_same_password_is_never_hashed_alike() {
+    async fn two_hashes_of_a_password_differ() {
         let passwords = quick();
         let hashes = (passwords.hash(secret("a")).await.unwrap(), passwords.hash(secret("a")).await.unwrap());
         assert_ne!(hashes.0, hashes.1);
     }
 
     #[tokio::test]
-    async fn a_hash_names_argon2id_with_64_mib_5_passes_and_8_lanes() {
+    async fn a_hash_has_argon2id_with_64_mib_5_passes_and_8_lanes() {
         let passwords = Passwords::new(PasswordRules::default()).unwrap();
         let hash = passwords.hash(secret("a")).await.unwrap();
         let parts: Vec<&str> = hash.split('$').collect();
@@ -224,31 +229,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_made_with_other_parameters_stays_good() {
+    async fn a_hash_with_other_parameters_stays_valid() {
         let hash = quick().hash(secret("a")).await.unwrap();
         let rules = PasswordRules { memory_kib: 128, passes: 2, ..PasswordRules::default() };
         assert!(Passwords::new(rules).unwrap().verify(secret("a"), Some(&hash)).await);
     }
 
     #[tokio::test]
-    async fn nobody_is_verified_with_the_same_work_and_never_let_in() {
+    async fn without_a_hash_the_same_work_is_done_and_no_password_matches() {
         let passwords = quick();
         assert!(!passwords.verify(secret("a"), None).await);
-        assert!(passwords.nobody.starts_with("$argon2id$v=19$m=64,t=1,p=8$"), "{}", passwords.nobody);
-        PasswordHash::new(&passwords.nobody).unwrap();
+        assert!(passwords.dummy_hash.starts_with("$argon2id$v=19$m=64,t=1,p=8$"), "{}", passwords.dummy_hash);
+        PasswordHash::new(&passwords.dummy_hash).unwrap();
     }
 
     #[tokio::test]
-    async fn what_is_not_a_hash_lets_nobody_in() {
+    async fn no_password_matches_an_invalid_hash() {
         for hash in ["", "a", "$argon2id$v=19$m=64,t=1,p=8$", "c2FsdA==:aGFzaA=="] {
             assert!(!quick().verify(secret("a"), Some(hash)).await, "{hash}");
         }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn only_so_many_are_hashed_at_once() {
-        let rules =
-            PasswordRules { memory_kib: 64, passes: 1, at_once: NonZeroUsize::new(2).unwrap(), chars_min: 0 };
+    async fn the_number_of_concurrent_hashes_is_limited() {
+        let rules = PasswordRules {
+            memory_kib: 64,
+            passes: 1,
+            concurrency: NonZeroUsize::new(2).unwrap(),
+            chars_min: 0,
+        };
         let passwords = Passwords::new(rules).unwrap();
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let work = |_| {
@@ -264,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_has_something_but_not_too_much() {
+    fn a_password_has_a_minimum_and_a_maximum_length() {
         let any = quick();
         assert_eq!(any.check(&secret("a")), Ok(()));
         assert_eq!(any.check(&secret("")), Err(PasswordProblem::Empty));
@@ -277,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn argon2_has_least_parameters() {
+    fn argon2_has_minimum_parameters() {
         let too_little = PasswordRules { memory_kib: 63, ..PasswordRules::default() };
         assert_eq!(Passwords::new(too_little).unwrap_err(), NotArgon2Parameters);
         let no_pass = PasswordRules { passes: 0, ..PasswordRules::default() };

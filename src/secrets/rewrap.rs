@@ -1,8 +1,8 @@
-//! Re-wrapping: every data key under the first master key, so that the others can be retired.
+//! Rewrapping of all data keys with the first master key, so that the other master keys can be removed.
 //!
-//! It goes in batches, each a short transaction, and may be stopped and repeated at any time: what is
-//! done is done. Processes that still have another master key in front keep making data keys under
-//! that one, so the new key goes to all of them first; a second run picks up what they made meanwhile.
+//! It works in batches, each a short transaction, and may be interrupted and repeated at any time. Processes
+//! that still have another master key first keep wrapping new data keys with that one, so the new key must be
+//! first in all processes before; a second run rewraps the data keys that were created meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -13,31 +13,34 @@ use super::data_keys::{self, KeysUnder, WrappedKey};
 use super::master_keys::{MasterKeyId, MasterKeys};
 use super::vault::{self, VaultFailure};
 
-/// Data keys of one transaction.
-const BATCH: i64 = 500;
+/// Maximum number of data keys in a transaction.
+const BATCH_MAX: i64 = 500;
 
-/// How far it is.
+/// Progress of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Data keys looked at.
+    /// Data keys processed.
     pub done: u64,
-    /// Data keys that were not under the first master key at the beginning.
+    /// Data keys that were not wrapped with the first master key at the start.
     pub total: u64,
 }
 
-/// What came of it.
+/// Result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rewrapped {
-    /// Data keys that are under the first master key now and were not before.
+    /// Data keys that were rewrapped.
     pub rewrapped: u64,
-    /// Data keys that were under it already.
+    /// Data keys that were wrapped with the first master key already.
     pub already: u64,
-    /// Data keys that could not be unwrapped, by the master key they are wrapped under. While there are
-    /// any, that master key cannot be retired.
+    /// Data keys that could not be unwrapped, by the master key that wraps them. While there are any, that
+    /// master key cannot be removed.
     pub left: Vec<KeysUnder>,
 }
 
-/// Re-wraps every data key, and tells after each batch how far it is.
+/// Rewraps all data keys, and reports the progress after each batch.
+///
+/// # Errors
+/// When the database fails. Data keys that cannot be unwrapped are logged and counted instead.
 pub async fn rewrap(
     pool: &PgPool,
     master_keys: &MasterKeys,
@@ -54,23 +57,23 @@ pub async fn rewrap(
     let mut after = Uuid::nil();
     loop {
         let mut transaction = pool.begin().await?;
-        let page = data_keys::page_not_under(&mut transaction, first, after, BATCH).await?;
+        let page = data_keys::page_not_under(&mut transaction, first, after, BATCH_MAX).await?;
         let Some(last) = page.last() else { break };
         after = last.id;
-        let mut anew = Vec::with_capacity(page.len());
+        let mut changed = Vec::with_capacity(page.len());
         for key in &page {
-            match wrap_anew(master_keys, key) {
-                Ok(key) => anew.push(key),
+            match rewrap_key(master_keys, key) {
+                Ok(key) => changed.push(key),
                 Err(failure) => {
                     let failure: &dyn std::error::Error = &failure;
-                    tracing::error!(error = failure, data_key.id = %key.id, "a data key stays as it is");
+                    tracing::error!(error = failure, data_key.id = %key.id, "a data key cannot be rewrapped");
                     *left.entry(key.wrapped_under.clone()).or_default() += 1;
                 }
             }
         }
-        data_keys::rewrap(&mut transaction, &anew).await?;
+        data_keys::rewrap(&mut transaction, &changed).await?;
         transaction.commit().await?;
-        rewrapped += anew.len() as u64;
+        rewrapped += changed.len() as u64;
         so_far.done += page.len() as u64;
         progress(so_far);
     }
@@ -78,7 +81,7 @@ pub async fn rewrap(
     Ok(Rewrapped { rewrapped, already: count(&under_first), left })
 }
 
-fn wrap_anew(master_keys: &MasterKeys, key: &WrappedKey) -> Result<WrappedKey, VaultFailure> {
+fn rewrap_key(master_keys: &MasterKeys, key: &WrappedKey) -> Result<WrappedKey, VaultFailure> {
     let data_key = vault::unwrap(master_keys, key)?;
     Ok(WrappedKey {
         wrapped_under: master_keys.first().clone(),

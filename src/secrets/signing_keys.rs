@@ -1,8 +1,8 @@
-//! The keys that sign access tokens.
+//! Keys that sign access tokens.
 //!
-//! The first key signs; every key verifies, found by the `kid` in the token's header. So a key is
-//! replaced without logging anybody out: put the new key in front, and remove the old one when the last
-//! token it signed has expired.
+//! The first key signs; every key verifies, selected by the `kid` in the token's header. So a key is replaced
+//! without ending sessions: put the new key first, and remove the old one when the last token that it signed
+//! has expired.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,16 +12,16 @@ use secrecy::{ExposeSecret, SecretSlice};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::base64_of_any_dialect;
+use super::decode_any_base64;
 
-/// Fewest bytes of a key: HMAC-SHA256 is as strong as its hash is long, with a key as long.
+/// Minimum length of a key in bytes: the length of the hash in HMAC-SHA256.
 pub const SIGNING_KEY_BYTES_MIN: usize = 32;
-/// Longest `kid`, in characters.
+/// Maximum length of a `kid` in characters.
 const KID_CHARS_MAX: usize = 64;
-/// Hex characters of the `kid` of a key that was given without one.
+/// Hex characters of the derived `kid` of a key without one.
 const DERIVED_KID_CHARS: usize = 8;
 
-/// One or several signing keys.
+/// A non-empty list of signing keys.
 #[derive(Clone, Debug)]
 pub struct SigningKeys {
     keys: Arc<[SigningKey]>,
@@ -33,57 +33,55 @@ pub struct SigningKey {
     bytes: SecretSlice<u8>,
 }
 
-/// Why a text is not a list of signing keys. It never holds what was given.
+/// Error of an invalid list of signing keys. Does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SigningKeysProblem {
-    /// Fewer bytes than a key has.
     #[error(
         "key {number} has {bytes} bytes and must have at least {SIGNING_KEY_BYTES_MIN} \
          (`openssl rand -base64 32` makes one)"
     )]
     TooShort {
-        /// Which one, counted from 1.
+        /// Counted from 1.
         number: usize,
-        /// How many it has.
+        /// Length of the key.
         bytes: usize,
     },
-    /// What stands before the colon does not name a key.
+    /// The text before the colon is not a valid name.
     #[error(
         "the name of key {number} must be 1 to {KID_CHARS_MAX} letters, digits, dots, hyphens and underscores"
     )]
     NotAName {
-        /// Which one, counted from 1.
+        /// Counted from 1.
         number: usize,
     },
-    /// The same name twice.
     #[error("the name of key {number} is given twice")]
     NamedTwice {
-        /// Which one, counted from 1.
+        /// Counted from 1.
         number: usize,
     },
 }
 
 impl SigningKeys {
-    /// A single new key.
+    /// Generates a list of one key.
     #[must_use]
     pub fn generate() -> Self {
         let bytes: [u8; SIGNING_KEY_BYTES_MIN] = rand::random();
         Self { keys: Arc::new([SigningKey::new(None, bytes.to_vec())]) }
     }
 
-    /// The key that signs.
+    /// Returns the key that signs.
     #[must_use]
     pub fn first(&self) -> &SigningKey {
-        self.keys.first().expect("neither `generate` nor `from_str` makes an empty list")
+        self.keys.first().expect("neither `generate` nor `from_str` returns an empty list")
     }
 
-    /// The key of that name.
+    /// Returns the key with a name.
     #[must_use]
     pub fn find(&self, kid: &str) -> Option<&SigningKey> {
         self.keys.iter().find(|key| key.kid == kid)
     }
 
-    /// Every key, the one that signs first.
+    /// Returns all keys, the one that signs first.
     pub fn iter(&self) -> impl Iterator<Item = &SigningKey> {
         self.keys.iter()
     }
@@ -96,13 +94,12 @@ impl SigningKey {
         Self { kid, bytes: bytes.into() }
     }
 
-    /// Its name, as tokens carry it.
+    /// Returns the name of the key in tokens.
     #[must_use]
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// The key itself.
     #[must_use]
     pub fn expose_bytes(&self) -> &[u8] {
         self.bytes.expose_secret()
@@ -112,8 +109,8 @@ impl SigningKey {
 impl FromStr for SigningKeys {
     type Err = SigningKeysProblem;
 
-    /// Reads `kid:key` or `key`, separated by commas. A key that is the base64 of at least 32 bytes
-    /// stands for those; any other text stands for itself.
+    /// Parses `kid:key` or `key`, separated by commas. A key that is the base64 of at least 32 bytes is
+    /// decoded; any other text is used as it is.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut keys: Vec<SigningKey> = Vec::new();
         for (index, word) in text.split(',').map(str::trim).enumerate() {
@@ -122,7 +119,7 @@ impl FromStr for SigningKeys {
             if kid.is_some_and(|kid| !is_name(kid)) {
                 return Err(SigningKeysProblem::NotAName { number });
             }
-            let decoded = base64_of_any_dialect(key).filter(|bytes| bytes.len() >= SIGNING_KEY_BYTES_MIN);
+            let decoded = decode_any_base64(key).filter(|bytes| bytes.len() >= SIGNING_KEY_BYTES_MIN);
             let bytes = decoded.unwrap_or_else(|| key.as_bytes().to_vec());
             if bytes.len() < SIGNING_KEY_BYTES_MIN {
                 return Err(SigningKeysProblem::TooShort { number, bytes: bytes.len() });
@@ -168,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_without_a_name_is_named_after_itself() {
+    fn a_key_without_a_name_gets_one_derived_from_it() {
         let text = TEXT.replace(',', "");
         let (first, again): (SigningKeys, SigningKeys) = (text.parse().unwrap(), text.parse().unwrap());
         assert_eq!(first.first().kid(), again.first().kid());
@@ -177,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_list_of_keys_is_refused_without_being_repeated() {
+    fn an_invalid_list_is_refused_and_not_repeated() {
         let good = "x".repeat(32);
         for (text, problem) in [
             (String::new(), SigningKeysProblem::TooShort { number: 1, bytes: 0 }),
@@ -196,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_do_not_show_themselves() {
+    fn keys_are_not_printed() {
         let keys: SigningKeys = format!("a:{}", "x".repeat(32)).parse().unwrap();
         assert!(!format!("{keys:?}").contains("xxx"));
         assert!(format!("{keys:?}").contains("\"a\""));

@@ -1,14 +1,14 @@
-//! Tokens that the platform hands out: their shape, their making, and what is kept of them.
+//! Format, generation and hashing of the tokens that the platform issues.
 //!
-//! A token is a prefix that says what it opens and 32 hex characters, 128 bits that nobody can guess.
-//! Whoever reads one relies on the prefix alone: older and longer ones stay good.
+//! A token is a prefix that identifies its kind, followed by 128 random bits as 32 hex characters. Parsing
+//! relies on the prefix only, so older and longer tokens stay valid.
 
 use aggregates::sealed::{Fingerprint, TokenHash};
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Longest token that is looked at, in characters.
+/// Maximum length of a token in characters; longer ones are not recognised.
 pub const TOKEN_CHARS_MAX: usize = 512;
 
 /// Random bytes in a token.
@@ -16,25 +16,24 @@ const RANDOM_BYTES: usize = 16;
 /// Hex characters of a fingerprint.
 const FINGERPRINT_CHARS: usize = 16;
 
-/// What a token is for.
+/// Kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenKind {
-    /// The way to one destination.
+    /// Ingest token of a destination.
     DestinationIngest,
-    /// The way to one destination, from one of its senders.
+    /// Ingest token of a sender.
     SenderIngest,
-    /// The right to use the ways of a tenant.
+    /// API key of a tenant.
     ApiKey,
-    /// What deliveries of a tenant are signed with.
+    /// Secret that signs the deliveries of a tenant.
     WebhookSecret,
-    /// The right to join a tenant.
+    /// Invite to a tenant.
     Invite,
-    /// The right to the next access token of a session.
+    /// Refresh token of a session.
     Refresh,
 }
 
 impl TokenKind {
-    /// Every kind.
     pub const ALL: [Self; 6] = [
         Self::DestinationIngest,
         Self::SenderIngest,
@@ -44,7 +43,7 @@ impl TokenKind {
         Self::Refresh,
     ];
 
-    /// What every token of this kind begins with.
+    /// Returns the prefix of all tokens of this kind.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
@@ -57,7 +56,7 @@ impl TokenKind {
         }
     }
 
-    /// The kind of a token that somebody presents, if it could be one of ours.
+    /// Returns the kind of a token that a caller presents; `None` if it cannot be one.
     #[must_use]
     pub fn of(token: &str) -> Option<Self> {
         let readable = token.len() <= TOKEN_CHARS_MAX && token.bytes().all(|byte| byte.is_ascii_graphic());
@@ -65,23 +64,23 @@ impl TokenKind {
         Self::ALL.into_iter().find(|kind| readable && has_body(kind))
     }
 
-    /// A new token of this kind.
+    /// Generates a token of this kind.
     #[must_use]
     pub fn generate(self) -> SecretString {
-        // The thread's generator is a CSPRNG that the operating system seeds.
+        // The thread's generator is a CSPRNG seeded by the operating system.
         let random: [u8; RANDOM_BYTES] = rand::random();
         format!("{}{}", self.prefix(), hex::encode(random)).into()
     }
 }
 
-/// What is kept of a token: the SHA-256 of the whole of it, prefix included. A slow hash would add
-/// nothing, as nobody can try 2^128 tokens.
+/// Returns the stored form of a token: the SHA-256 of all of it, prefix included. A slow hash would add
+/// nothing, since 2^128 tokens cannot be tried.
 #[must_use]
 pub fn hash(token: &str) -> TokenHash {
     TokenHash(hex::encode(Sha256::digest(token.as_bytes())))
 }
 
-/// What a history shows of a secret.
+/// Returns the part of a secret's hash that histories show.
 #[must_use]
 pub fn fingerprint(secret: &str) -> Fingerprint {
     let TokenHash(mut hash) = hash(secret);
@@ -89,7 +88,7 @@ pub fn fingerprint(secret: &str) -> Fingerprint {
     Fingerprint(hash)
 }
 
-/// Whether two hashes are of the same token, in a time that does not tell how much of them is equal.
+/// Returns whether two hashes are equal, in constant time.
 #[must_use]
 pub fn same(left: &TokenHash, right: &TokenHash) -> bool {
     left.0.as_bytes().ct_eq(right.0.as_bytes()).into()
@@ -119,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn no_two_tokens_are_alike() {
+    fn no_two_tokens_are_equal() {
         let tokens: std::collections::HashSet<_> =
             (0..1_000).map(|_| TokenKind::ApiKey.generate().expose_secret().to_owned()).collect();
         assert_eq!(tokens.len(), 1_000);
     }
 
     #[test]
-    fn the_kind_is_read_from_the_prefix_alone() {
+    fn the_kind_follows_from_the_prefix() {
         let long = format!("hks_{}", "a".repeat(508));
         for (token, kind) in [
             ("dst_0", Some(TokenKind::DestinationIngest)),
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_sha_256_of_the_whole_token_and_a_fingerprint_its_beginning() {
+    fn a_hash_is_the_sha_256_of_the_token_and_a_fingerprint_its_beginning() {
         // printf %s 'whsec_test' | sha256sum
         let expected = "609b97b03239401be8235dd68f4a53ea4e32183a775fb958b1c745e173586d73";
         assert_eq!(hash("whsec_test").0, expected);
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_does_not_show_itself() {
+    fn a_token_is_not_printed() {
         let token = TokenKind::ApiKey.generate();
         assert!(!format!("{token:?}").contains("hks_"));
     }

@@ -1,16 +1,16 @@
-//! The vault: secrets that must be used or shown again, sealed until then.
+//! The vault: envelope encryption of secrets that have to be used or shown again.
 //!
-//! Facts are immutable, so what they hold must outlive the key that an operator retires. Hence an
-//! envelope: a secret is sealed under a *data key*, of which each tenant has one, and the data key is
-//! wrapped under a *master key* of the operator. A fact names the data key. Retiring a master key
-//! re-wraps the rows of `data_keys` ([`super::rewrap`]) and touches no fact; deleting a tenant's data
-//! key makes its secrets unreadable for good, also in backups of the log.
+//! Facts are immutable, so the secrets in them must stay readable when the operator replaces a key. Hence a
+//! secret is sealed with a *data key*, of which each tenant has one, and the data key is wrapped with a
+//! *master key* of the operator. A fact names the data key. Replacing a master key rewraps the rows of
+//! `data_keys` ([`super::rewrap`]) and changes no fact; deleting a tenant's data key makes its secrets
+//! unreadable permanently, also in backups of the log.
 //!
 //! Every ciphertext is bound to its tenant, its data key and its use (the `context`, such as
-//! `destination:<id>`): moved to another row, it does not open.
+//! `destination:<id>`): it does not open in another row.
 //!
-//! The vault takes connections from the pool. A caller that holds one itself seals and opens before it
-//! begins its transaction, or many callers at once could wait for one another for ever.
+//! The vault acquires connections from the pool. A caller must not hold a connection while it seals or opens,
+//! or concurrent callers could exhaust the pool and deadlock.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,14 +31,14 @@ use super::data_keys::{self, KeysUnder, WrappedKey};
 use super::master_keys::{MasterKeyId, MasterKeys, NotUnwrapped};
 use crate::identifiers;
 
-/// What a sealed secret is bound to, before tenant, data key and context.
+/// Domain separator in the authenticated data of a secret, before tenant, data key and context.
 const BOUND_TO: &[u8] = b"hooksentry secret v1";
-/// Unwrapped data keys that are kept at hand, about 200 bytes each.
+/// Maximum number of cached data keys, about 200 bytes each.
 const CACHED_KEYS_MAX: u64 = 10_000;
-/// For how long: the time after which a deleted data key is forgotten everywhere.
+/// Time after which a cached data key is dropped, and a deleted one is unusable in all processes.
 const CACHED_FOR: Duration = Duration::from_secs(300);
 
-/// Seals and opens secrets.
+/// Seals and opens the secrets of tenants.
 #[derive(Clone)]
 pub struct Vault {
     pool: PgPool,
@@ -51,32 +51,26 @@ struct DataKey {
     key: Key,
 }
 
-/// Why a secret was not sealed or not opened.
+/// Error of sealing or opening a secret.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum VaultFailure {
-    /// The data key that a sealed secret names is not the tenant's, or is gone.
+    /// The data key that a sealed secret names belongs to another tenant, or was deleted.
     #[error("the data key {data_key} does not exist for this tenant")]
     UnknownDataKey { data_key: Uuid },
-    /// The data key is wrapped under a master key that we were not given.
     #[error(
         "the data key {data_key} is wrapped under the master key {master_key}, which is not among those given"
     )]
     UnknownMasterKey { data_key: Uuid, master_key: MasterKeyId },
-    /// The row of the data key was altered.
     #[error("the data key {data_key} is damaged")]
     DamagedDataKey { data_key: Uuid },
-    /// The sealed secret was altered, or sealed for another tenant or another use.
-    #[error("the sealed secret does not belong here or was altered")]
+    #[error("the sealed secret was altered, or sealed for another tenant or another use")]
     NotAuthentic,
-    /// The secret was to be text and is not.
     #[error("the sealed secret is not text")]
     NotText,
-    /// Too long to be sealed.
     #[error("the secret is too long to be sealed")]
     TooLong,
-    /// The table of data keys cannot be reached.
-    #[error("the table of data keys cannot be used")]
+    #[error("the table of data keys cannot be read or written")]
     Database(#[from] sqlx::Error),
 }
 
@@ -99,15 +93,18 @@ impl From<TooLong> for VaultFailure {
 }
 
 impl Vault {
-    /// A vault over the data keys in `pool`.
+    /// Returns a vault with the data keys in the database of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, master_keys: MasterKeys) -> Self {
         let unwrapped = Cache::builder().max_capacity(CACHED_KEYS_MAX).time_to_live(CACHED_FOR).build();
         Self { pool, master_keys, unwrapped }
     }
 
-    /// Seals a secret of `tenant` for the use that `context` names. The tenant's first secret makes its
-    /// data key.
+    /// Seals a secret of `tenant` for the use that `context` names. Creates the tenant's data key if it has
+    /// none.
+    ///
+    /// # Errors
+    /// When the data key cannot be read, created or unwrapped, or the secret is too long.
     pub async fn seal(
         &self,
         tenant: TenantId,
@@ -116,13 +113,16 @@ impl Vault {
     ) -> Result<Sealed, VaultFailure> {
         let data_key = match self.unwrapped.get(&tenant) {
             Some(data_key) => data_key,
-            None => self.obtain(tenant).await?,
+            None => self.find_or_create(tenant).await?,
         };
         let ciphertext = data_key.key.seal(&bound_to(tenant, data_key.id, context), plaintext)?;
         Ok(Sealed { data_key: data_key.id, ciphertext: STANDARD.encode(ciphertext) })
     }
 
-    /// Opens what was sealed for the same tenant and context.
+    /// Opens a secret that was sealed for the same tenant and context.
+    ///
+    /// # Errors
+    /// When the data key cannot be read or unwrapped, or the secret is not authentic.
     pub async fn open(
         &self,
         tenant: TenantId,
@@ -130,15 +130,18 @@ impl Vault {
         sealed: &Sealed,
     ) -> Result<SecretSlice<u8>, VaultFailure> {
         let ciphertext = STANDARD.decode(&sealed.ciphertext).map_err(|_| VaultFailure::NotAuthentic)?;
-        let at_hand = self.unwrapped.get(&tenant).filter(|data_key| data_key.id == sealed.data_key);
-        let data_key = match at_hand {
+        let cached = self.unwrapped.get(&tenant).filter(|data_key| data_key.id == sealed.data_key);
+        let data_key = match cached {
             Some(data_key) => data_key,
-            None => self.recall(tenant, sealed.data_key).await?,
+            None => self.find(tenant, sealed.data_key).await?,
         };
         Ok(data_key.key.open(&bound_to(tenant, data_key.id, context), &ciphertext)?)
     }
 
     /// Opens a secret that is text.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when it is not UTF-8.
     pub async fn open_text(
         &self,
         tenant: TenantId,
@@ -150,16 +153,19 @@ impl Vault {
         Ok(SecretString::from(text))
     }
 
-    /// The master keys that wrap data keys and are not among those given: what they wrap cannot be
-    /// opened.
+    /// Returns the master keys that wrap data keys and are not configured. The secrets of those data keys
+    /// cannot be opened.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub async fn missing_master_keys(&self) -> Result<Vec<KeysUnder>, sqlx::Error> {
         let mut used = data_keys::count_by_master_key(&mut *self.pool.acquire().await?).await?;
         used.retain(|under| !self.master_keys.knows(&under.master_key));
         Ok(used)
     }
 
-    /// The tenant's data key, made if there is none.
-    async fn obtain(&self, tenant: TenantId) -> Result<Arc<DataKey>, VaultFailure> {
+    /// Returns the tenant's data key, created if there is none.
+    async fn find_or_create(&self, tenant: TenantId) -> Result<Arc<DataKey>, VaultFailure> {
         let mut connection = self.pool.acquire().await?;
         if let Some(wrapped) = data_keys::find(&mut connection, tenant).await? {
             return self.unwrap(&wrapped);
@@ -169,13 +175,13 @@ impl Vault {
         let wrapped_under = self.master_keys.first().clone();
         let offered = WrappedKey { id, tenant_id: tenant, wrapped_under, wrapped };
         data_keys::offer(&mut connection, &offered).await?;
-        // Somebody else may have been first; what stands in the table is the key.
+        // Another process may have created one first; the key in the table is valid.
         let kept = data_keys::find(&mut connection, tenant).await?;
         self.unwrap(&kept.ok_or(VaultFailure::UnknownDataKey { data_key: id })?)
     }
 
-    /// The data key of that id, if it is the tenant's.
-    async fn recall(&self, tenant: TenantId, id: Uuid) -> Result<Arc<DataKey>, VaultFailure> {
+    /// Returns the tenant's data key, which must have that id.
+    async fn find(&self, tenant: TenantId, id: Uuid) -> Result<Arc<DataKey>, VaultFailure> {
         let found = data_keys::find(&mut *self.pool.acquire().await?, tenant).await?;
         let wrapped =
             found.filter(|key| key.id == id).ok_or(VaultFailure::UnknownDataKey { data_key: id })?;
@@ -189,7 +195,7 @@ impl Vault {
     }
 }
 
-/// The data key itself.
+/// Unwraps a data key.
 pub(super) fn unwrap(master_keys: &MasterKeys, wrapped: &WrappedKey) -> Result<Key, VaultFailure> {
     let WrappedKey { id, tenant_id, wrapped_under, wrapped } = wrapped;
     master_keys.unwrap(*id, *tenant_id, wrapped_under, wrapped).map_err(|problem| match problem {
@@ -200,7 +206,8 @@ pub(super) fn unwrap(master_keys: &MasterKeys, wrapped: &WrappedKey) -> Result<K
     })
 }
 
-/// Fields of fixed length come first, so that no two uses have the same bytes.
+/// Returns the authenticated data of a secret. Fields of fixed length come first, so that no two uses have
+/// the same bytes.
 fn bound_to(tenant: TenantId, data_key: Uuid, context: &str) -> Vec<u8> {
     [BOUND_TO, tenant.0.as_bytes(), data_key.as_bytes(), context.as_bytes()].concat()
 }

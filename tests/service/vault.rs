@@ -27,7 +27,7 @@ fn keys(bytes: &[u8]) -> MasterKeys {
     bytes.iter().copied().map(key).collect::<Vec<_>>().join(",").parse().unwrap()
 }
 
-/// A vault that has nothing at hand yet, like that of another process.
+/// Returns a vault with an empty cache, like that of another process.
 fn vault(pool: &PgPool, bytes: &[u8]) -> Vault {
     Vault::new(pool.clone(), keys(bytes))
 }
@@ -38,7 +38,7 @@ async fn open(vault: &Vault, number: u128, context: &str, sealed: &Sealed) -> Re
 }
 
 #[sqlx::test]
-async fn what_one_process_seals_another_opens(pool: PgPool) {
+async fn a_secret_sealed_by_one_process_is_opened_by_another(pool: PgPool) {
     let sealed = vault(&pool, &[1]).seal(tenant(1), CONTEXT, b"whsec_test").await.unwrap();
     assert_eq!(open(&vault(&pool, &[1]), 1, CONTEXT, &sealed).await.unwrap(), "whsec_test");
     assert!(!sealed.ciphertext.contains("whsec"));
@@ -61,7 +61,7 @@ async fn a_sealed_secret_opens_for_its_tenant_and_context_only(pool: PgPool) {
 }
 
 #[sqlx::test]
-async fn what_was_altered_does_not_open(pool: PgPool) {
+async fn an_altered_secret_does_not_open(pool: PgPool) {
     let vault = vault(&pool, &[1]);
     let sealed = vault.seal(tenant(1), CONTEXT, b"secret").await.unwrap();
     let mut bytes = STANDARD.decode(&sealed.ciphertext).unwrap();
@@ -74,7 +74,7 @@ async fn what_was_altered_does_not_open(pool: PgPool) {
 }
 
 #[sqlx::test]
-async fn a_damaged_or_deleted_data_key_is_told_apart(pool: PgPool) {
+async fn a_damaged_and_a_deleted_data_key_are_distinguished(pool: PgPool) {
     let sealed = vault(&pool, &[1]).seal(tenant(1), CONTEXT, b"secret").await.unwrap();
     sqlx::query("UPDATE data_keys SET wrapped = set_byte(wrapped, 30, get_byte(wrapped, 30) # 1)")
         .execute(&pool)
@@ -92,7 +92,7 @@ async fn a_damaged_or_deleted_data_key_is_told_apart(pool: PgPool) {
 }
 
 #[sqlx::test]
-async fn processes_that_race_for_a_tenants_first_secret_agree_on_one_key(pool: PgPool) {
+async fn concurrent_processes_create_one_data_key_for_a_tenant(pool: PgPool) {
     let vaults: Vec<Vault> = (0..16).map(|_| vault(&pool, &[1])).collect();
     let seals = vaults.iter().map(|vault| vault.seal(tenant(1), CONTEXT, b"secret"));
     let sealed = futures::future::try_join_all(seals).await.unwrap();
@@ -103,7 +103,7 @@ async fn processes_that_race_for_a_tenants_first_secret_agree_on_one_key(pool: P
 }
 
 #[sqlx::test]
-async fn a_master_key_that_is_missing_is_named(pool: PgPool) {
+async fn a_missing_master_key_is_named(pool: PgPool) {
     let sealed = vault(&pool, &[1]).seal(tenant(1), CONTEXT, b"secret").await.unwrap();
     let with_another = vault(&pool, &[2]);
     let refused = open(&with_another, 1, CONTEXT, &sealed).await;
@@ -118,7 +118,7 @@ async fn a_master_key_that_is_missing_is_named(pool: PgPool) {
 }
 
 #[sqlx::test]
-async fn a_master_key_is_retired_without_touching_what_was_sealed(pool: PgPool) {
+async fn a_master_key_is_replaced_without_changing_sealed_secrets(pool: PgPool) {
     let old = vault(&pool, &[1]);
     // More than one batch.
     let mut sealed = Vec::new();
@@ -135,7 +135,7 @@ async fn a_master_key_is_retired_without_touching_what_was_sealed(pool: PgPool) 
     assert_eq!(first_run.left, []);
     assert_eq!(steps, [Progress { done: 500, total: 501 }, Progress { done: 501, total: 501 }]);
 
-    let second_run = rewrap(&pool, &keys(&[2, 1]), |_| panic!("nothing was left to do")).await.unwrap();
+    let second_run = rewrap(&pool, &keys(&[2, 1]), |_| panic!("nothing is left to rewrap")).await.unwrap();
     assert_eq!((second_run.rewrapped, second_run.already), (0, 502));
 
     let new = vault(&pool, &[2]);
@@ -149,7 +149,7 @@ async fn a_master_key_is_retired_without_touching_what_was_sealed(pool: PgPool) 
 }
 
 #[sqlx::test]
-async fn re_wrapping_goes_around_what_it_cannot_unwrap_and_says_so(pool: PgPool) {
+async fn data_keys_that_cannot_be_unwrapped_are_skipped_and_counted(pool: PgPool) {
     vault(&pool, &[1]).seal(tenant(1), CONTEXT, b"a").await.unwrap();
     vault(&pool, &[3]).seal(tenant(2), CONTEXT, b"b").await.unwrap();
     vault(&pool, &[1]).seal(tenant(3), CONTEXT, b"c").await.unwrap();
