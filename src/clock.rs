@@ -1,13 +1,13 @@
-//! The time, asked for in one place.
+//! The system clock, read in one place.
 //!
-//! Facts keep milliseconds, so the clock has no more: what a caller was told and what it reads back
-//! later are equal.
+//! Facts store whole milliseconds, so the clock returns whole milliseconds: the time in a response equals the
+//! time that is read back later.
 
 use chrono::{DateTime, SubsecRound, Utc};
 
-/// Now, in whole milliseconds.
+/// Returns the current time in whole milliseconds.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that asks")]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 pub fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(3)
 }
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn now_has_whole_milliseconds_and_goes_on() {
+    fn now_has_whole_milliseconds_and_advances() {
         let first = now();
         assert_eq!(first.timestamp_subsec_nanos() % 1_000_000, 0);
         assert!(now() >= first);

@@ -1,4 +1,4 @@
-//! Reaching PostgreSQL and bringing its schema up to date.
+//! Connecting to PostgreSQL and migrating its schema.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,87 +13,68 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{DatabaseSettings, DatabaseUrl};
 use crate::identifiers;
 
-/// The schema, as this program knows it.
+/// The migrations that this program knows.
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// The oldest PostgreSQL that has what we use and that its makers still mend.
+/// Oldest supported major version of PostgreSQL that has every feature in use.
 const OLDEST_MAJOR: i32 = 14;
 
-/// How long one attempt to connect may take: a firewall that swallows packets says nothing.
+/// Timeout of one attempt to connect: a firewall may drop packets without an answer.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
-/// The pause after the first failed attempt to connect; it doubles.
+/// Pause after the first failed attempt to connect; it doubles with each attempt.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
-/// The longest pause.
+/// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long a query may wait for a connection. Longer, and callers have given up before they fail.
+/// Time a query may wait for a connection. Longer: callers time out first.
 const ACQUIRE_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long an unused connection is kept.
+/// Time after which an unused connection is closed.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(600);
-/// How long any connection is kept: what a server holds for a connection grows with its age.
+/// Time after which any connection is closed: the memory that the server holds for it grows with its age.
 const LIFETIME_MAX: Duration = Duration::from_secs(1_800);
-/// No statement of ours is to take as long; one that does is stuck. An open transaction holds back every
-/// reader of the log, so one that waits for a process that hangs is ended by the server.
+/// Timeouts of every session. No statement of the service takes as long unless it is stuck. An open
+/// transaction holds back every reader of the log, so the server ends one whose process hangs.
 const SESSION: &str = "SET statement_timeout = '60s';
 SET idle_in_transaction_session_timeout = '60s'";
 
-/// The advisory lock of whoever changes the schema: "hookmigr" in ASCII.
+/// Advisory lock that is held while the schema is migrated: "hookmigr" in ASCII.
 const MIGRATION_LOCK: i64 = 0x686f_6f6b_6d69_6772;
 
-/// Codes of PostgreSQL's errors, from the appendix of its manual.
+/// SQLSTATE codes (PostgreSQL manual, appendix A).
 const INVALID_AUTHORIZATION: &str = "28000";
 const INVALID_PASSWORD: &str = "28P01";
 const NO_SUCH_DATABASE: &str = "3D000";
 const UNDEFINED_TABLE: &str = "42P01";
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
-/// Why there is no database to work with.
+/// Error of connecting to the database or migrating its schema.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DatabaseFailure {
-    /// It does not answer.
     #[error("PostgreSQL could not be reached within {within:?} ({database})")]
     Unreachable {
         database: DatabaseUrl,
-        /// For how long it was tried.
+        /// Time during which it was tried.
         within: Duration,
         source: sqlx::Error,
     },
-    /// It answers and does not let us in.
     #[error("PostgreSQL refuses the connection ({database})")]
     Refused { database: DatabaseUrl, source: sqlx::Error },
-    /// It lacks what we use.
     #[error("PostgreSQL {found} is too old: version {OLDEST_MAJOR} or newer is needed ({database})")]
     TooOld { database: DatabaseUrl, found: i32 },
-    /// It stopped answering.
     #[error("PostgreSQL did not answer")]
     Query(#[from] sqlx::Error),
-    /// A migration does not run.
     #[error("migration {version} of the database schema failed")]
-    Migration {
-        version: i64,
-        /// What the server said.
-        source: sqlx::Error,
-    },
-    /// The schema is not what this program made of it.
-    #[error("the database schema cannot be brought up to date")]
+    Migration { version: i64, source: sqlx::Error },
+    /// The applied migrations are not those of this program.
+    #[error("the database schema cannot be migrated")]
     Schema(#[source] MigrateError),
-    /// The schema is older than this program.
     #[error("the database schema lacks {missing} migrations: run `hooksentry migrate` first")]
-    SchemaOld {
-        /// How many migrations are missing.
-        missing: usize,
-    },
-    /// The schema is behind and this user may not change it.
+    SchemaOld { missing: usize },
     #[error(
         "the database schema lacks {missing} migrations and this user may not change it: run `hooksentry \
          migrate` as the owner of the database"
     )]
-    SchemaBehind {
-        /// How many migrations are missing.
-        missing: usize,
-        /// What the server said.
-        source: sqlx::Error,
-    },
+    SchemaBehind { missing: usize, source: sqlx::Error },
 }
 
 impl From<MigrateError> for DatabaseFailure {
@@ -106,7 +87,12 @@ impl From<MigrateError> for DatabaseFailure {
     }
 }
 
-/// A pool of connections to a database that answers. It is tried for a time, with growing pauses.
+/// Returns a pool of connections once the database accepts one. Retries with growing pauses until `within`
+/// has passed.
+///
+/// # Errors
+/// [`DatabaseFailure::Unreachable`] after that time; [`DatabaseFailure::Refused`] and
+/// [`DatabaseFailure::TooOld`] at once.
 pub async fn connect(
     settings: &DatabaseSettings,
     url: &DatabaseUrl,
@@ -125,20 +111,26 @@ pub async fn connect(
     Ok(pool)
 }
 
-/// A single connection, without the limits that statements of the service have.
+/// Returns a single connection, without the timeouts of the service's sessions.
+///
+/// # Errors
+/// As [`connect`].
 pub async fn connect_once(url: &DatabaseUrl, within: Duration) -> Result<PgConnection, DatabaseFailure> {
     first_connection(&options(url), url, within).await
 }
 
-/// Brings the schema up to date, if it is not. Several processes may do so at once: the first one works
-/// and the others wait. Answers how many migrations were missing.
+/// Applies the missing migrations and returns their number. Several processes may call this at once: one
+/// applies the migrations and the others wait.
+///
+/// # Errors
+/// When a migration fails, or the schema has migrations that differ from those of this program.
 pub async fn migrate(connection: &mut PgConnection) -> Result<usize, DatabaseFailure> {
     let missing = missing_migrations(connection).await?;
-    // A process that may not change the schema must be able to start when there is nothing to change.
+    // A process whose user may not change the schema must be able to start when there is nothing to change.
     if missing == 0 {
         return Ok(0);
     }
-    // While versions change, an older program may start on a newer schema. The lock is ours.
+    // During a rollout an older program may start on a newer schema. The lock is taken here, see below.
     let migrations = Migrator {
         migrations: MIGRATIONS.migrations.clone(),
         ignore_missing: true,
@@ -159,9 +151,9 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<usize, DatabaseFai
     }
 }
 
-/// Waits until nobody else changes the schema. Asks again and again: a statement that waits for the lock
-/// would have a snapshot meanwhile, and whoever holds the lock and builds an index concurrently would wait
-/// for that snapshot to end.
+/// Waits until no other process migrates the schema. Polls: a statement that waits for the lock would hold a
+/// snapshot, and a process that holds the lock and builds an index concurrently would wait for that snapshot
+/// to end.
 async fn lock_migrations(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     while !sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "locked!""#, MIGRATION_LOCK)
         .fetch_one(&mut *connection)
@@ -179,7 +171,10 @@ async fn unlock_migrations(connection: &mut PgConnection) -> Result<(), sqlx::Er
         .map(drop)
 }
 
-/// Refuses a schema that is older than this program. Changes nothing.
+/// Checks that no migration is missing. Changes nothing.
+///
+/// # Errors
+/// [`DatabaseFailure::SchemaOld`] when a migration is missing.
 pub async fn require_current(connection: &mut PgConnection) -> Result<(), DatabaseFailure> {
     match missing_migrations(connection).await? {
         0 => Ok(()),
@@ -187,8 +182,8 @@ pub async fn require_current(connection: &mut PgConnection) -> Result<(), Databa
     }
 }
 
-/// How many migrations this program knows and the database does not. A migration that was changed after
-/// it was applied is a failure: nobody knows what the schema is then.
+/// Returns the number of migrations that have not been applied. A migration that was changed after it was
+/// applied is an error: the schema is unknown then.
 async fn missing_migrations(connection: &mut PgConnection) -> Result<usize, MigrateError> {
     let applied: HashMap<i64, Cow<'_, [u8]>> = match connection.list_applied_migrations().await {
         Ok(applied) => applied.into_iter().map(|migration| (migration.version, migration.checksum)).collect(),
@@ -223,7 +218,7 @@ async fn first_connection(
             Ok(Err(refusal)) => refusal,
             Err(_) => sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
         };
-        // Who we are and what we want is no matter of waiting.
+        // Wrong credentials or a wrong database name do not pass with time.
         if has_code(&refusal, INVALID_AUTHORIZATION)
             || has_code(&refusal, INVALID_PASSWORD)
             || has_code(&refusal, NO_SUCH_DATABASE)
@@ -237,8 +232,8 @@ async fn first_connection(
         tracing::warn!(
             %database,
             error = %refusal,
-            again_in = %humantime::format_duration(Duration::from_millis(next.as_millis() as u64)),
-            "PostgreSQL cannot be reached; trying again"
+            retry_in = %humantime::format_duration(Duration::from_millis(next.as_millis() as u64)),
+            "PostgreSQL cannot be reached, retrying"
         );
         sleep(next).await;
         pause = (pause * 2).min(PAUSE_MAX);
@@ -259,7 +254,7 @@ async fn checked(
     Ok(connection)
 }
 
-/// Says so when the server will refuse some of the connections that this process may want.
+/// Warns when the pool is larger than the number of connections that the server accepts.
 async fn warn_if_too_many(mut connection: PgConnection, wanted: u32) -> Result<(), DatabaseFailure> {
     let allowed: i32 = sqlx::query_scalar(
         "SELECT current_setting('max_connections')::int
@@ -271,7 +266,7 @@ async fn warn_if_too_many(mut connection: PgConnection, wanted: u32) -> Result<(
         tracing::warn!(
             wanted,
             allowed,
-            "HOOKSENTRY_DATABASE_CONNECTIONS is more than the server allows all its clients together"
+            "HOOKSENTRY_DATABASE_CONNECTIONS is more than the server accepts from all its clients"
         );
     }
     Ok(connection.close().await?)

@@ -1,20 +1,17 @@
-//! Sharing by turns: where many tenants wait for the same thing, each gets its turn, however much the
-//! others have waiting.
+//! Weighted round robin between tenants (J. Nagle, "On Packet Switches With Infinite Storage", RFC 970).
 //!
-//! This is weighted round robin (J. Nagle, "On Packet Switches With Infinite Storage", RFC 970): what
-//! one tenant has waiting delays the others by one turn a round, and not by its length.
+//! The backlog of one tenant delays the others by one turn a round, however long it is.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use aggregates::ids::TenantId;
 
-/// What each tenant gets of a round. A tenant that is not named gets 1.
+/// Number of items that each tenant is served in a round; 1 for a tenant without an entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Weights(Arc<HashMap<TenantId, u16>>);
 
 impl Weights {
-    /// Weights by tenant.
     #[must_use]
     pub fn new(weights: HashMap<TenantId, u16>) -> Self {
         Self(Arc::new(weights))
@@ -25,13 +22,13 @@ impl Weights {
     }
 }
 
-/// What waits, by tenant, in turn. Its owner bounds it.
+/// Waiting items by tenant. The owner bounds their number.
 #[derive(Debug)]
 pub(crate) struct Turns<T> {
     waiting: HashMap<TenantId, VecDeque<T>>,
-    /// Tenants with something waiting; the first has its turn.
+    /// Tenants with waiting items; it is the turn of the first.
     round: VecDeque<TenantId>,
-    /// What the first may still take of its turn.
+    /// Number of items that the first tenant may still be served in its turn.
     left: u16,
     len: usize,
     weights: Weights,
@@ -57,7 +54,7 @@ impl<T> Turns<T> {
         self.len += 1;
     }
 
-    /// The next item: the oldest of the tenant whose turn it is.
+    /// Removes the oldest item of the tenant whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<T> {
         let tenant_id = *self.round.front()?;
         if self.left == 0 {
@@ -97,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_of_one_tenant_does_not_queue_in_front_of_the_others() {
+    fn a_burst_of_one_tenant_delays_the_others_by_one_item() {
         let mut turns = Turns::default();
         for item in ["a1", "a2", "a3", "a4"] {
             turns.push(tenant(1), item);
@@ -110,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_that_comes_back_waits_for_its_turn() {
+    fn a_tenant_that_returns_waits_for_its_turn() {
         let mut turns = Turns::default();
         turns.push(tenant(1), "a1");
         turns.push(tenant(2), "b1");
@@ -121,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_is_how_much_a_tenant_gets_of_a_round() {
+    fn a_tenant_is_served_as_many_items_a_round_as_its_weight() {
         let mut turns = Turns::new(Weights::new([(tenant(1), 3)].into()));
         for item in ["a1", "a2", "a3", "a4"] {
             turns.push(tenant(1), item);

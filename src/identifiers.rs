@@ -1,26 +1,26 @@
-//! Ids and random fractions: the program's own randomness that is no secret.
+//! Generated ids and random fractions that are not secret.
 //!
-//! The domain draws nothing; ids and random numbers travel to it in commands.
+//! The domain generates none; it receives ids and random numbers in commands.
 
 use aggregates::ids::WebhookEventId;
 use uuid::Uuid;
 
-/// A new id of anything but a webhook event.
+/// Generates an id for anything but a webhook event.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that makes ids")]
+#[expect(clippy::disallowed_methods, reason = "the one place that generates ids")]
 pub fn new_id() -> Uuid {
     Uuid::new_v4()
 }
 
-/// A new id of a webhook event that carries no idempotency key. Ids made later sort later, so new rows
-/// go to the end of an index instead of all over it.
+/// Generates an id for a webhook event without an idempotency key. Later ids sort later, so new rows are
+/// inserted at the end of an index.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that makes ids")]
+#[expect(clippy::disallowed_methods, reason = "the one place that generates ids")]
 pub fn new_event_id() -> WebhookEventId {
     WebhookEventId(Uuid::now_v7())
 }
 
-/// A random number from 0 up to, but not including, 1.
+/// Returns a random number in `0.0..1.0`.
 #[must_use]
 pub fn random_fraction() -> f64 {
     rand::random()
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_lies_between_zero_and_one() {
+    fn a_random_fraction_is_between_zero_and_one() {
         assert!((0..1_000).all(|_| (0.0..1.0).contains(&random_fraction())));
     }
 }

@@ -1,7 +1,7 @@
-//! The program's own voice: its log on standard error, and its metrics.
+//! Logging and metrics.
 //!
-//! A log line reads alone and carries fields; `error` means that a person should act. Metrics are kept
-//! here and rendered when the API is asked for them: there is no second port.
+//! The log is written to standard error; `warn` means that a person may have to act, `error` that one must.
+//! Metrics are kept in memory and rendered by the API's `/metrics`: there is no second port.
 
 use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
@@ -15,53 +15,56 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogFormat, LogSettings};
 
-/// How often what histograms gathered is folded. Between two folds every observation takes memory.
+/// Interval at which histograms are aggregated. Every observation takes memory until then.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Bounds of what is measured in seconds: from a query to an attempt that timed out.
+/// Bucket bounds of durations in seconds, from a query to an attempt that timed out.
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// Bounds of what is counted: the items of a batch, the facts of a page.
+/// Bucket bounds of counts, such as the items of a batch or the facts of a page.
 const ITEMS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
 
-/// The metrics of this process.
+/// Handle of the metrics of this process.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     metrics: PrometheusHandle,
 }
 
-/// Why the program cannot make itself heard.
+/// Error of starting the log or the metrics.
 #[derive(Debug, Error)]
 pub enum TelemetryFailure {
-    /// Somebody else logs in this process already.
+    /// A log was started in this process before.
     #[error("the log cannot be started")]
     Log(#[from] TryInitError),
-    /// Somebody else keeps metrics in this process already.
+    /// A recorder was installed in this process before.
     #[error("the metrics cannot be started")]
     Metrics(#[from] BuildError),
 }
 
 impl Telemetry {
-    /// Starts log and metrics for the whole process; once.
+    /// Starts log and metrics for the whole process. May be called once.
+    ///
+    /// # Errors
+    /// When the process has a log or a recorder of metrics already.
     pub fn start(settings: &LogSettings) -> Result<Self, TelemetryFailure> {
         start_log(settings)?;
         panic::set_hook(Box::new(log_panic));
         Ok(Self { metrics: with_buckets(PrometheusBuilder::new())?.install_recorder()? })
     }
 
-    /// Metrics that nobody feeds, for several services in one process: their tests.
+    /// Returns metrics that record nothing, for tests with several services in one process.
     #[must_use]
     pub fn detached() -> Self {
         Self { metrics: PrometheusBuilder::new().build_recorder().handle() }
     }
 
-    /// Everything measured so far, in the text format of Prometheus.
+    /// Renders all metrics in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> String {
         self.metrics.render()
     }
 
-    /// Keeps the memory of the metrics bounded, and measures what only looking tells, until `stop`.
+    /// Aggregates histograms, which bounds their memory, and samples the connection pool, until `stop`.
     pub async fn keep_up(self, pool: PgPool, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(UPKEEP_EVERY);
         loop {
@@ -92,7 +95,7 @@ fn with_buckets(builder: PrometheusBuilder) -> Result<PrometheusBuilder, BuildEr
         .set_buckets_for_metric(Matcher::Suffix("_items".to_owned()), &ITEMS)
 }
 
-/// One line, in the log's own format, instead of the several that Rust prints.
+/// Logs a panic as one line in the format of the log, instead of the lines that Rust prints.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let message =
@@ -100,18 +103,19 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     tracing::error!(
-        panic.message = message.unwrap_or("of another type than text"),
+        panic.message = message.unwrap_or("not a text"),
         panic.location = location,
         panic.thread = thread.name().unwrap_or_default(),
-        "a part of the program panicked"
+        "a thread panicked"
     );
 }
 
 fn measure_pool(pool: &PgPool) {
-    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-    metrics::gauge!("hooksentry_database_connections", "state" => "idle").set(f64::from(idle));
-    let busy = pool.size().saturating_sub(idle);
-    metrics::gauge!("hooksentry_database_connections", "state" => "busy").set(f64::from(busy));
+    // The two numbers are not read at the same moment.
+    let idle = pool.num_idle();
+    let busy = (pool.size() as usize).saturating_sub(idle);
+    metrics::gauge!("hooksentry_database_connections", "state" => "idle").set(idle as f64);
+    metrics::gauge!("hooksentry_database_connections", "state" => "busy").set(busy as f64);
     metrics::gauge!("hooksentry_database_connections_max")
         .set(f64::from(pool.options().get_max_connections()));
 }

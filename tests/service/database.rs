@@ -1,11 +1,11 @@
-//! The schema is brought up to date by whoever comes first, and left alone by those who may not touch it.
+//! Migration of the schema by concurrent processes, and by users without the right to change it.
 
 use hooksentry::database::{DatabaseFailure, migrate};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
-/// A user who may read which migrations there are, and nothing more.
-async fn somebody_without_rights(pool: &PgPool) -> (PgConnectOptions, String) {
+/// Creates a user without the right to change the schema.
+async fn create_reader(pool: &PgPool) -> (PgConnectOptions, String) {
     let name = format!("reader_{:016x}", rand::random::<u64>());
     pool.execute(format!("CREATE ROLE {name} LOGIN").as_str()).await.expect("a role");
     pool.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await.expect("a closed schema");
@@ -27,8 +27,8 @@ async fn several_processes_may_migrate_at_once(options: sqlx::postgres::PgPoolOp
 }
 
 #[sqlx::test(migrations = false)]
-async fn who_may_not_change_the_schema_starts_once_it_is_up_to_date(pool: PgPool) {
-    let (options, role) = somebody_without_rights(&pool).await;
+async fn a_user_who_may_not_change_the_schema_can_start_when_it_is_current(pool: PgPool) {
+    let (options, role) = create_reader(&pool).await;
     let mut reader = PgConnection::connect_with(&options).await.expect("a connection");
     let behind = migrate(&mut reader).await.expect_err("no right");
     assert!(matches!(behind, DatabaseFailure::SchemaBehind { .. }), "{behind:?}");

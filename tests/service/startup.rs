@@ -84,7 +84,7 @@ async fn a_database_that_does_not_answer_is_tried_for_a_while() {
     let output = run(&["serve"], &[("DATABASE_URL", &url), ("HOOKSENTRY_START_TIMEOUT", "900ms")]).await;
     assert_eq!(output.status.code(), Some(1));
     let said = said(&output);
-    assert!(said.matches("PostgreSQL cannot be reached; trying again").count() >= 2, "{said}");
+    assert!(said.matches("PostgreSQL cannot be reached, retrying").count() >= 2, "{said}");
     let last = last_line(&output);
     assert!(
         last.starts_with("hooksentry: PostgreSQL could not be reached within 900ms (hooks at 127.0.0.1:"),
