@@ -11,7 +11,7 @@ use super::rebuild::{Progress, list_of_names, projections_named};
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, StartSettings};
 use crate::database;
 use crate::lifecycle::Lifecycle;
-use crate::rebuild::{self, Connections, DriftedRow, RebuildFailure, RowDifference, Shown, Verdict};
+use crate::rebuild::{self, DisplayedValue, Drift, DriftReport, DriftedRow, RebuildFailure, Sessions};
 
 /// How many rows that stray are printed. All are counted.
 const PRINTED_MAX: u64 = 100;
@@ -48,17 +48,16 @@ impl VerifyProjections {
     /// Fails when rows stray.
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let url = self.database.require()?;
-        let verdicts = self.compare(&url).await.map_err(CouldNotCompare)?;
-        let drifted: u64 = verdicts.iter().map(|verdict| verdict.drifted).sum();
-        for verdict in &verdicts {
-            writeln!(io::stdout(), "{}", described(verdict))?;
+        let reports = self.compare(&url).await.map_err(CouldNotCompare)?;
+        let drifted: u64 = reports.iter().map(|report| report.drifted).sum();
+        for report in &reports {
+            writeln!(io::stdout(), "{}", described(report))?;
         }
         if drifted > PRINTED_MAX {
             writeln!(io::stdout(), "{} more rows stray than are listed", drifted - PRINTED_MAX)?;
         }
         if drifted > 0 {
-            let strays =
-                verdicts.iter().filter(|verdict| verdict.drifted > 0).map(|verdict| verdict.projection);
+            let strays = reports.iter().filter(|report| report.drifted > 0).map(|report| report.projection);
             bail!(
                 "{drifted} rows are not what the log says; `hooksentry rebuild {}` makes them so",
                 list_of_names(&strays.collect::<Vec<_>>()).replace(", ", " ")
@@ -67,7 +66,7 @@ impl VerifyProjections {
         Ok(())
     }
 
-    async fn compare(&self, url: &DatabaseUrl) -> anyhow::Result<Vec<Verdict>> {
+    async fn compare(&self, url: &DatabaseUrl) -> anyhow::Result<Vec<DriftReport>> {
         let projections = match self.names.as_slice() {
             [] => Projection::ALL.to_vec(),
             names => projections_named(names, &[])?,
@@ -82,7 +81,7 @@ impl VerifyProjections {
         let mut progress = Progress::new();
         let mut printed = 0;
         let verified = rebuild::verify(
-            Connections { writer, reader },
+            Sessions { writer, reader },
             &mut live,
             &projections,
             &lifecycle.intake(),
@@ -104,8 +103,8 @@ impl VerifyProjections {
     }
 }
 
-fn described(verdict: &Verdict) -> String {
-    let Verdict { projection, position, halted_because, rows, drifted } = verdict;
+fn described(report: &DriftReport) -> String {
+    let DriftReport { projection, position, halted_because, rows, drifted } = report;
     let halted = match halted_because {
         Some(because) => format!("; it has halted there: {because}"),
         None => String::new(),
@@ -119,12 +118,12 @@ fn described(verdict: &Verdict) -> String {
 }
 
 fn told(row: &DriftedRow) -> String {
-    let what = match &row.difference {
-        RowDifference::Missing => "is missing; the log has it".to_owned(),
-        RowDifference::Surplus => "is not in the log".to_owned(),
-        RowDifference::Different(columns) => {
-            let column = |difference: &rebuild::ColumnDifference| match (&difference.live, &difference.log) {
-                (Shown::Value(live), Shown::Value(log)) => {
+    let what = match &row.drift {
+        Drift::Missing => "is missing; the log has it".to_owned(),
+        Drift::Extra => "is not in the log".to_owned(),
+        Drift::Different(columns) => {
+            let column = |difference: &rebuild::ColumnDrift| match (&difference.live, &difference.log) {
+                (DisplayedValue::Value(live), DisplayedValue::Value(log)) => {
                     format!("{} is {live} and should be {log}", difference.column)
                 }
                 _ => format!("{} is different", difference.column),

@@ -1,4 +1,4 @@
-//! Comparing tables row by row: both sides come in the order of their primary key and are merged.
+//! Compares tables row by row: both sides are read in the order of their primary key and merged.
 
 use std::cmp::Ordering;
 
@@ -8,35 +8,36 @@ use serde_json::Value;
 use sqlx::{PgConnection, Row as _};
 
 use super::RebuildFailure;
-use super::difference::{DriftedRow, RowDifference, between};
+use super::drift::{Drift, DriftedRow, between};
 
 /// The schema of the live tables.
 const LIVE: &str = "public";
 
-/// How many rows were compared, and how many of them stray.
+/// Numbers of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counted {
+pub(super) struct RowCounts {
+    /// Rows on either side; a row on both sides counts once.
     pub(super) rows: u64,
     pub(super) drifted: u64,
 }
 
 /// A row of either side.
-struct Row {
-    /// The values of its key.
+struct ComparedRow {
+    /// The values of its primary key.
     key: Vec<Value>,
-    /// All of it, as JSON.
+    /// The whole row as JSON.
     text: String,
 }
 
-/// Compares the live rows of `projection`, as `live` sees them, with those in `schema`, as `log` does.
+/// Compares the live rows of `projection`, read by `live`, with those in `schema`, read by `log`.
 pub(super) async fn compare(
     live: &mut PgConnection,
     log: &mut PgConnection,
     schema: &str,
     projection: Projection,
     report: &mut (dyn FnMut(DriftedRow) + Send),
-) -> Result<Counted, RebuildFailure> {
-    let mut counted = Counted::default();
+) -> Result<RowCounts, RebuildFailure> {
+    let mut counted = RowCounts::default();
     for table in projection.tables().iter().copied() {
         let live_rows = selection(live, LIVE, table).await?;
         let log_rows = selection(log, schema, table).await?;
@@ -47,16 +48,16 @@ pub(super) async fn compare(
         let (mut here, mut there) = (live_rows.next().await?, log_rows.next().await?);
         while let Some(order) = next_of(here.as_ref(), there.as_ref()) {
             counted.rows += 1;
-            let (key, difference) = match (order, &here, &there) {
-                (Ordering::Less, Some(row), _) => (&row.key, Some(RowDifference::Surplus)),
-                (Ordering::Greater, _, Some(row)) => (&row.key, Some(RowDifference::Missing)),
-                (_, Some(one), Some(other)) => (&one.key, difference(one, other, table)?),
+            let (key, drift) = match (order, &here, &there) {
+                (Ordering::Less, Some(row), _) => (&row.key, Some(Drift::Extra)),
+                (Ordering::Greater, _, Some(row)) => (&row.key, Some(Drift::Missing)),
+                (_, Some(one), Some(other)) => (&one.key, drift_of(one, other, table)?),
                 _ => break,
             };
-            if let Some(difference) = difference {
+            if let Some(drift) = drift {
                 counted.drifted += 1;
                 let key = Value::Array(key.clone()).to_string();
-                report(DriftedRow { projection, table, key, difference });
+                report(DriftedRow { projection, table, key, drift });
             }
             if order.is_le() {
                 here = live_rows.next().await?;
@@ -69,8 +70,8 @@ pub(super) async fn compare(
     Ok(counted)
 }
 
-/// Which side has the next row; nothing, when both are through.
-fn next_of(here: Option<&Row>, there: Option<&Row>) -> Option<Ordering> {
+/// Returns which side has the next row; `None`, when both have ended.
+fn next_of(here: Option<&ComparedRow>, there: Option<&ComparedRow>) -> Option<Ordering> {
     match (here, there) {
         (None, None) => None,
         (Some(_), None) => Some(Ordering::Less),
@@ -79,17 +80,21 @@ fn next_of(here: Option<&Row>, there: Option<&Row>) -> Option<Ordering> {
     }
 }
 
-/// In what two rows of one key are different, if they are.
-fn difference(live: &Row, log: &Row, table: &'static str) -> Result<Option<RowDifference>, RebuildFailure> {
+/// Returns how two rows of the same key differ, if they do.
+fn drift_of(
+    live: &ComparedRow,
+    log: &ComparedRow,
+    table: &'static str,
+) -> Result<Option<Drift>, RebuildFailure> {
     if live.text == log.text {
         return Ok(None);
     }
-    let read = |row: &Row| serde_json::from_str(&row.text).map_err(|_| disorder(table));
+    let read = |row: &ComparedRow| serde_json::from_str(&row.text).map_err(|_| unexpected_order(table));
     let columns = between(&read(live)?, &read(log)?);
-    Ok(if columns.is_empty() { None } else { Some(RowDifference::Different(columns)) })
+    Ok(if columns.is_empty() { None } else { Some(Drift::Different(columns)) })
 }
 
-/// One side, whose rows are checked to come in order: merged in another, every row would seem to stray.
+/// One side of the merge. It checks the order of its rows: in another order every row would seem to differ.
 struct Side<S> {
     table: &'static str,
     rows: S,
@@ -104,24 +109,24 @@ where
         Self { table, rows, last: None }
     }
 
-    async fn next(&mut self) -> Result<Option<Row>, RebuildFailure> {
+    async fn next(&mut self) -> Result<Option<ComparedRow>, RebuildFailure> {
         let Some(row) = self.rows.try_next().await? else { return Ok(None) };
         let (key, text): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        let key: Vec<Value> = serde_json::from_str(&key).map_err(|_| disorder(self.table))?;
+        let key: Vec<Value> = serde_json::from_str(&key).map_err(|_| unexpected_order(self.table))?;
         let is_in_order = self.last.as_ref().is_none_or(|last| in_order(last, &key).is_lt());
         if !is_in_order {
-            return Err(disorder(self.table));
+            return Err(unexpected_order(self.table));
         }
         self.last = Some(key.clone());
-        Ok(Some(Row { key, text }))
+        Ok(Some(ComparedRow { key, text }))
     }
 }
 
-fn disorder(table: &'static str) -> RebuildFailure {
-    RebuildFailure::Disorder { table: table.to_owned() }
+fn unexpected_order(table: &'static str) -> RebuildFailure {
+    RebuildFailure::UnexpectedOrder { table: table.to_owned() }
 }
 
-/// The order of keys, as PostgreSQL has it for the types that keys are of.
+/// Compares keys in PostgreSQL's order, for the types that keys have.
 fn in_order(one: &[Value], other: &[Value]) -> Ordering {
     let parts = one.iter().zip(other).map(|(one, other)| match (one, other) {
         (Value::String(one), Value::String(other)) => one.cmp(other),
@@ -132,9 +137,8 @@ fn in_order(one: &[Value], other: &[Value]) -> Ordering {
     parts.fold(Ordering::Equal, Ordering::then)
 }
 
-/// The query for all rows of a table in the order of its primary key, as the server writes it. Both sides
-/// are read by it: a condition on what live rows have to hold, such as how far back history is kept, belongs
-/// here and thus holds for both.
+/// Returns the query for all rows of a table in the order of its primary key, written by the server from the catalog.
+/// Both sides are read by it.
 #[tracing::instrument(name = "db.catalog.selection", level = "debug", skip_all, err(level = "debug"))]
 async fn selection(
     connection: &mut PgConnection,
@@ -166,7 +170,7 @@ async fn selection(
     .fetch_optional(connection)
     .await?
     .flatten();
-    selection.ok_or_else(|| RebuildFailure::Keyless { table: table.to_owned() })
+    selection.ok_or_else(|| RebuildFailure::NoPrimaryKey { table: table.to_owned() })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Folding the log into generations, page by page.
+//! Folding the log into shadow tables, page by page.
 //!
-//! Generations at the same place of the log fold each page together, so that several cost one reading. The
-//! next page is read while one is folded.
+//! Projections at the same position form a cohort that folds each page together, so that the log is read once for
+//! all of them. The next page is read while one is folded.
 
 use std::time::Duration;
 
@@ -10,49 +10,83 @@ use projections::{LogPosition, Projection};
 use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 
-use super::shadow_tables::{Generation, ShadowTables};
-use super::tables::Purpose;
-use super::{News, RebuildFailure, record};
+use super::ddl::ShadowKind;
+use super::shadow_schema::{ShadowSchema, ShadowTables};
+use super::{Progress, RebuildFailure, record};
 use crate::event_store;
 use crate::event_store::log_reader::{self, LogRange};
 use crate::projector::apply_page::{NotApplied, apply_all, apply_until_failure};
 use crate::projector::page::Page;
 
-/// How long a transaction may take, about. Longer, and the dispatcher waits for facts that it could act on;
-/// shorter, and less is folded before it is written.
-const TRANSACTION_ABOUT: Duration = Duration::from_millis(100);
-/// Facts in one transaction, at least and at most.
+/// Target duration of a transaction. Higher: an interrupted rebuild takes longer to stop. Lower: some rows are written
+/// more often.
+const TRANSACTION_TARGET: Duration = Duration::from_millis(100);
+/// Bounds of the number of facts in one transaction.
 const PAGE_FACTS_MIN: i64 = 100;
 const PAGE_FACTS_MAX: i64 = 20_000;
+/// Number of facts that may be missing when a checkpoint is held: they are folded during the hold.
+const MISSING_FACTS_MAX: i64 = 1_000;
 
-impl ShadowTables {
-    /// Folds each of `generations` up to its target.
+impl ShadowSchema {
+    /// Folds `shadows` until so few facts are missing that they can be folded during a hold.
+    pub(super) async fn catch_up(
+        &mut self,
+        shadows: &mut [ShadowTables],
+        report: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(), RebuildFailure> {
+        loop {
+            let mut missing = 0;
+            for shadow in shadows.iter_mut() {
+                self.set_target(shadow).await?;
+                if shadow.target > shadow.position {
+                    missing = missing.max(shadow.target.position - shadow.position.position);
+                }
+            }
+            if missing <= MISSING_FACTS_MAX {
+                return Ok(());
+            }
+            self.fold(shadows, report).await?;
+        }
+    }
+
+    /// Sets the target to the position of the live rows, or to the end of the log if those have halted.
+    pub(super) async fn set_target(&mut self, shadow: &mut ShadowTables) -> Result<(), sqlx::Error> {
+        let live = self.checkpoint(shadow.projection).await?;
+        let target = match live.halted_because {
+            Some(_) => log_reader::last_settled(&mut self.reader).await?,
+            None => live.position,
+        };
+        shadow.target = target.max(shadow.position);
+        Ok(())
+    }
+
+    /// Folds each of `shadows` up to its target.
     pub(super) async fn fold(
         &mut self,
-        generations: &mut [Generation],
-        report: &mut (dyn FnMut(News) + Send),
+        shadows: &mut [ShadowTables],
+        report: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), RebuildFailure> {
-        let is_behind = |generation: &Generation| generation.position < generation.target;
-        while let Some(from) = generations.iter().filter(|it| is_behind(it)).map(|it| it.position).min() {
-            let is_of_cohort = |it: &Generation| is_behind(it) && it.position == from;
+        let is_behind = |shadow: &ShadowTables| shadow.position < shadow.target;
+        while let Some(from) = shadows.iter().filter(|it| is_behind(it)).map(|it| it.position).min() {
+            let is_of_cohort = |it: &ShadowTables| is_behind(it) && it.position == from;
             let cohort: Vec<Projection> =
-                generations.iter().filter(|it| is_of_cohort(it)).map(|it| it.projection).collect();
-            // Not beyond those that are further, so that they meet there.
-            let bounds = generations.iter().map(|it| if is_of_cohort(it) { it.target } else { it.position });
+                shadows.iter().filter(|it| is_of_cohort(it)).map(|it| it.projection).collect();
+            // Not beyond the position of the next cohort, so that the two meet there.
+            let bounds = shadows.iter().map(|it| if is_of_cohort(it) { it.target } else { it.position });
             let until = bounds.filter(|bound| *bound > from).min().unwrap_or(from);
-            let farthest = generations.iter().map(|it| it.target).max().unwrap_or(until);
+            let farthest = shadows.iter().map(|it| it.target).max().unwrap_or(until);
             self.fold_cohort(&cohort, from, until, &mut |facts, reached| {
-                report(News::Folded { facts, reached, target: farthest });
+                report(Progress::Folded { facts, reached, target: farthest });
             })
             .await?;
-            for generation in generations.iter_mut().filter(|it| cohort.contains(&it.projection)) {
-                generation.position = until;
+            for shadow in shadows.iter_mut().filter(|it| cohort.contains(&it.projection)) {
+                shadow.position = until;
             }
         }
         Ok(())
     }
 
-    /// Folds `cohort`, which stands at `from`, up to `until`.
+    /// Folds `cohort` from the position `from` up to `until`.
     async fn fold_cohort(
         &mut self,
         cohort: &[Projection],
@@ -62,12 +96,12 @@ impl ShadowTables {
     ) -> Result<(), RebuildFailure> {
         let folds = |aggregate: &&str| cohort.iter().any(|projection| projection.folds(aggregate));
         let aggregates: Vec<String> = Fact::AGGREGATES.into_iter().filter(folds).map(str::to_owned).collect();
-        let Self { writer, reader, purpose, page_facts, .. } = self;
+        let Self { writer, reader, kind, page_facts, .. } = self;
         let mut from = from;
-        let mut stretch = log_reader::read_range(reader, &aggregates, from, until, *page_facts).await?;
-        while let Some(last) = stretch.last {
-            let facts = stretch.facts;
-            let page = Page::parse(stretch.rows);
+        let mut range = log_reader::read_range(reader, &aggregates, from, until, *page_facts).await?;
+        while let Some(last) = range.last {
+            let facts = range.facts;
+            let page = Page::parse(range.rows);
             let read_ahead = async {
                 if last >= until {
                     return Ok(LogRange::default());
@@ -75,10 +109,9 @@ impl ShadowTables {
                 log_reader::read_range(reader, &aggregates, last, until, *page_facts).await
             };
             let began = Instant::now();
-            let (applied, ahead) =
-                tokio::join!(apply(writer, cohort, from, last, &page, *purpose), read_ahead);
+            let (applied, ahead) = tokio::join!(apply(writer, cohort, from, last, &page, *kind), read_ahead);
             applied?;
-            stretch = ahead?;
+            range = ahead?;
             *page_facts = next_page_facts(*page_facts, facts, began.elapsed());
             from = last;
             report(facts, last);
@@ -87,25 +120,25 @@ impl ShadowTables {
     }
 }
 
-/// How large the next page is after one of so many facts took so long.
+/// Returns the size of the next page, after one of `facts` facts took this long.
 fn next_page_facts(page_facts: i64, facts: usize, took: Duration) -> i64 {
     let is_full = usize::try_from(page_facts).is_ok_and(|full| facts >= full);
     let next = match took {
-        took if took > TRANSACTION_ABOUT * 3 / 2 => page_facts / 2,
-        took if took < TRANSACTION_ABOUT / 2 && is_full => page_facts * 2,
+        took if took > TRANSACTION_TARGET * 3 / 2 => page_facts / 2,
+        took if took < TRANSACTION_TARGET / 2 && is_full => page_facts * 2,
         _ => page_facts,
     };
     next.clamp(PAGE_FACTS_MIN, PAGE_FACTS_MAX)
 }
 
-/// Folds a page, which ends at `last`, into the generations of `cohort`, which stand at `from`.
+/// Applies a page, which ends at `last`, to a cohort whose position is `from`, in one transaction.
 async fn apply(
     writer: &mut PgConnection,
     cohort: &[Projection],
     from: LogPosition,
     last: LogPosition,
     page: &Page,
-    purpose: Purpose,
+    kind: ShadowKind,
 ) -> Result<(), RebuildFailure> {
     let mut transaction = writer.begin().await?;
     event_store::mark_non_appending(&mut transaction).await?;
@@ -117,14 +150,14 @@ async fn apply(
             return Err(find_inapplicable_fact(writer, cohort, from, page).await?);
         }
     }
-    if purpose == Purpose::ToServe {
+    if kind == ShadowKind::Replacement {
         record::advance(&mut transaction, cohort, last).await?;
     }
     transaction.commit().await?;
     Ok(())
 }
 
-/// Finds the fact of a page that does not apply.
+/// Finds the fact of a page that does not apply, and returns it as the failure.
 async fn find_inapplicable_fact(
     writer: &mut PgConnection,
     cohort: &[Projection],
@@ -133,14 +166,14 @@ async fn find_inapplicable_fact(
 ) -> Result<RebuildFailure, sqlx::Error> {
     let mut transaction = writer.begin().await?;
     event_store::mark_non_appending(&mut transaction).await?;
-    let outcomes = apply_until_failure(&mut transaction, cohort, from, page).await?;
+    let applied = apply_until_failure(&mut transaction, cohort, from, page).await?;
     transaction.rollback().await?;
-    let misfit = outcomes.into_iter().find_map(|outcome| {
-        let because = outcome.halted_because?;
-        Some(RebuildFailure::SequenceGap { projection: outcome.projection, because })
+    let failure = applied.into_iter().find_map(|applied| {
+        let because = applied.halted_because?;
+        Some(RebuildFailure::NotFoldable { projection: applied.projection, because })
     });
-    // Facts that apply one by one, and not together.
-    Ok(misfit.unwrap_or_else(|| RebuildFailure::SequenceGap {
+    // The facts apply one by one, but not together.
+    Ok(failure.unwrap_or_else(|| RebuildFailure::NotFoldable {
         projection: cohort[0],
         because: format!("the facts after {from:?} do not apply together"),
     }))
@@ -151,10 +184,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_grow_while_they_are_quick_and_shrink_when_they_are_slow() {
-        let (quick, slow) = (TRANSACTION_ABOUT / 10, TRANSACTION_ABOUT * 2);
+    fn pages_grow_while_they_are_fast_and_shrink_when_they_are_slow() {
+        let (quick, slow) = (TRANSACTION_TARGET / 10, TRANSACTION_TARGET * 2);
         assert_eq!(next_page_facts(1_000, 1_000, quick), 2_000);
-        assert_eq!(next_page_facts(1_000, 1_000, TRANSACTION_ABOUT), 1_000);
+        assert_eq!(next_page_facts(1_000, 1_000, TRANSACTION_TARGET), 1_000);
         assert_eq!(next_page_facts(1_000, 1_000, slow), 500);
         // A page that was not full says nothing about a full one.
         assert_eq!(next_page_facts(1_000, 10, quick), 1_000);

@@ -1,15 +1,12 @@
-//! The live tables: what they are, whether others may take their place, and how those do.
+//! The live tables: their definition, what keeps them from being replaced, and their replacement.
 
 use projections::Projection;
 use sqlx::{Executor, PgConnection};
 
-use super::tables::names;
+use super::ddl::names;
 
-/// Keeps everybody else from the live tables of `projection` until the transaction ends.
-pub(super) async fn lock_live(
-    connection: &mut PgConnection,
-    projection: Projection,
-) -> Result<(), sqlx::Error> {
+/// Locks the live tables of `projection` exclusively until the transaction ends.
+pub(super) async fn lock(connection: &mut PgConnection, projection: Projection) -> Result<(), sqlx::Error> {
     let statement = sqlx::query_scalar!(
         r#"
         SELECT
@@ -25,8 +22,8 @@ pub(super) async fn lock_live(
     Ok(())
 }
 
-/// Drops the live tables of `projection`, which are locked, and puts those in `schema` in their place.
-pub(super) async fn put_in_place(
+/// Drops the live tables of `projection`, which must be locked, and moves those of `schema` to their place.
+pub(super) async fn replace(
     connection: &mut PgConnection,
     schema: &str,
     projection: Projection,
@@ -53,7 +50,7 @@ pub(super) async fn put_in_place(
     Ok(())
 }
 
-/// The definition of the live tables of `projection`: another text, other tables.
+/// Returns a text that changes whenever the definition of the live tables of `projection` changes.
 #[tracing::instrument(name = "db.catalog.definition", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn definition(
     connection: &mut PgConnection,
@@ -106,8 +103,7 @@ pub(super) async fn definition(
     .await
 }
 
-/// What stands against putting other tables in the place of those of `projection`, in words; nothing, if
-/// nothing does.
+/// Describes what keeps the tables of `projection` from being replaced; empty, if nothing does.
 #[tracing::instrument(name = "db.catalog.obstacles", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn obstacles(
     connection: &mut PgConnection,
@@ -143,7 +139,7 @@ pub(super) async fn obstacles(
     .await
 }
 
-/// Whether this user may replace the tables of `projection`.
+/// Returns whether this user may replace the tables of `projection`.
 pub(super) async fn may_replace(
     connection: &mut PgConnection,
     projection: Projection,

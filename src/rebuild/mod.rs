@@ -1,121 +1,116 @@
-//! New generations of read models, folded from the log beside the live ones.
+//! Rebuilding read models from the log, and verifying them against it, while the service runs.
 //!
-//! A generation is tables like the live ones in a schema of their own, into which the projection's own code
-//! folds the log: unqualified names mean that schema's tables there, so it neither reads nor writes live
-//! rows. There are two uses.
+//! Both fold the log into **shadow tables**: tables like the live ones in a schema of their own. The projection's own
+//! code folds them; in a session whose search path is that schema, unqualified names mean its tables, so live rows
+//! are neither read nor written.
 //!
-//! **Rebuilding** ([`rebuild()`]) puts the generation in the place of the live tables once it has come as far.
-//! It is gone on with after an interruption, by the program that began it and while the tables' definition
-//! is the same; otherwise it is begun anew. Nothing waits for it but the swap itself, which takes
-//! milliseconds, and no answer goes backwards ([`swap`]).
+//! **Rebuilding** ([`rebuild()`]) replaces the live tables with the shadow tables once those have reached the same
+//! position of the log. After an interruption the same program resumes an unfinished rebuild, as long as the
+//! definition of the tables is the same; otherwise it starts over. Only the swap makes others wait, for milliseconds,
+//! and no answer goes backwards ([`swap`]).
 //!
-//! **Verifying** ([`verify()`]) compares the generation with the live rows at one place of the log, and drops
-//! it.
+//! **Verifying** ([`verify()`]) compares the shadow tables with the live rows at one position of the log, and drops
+//! them.
 //!
-//! Both write in short transactions, which hold back no reader of the log ([`crate::event_store::mark_non_appending`]);
-//! what takes long (indexes, statistics, comparing) runs without one. One of the two runs at a
-//! time: a lock that ends with the session sees to it.
+//! Both write in short transactions, which hold back no reader of the log
+//! ([`crate::event_store::mark_non_appending`]); what takes long (indexes, statistics, comparing) runs without one.
+//! A session-level lock ensures that one of the two runs at a time.
 
+mod blockers;
 mod compare;
-mod difference;
+mod ddl;
+mod drift;
 mod folding;
 mod live_tables;
 mod program;
 mod record;
 mod run;
-mod shadow_tables;
+mod shadow_schema;
 mod swap;
-mod tables;
 mod verify;
 
 use projections::{LogPosition, Projection};
 use thiserror::Error;
 
-pub use difference::{ColumnDifference, DriftedRow, RowDifference, Shown};
-pub use run::{abandon, half_built, rebuild};
-pub use shadow_tables::Connections;
-pub use verify::{Verdict, verify};
+pub use drift::{ColumnDrift, DisplayedValue, Drift, DriftedRow};
+pub use run::{discard, rebuild, unfinished};
+pub use shadow_schema::Sessions;
+pub use verify::{DriftReport, verify};
 
-/// How the work goes.
+/// A report of progress.
 #[derive(Clone, Copy, Debug)]
-pub enum News {
-    /// A generation begins before the log's first fact.
-    Begun(Projection),
-    /// A half-built generation is gone on with.
+pub enum Progress {
+    /// Folding starts before the log's first fact.
+    Started(Projection),
+    /// An unfinished rebuild is resumed.
     Resumed(Projection),
-    /// Facts were folded.
     Folded {
-        /// How many since the last news.
+        /// Facts folded since the last report.
         facts: usize,
         reached: LogPosition,
-        /// On the way to here.
+        /// The position up to which the log is folded.
         target: LogPosition,
     },
     /// Indexes are built and statistics gathered.
     Indexing(Projection),
-    /// It has come as far as the live rows.
+    /// The live tables are about to be replaced.
     Swapping(Projection),
-    /// It serves.
+    /// The live tables were replaced.
     Swapped(Projection),
-    /// It is compared with the live rows.
+    /// The shadow tables are compared with the live ones.
     Comparing(Projection),
 }
 
-/// Why there is no new generation.
+/// Why a read model was not rebuilt or verified.
 #[derive(Debug, Error)]
 pub enum RebuildFailure {
-    /// The database failed.
-    #[error("the database does not do its part")]
+    #[error("database error")]
     Database(#[from] sqlx::Error),
-    /// Somebody else is at it.
-    #[error("another rebuild or verification is under way, in the session of PostgreSQL's process {process}")]
-    UnderWay {
+    #[error("another rebuild or verification is running, in the session of PostgreSQL's process {process}")]
+    AlreadyRunning {
         /// Process id of the session's backend.
         process: i32,
     },
-    /// Rights are missing.
     #[error(
         "this user may not replace the tables of {}: run this as the owner of the database",
         projection.name()
     )]
-    NotAllowed { projection: Projection },
-    /// Something ties the live tables to others.
+    InsufficientPrivilege { projection: Projection },
+    /// Other objects depend on the live tables.
     #[error("the tables of {} cannot be replaced: {}", projection.name(), obstacles.join("; "))]
-    Tied { projection: Projection, obstacles: Vec<String> },
-    /// A fact cannot be folded.
+    HasDependents { projection: Projection, obstacles: Vec<String> },
+    /// A fact does not apply.
     #[error("{} cannot be folded from the log: {because}", projection.name())]
-    SequenceGap {
+    NotFoldable {
         projection: Projection,
-        /// Which fact, and why not.
+        /// Which fact, and why it does not apply.
         because: String,
     },
-    /// The live tables were changed meanwhile.
+    /// The live tables were altered during the rebuild.
     #[error(
-        "the definition of the tables of {} was changed meanwhile: run this again, and it begins anew",
+        "the definition of the tables of {} has changed: run the same command again to start over",
         projection.name()
     )]
-    Redefined { projection: Projection },
-    /// The swap did not come through.
+    DefinitionChanged { projection: Projection },
     #[error(
-        "{} is built but could not take its place: {obstacle}; the live rows are as they were, and the same \
-         command goes on where this ended",
+        "{} is rebuilt but could not replace the live tables: {obstacle}; the live rows are unchanged, and the \
+         same command resumes the rebuild",
         projection.name()
     )]
-    NoRoom {
+    SwapBlocked {
         projection: Projection,
-        /// What was in the way at last.
+        /// What blocked the last attempt.
         obstacle: String,
     },
-    /// A table without a primary key.
     #[error("the table {table} has no primary key to compare rows by")]
-    Keyless { table: String },
-    /// Rows do not come in the order of their keys.
-    #[error("rows of {table} cannot be compared: their order is not understood")]
-    Disorder { table: String },
-    /// This program cannot be told from others.
+    NoPrimaryKey { table: String },
+    /// Rows do not arrive in the order that this program expects of their keys.
+    #[error("rows of {table} cannot be compared: their keys are not in the expected order")]
+    UnexpectedOrder { table: String },
+    /// The digest that identifies this program cannot be computed.
     #[error("the file of this program cannot be read")]
     Program(#[source] std::io::Error),
-    /// It was asked to stop.
+    /// The command was asked to stop.
     #[error("interrupted")]
     Interrupted,
 }

@@ -1,26 +1,26 @@
-//! The table `rebuilds`: which generations are half built, and how far. It is named with its schema, because
-//! whoever folds a generation sees that generation's tables under unqualified names.
+//! The table `rebuilds`: the unfinished rebuilds and their progress. Its name is always qualified, because the search
+//! path of the sessions that fold is the shadow schema.
 
 use projections::{LogPosition, Projection, TransactionId};
 use sqlx::PgConnection;
 
-use super::tables::names;
+use super::ddl::names;
 
-/// A generation that is half built.
+/// An unfinished rebuild.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Recorded {
-    /// The name of its projection, which this program need not know.
+pub(super) struct Unfinished {
+    /// The name of its projection, which may be unknown to this program.
     pub(super) projection: String,
     pub(super) tables: Vec<String>,
-    /// What its rows are good for.
+    /// The program and the table definition that its rows depend on.
     pub(super) made_by: String,
-    /// Everything up to here is in its rows.
+    /// The last fact that is in its rows.
     pub(super) position: LogPosition,
 }
 
-/// All of them.
+/// Returns all unfinished rebuilds.
 #[tracing::instrument(name = "db.rebuilds.list", level = "debug", skip_all, err(level = "debug"))]
-pub(super) async fn list(connection: &mut PgConnection) -> Result<Vec<Recorded>, sqlx::Error> {
+pub(super) async fn list(connection: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
         SELECT projection, tables, made_by, transaction_id AS "transaction_id: TransactionId", position
@@ -30,7 +30,7 @@ pub(super) async fn list(connection: &mut PgConnection) -> Result<Vec<Recorded>,
     )
     .fetch_all(connection)
     .await?;
-    let recorded = rows.into_iter().map(|row| Recorded {
+    let recorded = rows.into_iter().map(|row| Unfinished {
         projection: row.projection,
         tables: row.tables,
         made_by: row.made_by,
@@ -39,9 +39,9 @@ pub(super) async fn list(connection: &mut PgConnection) -> Result<Vec<Recorded>,
     Ok(recorded.collect())
 }
 
-/// A generation of `projection` begins.
-#[tracing::instrument(name = "db.rebuilds.begin", level = "debug", skip_all, err(level = "debug"))]
-pub(super) async fn begin(
+/// Records that a rebuild of `projection` begins.
+#[tracing::instrument(name = "db.rebuilds.insert", level = "debug", skip_all, err(level = "debug"))]
+pub(super) async fn insert(
     connection: &mut PgConnection,
     projection: Projection,
     made_by: &str,
@@ -57,7 +57,7 @@ pub(super) async fn begin(
     Ok(())
 }
 
-/// The generations of `projections` have come to a place.
+/// Records the position of the rebuilds of `projections`.
 #[tracing::instrument(name = "db.rebuilds.advance", level = "trace", skip_all, err(level = "debug"))]
 pub(super) async fn advance(
     connection: &mut PgConnection,
@@ -75,9 +75,9 @@ pub(super) async fn advance(
     Ok(())
 }
 
-/// There is no half-built generation of this name any more.
-#[tracing::instrument(name = "db.rebuilds.forget", level = "debug", skip_all, err(level = "debug"))]
-pub(super) async fn forget(connection: &mut PgConnection, projection: &str) -> Result<(), sqlx::Error> {
+/// Removes the record of a rebuild that was swapped or dropped.
+#[tracing::instrument(name = "db.rebuilds.remove", level = "debug", skip_all, err(level = "debug"))]
+pub(super) async fn remove(connection: &mut PgConnection, projection: &str) -> Result<(), sqlx::Error> {
     sqlx::query!("DELETE FROM public.rebuilds WHERE projection = $1", projection).execute(connection).await?;
     Ok(())
 }

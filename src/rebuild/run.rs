@@ -1,191 +1,157 @@
-//! Building new generations and putting them in the place of the live tables.
+//! Rebuilding: builds shadow tables and replaces the live tables with them.
 
 use std::time::Duration;
 
-use projections::{LogPosition, Projection, checkpoints, retention};
+use projections::{Projection, checkpoints, retention};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::record::Recorded;
-use super::shadow_tables::{Connections, Generation, ShadowTables, lock};
-use super::swap::is_about_locks;
-use super::tables::Purpose;
-use super::{News, RebuildFailure, live_tables, program, record, tables};
-use crate::event_store::log_reader;
+use super::blockers::is_lock_failure;
+use super::ddl::{self, ShadowKind};
+use super::record::Unfinished;
+use super::shadow_schema::{Sessions, ShadowSchema, ShadowTables, lock};
+use super::{Progress, RebuildFailure, live_tables, program, record};
 
-/// Where generations stand until they take the place of the live tables.
+/// The schema of shadow tables until they replace the live ones.
 const SCHEMA: &str = "rebuilding";
-/// How far a generation may be behind the live rows, in facts, for the rest to be folded while they wait.
-const NEAR_FACTS: i64 = 1_000;
-/// How long an interrupted rebuild tries to let go of checkpoints. They let go by themselves soon after.
+/// Time for an interrupted rebuild to release checkpoints. Holds expire soon in any case.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Builds new generations of `projections`, or goes on with half-built ones, and puts each in the place of
-/// its live tables once it has come as far. `stop` ends this at any moment: what was not swapped is gone on
-/// with by the next call, and live rows are untouched.
+/// Rebuilds `projections`, or resumes their unfinished rebuilds, and replaces the live tables of each once the shadow
+/// tables have reached the same position. `stop` ends this at any moment: the next call resumes what was not swapped,
+/// and the live rows are untouched.
+///
+/// # Errors
+///
+/// See [`RebuildFailure`]. Projections that were swapped before the failure stay swapped.
 pub async fn rebuild(
-    connections: Connections,
+    sessions: Sessions,
     projections: &[Projection],
     stop: &CancellationToken,
-    report: &mut (dyn FnMut(News) + Send),
+    report: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(), RebuildFailure> {
-    let mut shadow_tables = ShadowTables::open(connections, SCHEMA, Purpose::ToServe, projections).await?;
+    let mut schema = ShadowSchema::open(sessions, SCHEMA, ShadowKind::Replacement, projections).await?;
     let ended = tokio::select! {
         () = stop.cancelled() => Err(RebuildFailure::Interrupted),
-        ended = shadow_tables.rebuild(projections, report) => ended,
+        ended = schema.rebuild(projections, report) => ended,
     };
     if matches!(ended, Err(RebuildFailure::Interrupted)) {
         let releasing = async {
             for projection in projections {
-                checkpoints::release(&mut shadow_tables.reader, projection.name()).await?;
+                checkpoints::release(&mut schema.reader, projection.name()).await?;
             }
             Ok::<(), sqlx::Error>(())
         };
-        // A hold is short anyway.
+        // Without it, the hold expires by itself.
         let _ = timeout(RELEASE_WITHIN, releasing).await;
     }
     ended
 }
 
-/// The names of the projections with a half-built generation, known to this program or not.
-pub async fn half_built(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    Ok(record::list(connection).await?.into_iter().map(|recorded| recorded.projection).collect())
+/// Returns the names of the projections with an unfinished rebuild, including names that this program does not know.
+///
+/// # Errors
+///
+/// When the database fails.
+pub async fn unfinished(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    Ok(record::list(connection).await?.into_iter().map(|unfinished| unfinished.projection).collect())
 }
 
-/// Drops the half-built generation of the projection called `name`; answers whether there was one.
-pub async fn abandon(connection: &mut PgConnection, name: &str) -> Result<bool, RebuildFailure> {
+/// Drops the unfinished rebuild of the projection called `name`. Returns whether there was one.
+///
+/// # Errors
+///
+/// When the database fails, or a rebuild or verification is running.
+pub async fn discard(connection: &mut PgConnection, name: &str) -> Result<bool, RebuildFailure> {
     lock(connection).await?;
-    let recorded = record::list(connection).await?;
-    let Some(recorded) = recorded.into_iter().find(|recorded| recorded.projection == name) else {
+    let unfinished = record::list(connection).await?;
+    let Some(unfinished) = unfinished.into_iter().find(|unfinished| unfinished.projection == name) else {
         return Ok(false);
     };
     let mut transaction = connection.begin().await?;
-    tables::drop(&mut transaction, SCHEMA, &recorded.tables).await?;
-    record::forget(&mut transaction, name).await?;
-    tables::leave(&mut transaction, SCHEMA).await?;
+    ddl::drop(&mut transaction, SCHEMA, &unfinished.tables).await?;
+    record::remove(&mut transaction, name).await?;
+    ddl::drop_empty_schema(&mut transaction, SCHEMA).await?;
     transaction.commit().await?;
     Ok(true)
 }
 
-/// Whether the tables of `generation` were made like live ones of this definition.
-pub(super) fn is_made_by(generation: &Generation, definition: &str) -> bool {
-    generation.made_by.split_once('\n').is_some_and(|(_, of)| of == definition)
-}
-
-/// What a generation's rows are good for.
-fn maker(program: &str, definition: &str) -> String {
-    format!("program {program}\n{definition}")
-}
-
-impl ShadowTables {
+impl ShadowSchema {
     async fn rebuild(
         &mut self,
         projections: &[Projection],
-        report: &mut (dyn FnMut(News) + Send),
+        report: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), RebuildFailure> {
         let program = program::digest().await?;
-        let recorded = record::list(&mut self.reader).await?;
-        let mut generations = Vec::with_capacity(projections.len());
+        let unfinished = record::list(&mut self.reader).await?;
+        let mut shadows = Vec::with_capacity(projections.len());
         for projection in projections.iter().copied() {
-            generations.push(self.begin(projection, &program, &recorded, report).await?);
+            shadows.push(self.begin(projection, &program, &unfinished, report).await?);
         }
-        self.catch_up(&mut generations, report).await?;
-        for generation in &mut generations {
-            // Most of it before there are indexes to keep.
-            self.remove_returned(generation.projection).await?;
-            self.complete(generation.projection, report).await?;
-            self.swap_without_returned(generation, report).await?;
+        self.catch_up(&mut shadows, report).await?;
+        for shadow in &mut shadows {
+            // Most of the removal runs before there are indexes to maintain.
+            self.remove_returned(shadow.projection).await?;
+            self.complete(shadow.projection, report).await?;
+            self.swap_without_retention(shadow, report).await?;
         }
-        Ok(tables::leave(&mut self.writer, self.schema).await?)
+        Ok(ddl::drop_empty_schema(&mut self.writer, self.name).await?)
     }
 
-    /// Goes on with the half-built generation, if there is one that is still good, or begins one.
+    /// Resumes the unfinished rebuild, if there is a valid one, or creates empty tables.
     async fn begin(
         &mut self,
         projection: Projection,
         program: &str,
-        recorded: &[Recorded],
-        report: &mut (dyn FnMut(News) + Send),
-    ) -> Result<Generation, RebuildFailure> {
+        unfinished: &[Unfinished],
+        report: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<ShadowTables, RebuildFailure> {
         let definition = live_tables::definition(&mut self.reader, projection).await?;
-        let made_by = maker(program, &definition);
-        let recorded = recorded.iter().find(|recorded| recorded.projection == projection.name());
-        if let Some(half_built) = recorded.filter(|recorded| recorded.made_by == made_by)
-            && tables::are_there(&mut self.reader, self.schema, projection).await?
+        let fresh = ShadowTables::new(projection, program, definition);
+        let unfinished = unfinished.iter().find(|unfinished| unfinished.projection == projection.name());
+        if let Some(valid) = unfinished.filter(|unfinished| unfinished.made_by == fresh.made_by())
+            && ddl::exist(&mut self.reader, self.name, projection).await?
         {
-            report(News::Resumed(projection));
-            let position = half_built.position;
-            return Ok(Generation { projection, position, target: position, made_by });
+            report(Progress::Resumed(projection));
+            let mut resumed = fresh;
+            (resumed.position, resumed.target) = (valid.position, valid.position);
+            return Ok(resumed);
         }
         let mut transaction = self.writer.begin().await?;
-        if let Some(useless) = recorded {
-            tables::drop(&mut transaction, self.schema, &useless.tables).await?;
-            record::forget(&mut transaction, projection.name()).await?;
+        if let Some(invalid) = unfinished {
+            ddl::drop(&mut transaction, self.name, &invalid.tables).await?;
+            record::remove(&mut transaction, projection.name()).await?;
         }
-        tables::drop(&mut transaction, self.schema, &tables::names(projection)).await?;
-        tables::make(&mut transaction, self.schema, projection, self.purpose).await?;
-        record::begin(&mut transaction, projection, &made_by).await?;
+        ddl::drop(&mut transaction, self.name, &ddl::names(projection)).await?;
+        ddl::create(&mut transaction, self.name, projection, self.kind).await?;
+        record::insert(&mut transaction, projection, &fresh.made_by()).await?;
         transaction.commit().await?;
-        report(News::Begun(projection));
-        let position = LogPosition::default();
-        Ok(Generation { projection, position, target: position, made_by })
+        report(Progress::Started(projection));
+        Ok(fresh)
     }
 
-    /// Folds until what is missing can be folded while the live rows wait.
-    pub(super) async fn catch_up(
+    /// Swaps `shadow` without the rows that retention has removed from the live tables. Retention is paused
+    /// meanwhile, so that it removes no more.
+    async fn swap_without_retention(
         &mut self,
-        generations: &mut [Generation],
-        report: &mut (dyn FnMut(News) + Send),
+        shadow: &mut ShadowTables,
+        report: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), RebuildFailure> {
-        loop {
-            let mut behind = 0;
-            for generation in generations.iter_mut() {
-                self.aim(generation).await?;
-                let missing = generation.target.position - generation.position.position;
-                if generation.target > generation.position {
-                    behind = behind.max(missing);
-                }
-            }
-            if behind <= NEAR_FACTS {
-                return Ok(());
-            }
-            self.fold(generations, report).await?;
-        }
-    }
-
-    /// Aims at where the live rows are. Those that have halted are no aim: the log's end is.
-    async fn aim(&mut self, generation: &mut Generation) -> Result<(), sqlx::Error> {
-        let live = self.checkpoint(generation.projection).await?;
-        let target = match live.halted_because {
-            Some(_) => log_reader::last_settled(&mut self.reader).await?,
-            None => live.position,
-        };
-        generation.target = target.max(generation.position);
-        Ok(())
-    }
-
-    /// Puts `generation` in the place of the live tables without what retention has removed from those. So
-    /// it removes nothing meanwhile.
-    async fn swap_without_returned(
-        &mut self,
-        generation: &mut Generation,
-        report: &mut (dyn FnMut(News) + Send),
-    ) -> Result<(), RebuildFailure> {
-        let projection = generation.projection;
+        let projection = shadow.projection;
         match retention::pause(&mut self.reader).await {
-            Err(error) if is_about_locks(&error) => {
-                let obstacle = "retention is at work".to_owned();
-                return Err(RebuildFailure::NoRoom { projection, obstacle });
+            Err(error) if is_lock_failure(&error) => {
+                let obstacle = "a retention step did not end in time".to_owned();
+                return Err(RebuildFailure::SwapBlocked { projection, obstacle });
             }
             paused => paused?,
         }
         let swapping = async {
-            // What was the last to end, and to be removed, has to have ended here too.
-            self.aim(generation).await?;
-            self.fold(std::slice::from_mut(generation), report).await?;
+            // Events that were removed last must have ended in the shadow tables too.
+            self.set_target(shadow).await?;
+            self.fold(std::slice::from_mut(shadow), report).await?;
             self.remove_returned(projection).await?;
-            self.swap(generation, report).await
+            self.swap(shadow, report).await
         };
         let swapped = swapping.await;
         let resumed = retention::resume(&mut self.reader).await;
@@ -193,23 +159,41 @@ impl ShadowTables {
         Ok(resumed?)
     }
 
-    /// Gives the tables what only readers need.
+    /// Creates the indexes that only readers need, and gathers statistics.
     async fn complete(
         &mut self,
         projection: Projection,
-        report: &mut (dyn FnMut(News) + Send),
+        report: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), RebuildFailure> {
-        report(News::Indexing(projection));
-        for statement in tables::missing_indexes(&mut self.writer, self.schema, projection).await? {
+        report(Progress::Indexing(projection));
+        for statement in ddl::missing_indexes(&mut self.writer, self.name, projection).await? {
             match self.writer.execute(statement.as_str()).await {
-                // An index that is built without a lock is good once every older snapshot is gone.
-                Err(error) if is_about_locks(&error) => {
-                    let obstacle = self.name_obstacle().await?;
-                    return Err(RebuildFailure::NoRoom { projection, obstacle });
+                // An index that is built concurrently waits for every older snapshot.
+                Err(error) if is_lock_failure(&error) => {
+                    let obstacle = self.describe_blocker().await?;
+                    return Err(RebuildFailure::SwapBlocked { projection, obstacle });
                 }
                 built => built?,
             };
         }
-        Ok(tables::vacuum(&mut self.writer, self.schema, projection).await?)
+        Ok(ddl::vacuum(&mut self.writer, self.name, projection).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use projections::LogPosition;
+
+    use super::*;
+
+    #[test]
+    fn shadow_tables_are_valid_for_one_program_and_one_definition() {
+        let tables = |program: &str, definition: &str| {
+            ShadowTables::new(Projection::Users, program, definition.to_owned())
+        };
+        assert_eq!(tables("a", "x").made_by(), tables("a", "x").made_by());
+        assert_ne!(tables("a", "x").made_by(), tables("b", "x").made_by());
+        assert_ne!(tables("a", "x").made_by(), tables("a", "y").made_by());
+        assert_eq!(tables("a", "x").position, LogPosition::default());
     }
 }

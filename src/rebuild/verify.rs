@@ -1,107 +1,110 @@
-//! Comparing live rows with what the log says.
+//! Verifying: compares live rows with the log.
 
 use projections::{LogPosition, Projection};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use super::compare::compare;
-use super::difference::DriftedRow;
-use super::shadow_tables::{Connections, Generation, ShadowTables, checkpoint};
-use super::tables::Purpose;
-use super::{News, RebuildFailure, tables};
+use super::ddl::{self, ShadowKind};
+use super::drift::DriftedRow;
+use super::shadow_schema::{Sessions, ShadowSchema, ShadowTables, checkpoint};
+use super::{Progress, RebuildFailure};
 
-/// Where the generations stand that live rows are compared with. What is in it is of no use to a later run.
+/// The schema of shadow tables for comparison. A later run does not use what an earlier one left.
 const SCHEMA: &str = "verifying";
 
-/// What was found out about a projection.
+/// The result for one projection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct DriftReport {
     pub projection: Projection,
-    /// The place of the log at which its live rows were compared.
+    /// Position of the log at which the live rows were compared.
     pub position: LogPosition,
-    /// Why it had halted there, if it had.
+    /// Why the live rows had halted there; `None`: they had not.
     pub halted_because: Option<String>,
-    /// How many rows there are, on either side.
+    /// Number of rows on either side; a row on both sides counts once.
     pub rows: u64,
-    /// How many of them stray.
+    /// Number of rows that differ.
     pub drifted: u64,
 }
 
-/// Compares the live rows of `projections` with the log, row by row, as they stand at one moment. `live` is
-/// a session to see them by. What strays is told at once, by `drifted`. Nothing is left behind, unless the
-/// process dies; then the next run clears it away.
+/// Compares the live rows of `projections` with the log, row by row, as of one moment. `live` is the session that reads
+/// the live rows. Each row that differs is passed to `drifted` at once. The shadow tables are dropped at the end; if
+/// the process dies, the next run drops them.
+///
+/// # Errors
+///
+/// See [`RebuildFailure`]. Rows that differ are not an error.
 pub async fn verify(
-    connections: Connections,
+    sessions: Sessions,
     live: &mut PgConnection,
     projections: &[Projection],
     stop: &CancellationToken,
-    report: &mut (dyn FnMut(News) + Send),
+    report: &mut (dyn FnMut(Progress) + Send),
     drifted: &mut (dyn FnMut(DriftedRow) + Send),
-) -> Result<Vec<Verdict>, RebuildFailure> {
-    let mut shadow_tables = ShadowTables::open(connections, SCHEMA, Purpose::ToCompare, projections).await?;
+) -> Result<Vec<DriftReport>, RebuildFailure> {
+    let mut schema = ShadowSchema::open(sessions, SCHEMA, ShadowKind::Comparison, projections).await?;
     let ended = tokio::select! {
         () = stop.cancelled() => Err(RebuildFailure::Interrupted),
-        ended = shadow_tables.verify(live, projections, report, drifted) => ended,
+        ended = schema.verify(live, projections, report, drifted) => ended,
     };
-    let cleared = shadow_tables.clear_away().await;
-    let verdicts = ended?;
+    let cleared = schema.drop_all().await;
+    let reports = ended?;
     cleared?;
-    Ok(verdicts)
+    Ok(reports)
 }
 
-impl ShadowTables {
+impl ShadowSchema {
     async fn verify(
         &mut self,
         live: &mut PgConnection,
         projections: &[Projection],
-        report: &mut (dyn FnMut(News) + Send),
+        report: &mut (dyn FnMut(Progress) + Send),
         drifted: &mut (dyn FnMut(DriftedRow) + Send),
-    ) -> Result<Vec<Verdict>, RebuildFailure> {
-        let mut generations = Vec::with_capacity(projections.len());
+    ) -> Result<Vec<DriftReport>, RebuildFailure> {
+        let mut shadows = Vec::with_capacity(projections.len());
         for projection in projections.iter().copied() {
-            tables::drop(&mut self.writer, self.schema, &tables::names(projection)).await?;
-            tables::make(&mut self.writer, self.schema, projection, self.purpose).await?;
-            let position = LogPosition::default();
-            generations.push(Generation { projection, position, target: position, made_by: String::new() });
-            report(News::Begun(projection));
+            ddl::drop(&mut self.writer, self.name, &ddl::names(projection)).await?;
+            ddl::create(&mut self.writer, self.name, projection, self.kind).await?;
+            shadows.push(ShadowTables::new(projection, "", String::new()));
+            report(Progress::Started(projection));
         }
-        // Most of the way first: what sees the live rows as they are at one moment keeps the server from
-        // tidying up, and should not do so for long.
-        for generation in &mut generations {
-            generation.target = self.checkpoint(generation.projection).await?.position;
+        // Most facts are folded before the snapshot of the live rows is taken, because a long snapshot keeps the server
+        // from vacuuming.
+        for shadow in &mut shadows {
+            shadow.target = self.checkpoint(shadow.projection).await?.position;
         }
-        self.fold(&mut generations, report).await?;
+        self.fold(&mut shadows, report).await?;
 
-        // It only reads, so it holds back nobody who follows the log.
+        // A transaction that only reads holds back no reader of the log.
         sqlx::query!("SELECT set_config('TimeZone', 'UTC', false) AS zone").fetch_one(&mut *live).await?;
         let mut live = live.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let mut verdicts = Vec::with_capacity(projections.len());
-        for generation in &mut generations {
-            let shown = checkpoint(&mut live, generation.projection).await?;
-            generation.target = shown.position;
-            verdicts.push(Verdict {
-                projection: generation.projection,
+        let mut reports = Vec::with_capacity(projections.len());
+        for shadow in &mut shadows {
+            let shown = checkpoint(&mut live, shadow.projection).await?;
+            shadow.target = shown.position;
+            reports.push(DriftReport {
+                projection: shadow.projection,
                 position: shown.position,
                 halted_because: shown.halted_because,
                 rows: 0,
                 drifted: 0,
             });
         }
-        self.fold(&mut generations, report).await?;
-        for verdict in &mut verdicts {
-            report(News::Comparing(verdict.projection));
-            verdict.projection.remove_returned(&mut self.writer, &mut live).await?;
+        self.fold(&mut shadows, report).await?;
+        for drift_report in &mut reports {
+            report(Progress::Comparing(drift_report.projection));
+            drift_report.projection.remove_returned(&mut self.writer, &mut live).await?;
             let counted =
-                compare(&mut live, &mut self.writer, self.schema, verdict.projection, drifted).await?;
-            verdict.rows = counted.rows;
-            verdict.drifted = counted.drifted;
+                compare(&mut live, &mut self.writer, self.name, drift_report.projection, drifted).await?;
+            drift_report.rows = counted.rows;
+            drift_report.drifted = counted.drifted;
         }
         live.commit().await?;
-        Ok(verdicts)
+        Ok(reports)
     }
 
-    async fn clear_away(mut self) -> Result<(), sqlx::Error> {
-        // What it has under way, if this was cut off in the middle, ends with it.
+    async fn drop_all(mut self) -> Result<(), sqlx::Error> {
+        // Closing the session ends a statement that is still running after an interruption.
         drop(self.writer);
         self.reader.execute("DROP SCHEMA IF EXISTS verifying CASCADE").await?;
         Ok(())

@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 use crate::config::{DatabaseSettings, LogSettings, StartSettings};
 use crate::database;
 use crate::lifecycle::Lifecycle;
-use crate::rebuild::{self, Connections, RebuildFailure};
+use crate::rebuild::{self, RebuildFailure, Sessions};
 pub(super) use names::{list_of_names, projections_named};
 pub(super) use progress::Progress;
 
@@ -54,7 +54,7 @@ impl Rebuild {
         if let Some(name) = &self.drop {
             return abandon(&mut writer, name).await;
         }
-        let half_built = rebuild::half_built(&mut writer).await?;
+        let half_built = rebuild::unfinished(&mut writer).await?;
         let projections = match self.all {
             true => Projection::ALL.to_vec(),
             false => projections_named(&self.names, &half_built)?,
@@ -65,13 +65,11 @@ impl Rebuild {
         let lifecycle = Lifecycle::new(STOP_WITHIN);
         lifecycle.attend_to_signals()?;
         let mut progress = Progress::new();
-        let rebuilt = rebuild::rebuild(
-            Connections { writer, reader },
-            &projections,
-            &lifecycle.intake(),
-            &mut |news| progress.tell(news),
-        )
-        .await;
+        let rebuilt =
+            rebuild::rebuild(Sessions { writer, reader }, &projections, &lifecycle.intake(), &mut |news| {
+                progress.tell(news)
+            })
+            .await;
         progress.finish();
         match rebuilt {
             Ok(()) => {
@@ -88,11 +86,11 @@ impl Rebuild {
 }
 
 async fn abandon(connection: &mut PgConnection, name: &str) -> anyhow::Result<()> {
-    if rebuild::abandon(connection, name).await? {
+    if rebuild::discard(connection, name).await? {
         writeln!(io::stdout(), "what was built of {name} is dropped; the live rows are as they were")?;
         return Ok(());
     }
-    let half_built = rebuild::half_built(connection).await.context("the list cannot be read")?;
+    let half_built = rebuild::unfinished(connection).await.context("the list cannot be read")?;
     match half_built.as_slice() {
         [] => bail!("there is nothing half built of {name:?}, nor of any other read model"),
         names => bail!("there is nothing half built of {name:?}, only of {}", names.join(", ")),

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use projections::LogPosition;
 use tokio::time::Instant;
 
-use crate::rebuild::News;
+use crate::rebuild;
 
 /// How often the terminal is drawn at most.
 const DRAWN_PER_SECOND: u8 = 4;
@@ -43,17 +43,23 @@ impl Progress {
     }
 
     /// Shows what is new.
-    pub(in crate::commands) fn tell(&mut self, news: News) {
-        match news {
-            News::Begun(projection) => self.line(&format!("{}: begun", projection.name())),
-            News::Resumed(projection) => {
+    pub(in crate::commands) fn tell(&mut self, progress: rebuild::Progress) {
+        match progress {
+            rebuild::Progress::Started(projection) => self.line(&format!("{}: begun", projection.name())),
+            rebuild::Progress::Resumed(projection) => {
                 self.line(&format!("{}: goes on where it was left", projection.name()));
             }
-            News::Folded { facts, reached, target } => self.folded(facts, reached, target),
-            News::Indexing(projection) => self.line(&format!("{}: building indexes", projection.name())),
-            News::Swapping(projection) => self.line(&format!("{}: taking its place", projection.name())),
-            News::Swapped(projection) => self.line(&format!("{}: serves", projection.name())),
-            News::Comparing(projection) => self.line(&format!("{}: comparing", projection.name())),
+            rebuild::Progress::Folded { facts, reached, target } => self.folded(facts, reached, target),
+            rebuild::Progress::Indexing(projection) => {
+                self.line(&format!("{}: building indexes", projection.name()))
+            }
+            rebuild::Progress::Swapping(projection) => {
+                self.line(&format!("{}: taking its place", projection.name()))
+            }
+            rebuild::Progress::Swapped(projection) => self.line(&format!("{}: serves", projection.name())),
+            rebuild::Progress::Comparing(projection) => {
+                self.line(&format!("{}: comparing", projection.name()))
+            }
         }
     }
 

@@ -1,60 +1,58 @@
-//! In what a live row strays from the log, as it may be shown.
+//! Differences between live rows and the log, in a form that may be printed.
 //!
-//! Rows hold hashes, sealed secrets and what people wrote. Values are shown only of kinds that can be none
-//! of these: numbers, truth values, times and ids. Of other columns the name has to do.
+//! Rows hold hashes, sealed secrets and texts of users. Only values that can be none of these are printed: numbers,
+//! booleans, times and ids. Of other columns only the name is printed.
 
 use chrono::DateTime;
 use projections::Projection;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// A live row that strays from what the log says.
+/// A row that differs between the live table and the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DriftedRow {
     pub projection: Projection,
-    /// In which of its tables.
     pub table: &'static str,
     /// The primary key, as a JSON array.
     pub key: String,
-    pub difference: RowDifference,
+    pub drift: Drift,
 }
 
-/// How a live row strays.
+/// How a row differs.
 #[derive(Clone, Debug, PartialEq)]
-pub enum RowDifference {
-    /// It is not there.
+pub enum Drift {
+    /// Only the log has the row.
     Missing,
-    /// The log knows nothing of it.
-    Surplus,
-    /// Some columns are different.
-    Different(Vec<ColumnDifference>),
+    /// Only the live table has the row.
+    Extra,
+    /// Some columns differ.
+    Different(Vec<ColumnDrift>),
 }
 
-/// A column that is different.
+/// A column that differs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ColumnDifference {
+pub struct ColumnDrift {
     pub column: String,
-    /// What the live row says.
-    pub live: Shown,
-    /// What the log says.
-    pub log: Shown,
+    /// The value of the live row.
+    pub live: DisplayedValue,
+    /// The value that follows from the log.
+    pub log: DisplayedValue,
 }
 
-/// A value, if it may be shown.
+/// A value as it may be printed.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Shown {
-    /// This.
+pub enum DisplayedValue {
     Value(String),
-    /// It may be a secret.
+    /// Not printed, because it may be a secret.
     Withheld,
 }
 
-/// Longest text that may be a number, a time or an id. Hashes are longer.
+/// Bytes of the longest text that may be a number, a time or an id. Hashes are longer.
 const TEXT_BYTES_MAX: usize = 36;
-/// Most elements of an array that are shown.
+/// Elements of the longest array that is printed.
 const ELEMENTS_MAX: usize = 64;
 
-impl Shown {
+impl DisplayedValue {
     fn of(value: Option<&Value>) -> Self {
         match value {
             None | Some(Value::Null) => Self::Value("null".to_owned()),
@@ -81,13 +79,13 @@ fn is_harmless(value: &Value) -> bool {
     }
 }
 
-/// Transaction ids are numbers that JSON cannot hold.
+/// Transaction ids are written as text, because JSON numbers are too small.
 fn is_xid(text: &str) -> bool {
     text.parse::<u64>().is_ok()
 }
 
-/// The columns in which two rows are different.
-pub(super) fn between(live: &Value, log: &Value) -> Vec<ColumnDifference> {
+/// Returns the columns in which two rows differ.
+pub(super) fn between(live: &Value, log: &Value) -> Vec<ColumnDrift> {
     let columns = [live, log].into_iter().filter_map(Value::as_object).flat_map(|row| row.keys());
     let mut columns: Vec<&String> = columns.collect();
     columns.sort_unstable();
@@ -95,10 +93,10 @@ pub(super) fn between(live: &Value, log: &Value) -> Vec<ColumnDifference> {
     columns
         .into_iter()
         .filter(|column| live.get(column) != log.get(column))
-        .map(|column| ColumnDifference {
+        .map(|column| ColumnDrift {
             column: column.clone(),
-            live: Shown::of(live.get(column)),
-            log: Shown::of(log.get(column)),
+            live: DisplayedValue::of(live.get(column)),
+            log: DisplayedValue::of(log.get(column)),
         })
         .collect()
 }
@@ -110,30 +108,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_a_secret_is_named_and_not_shown() {
+    fn values_that_may_be_secrets_are_withheld() {
         let hash = "1".repeat(64);
         let live =
             json!({ "version": 3, "key_hash": hash, "name": "ours", "at": "2026-01-02T03:04:05.6+00:00" });
         let log = json!({ "version": 2, "key_hash": "0", "name": "theirs", "at": null });
-        let shown: Vec<(String, Shown, Shown)> = between(&live, &log)
-            .into_iter()
-            .map(|difference| (difference.column, difference.live, difference.log))
-            .collect();
-        let value = |text: &str| Shown::Value(text.to_owned());
+        let shown: Vec<(String, DisplayedValue, DisplayedValue)> =
+            between(&live, &log).into_iter().map(|drift| (drift.column, drift.live, drift.log)).collect();
+        let value = |text: &str| DisplayedValue::Value(text.to_owned());
         assert_eq!(
             shown,
             [
                 ("at".to_owned(), value("2026-01-02T03:04:05.6+00:00"), value("null")),
-                ("key_hash".to_owned(), Shown::Withheld, value("0")),
-                ("name".to_owned(), Shown::Withheld, Shown::Withheld),
+                ("key_hash".to_owned(), DisplayedValue::Withheld, value("0")),
+                ("name".to_owned(), DisplayedValue::Withheld, DisplayedValue::Withheld),
                 ("version".to_owned(), value("3"), value("2")),
             ]
         );
         for withheld in [json!("a password"), json!(hash), json!({ "a": 1 }), json!(["x"])] {
-            assert_eq!(Shown::of(Some(&withheld)), Shown::Withheld, "{withheld}");
+            assert_eq!(DisplayedValue::of(Some(&withheld)), DisplayedValue::Withheld, "{withheld}");
         }
         for shown in [json!(true), json!("18446744073709551615"), json!([1, 2])] {
-            assert_ne!(Shown::of(Some(&shown)), Shown::Withheld, "{shown}");
+            assert_ne!(DisplayedValue::of(Some(&shown)), DisplayedValue::Withheld, "{shown}");
         }
     }
 

@@ -1,30 +1,30 @@
-//! Tables beside the live ones, of the same definition.
+//! Statements that create, complete and drop shadow tables.
 //!
-//! What a table is (columns, constraints, indexes, options, owner, grants, row-level security) stands in
-//! PostgreSQL's catalog and nowhere else, whatever migrations and operators did. So the statements that
-//! make another table like it are written by the server, from the catalog, with its own quoting; here
-//! they are only run. Names of constraints and indexes are kept, because later migrations name them.
+//! The definition of a table (columns, constraints, indexes, options, owner, grants, row-level security) is in
+//! PostgreSQL's catalog only, because migrations and operators may have changed it. So the server writes the
+//! statements that create another table like it, from the catalog and with its own quoting; this module runs them.
+//! Constraints and indexes keep their names, because later migrations use them.
 
 use projections::Projection;
 use sqlx::{Executor, PgConnection};
 
-/// How complete the tables are made.
+/// What shadow tables are used for, which decides how complete they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To become the live tables.
-    ToServe,
-    /// To be compared with the live tables and dropped: neither indexed for readers nor safe from a crash.
-    ToCompare,
+pub(super) enum ShadowKind {
+    /// To replace the live tables.
+    Replacement,
+    /// To be compared with the live tables and dropped: unlogged, and without indexes that only readers need.
+    Comparison,
 }
 
-/// The statements that make an empty table like `table` in `schema`; not its indexes that only readers
-/// need.
-#[tracing::instrument(name = "db.catalog.make_table", level = "debug", skip_all, err(level = "debug"))]
-async fn making(
+/// Returns the statements that create an empty table like `table` in `schema`, with the constraints and indexes that
+/// folding needs.
+#[tracing::instrument(name = "db.catalog.structure", level = "debug", skip_all, err(level = "debug"))]
+async fn structure(
     connection: &mut PgConnection,
     schema: &str,
     table: &str,
-    purpose: Purpose,
+    kind: ShadowKind,
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -32,23 +32,6 @@ async fn making(
             SELECT *
             FROM pg_class
             WHERE oid = ('public.' || quote_ident($2))::regclass
-        ),
-        -- Each index that does not belong to a constraint.
-        index AS (
-            SELECT
-                index_class.relname AS name,
-                replace(
-                    pg_get_indexdef(index_class.oid),
-                    format(' ON %I.%I USING ', 'public', live.relname),
-                    format(' ON %s.%I USING ', quote_ident($1), live.relname)
-                ) AS definition
-            FROM live
-            JOIN pg_index ON pg_index.indrelid = live.oid
-            JOIN pg_class AS index_class ON index_class.oid = pg_index.indexrelid
-            WHERE pg_index.indisunique
-              AND NOT EXISTS (
-                  SELECT FROM pg_constraint WHERE conindid = index_class.oid AND contype IN ('p', 'u', 'x')
-              )
         ),
         statement AS (
             SELECT
@@ -74,23 +57,68 @@ async fn making(
             FROM live
             JOIN pg_constraint ON conrelid = live.oid AND contype IN ('p', 'u', 'x')
             UNION ALL
-            SELECT 3, name, definition
-            FROM index
-            UNION ALL
-            SELECT 4, '', format('ALTER TABLE %s.%I OWNER TO %I', quote_ident($1), relname, pg_get_userbyid(relowner))
+            -- Unique indexes that do not belong to a constraint.
+            SELECT
+                3,
+                index_class.relname,
+                replace(
+                    pg_get_indexdef(index_class.oid),
+                    format(' ON %I.%I USING ', 'public', live.relname),
+                    format(' ON %s.%I USING ', quote_ident($1), live.relname)
+                )
             FROM live
-            WHERE $3
-            UNION ALL
-            SELECT 5, '', format('ALTER TABLE %s.%I ENABLE ROW LEVEL SECURITY', quote_ident($1), relname)
+            JOIN pg_index ON pg_index.indrelid = live.oid
+            JOIN pg_class AS index_class ON index_class.oid = pg_index.indexrelid
+            WHERE pg_index.indisunique
+              AND NOT EXISTS (
+                  SELECT FROM pg_constraint WHERE conindid = index_class.oid AND contype IN ('p', 'u', 'x')
+              )
+        )
+        SELECT text AS "text!"
+        FROM statement
+        ORDER BY step, name
+        "#,
+        schema,
+        table,
+        kind == ShadowKind::Replacement,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Returns the statements that give the table in `schema` the owner and the row-level security of the live one.
+#[tracing::instrument(name = "db.catalog.security", level = "debug", skip_all, err(level = "debug"))]
+async fn security(
+    connection: &mut PgConnection,
+    schema: &str,
+    table: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        WITH live AS (
+            SELECT *
+            FROM pg_class
+            WHERE oid = ('public.' || quote_ident($2))::regclass
+        ),
+        statement AS (
+            SELECT
+                1 AS step,
+                '' AS name,
+                format(
+                    'ALTER TABLE %s.%I OWNER TO %I', quote_ident($1), relname, pg_get_userbyid(relowner)
+                ) AS text
             FROM live
-            WHERE $3 AND relrowsecurity
             UNION ALL
-            SELECT 6, '', format('ALTER TABLE %s.%I FORCE ROW LEVEL SECURITY', quote_ident($1), relname)
+            SELECT 2, '', format('ALTER TABLE %s.%I ENABLE ROW LEVEL SECURITY', quote_ident($1), relname)
             FROM live
-            WHERE $3 AND relforcerowsecurity
+            WHERE relrowsecurity
+            UNION ALL
+            SELECT 3, '', format('ALTER TABLE %s.%I FORCE ROW LEVEL SECURITY', quote_ident($1), relname)
+            FROM live
+            WHERE relforcerowsecurity
             UNION ALL
             SELECT
-                7,
+                4,
                 policyname,
                 format(
                     'CREATE POLICY %I ON %s.%I AS %s FOR %s TO %s %s %s',
@@ -100,33 +128,7 @@ async fn making(
                     'WITH CHECK (' || with_check || ')'
                 )
             FROM pg_policies
-            WHERE $3 AND schemaname = 'public' AND tablename = $2
-            UNION ALL
-            SELECT
-                8,
-                grantee::text || privilege_type,
-                format(
-                    'GRANT %s ON %s.%I TO %s %s',
-                    privilege_type, quote_ident($1), relname,
-                    CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
-                    CASE WHEN is_grantable THEN 'WITH GRANT OPTION' END
-                )
-            FROM live
-            CROSS JOIN aclexplode(relacl)
-            WHERE $3 AND grantee <> relowner
-            UNION ALL
-            SELECT
-                9,
-                attname || grantee::text || privilege_type,
-                format(
-                    'GRANT %s (%I) ON %s.%I TO %s',
-                    privilege_type, attname, quote_ident($1), relname,
-                    CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
-                )
-            FROM live
-            JOIN pg_attribute ON attrelid = live.oid AND attnum > 0 AND NOT attisdropped
-            CROSS JOIN aclexplode(attacl)
-            WHERE $3
+            WHERE schemaname = 'public' AND tablename = $2
         )
         SELECT text AS "text!"
         FROM statement
@@ -134,30 +136,83 @@ async fn making(
         "#,
         schema,
         table,
-        purpose == Purpose::ToServe,
     )
     .fetch_all(connection)
     .await
 }
 
-/// Makes empty tables like those of `projection` in `schema`. Indexes that folding does not need come
-/// with [`missing_indexes`].
-pub(super) async fn make(
+/// Returns the statements that grant the rights on the live table for the table in `schema`.
+#[tracing::instrument(name = "db.catalog.grants", level = "debug", skip_all, err(level = "debug"))]
+async fn grants(
+    connection: &mut PgConnection,
+    schema: &str,
+    table: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        WITH live AS (
+            SELECT *
+            FROM pg_class
+            WHERE oid = ('public.' || quote_ident($2))::regclass
+        ),
+        entry AS (
+            SELECT relname, NULL::name AS of_column, entry.*
+            FROM live
+            CROSS JOIN aclexplode(relacl) AS entry
+            WHERE grantee <> relowner
+            UNION ALL
+            SELECT relname, attname, entry.*
+            FROM live
+            JOIN pg_attribute ON attrelid = live.oid AND attnum > 0 AND NOT attisdropped
+            CROSS JOIN aclexplode(attacl) AS entry
+        )
+        SELECT
+            format(
+                'GRANT %s %s ON %s.%I TO %s %s',
+                privilege_type,
+                '(' || quote_ident(of_column) || ')',
+                quote_ident($1),
+                relname,
+                CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+                CASE WHEN is_grantable THEN 'WITH GRANT OPTION' END
+            ) AS "text!"
+        FROM entry
+        ORDER BY of_column NULLS FIRST, grantee, privilege_type
+        "#,
+        schema,
+        table,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Creates empty tables like those of `projection` in `schema`. Indexes that folding does not need are created later,
+/// by [`missing_indexes`].
+///
+/// # Errors
+///
+/// When the database fails, or `schema` has such a table.
+pub(super) async fn create(
     connection: &mut PgConnection,
     schema: &str,
     projection: Projection,
-    purpose: Purpose,
+    kind: ShadowKind,
 ) -> Result<(), sqlx::Error> {
     for table in projection.tables() {
-        for statement in making(connection, schema, table, purpose).await? {
+        let mut statements = structure(connection, schema, table, kind).await?;
+        if kind == ShadowKind::Replacement {
+            statements.extend(security(connection, schema, table).await?);
+            statements.extend(grants(connection, schema, table).await?);
+        }
+        for statement in statements {
             connection.execute(statement.as_str()).await?;
         }
     }
     Ok(())
 }
 
-/// The statements that make the indexes which the tables of `projection` in `schema` lack. Each of them is
-/// built without a transaction that would hold back the readers of the log meanwhile.
+/// Returns the statements that create the indexes which the tables of `projection` in `schema` lack. They build
+/// concurrently, because a transaction would hold back the readers of the log meanwhile.
 #[tracing::instrument(name = "db.catalog.missing_indexes", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn missing_indexes(
     connection: &mut PgConnection,
@@ -213,7 +268,7 @@ pub(super) async fn missing_indexes(
     .await
 }
 
-/// Tells the planner what is in the tables, and readers of indexes that they need not look at the rows.
+/// Gathers the planner's statistics, and builds the visibility map that index-only scans need.
 pub(super) async fn vacuum(
     connection: &mut PgConnection,
     schema: &str,
@@ -233,8 +288,8 @@ pub(super) async fn vacuum(
     Ok(())
 }
 
-/// Whether all of `tables` are in `schema`.
-pub(super) async fn are_there(
+/// Returns whether all tables of `projection` are in `schema`.
+pub(super) async fn exist(
     connection: &mut PgConnection,
     schema: &str,
     projection: Projection,
@@ -251,7 +306,7 @@ pub(super) async fn are_there(
     .await
 }
 
-/// Drops those of `tables` that are in `schema`.
+/// Drops those of `tables` that exist in `schema`.
 pub(super) async fn drop(
     connection: &mut PgConnection,
     schema: &str,
@@ -273,9 +328,9 @@ pub(super) async fn drop(
     Ok(())
 }
 
-/// Makes `schema`, if it is not there, and lets unqualified names mean its tables and no live ones. What
-/// `projections` read beside their own rows is reached through views that end with the session.
-pub(super) async fn enter(
+/// Creates `schema` if it does not exist, and sets the session's search path to it, so that unqualified names mean its
+/// tables. Other tables that `projections` read are visible through temporary views.
+pub(super) async fn enter_schema(
     connection: &mut PgConnection,
     schema: &str,
     projections: &[Projection],
@@ -306,8 +361,11 @@ pub(super) async fn enter(
     Ok(())
 }
 
-/// Drops `schema`, if nothing is left in it.
-pub(super) async fn leave(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+/// Drops `schema` if it is empty.
+pub(super) async fn drop_empty_schema(
+    connection: &mut PgConnection,
+    schema: &str,
+) -> Result<(), sqlx::Error> {
     let statement = sqlx::query_scalar!(
         r#"
         SELECT format('DROP SCHEMA %I', nspname) AS "text!"
@@ -325,7 +383,7 @@ pub(super) async fn leave(connection: &mut PgConnection, schema: &str) -> Result
     Ok(())
 }
 
-/// The names of the tables of `projection`.
+/// Returns the names of the tables of `projection`.
 pub(super) fn names(projection: Projection) -> Vec<String> {
     projection.tables().iter().map(|&name| name.to_owned()).collect()
 }
