@@ -12,8 +12,8 @@ use crate::harness::receiver::Receiver;
 use crate::harness::tenant::{Destination, Tenant};
 use crate::harness::{client, until};
 
-/// Sends webhooks on several connections until one fails or `count` are sent, and answers with the ids
-/// of those that were accepted.
+/// Sends webhooks on several connections until one fails or `count` are sent. Returns the ids of those that were
+/// accepted.
 async fn send_until_it_breaks(tenant: &Tenant, destination: &Destination, count: usize) -> HashSet<String> {
     const CONNECTIONS: usize = 8;
     let mut senders = tokio::task::JoinSet::new();
@@ -46,10 +46,10 @@ async fn until_all_arrived(receiver: &Receiver, accepted: &HashSet<String>) {
 }
 
 #[tokio::test]
-async fn dev_is_killed_during_ingest_and_delivers_every_202_after_a_restart() {
+async fn dev_killed_during_ingest_delivers_every_accepted_event_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let launch = || {
-        // What was in flight at the kill is found out after this time.
+        // Attempts in flight at the kill are given up after this time.
         Launch::dev(folder.path())
             .with("HOOKSENTRY_DELIVERY_TIMEOUT", "2s")
             .with("HOOKSENTRY_VANISHED_MARGIN", "1s")
@@ -65,7 +65,7 @@ async fn dev_is_killed_during_ingest_and_delivers_every_202_after_a_restart() {
         program.kill().await;
     };
     let (accepted, ()) = tokio::join!(sending, killing);
-    assert!(accepted.len() >= 100, "it was killed in the middle, not before");
+    assert!(accepted.len() >= 100, "it was killed during ingest, not before");
 
     let program = launch().ready().await;
     let tenant = tenant.at(program.base());
@@ -106,7 +106,7 @@ async fn a_worker_killed_with_attempts_in_flight_loses_nothing() {
     tenant.until_count("Succeeded", 200).await;
     until_all_arrived(&receiver, &accepted).await;
 
-    // The dispatcher is killed too; the one that takes over knows what is due.
+    // The dispatcher is killed too; its successor loads what is due.
     dispatcher.kill().await;
     let event_id = tenant.ingest(&destination, &json!({ "number": "last" })).await;
     let dispatcher = launch("dispatcher").ready().await;
@@ -117,8 +117,8 @@ async fn a_worker_killed_with_attempts_in_flight_loses_nothing() {
     database.discard().await;
 }
 
-/// The leader of both followers of the log is killed, and the next one paused: a paused process keeps its
-/// connections, so nobody but the server can take the lead from it.
+/// The leader of projector and dispatcher is killed, and the next one paused: a paused process keeps its
+/// connections, so only the server can take the lead from it.
 #[tokio::test]
 async fn a_leader_that_is_killed_or_paused_is_replaced() {
     let database = TestDatabase::create().await;
@@ -142,7 +142,7 @@ async fn a_leader_that_is_killed_or_paused_is_replaced() {
     let event_id = accept(3).await;
     tenant.until_event(&event_id, "Succeeded").await;
 
-    // It wakes up, learns that it leads no more, and stands by.
+    // The process continues, finds that it has lost the lead, and waits for it again.
     second.signal("CONT").await;
     third.kill().await;
     let event_id = accept(4).await;
@@ -155,7 +155,7 @@ async fn a_leader_that_is_killed_or_paused_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_to_stop_finishes_what_is_in_flight_and_hands_back_the_rest() {
+async fn a_stopping_worker_finishes_attempts_in_flight_and_returns_its_other_jobs() {
     let database = TestDatabase::create().await;
     let broker = SharedBroker::connect().await;
     let launch = |roles: &str| {
@@ -164,7 +164,7 @@ async fn a_worker_that_is_told_to_stop_finishes_what_is_in_flight_and_hands_back
             .with("HOOKSENTRY_RETRY_BASE", "50ms")
             .with("HOOKSENTRY_DELIVERY_TIMEOUT", "20s")
             .with("HOOKSENTRY_VANISHED_MARGIN", "100ms")
-            // Of ten jobs it has four in hand and the others in advance.
+            // Of ten jobs four are attempted at once, and the others prefetched.
             .with("HOOKSENTRY_WORKER_CONCURRENCY", "4")
             .with("HOOKSENTRY_PREFETCH", "20")
             .with("HOOKSENTRY_SHUTDOWN_DEADLINE", "15s")
@@ -182,26 +182,26 @@ async fn a_worker_that_is_told_to_stop_finishes_what_is_in_flight_and_hands_back
 
     let ready = format!("{}/health/ready", worker.base());
     let (stopped, ()) = tokio::join!(worker.stop(), async {
-        until("the worker to take no more", async || {
+        until("the worker to take no more jobs", async || {
             let health = client().get(&ready).send().await.ok()?.text().await.ok()?;
             health.contains("stopping").then_some(())
         })
         .await;
         receiver.release();
     });
-    assert!(stopped.success(), "it finished its work");
+    assert!(stopped.success(), "it finished its attempts");
     tenant.until_count("Succeeded", 4).await;
-    assert_eq!(receiver.count(), 4, "it began nothing more");
+    assert_eq!(receiver.count(), 4, "it began no other attempt");
 
-    // The next one finds the rest at once, and is cut off in the middle of it.
+    // The next worker gets the rest at once, and does not finish within its shutdown deadline.
     receiver.hold();
     let worker = launch("worker").with("HOOKSENTRY_SHUTDOWN_DEADLINE", "1s").ready().await;
     until("attempts to be in flight", async || (receiver.in_flight() == 4).then_some(())).await;
-    assert!(!worker.stop().await.success(), "it says that it did not finish");
+    assert!(!worker.stop().await.success(), "its exit code says that it did not finish");
     receiver.release();
     let worker = launch("worker").ready().await;
     tenant.until_count("Succeeded", 10).await;
-    assert_eq!(receiver.count(), 14, "what was cut off is delivered again, and nothing else");
+    assert_eq!(receiver.count(), 14, "only unfinished attempts are repeated");
     for process in [worker, others] {
         assert!(process.stop().await.success());
     }
@@ -209,7 +209,7 @@ async fn a_worker_that_is_told_to_stop_finishes_what_is_in_flight_and_hands_back
 }
 
 #[tokio::test]
-async fn an_event_that_takes_down_worker_after_worker_is_given_up() {
+async fn an_event_that_crashes_several_workers_in_a_row_is_given_up() {
     let database = TestDatabase::create().await;
     let broker = SharedBroker::connect().await;
     let launch = |roles: &str| {
@@ -226,7 +226,7 @@ async fn an_event_that_takes_down_worker_after_worker_is_given_up() {
     let tenant = Tenant::register(others.base()).await;
     tenant.resilience(1, 300).await;
     let destination = tenant.destination(&receiver.url(), 1).await;
-    // Whoever gets this far with it dies.
+    // Every worker is killed during its attempt.
     receiver.hold();
     let event_id = tenant.ingest(&destination, &json!({ "event": "poison" })).await;
     for attempt in 1..=5 {

@@ -6,6 +6,7 @@
 
 pub(crate) mod api;
 pub(crate) mod events;
+pub(crate) mod log_fixture;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod rabbitmq;

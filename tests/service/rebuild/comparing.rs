@@ -1,21 +1,24 @@
-//! Live rows that somebody changed by hand are found, told without secrets, and mended.
+//! Live rows that were changed by hand are found, reported without secrets, and repaired by a rebuild.
 
-use super::fixture::{Ground, run};
+use uuid::Uuid;
+
+use super::fixture::run;
+use crate::harness::log_fixture::Fixture;
 
 #[tokio::test]
-async fn rows_that_stray_are_told_one_by_one() {
-    let ground = Ground::with_events(50).await;
+async fn rows_that_differ_are_listed() {
+    let fixture = Fixture::with_events(50).await;
     let hash = "e".repeat(64);
     let issued = format!(
         r#"{{"ApiKeyIssued":{{"tenantId":"{}","name":"ours","keyHash":"{hash}","at":"2026-01-01T00:00:00Z"}}}}"#,
-        Ground::tenant(1),
+        Fixture::tenant(1),
     );
-    ground.smuggle_in("ApiKey", 0xa1, 1, &issued).await;
-    ground.register_user(0xb1).await;
-    let following = ground.follow();
-    ground.until_shown().await;
-    following.stop().await;
-    let said = ground.hooksentry(&["verify-projections"]).await.well();
+    fixture.insert_fact("ApiKey", Uuid::from_u128(0xa1), 1, &issued).await;
+    fixture.insert_registered_user(0xb1).await;
+    let projector = fixture.start_projector();
+    fixture.until_shown().await;
+    projector.stop().await;
+    let said = fixture.hooksentry(&["verify-projections"]).await.succeeded();
     // With the counts of two tenants and a destination of each, for an hour and for its day.
     assert!(said.output.contains("webhook_events: 0 of 58 rows stray at transaction"), "{}", said.output);
     assert!(said.output.contains("api_keys: 0 of 1 rows stray"), "{}", said.output);
@@ -36,9 +39,9 @@ async fn rows_that_stray_are_told_one_by_one() {
         format!("UPDATE api_keys SET key_hash = '{}', name = 'theirs'", "f".repeat(64)),
         "UPDATE users SET email = 'other@example.com', password_hash = 'known'".to_owned(),
     ] {
-        ground.execute(&change).await;
+        fixture.execute(&change).await;
     }
-    let said = ground.hooksentry(&["verify-projections"]).await;
+    let said = fixture.hooksentry(&["verify-projections"]).await;
     let lines: Vec<&str> = said.output.lines().collect();
     for expected in [
         format!(
@@ -59,46 +62,52 @@ async fn rows_that_stray_are_told_one_by_one() {
     for secret in ["eee", "fff", "known", "@example.com", "made up", "theirs"] {
         assert!(!said.output.contains(secret) && !said.errors.contains(secret), "{}", said.output);
     }
-    said.with(1, &["10 rows are not what the log says", "`hooksentry rebuild users api_keys webhook_events"]);
+    said.failed_with(
+        1,
+        &["10 rows are not what the log says", "`hooksentry rebuild users api_keys webhook_events"],
+    );
 
     // Only what was asked for is compared.
-    ground.hooksentry(&["verify-projections", "tenants", "senders"]).await.well();
-    ground.hooksentry(&["verify-projections", "users"]).await.with(1, &["1 rows are not"]);
-    ground.hooksentry(&["rebuild", "--all"]).await.well();
-    ground.hooksentry(&["verify-projections"]).await.well();
+    fixture.hooksentry(&["verify-projections", "tenants", "senders"]).await.succeeded();
+    fixture.hooksentry(&["verify-projections", "users"]).await.failed_with(1, &["1 rows are not"]);
+    fixture.hooksentry(&["rebuild", "--all"]).await.succeeded();
+    fixture.hooksentry(&["verify-projections"]).await.succeeded();
     let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'verifying'";
-    assert_eq!(ground.number(left).await, 0);
+    assert_eq!(fixture.number(left).await, 0);
 }
 
 #[tokio::test]
-async fn many_rows_that_stray_are_counted_and_some_are_told() {
-    let ground = Ground::with_events(300).await;
+async fn of_many_rows_that_differ_all_are_counted_and_some_listed() {
+    let fixture = Fixture::with_events(300).await;
     // What is not counted: the counts are right.
-    ground.execute("UPDATE webhook_events SET attempts = 2").await;
-    let said = ground.hooksentry(&["verify-projections", "webhook_events"]).await;
+    fixture.execute("UPDATE webhook_events SET attempts = 2").await;
+    let said = fixture.hooksentry(&["verify-projections", "webhook_events"]).await;
     let told = said.output.lines().filter(|line| line.contains("attempts is 2 and should be 1")).count();
     assert_eq!(told, 100);
     assert!(said.output.contains("webhook_events: 300 of 308 rows stray"), "{}", said.output);
     assert!(said.output.contains("200 more rows stray than are listed"), "{}", said.output);
-    said.with(1, &["300 rows are not what the log says"]);
+    said.failed_with(1, &["300 rows are not what the log says"]);
 }
 
 #[tokio::test]
-async fn what_cannot_be_compared_is_neither_clean_nor_drift() {
-    let ground = Ground::with_events(5).await;
+async fn a_failed_comparison_reports_neither_equality_nor_drift() {
+    let fixture = Fixture::with_events(5).await;
     let nowhere =
-        run(&["verify-projections", "--start-timeout", "1s"], "postgres://nobody@127.0.0.1:1/x").await;
-    nowhere.with(2, &["could not be compared", "could not be reached"]);
+        run(&["verify-projections", "--start-timeout", "1s"], "postgres://stranger@127.0.0.1:1/x").await;
+    nowhere.failed_with(2, &["could not be compared", "could not be reached"]);
 
     // Rows that show a fact which does not follow from the log.
-    ground.smuggle_in("WebhookEvent", 0x77, 5, r#"{"PayloadErased":{"reason":"requested","requestedBy":"9c858901-8a57-4791-81fe-4c455b099bc9","at":"2026-07-03T14:32:00.125Z"}}"#).await;
-    ground
+    fixture.insert_fact("WebhookEvent", Uuid::from_u128(0x77), 5, r#"{"PayloadErased":{"reason":"requested","requestedBy":"9c858901-8a57-4791-81fe-4c455b099bc9","at":"2026-07-03T14:32:00.125Z"}}"#).await;
+    fixture
         .execute(
             "UPDATE checkpoints SET position = (SELECT max(position) FROM events), transaction_id = '999999'",
         )
         .await;
-    let said = ground.hooksentry(&["verify-projections", "webhook_events"]).await;
-    said.with(2, &["webhook_events cannot be folded from the log", "00000000-0000-0000-0000-000000000077"]);
+    let said = fixture.hooksentry(&["verify-projections", "webhook_events"]).await;
+    said.failed_with(
+        2,
+        &["webhook_events cannot be folded from the log", "00000000-0000-0000-0000-000000000077"],
+    );
     let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'verifying'";
-    assert_eq!(ground.number(left).await, 0);
+    assert_eq!(fixture.number(left).await, 0);
 }

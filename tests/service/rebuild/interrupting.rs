@@ -1,131 +1,140 @@
-//! A rebuild is stopped, killed, started twice, and told names that there are not.
+//! Rebuilds that are stopped, killed, started twice, or given unknown names.
 
-use super::fixture::{Ground, ended, interrupt};
+use super::fixture::{finished, interrupt};
+use crate::harness::log_fixture::Fixture;
 use crate::harness::until;
 
 #[tokio::test]
-async fn an_interrupted_rebuild_leaves_live_rows_alone_and_is_gone_on_with() {
-    let ground = Ground::with_events(3_000).await;
-    let table = ground.table("webhook_events").await;
-    // It cannot take its place for now, so it can be met half built however fast it is.
-    let reading = ground.read_on("webhook_events").await;
+async fn an_interrupted_rebuild_leaves_live_rows_unchanged_and_is_resumed() {
+    let fixture = Fixture::with_events(3_000).await;
+    let table = fixture.table("webhook_events").await;
+    // The open transaction blocks the swap, so the rebuild stays unfinished however fast it is.
+    let reading = fixture.read_on("webhook_events").await;
 
-    let rebuilding = ground.start(&["rebuild", "webhook_events"]);
-    ground.until_half_built("webhook_events").await;
+    let rebuilding = fixture.start(&["rebuild", "webhook_events"]);
+    fixture.until_unfinished("webhook_events").await;
     interrupt(&rebuilding).await;
-    ended(rebuilding).await.with(1, &["interrupted", "goes on where this ended", "rebuild --drop NAME"]);
-    assert_eq!(ground.table("webhook_events").await, table);
-    let reached = ground.until_half_built("webhook_events").await;
+    finished(rebuilding)
+        .await
+        .failed_with(1, &["interrupted", "goes on where this ended", "rebuild --drop NAME"]);
+    assert_eq!(fixture.table("webhook_events").await, table);
+    let reached = fixture.until_unfinished("webhook_events").await;
 
-    // Killed, it leaves the same behind; its session may need a moment to end.
+    // Killed, it leaves the same state; its session may need a moment to end.
     let mut rebuilding = until("the session to end", async || {
-        let mut rebuilding = ground.start(&["rebuild", "webhook_events"]);
+        let mut rebuilding = fixture.start(&["rebuild", "webhook_events"]);
         let held = "SELECT count(*) FROM checkpoints WHERE held_until > now()";
         loop {
-            if ground.number(held).await > 0 {
+            if fixture.number(held).await > 0 {
                 return Some(rebuilding);
             }
             if rebuilding.try_wait().expect("a child of ours").is_some() {
-                ended(rebuilding).await.with(1, &["is under way"]);
+                finished(rebuilding).await.failed_with(1, &["is running"]);
                 return None;
             }
         }
     })
     .await;
     rebuilding.kill().await.expect("a child of ours");
-    assert_eq!(ground.table("webhook_events").await, table);
-    assert!(ground.until_half_built("webhook_events").await >= reached);
+    assert_eq!(fixture.table("webhook_events").await, table);
+    assert!(fixture.until_unfinished("webhook_events").await >= reached);
     reading.rollback().await.expect("its end");
 
     let said = until("the session to end", async || {
-        let said = ground.hooksentry(&["rebuild", "webhook_events"]).await;
-        (!said.errors.contains("is under way")).then_some(said)
+        let said = fixture.hooksentry(&["rebuild", "webhook_events"]).await;
+        (!said.errors.contains("is running")).then_some(said)
     })
     .await
-    .well();
+    .succeeded();
     assert!(said.errors.contains("webhook_events: goes on where it was left"), "{}", said.errors);
-    assert_ne!(ground.table("webhook_events").await, table);
-    assert_eq!(ground.number("SELECT count(*) FROM webhook_events").await, 3_000);
-    assert_eq!(ground.number("SELECT count(*) FROM rebuilds").await, 0);
-    ground.hooksentry(&["verify-projections"]).await.well();
+    assert_ne!(fixture.table("webhook_events").await, table);
+    assert_eq!(fixture.number("SELECT count(*) FROM webhook_events").await, 3_000);
+    assert_eq!(fixture.number("SELECT count(*) FROM rebuilds").await, 0);
+    fixture.hooksentry(&["verify-projections"]).await.succeeded();
 }
 
 #[tokio::test]
-async fn what_another_program_began_or_another_schema_asked_for_is_begun_anew() {
-    let ground = Ground::with_events(200).await;
+async fn a_rebuild_of_another_program_or_table_definition_starts_over() {
+    let fixture = Fixture::with_events(200).await;
     for change in [
         "UPDATE rebuilds SET made_by = replace(made_by, 'program ', 'program 0')",
         "ALTER TABLE webhook_events ADD COLUMN colour text DEFAULT 'grey'",
         "DROP TABLE rebuilding.webhook_events",
     ] {
-        let reading = ground.read_on("webhook_events").await;
-        let rebuilding = ground.start(&["rebuild", "webhook_events"]);
-        ground.until_half_built("webhook_events").await;
+        let reading = fixture.read_on("webhook_events").await;
+        let rebuilding = fixture.start(&["rebuild", "webhook_events"]);
+        fixture.until_unfinished("webhook_events").await;
         interrupt(&rebuilding).await;
-        ended(rebuilding).await.with(1, &["interrupted"]);
+        finished(rebuilding).await.failed_with(1, &["interrupted"]);
         reading.rollback().await.expect("its end");
 
-        ground.execute(change).await;
-        let said = ground.hooksentry(&["rebuild", "webhook_events"]).await.well();
+        fixture.execute(change).await;
+        let said = fixture.hooksentry(&["rebuild", "webhook_events"]).await.succeeded();
         assert!(said.errors.contains("webhook_events: begun"), "{change}: {}", said.errors);
-        assert_eq!(ground.number("SELECT sum(version)::bigint FROM webhook_events").await, 600);
+        assert_eq!(fixture.number("SELECT sum(version)::bigint FROM webhook_events").await, 600);
     }
     let coloured = "SELECT count(*) FROM webhook_events WHERE colour = 'grey'";
-    assert_eq!(ground.number(coloured).await, 200, "the new rows have the new column");
+    assert_eq!(fixture.number(coloured).await, 200, "the new rows have the new column");
 }
 
 #[tokio::test]
-async fn one_runs_at_a_time() {
-    let ground = Ground::with_events(10).await;
-    let reading = ground.read_on("webhook_events").await;
-    let first = ground.start(&["rebuild", "webhook_events"]);
-    ground.until_half_built("webhook_events").await;
-    let under_way = "another rebuild or verification is under way";
-    ground.hooksentry(&["rebuild", "users"]).await.with(1, &[under_way, "PostgreSQL's process"]);
-    ground.hooksentry(&["rebuild", "--drop", "webhook_events"]).await.with(1, &[under_way]);
-    ground.hooksentry(&["verify-projections"]).await.with(2, &[under_way]);
+async fn one_rebuild_or_verification_runs_at_a_time() {
+    let fixture = Fixture::with_events(10).await;
+    let reading = fixture.read_on("webhook_events").await;
+    let first = fixture.start(&["rebuild", "webhook_events"]);
+    fixture.until_unfinished("webhook_events").await;
+    let running = "another rebuild or verification is running";
+    fixture.hooksentry(&["rebuild", "users"]).await.failed_with(1, &[running, "PostgreSQL's process"]);
+    fixture.hooksentry(&["rebuild", "--drop", "webhook_events"]).await.failed_with(1, &[running]);
+    fixture.hooksentry(&["verify-projections"]).await.failed_with(2, &[running]);
     reading.rollback().await.expect("its end");
-    ended(first).await.well();
+    finished(first).await.succeeded();
 }
 
 #[tokio::test]
 async fn unknown_names_are_refused_before_anything_is_done() {
-    let ground = Ground::with_events(10).await;
-    let table = ground.table("users").await;
-    ground
-        .hooksentry(&["rebuild", "users", "accounts"])
+    let fixture = Fixture::with_events(10).await;
+    let table = fixture.table("users").await;
+    fixture.hooksentry(&["rebuild", "users", "accounts"]).await.failed_with(
+        1,
+        &["no read model is called \"accounts\", only tenants, users,", "delivery_statistics"],
+    );
+    fixture
+        .hooksentry(&["verify-projections", "accounts"])
         .await
-        .with(1, &["no read model is called \"accounts\", only tenants, users,", "delivery_statistics"]);
-    ground.hooksentry(&["verify-projections", "accounts"]).await.with(2, &["no read model", "tenants"]);
-    ground.hooksentry(&["rebuild", "--drop", "users"]).await.with(1, &["nothing half built of \"users\""]);
-    assert_eq!(ground.table("users").await, table);
+        .failed_with(2, &["no read model", "tenants"]);
+    fixture
+        .hooksentry(&["rebuild", "--drop", "users"])
+        .await
+        .failed_with(1, &["nothing half built of \"users\""]);
+    assert_eq!(fixture.table("users").await, table);
 
     // A newer program may have renamed what an older one began to rebuild.
-    ground
+    fixture
         .execute(
             "CREATE SCHEMA rebuilding; CREATE TABLE rebuilding.accounts (id uuid);
              INSERT INTO rebuilds (projection, tables, made_by) VALUES ('accounts', '{accounts}', 'older')",
         )
         .await;
     let drop_it = "hooksentry rebuild --drop accounts";
-    ground.hooksentry(&["rebuild", "accounts"]).await.with(1, &["no read model is called", drop_it]);
-    let said = ground.hooksentry(&["rebuild", "users"]).await.well();
+    fixture.hooksentry(&["rebuild", "accounts"]).await.failed_with(1, &["no read model is called", drop_it]);
+    let said = fixture.hooksentry(&["rebuild", "users"]).await.succeeded();
     assert!(said.errors.contains(drop_it), "{}", said.errors);
-    ground.hooksentry(&["rebuild", "--drop", "accounts"]).await.well();
+    fixture.hooksentry(&["rebuild", "--drop", "accounts"]).await.succeeded();
     let left = "SELECT (SELECT count(*) FROM rebuilds)
                     + (SELECT count(*) FROM pg_namespace WHERE nspname = 'rebuilding')";
-    assert_eq!(ground.number(left).await, 0);
+    assert_eq!(fixture.number(left).await, 0);
 }
 
 #[tokio::test]
-async fn who_does_not_own_the_tables_is_told_so() {
-    let ground = Ground::with_events(10).await;
+async fn a_user_who_does_not_own_the_tables_is_refused() {
+    let fixture = Fixture::with_events(10).await;
     let role = format!("runtime_{:016x}", rand::random::<u64>());
-    ground
+    fixture
         .execute(&format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"))
         .await;
-    let said = ground.hooksentry_as(&role, &["rebuild", "users"]).await;
-    said.with(1, &["may not replace the tables of users", "as the owner of the database"]);
-    let said = ground.hooksentry_as(&role, &["verify-projections"]).await;
-    said.with(2, &["as the owner of the database"]);
+    let said = fixture.hooksentry_as(&role, &["rebuild", "users"]).await;
+    said.failed_with(1, &["may not replace the tables of users", "as the owner of the database"]);
+    let said = fixture.hooksentry_as(&role, &["verify-projections"]).await;
+    said.failed_with(2, &["as the owner of the database"]);
 }

@@ -1,4 +1,4 @@
-//! Read models are built anew and compared with the log by the program itself, while others read and write.
+//! Read models are rebuilt and compared with the log by the program itself, while others read and write.
 
 mod comparing;
 mod fixture;

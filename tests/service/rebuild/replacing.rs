@@ -1,13 +1,14 @@
-//! What takes the place of live tables is like them in everything but its rows.
+//! Rebuilt tables equal the live ones in everything except the table itself.
 
 use projections::{Projection, TenantScope};
 use sqlx::Row;
 
-use super::fixture::{Ground, ended};
+use super::fixture::finished;
+use crate::harness::log_fixture::Fixture;
 use crate::harness::until;
 
 /// All that the catalog says about the read models' tables, but for ids.
-async fn described(ground: &Ground) -> Vec<String> {
+async fn described(fixture: &Fixture) -> Vec<String> {
     let tables: Vec<String> = Projection::ALL
         .iter()
         .flat_map(|projection| projection.tables())
@@ -36,29 +37,29 @@ async fn described(ground: &Ground) -> Vec<String> {
         "#,
     )
     .bind(&tables)
-    .fetch_all(&ground.pool)
+    .fetch_all(&fixture.pool)
     .await
     .expect("the catalog");
     rows.iter().map(|row| row.get("line")).collect()
 }
 
 #[tokio::test]
-async fn new_tables_are_like_the_old_ones_and_rows_of_others_stay_hidden() {
-    let ground = Ground::with_events(40).await;
+async fn new_tables_equal_the_old_ones_and_keep_row_level_security() {
+    let fixture = Fixture::with_events(40).await;
     // What docker/runtime-role.sql gives to the service.
     let role = format!("runtime_{:016x}", rand::random::<u64>());
-    ground
+    fixture
         .execute(&format!(
             "CREATE ROLE {role};
              GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
              CREATE POLICY of_the_service ON webhook_events TO {role} USING (true) WITH CHECK (true)"
         ))
         .await;
-    let before = described(&ground).await;
-    let tables_before = ground.table("webhook_events").await;
+    let before = described(&fixture).await;
+    let tables_before = fixture.table("webhook_events").await;
     // Its prepared statements were made for the old tables.
     let seen = async |tenant: u128| {
-        let mut scope = TenantScope::begin(&ground.pool, Ground::tenant(tenant)).await.expect("a scope");
+        let mut scope = TenantScope::begin(&fixture.pool, Fixture::tenant(tenant)).await.expect("a scope");
         let of_all: (i64, i64) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM webhook_events), (SELECT count(*) FROM delivery_attempts)",
         )
@@ -72,14 +73,14 @@ async fn new_tables_are_like_the_old_ones_and_rows_of_others_stay_hidden() {
         assert_eq!(seen(tenant).await, (20, 20));
     }
     for _ in 0..2 {
-        ground.hooksentry(&["rebuild", "--all"]).await.well();
-        assert_ne!(ground.table("webhook_events").await, tables_before);
-        assert_eq!(described(&ground).await, before);
+        fixture.hooksentry(&["rebuild", "--all"]).await.succeeded();
+        assert_ne!(fixture.table("webhook_events").await, tables_before);
+        assert_eq!(described(&fixture).await, before);
         for (tenant, shown) in [(1, 20), (2, 20), (3, 0)] {
             assert_eq!(seen(tenant).await, (shown, shown));
         }
     }
-    let mut as_service = ground.pool.begin().await.expect("a transaction");
+    let mut as_service = fixture.pool.begin().await.expect("a transaction");
     sqlx::query(&format!("SET LOCAL ROLE {role}")).execute(&mut *as_service).await.expect("a role");
     let shown: i64 = sqlx::query_scalar("SELECT count(*) FROM webhook_events")
         .fetch_one(&mut *as_service)
@@ -89,69 +90,69 @@ async fn new_tables_are_like_the_old_ones_and_rows_of_others_stay_hidden() {
 }
 
 #[tokio::test]
-async fn who_still_sees_an_older_moment_finds_all_of_it() {
-    let ground = Ground::with_events(10).await;
-    let table = ground.table("delivery_attempts").await;
-    // It has its snapshot, and has not touched the table, so no lock tells of it.
-    let mut reading = ground
+async fn a_reader_with_an_older_snapshot_finds_all_of_its_rows() {
+    let fixture = Fixture::with_events(10).await;
+    let table = fixture.table("delivery_attempts").await;
+    // It has its snapshot and has not read the table, so it holds no lock on it.
+    let mut reading = fixture
         .pool
         .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await
         .expect("a transaction");
     sqlx::query("SELECT 1 FROM tenants").fetch_all(&mut *reading).await.expect("a snapshot");
 
-    let rebuilding = ground.start(&["rebuild", "delivery_attempts"]);
+    let rebuilding = fixture.start(&["rebuild", "delivery_attempts"]);
     let held = "SELECT count(*) FROM checkpoints WHERE held_until > clock_timestamp()";
     for _ in 0..2 {
-        until("a hold to begin", async || (ground.number(held).await > 0).then_some(())).await;
-        until("a hold to end", async || (ground.number(held).await == 0).then_some(())).await;
+        until("a hold to begin", async || (fixture.number(held).await > 0).then_some(())).await;
+        until("a hold to end", async || (fixture.number(held).await == 0).then_some(())).await;
     }
-    assert_eq!(ground.table("delivery_attempts").await, table);
+    assert_eq!(fixture.table("delivery_attempts").await, table);
     let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM delivery_attempts")
         .fetch_one(&mut *reading)
         .await
         .expect("an answer");
     assert_eq!(seen, 10);
     reading.rollback().await.expect("its end");
-    ended(rebuilding).await.well();
-    assert_ne!(ground.table("delivery_attempts").await, table);
+    finished(rebuilding).await.succeeded();
+    assert_ne!(fixture.table("delivery_attempts").await, table);
 }
 
 #[tokio::test]
-async fn a_halted_read_model_is_built_anew_and_its_projector_goes_on() {
-    let ground = Ground::prepare().await;
-    // Stands for a fold that is wrong: what it refuses, a mended one takes.
-    ground.execute("ALTER TABLE users ADD CONSTRAINT no_second CHECK (email <> 'user-2@example.com')").await;
-    let following = ground.follow();
+async fn a_halted_read_model_is_rebuilt_and_its_projector_continues() {
+    let fixture = Fixture::on_own_server().await;
+    // Simulates a faulty fold, which is repaired below.
+    fixture.execute("ALTER TABLE users ADD CONSTRAINT no_second CHECK (email <> 'user-2@example.com')").await;
+    let projector = fixture.start_projector();
     for number in 1..=3 {
-        ground.register_user(number).await;
+        fixture.insert_registered_user(number).await;
     }
-    ground.until_shown().await;
+    fixture.until_shown().await;
     let halted = "SELECT count(*) FROM checkpoints WHERE halted_because IS NOT NULL";
-    until("users to halt", async || (ground.number(halted).await == 1).then_some(())).await;
-    ground.hooksentry(&["rebuild", "users"]).await.with(1, &["users cannot be folded", "no_second"]);
-    assert_eq!(ground.number("SELECT count(*) FROM users").await, 1, "live rows are as they were");
+    until("users to halt", async || (fixture.number(halted).await == 1).then_some(())).await;
+    fixture.hooksentry(&["rebuild", "users"]).await.failed_with(1, &["users cannot be folded", "no_second"]);
+    assert_eq!(fixture.number("SELECT count(*) FROM users").await, 1, "live rows are as they were");
 
-    ground.execute("ALTER TABLE users DROP CONSTRAINT no_second").await;
-    ground.hooksentry(&["rebuild", "users"]).await.well();
-    assert_eq!(ground.number(halted).await, 0);
-    assert_eq!(ground.number("SELECT count(*) FROM users").await, 3);
-    ground.register_user(4).await;
+    fixture.execute("ALTER TABLE users DROP CONSTRAINT no_second").await;
+    fixture.hooksentry(&["rebuild", "users"]).await.succeeded();
+    assert_eq!(fixture.number(halted).await, 0);
+    assert_eq!(fixture.number("SELECT count(*) FROM users").await, 3);
+    fixture.insert_registered_user(4).await;
     until("the projector to go on", async || {
-        (ground.number("SELECT count(*) FROM users").await == 4).then_some(())
+        (fixture.number("SELECT count(*) FROM users").await == 4).then_some(())
     })
     .await;
-    following.stop().await;
-    ground.hooksentry(&["verify-projections"]).await.well();
+    projector.stop().await;
+    fixture.hooksentry(&["verify-projections"]).await.succeeded();
 }
 
 #[tokio::test]
-async fn a_table_that_others_hang_on_is_not_replaced() {
-    let ground = Ground::with_events(5).await;
-    let table = ground.table("users").await;
-    ground.execute("CREATE VIEW living AS SELECT id FROM users WHERE deleted_at IS NULL").await;
-    let said = ground.hooksentry(&["rebuild", "users"]).await;
-    said.with(1, &["the tables of users cannot be replaced", "the view living shows users"]);
-    assert_eq!(ground.table("users").await, table);
-    ground.hooksentry(&["verify-projections", "users"]).await.well();
+async fn a_table_with_a_dependent_view_is_not_replaced() {
+    let fixture = Fixture::with_events(5).await;
+    let table = fixture.table("users").await;
+    fixture.execute("CREATE VIEW living AS SELECT id FROM users WHERE deleted_at IS NULL").await;
+    let said = fixture.hooksentry(&["rebuild", "users"]).await;
+    said.failed_with(1, &["the tables of users cannot be replaced", "the view living shows users"]);
+    assert_eq!(fixture.table("users").await, table);
+    fixture.hooksentry(&["verify-projections", "users"]).await.succeeded();
 }

@@ -96,8 +96,8 @@ async fn no_answer_goes_backwards_and_no_request_fails_while_everything_is_rebui
     }
     for round in 0..ROUNDS {
         until("traffic", async || (receiver.count() > round * 50).then_some(())).await;
-        run(&["rebuild", "--all"], &database.url()).await.well();
-        run(&["verify-projections"], &database.url()).await.well();
+        run(&["rebuild", "--all"], &database.url()).await.succeeded();
+        run(&["verify-projections"], &database.url()).await.succeeded();
     }
     // What is commanded now is shown now.
     let changed = tenant.change(&destination, json!({ "serverRateLimit": 7 })).await;
@@ -107,6 +107,6 @@ async fn no_answer_goes_backwards_and_no_request_fails_while_everything_is_rebui
     let looks = lookers.join_all().await;
     assert!(looks.iter().all(|looks| *looks > 0), "{looks:?}");
     tenant.until_count("Succeeded", sent + 1).await;
-    run(&["verify-projections"], &database.url()).await.well();
+    run(&["verify-projections"], &database.url()).await.succeeded();
     assert!(program.stop().await.success());
 }
