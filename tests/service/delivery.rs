@@ -151,20 +151,20 @@ async fn an_event_without_payload_is_given_up_at_once() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;
     let receiver = Receiver::answering(500).await;
-    let account = Account::register(program.base()).await;
-    let destination = account.destination(&receiver.url(), 5).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 5).await;
     receiver.hold();
-    let event_id = account.ingest(&destination, &json!({ "event": "order.paid" })).await;
+    let event_id = tenant.ingest(&destination, &json!({ "event": "order.paid" })).await;
     until("the first attempt", async || (receiver.in_flight() == 1).then_some(())).await;
     let pool = database.pool().await;
     sqlx::query("DELETE FROM payloads").execute(&pool).await.expect("no payload");
     pool.close().await;
     receiver.release();
 
-    let event = account.until_event(&event_id, "CriticalFailure").await;
+    let event = tenant.until_event(&event_id, "CriticalFailure").await;
     assert_eq!(event["currentRetryCount"], 1);
     assert_eq!(receiver.count(), 1);
-    let attempts = account.get(&format!("events/{event_id}/attempts")).await;
+    let attempts = tenant.get(&format!("events/{event_id}/attempts")).await;
     assert_eq!(attempts["items"][0]["outcome"], "refused_status");
     assert_eq!(attempts["items"][1]["outcome"], "payload_erased");
     assert_eq!(attempts["total"], 2);
