@@ -27,7 +27,7 @@ selected! {
 
 /// A key that is not revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct ActiveApiKey {
     pub id: ApiKeyId,
     pub tenant_id: TenantId,
 }
@@ -111,9 +111,12 @@ pub async fn owner_of(connection: &mut PgConnection, id: ApiKeyId) -> Result<Opt
 /// # Errors
 /// When the database fails.
 #[tracing::instrument(name = "db.api_keys.by_hash", level = "debug", skip_all, err(level = "debug"))]
-pub async fn by_hash(connection: &mut PgConnection, hash: &TokenHash) -> Result<Option<Holder>, sqlx::Error> {
+pub async fn by_hash(
+    connection: &mut PgConnection,
+    hash: &TokenHash,
+) -> Result<Option<ActiveApiKey>, sqlx::Error> {
     sqlx::query_as!(
-        Holder,
+        ActiveApiKey,
         "SELECT id, tenant_id FROM api_keys WHERE key_hash = $1 AND revoked_at IS NULL",
         hash.0,
     )

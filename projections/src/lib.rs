@@ -1,8 +1,10 @@
 //! The read side: facts folded into rows, and the queries on those rows.
 //!
-//! Each read model is one file: which facts it folds, how its rows change, and what can be asked of
-//! them. The migration that makes its table bears its name. A read model can be thrown away at any
-//! time; the log is the truth.
+//! Each read model is one module: its rows, how facts change them, and the queries on them. The migration
+//! that creates its table has the same name. A read model can be rebuilt from the log at any time.
+//!
+//! To add a read model, write its module and its migration and add a line to the registry in
+//! `projection.rs`. With one row for each stream, as `api_keys.rs` has, `read_model!` does the rest.
 
 mod big_int;
 mod columns;

@@ -85,11 +85,8 @@ impl StreamRow for Row {
 ///
 /// # Errors
 /// When the database fails.
-#[tracing::instrument(name = "db.sessions.caller", level = "debug", skip_all, err(level = "debug"))]
-pub async fn caller(
-    connection: &mut PgConnection,
-    id: SessionId,
-) -> Result<Option<SessionUser>, sqlx::Error> {
+#[tracing::instrument(name = "db.sessions.user", level = "debug", skip_all, err(level = "debug"))]
+pub async fn user(connection: &mut PgConnection, id: SessionId) -> Result<Option<SessionUser>, sqlx::Error> {
     sqlx::query_as!(
         SessionUser,
         r#"

@@ -1,18 +1,17 @@
-//! The second lock between tenants: a transaction in which the database itself shows one tenant's rows
-//! and no others.
+//! Tenant scopes: transactions in which the database shows the rows of one tenant only.
 //!
-//! Every query names its tenant; that is the first lock, and a forgotten `WHERE` would leave it open.
-//! So queries that serve a tenant run inside a [`TenantScope`]: its transaction has become the role
-//! `hooksentry_tenant`, which may only read, and row-level security adds the tenant to every condition.
-//! Role and tenant end with the transaction; the connection goes back to the pool as it came.
+//! Every query has a condition on its tenant. That is the first barrier between tenants, and a forgotten
+//! `WHERE` would break it. The second is the [`TenantScope`] in which queries for a tenant run: its
+//! transaction has the role `hooksentry_tenant`, which may only read, and row-level security adds the tenant
+//! to every condition. Role and tenant end with the transaction, so the connection returns to the pool
+//! unchanged.
 //!
-//! What is looked up before a tenant is known (a token, a key, a session, an email, who owns an id) is
-//! read outside any scope, by the one thing that the caller presented.
+//! Lookups that find out the tenant (by a token, a key, a session, an email or an id) run outside a scope.
 
 use aggregates::ids::TenantId;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
-/// A read-only transaction that sees one tenant, at one moment.
+/// A read-only transaction that sees one tenant, in one snapshot.
 #[derive(Debug)]
 pub struct TenantScope {
     transaction: Transaction<'static, Postgres>,
@@ -20,13 +19,16 @@ pub struct TenantScope {
 }
 
 impl TenantScope {
-    /// Opens a transaction that sees nothing but `tenant_id`'s rows. All its queries see the same
-    /// moment, so a page and its total agree.
+    /// Begins a transaction that sees only the rows of `tenant_id`. All its queries see the same
+    /// snapshot, so a page and its total agree.
+    ///
+    /// # Errors
+    /// When the database fails.
     #[tracing::instrument(name = "db.tenant_scope.begin", level = "debug", skip_all, err(level = "debug"))]
     pub async fn begin(pool: &PgPool, tenant_id: TenantId) -> Result<Self, sqlx::Error> {
         let mut transaction = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        // Optional filters are written as `$n IS NULL OR ...`: planned for the values at hand they
-        // vanish, in a generic plan they would keep the planner from its indexes.
+        // Some optional conditions are `$n IS NULL OR ...`. A plan for the values at hand drops those that
+        // do not apply; a generic plan keeps them, and cannot use the indexes.
         sqlx::query!(
             r#"
             SELECT
@@ -41,18 +43,21 @@ impl TenantScope {
         Ok(Self { transaction, tenant_id })
     }
 
-    /// Whose rows it sees.
+    /// The tenant whose rows it sees.
     #[must_use]
     pub fn tenant_id(&self) -> TenantId {
         self.tenant_id
     }
 
-    /// The connection on which to ask.
+    /// The connection for queries of the scope.
     pub fn connection(&mut self) -> &mut PgConnection {
         &mut self.transaction
     }
 
-    /// Ends the transaction. A scope that is dropped ends too, when its connection is used next.
+    /// Ends the transaction. That of a dropped scope ends when its connection is used next.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub async fn end(self) -> Result<(), sqlx::Error> {
         self.transaction.commit().await
     }

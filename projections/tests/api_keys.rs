@@ -1,6 +1,6 @@
 use aggregates::api_key::ApiKeyFact;
 use aggregates::ids::ApiKeyId;
-use projections::api_keys::{self, Filter, Holder, SortField};
+use projections::api_keys::{self, ActiveApiKey, Filter, SortField};
 use projections::paging::{Direction, Page};
 use projections::{Projection, TenantScope};
 use sqlx::PgPool;
@@ -16,12 +16,12 @@ fn key(number: u128) -> ApiKeyId {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_key_opens_until_it_is_revoked(pool: PgPool) {
+async fn a_key_is_found_by_its_hash_until_it_is_revoked(pool: PgPool) {
     let log = Log::default().with(ACME, key(1), issued("one"));
     log.fold_into(&pool, Projection::ApiKeys).await;
     let mut connection = pool.acquire().await.unwrap();
-    let holder = api_keys::by_hash(&mut connection, &hash("one")).await.unwrap();
-    assert_eq!(holder, Some(Holder { id: key(1), tenant_id: ACME }));
+    let found = api_keys::by_hash(&mut connection, &hash("one")).await.unwrap();
+    assert_eq!(found, Some(ActiveApiKey { id: key(1), tenant_id: ACME }));
     assert_eq!(api_keys::owner_of(&mut connection, key(1)).await.unwrap(), Some(ACME));
 
     log.with(ACME, key(1), ApiKeyFact::ApiKeyRevoked { at: at(3) })
@@ -56,6 +56,7 @@ async fn keys_are_filtered_and_sorted(pool: PgPool) {
     assert_eq!(listed(None, SortField::Name, Ascending).await, (3, vec![3, 1]));
     assert_eq!(listed(None, SortField::IsActive, Ascending).await, (3, vec![2, 1]));
     assert_eq!(listed(None, SortField::RevokedAt, Ascending).await, (3, vec![2, 1]));
+    assert_eq!(listed(None, SortField::RevokedAt, Descending).await, (3, vec![3, 1]));
     assert_eq!(listed(None, SortField::CreatedAt, Descending).await, (3, vec![3, 2]));
     assert_eq!(listed(Some(true), SortField::Id, Ascending).await, (2, vec![1, 3]));
     assert_eq!(listed(Some(false), SortField::Id, Ascending).await, (1, vec![2]));

@@ -21,7 +21,7 @@ fn replaced(by: &str, previous_signs_until: Option<i64>) -> TenantFact {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn an_attempt_goes_by_the_settings_of_destination_and_tenant(pool: PgPool) {
+async fn settings_are_those_of_the_destination_and_its_tenant(pool: PgPool) {
     let destination = id::<DestinationId>(1);
     let configured = DestinationFact::OutboundAuthConfigured {
         auth: auth(AuthType::BearerToken, "credentials"),
@@ -52,7 +52,7 @@ async fn an_attempt_goes_by_the_settings_of_destination_and_tenant(pool: PgPool)
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_replaced_secret_signs_on_only_if_it_was_given_time(pool: PgPool) {
+async fn a_replaced_secret_keeps_signing_only_until_the_given_time(pool: PgPool) {
     let destination = id::<DestinationId>(1);
     let log = Log::default()
         .with(ACME, ACME, tenant_registered("Acme"))

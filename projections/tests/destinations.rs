@@ -18,7 +18,7 @@ async fn shown(pool: &PgPool, log: &Log) -> Destination {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_destination_is_shown_as_its_facts_left_it(pool: PgPool) {
+async fn a_destination_has_the_state_after_its_facts(pool: PgPool) {
     let log = Log::default().with(ACME, destination(1), destination_registered(ACME, "https://a.example/"));
     let first = shown(&pool, &log).await;
     assert_eq!((first.url.as_str(), first.concurrency_limit), ("https://a.example/", 5));
@@ -46,7 +46,7 @@ async fn a_destination_is_shown_as_its_facts_left_it(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn the_breaker_shows_in_stage_and_next_check(pool: PgPool) {
+async fn the_circuit_breaker_sets_stage_and_next_check(pool: PgPool) {
     let log = Log::default()
         .with(ACME, destination(1), destination_registered(ACME, "https://a.example/"))
         .with(ACME, destination(1), suspended(at(300)));
@@ -105,6 +105,7 @@ async fn destinations_are_filtered_and_sorted(pool: PgPool) {
     assert_eq!(listed(None, SortField::Status, Ascending).await, [3, 4, 2, 1]);
     assert_eq!(listed(None, SortField::ServerRateLimit, Descending).await, [2, 4, 3, 1]);
     assert_eq!(listed(None, SortField::AuthType, Ascending).await, [3, 1, 2, 4]);
+    assert_eq!(listed(None, SortField::AuthType, Descending).await, [4, 2, 1, 3]);
     assert_eq!(listed(None, SortField::UpdatedAt, Ascending).await, [1, 4, 3, 2]);
     assert_eq!(listed(Some(Status::Active), SortField::Id, Ascending).await, [3, 4]);
     assert_eq!(listed(Some(Status::Inactive), SortField::Id, Ascending).await, [2]);

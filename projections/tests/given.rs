@@ -1,4 +1,4 @@
-//! Facts for tests: a log that numbers what is added to it, and facts that say only what a test is about.
+//! Facts for tests: a log that numbers what is added to it, and builders of facts.
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
@@ -22,20 +22,20 @@ use uuid::Uuid;
 
 /// The tenant that most tests are about.
 pub(crate) const ACME: TenantId = TenantId(Uuid::from_u128(0xacae));
-/// Somebody else.
+/// Another tenant.
 pub(crate) const RIVAL: TenantId = TenantId(Uuid::from_u128(0xbad));
 
-/// The id of this number.
+/// Returns the id of a number.
 pub(crate) fn id<T: From<Uuid>>(number: u128) -> T {
     Uuid::from_u128(number).into()
 }
 
-/// So many seconds after the tests' beginning of time.
+/// Returns a time, in seconds after an epoch of the tests.
 pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::<Utc>::UNIX_EPOCH + TimeDelta::seconds(1_800_000_000 + seconds)
 }
 
-/// A log that is written fact by fact.
+/// A log that is built fact by fact.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     pub(crate) facts: Vec<LoggedFact>,
@@ -62,16 +62,16 @@ impl Log {
         });
     }
 
-    /// The log with one more fact.
+    /// Returns the log with one more fact.
     pub(crate) fn with(mut self, tenant_id: TenantId, stream_id: impl IntoUuid, fact: impl IntoFact) -> Self {
         self.add(tenant_id, stream_id, fact);
         self
     }
 
-    /// Writes its webhook events where the service's log is, in place of what was there.
+    /// Replaces the rows of the table `events` by its facts of webhook events.
     pub(crate) async fn record(&self, pool: &PgPool) {
         let mut transaction = pool.begin().await.unwrap();
-        // A log that may be forgotten is for tests alone.
+        // Only tests truncate the log.
         for statement in [
             "ALTER TABLE events DISABLE TRIGGER events_are_append_only",
             "TRUNCATE events",
@@ -108,12 +108,12 @@ impl Log {
         transaction.commit().await.unwrap();
     }
 
-    /// Has one projection fold all of it at once.
+    /// Folds all of it into one projection as one batch.
     pub(crate) async fn fold_into(&self, pool: &PgPool, projection: Projection) {
         apply(pool, projection, &self.facts).await;
     }
 
-    /// Has every projection fold all of it at once.
+    /// Folds all of it into every projection as one batch.
     pub(crate) async fn fold_into_all(&self, pool: &PgPool) {
         for projection in Projection::ALL {
             self.fold_into(pool, projection).await;
@@ -121,7 +121,7 @@ impl Log {
     }
 }
 
-/// Has a projection fold facts at once.
+/// Folds facts into a projection as one batch.
 pub(crate) async fn apply(pool: &PgPool, projection: Projection, facts: &[LoggedFact]) {
     let mut transaction = pool.begin().await.unwrap();
     projection.apply(&mut transaction, facts).await.unwrap();
@@ -304,7 +304,7 @@ pub(crate) fn failed_for_good(destination_id: DestinationId, failed_attempts: u3
     WebhookEventFact::CriticalFailure { destination_id, failed_attempts, at: at(12) }
 }
 
-/// The events of these numbers.
+/// Returns the ids of numbers.
 pub(crate) fn events(numbers: impl IntoIterator<Item = u128>) -> Vec<WebhookEventId> {
     numbers.into_iter().map(id).collect()
 }

@@ -33,7 +33,7 @@ async fn route(pool: &PgPool, log: &Log, token: &str) -> Option<Route> {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn both_kinds_of_token_lead_to_the_destination(pool: PgPool) {
+async fn tokens_of_destinations_and_senders_resolve_to_the_destination(pool: PgPool) {
     let log = registered();
     let own = route(&pool, &log, HERE).await.unwrap();
     assert_eq!((own.tenant_id, own.destination_id, own.sender_id), (ACME, destination(), None));
@@ -45,7 +45,7 @@ async fn both_kinds_of_token_lead_to_the_destination(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_mapping_travels_with_the_route_and_changes_its_version(pool: PgPool) {
+async fn a_mapping_is_part_of_the_route_and_changes_its_version(pool: PgPool) {
     let log = registered();
     let before = route(&pool, &log, "sender").await.unwrap();
     let log = log.with(ACME, sender(), SenderFact::MappingSet { mapping: "{}".to_owned(), at: at(1) });
@@ -60,7 +60,7 @@ async fn a_mapping_travels_with_the_route_and_changes_its_version(pool: PgPool) 
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_replaced_token_is_dead(pool: PgPool) {
+async fn a_replaced_token_is_invalid(pool: PgPool) {
     let regenerated =
         |token: &str| DestinationFact::IngestTokenRegenerated { ingest_token_hash: hash(token), at: at(1) };
     let log = registered().with(ACME, destination(), regenerated("new")).with(
@@ -75,14 +75,14 @@ async fn a_replaced_token_is_dead(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_deleted_senders_token_is_dead_and_the_destinations_lives(pool: PgPool) {
+async fn a_deleted_senders_token_is_invalid_and_the_destinations_stays_valid(pool: PgPool) {
     let log = registered().with(ACME, sender(), SenderFact::SenderDeleted { at: at(1) });
     assert_eq!(route(&pool, &log, "sender").await, None);
     assert!(route(&pool, &log, HERE).await.is_some());
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn the_destinations_stage_holds_for_all_its_routes_and_no_others(pool: PgPool) {
+async fn the_destinations_stage_applies_to_all_its_routes_and_no_others(pool: PgPool) {
     let elsewhere = id::<DestinationId>(11);
     let log = registered().with(ACME, elsewhere, destination_registered(ACME, "https://elsewhere.example/"));
     let version = route(&pool, &log, "sender").await.unwrap().version;
@@ -115,7 +115,7 @@ async fn the_destinations_stage_holds_for_all_its_routes_and_no_others(pool: PgP
     }
     assert_ne!(route(&pool, &log, "sender").await.unwrap().version, version);
 
-    // A sender that comes later starts with the stage its destination has.
+    // A sender that is registered later starts with the stage of its destination.
     let log = log.with(ACME, destination(), DestinationFact::DestinationDeactivated { at: at(13) }).with(
         ACME,
         id::<SenderId>(2),
@@ -125,7 +125,7 @@ async fn the_destinations_stage_holds_for_all_its_routes_and_no_others(pool: PgP
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn what_does_not_concern_the_route_leaves_its_version(pool: PgPool) {
+async fn changes_outside_the_route_keep_its_version(pool: PgPool) {
     let log = registered();
     let before = route(&pool, &log, HERE).await.unwrap().version;
     let url = "https://there.example/".to_owned();

@@ -1,5 +1,5 @@
-//! However a log is cut into batches, and however often parts of it come again, the rows are those of the
-//! plain fold, fact by fact. The logs are what the aggregates themselves decide on random commands.
+//! Property: a log folded in any batches, with any repetitions, results in the same rows as folded fact by
+//! fact. The aggregates decide the facts of these logs on random commands.
 
 use std::ops::Range;
 
@@ -32,12 +32,12 @@ use crate::given::{
 };
 use crate::rows;
 
-/// Cases; each takes a good part of a second.
+/// Number of cases; each takes up to a second.
 const CASES: u32 = 32;
-/// Streams of each kind, so few that facts of one meet in a batch.
+/// Streams of each aggregate: few, so that a batch has several facts of one.
 const STREAMS: usize = 2;
 
-/// A command of any aggregate: which, to which of its streams, and what.
+/// A command to a stream of an aggregate, by numbers.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     aggregate: u8,
@@ -45,19 +45,19 @@ struct Step {
     command: u8,
 }
 
-/// A log, and how it is handed out.
+/// A log, and the batches in which it is folded.
 #[derive(Clone, Debug)]
 struct Case {
     steps: Vec<Step>,
     deliveries: Vec<Delivery>,
 }
 
-/// A batch that is handed out.
+/// A batch.
 #[derive(Clone, Copy, Debug)]
 enum Delivery {
-    /// What comes next, and some of what came before it.
+    /// The next facts, preceded by some that were folded before.
     Next { facts: usize, repeated: usize },
-    /// Nothing new: facts from somewhere behind.
+    /// Only facts that were folded before.
     Again { facts: usize, back: usize },
 }
 
@@ -75,7 +75,7 @@ fn case() -> impl Strategy<Value = Case> {
     (vec(step, 60..200), vec(delivery, 4..20)).prop_map(|(steps, deliveries)| Case { steps, deliveries })
 }
 
-/// What the aggregates are at the end of a log, beside that log.
+/// A log, and the states of the aggregates at its end.
 #[derive(Default)]
 struct World {
     log: Log,
@@ -90,7 +90,7 @@ struct World {
     clock: i64,
 }
 
-/// Decides, and adds what follows to the log. Refusals add nothing, as in life.
+/// Adds the facts of a command to the log. Refused commands add none.
 fn run<A: Decide>(log: &mut Log, aggregate: &mut A, stream: impl IntoUuid + Copy, command: A::Command)
 where
     A::Event: Facts + IntoFact,
@@ -102,7 +102,7 @@ where
 }
 
 impl World {
-    /// What exists from the start: nothing is sent to a destination that is not there.
+    /// Registers the tenant and the destinations, which the other commands need.
     fn new() -> Self {
         let mut world = Self::default();
         let register = TenantCommand::Register {
@@ -120,7 +120,7 @@ impl World {
         world
     }
 
-    /// How many facts of webhook events are of a kind.
+    /// Counts the facts of webhook events of a kind.
     fn count(&self, of_kind: impl Fn(&WebhookEventFact) -> bool) -> i64 {
         let facts = self.log.facts.iter();
         let counted =
@@ -147,7 +147,7 @@ impl World {
         at(self.clock)
     }
 
-    /// A text that nothing else in the log has.
+    /// Returns a text that is unique in the log.
     fn unique(&self, what: &str, stream: usize) -> String {
         format!("{what} {stream} {}", self.clock)
     }
@@ -324,11 +324,11 @@ impl World {
     }
 }
 
-/// The parts of a log of `len` facts that a case hands out, one after the other, to the end.
-fn handed_out(deliveries: &[Delivery], len: usize) -> Vec<Range<usize>> {
+/// Returns the batches of a case as ranges of a log of `len` facts.
+fn batches(deliveries: &[Delivery], len: usize) -> Vec<Range<usize>> {
     let mut ranges = vec![];
     let mut reached = 0usize;
-    // A case may have nothing but repeats: what it leaves comes at last.
+    // A case may have only repetitions. A last batch has the rest of the log.
     let rounds = deliveries.iter().cycle().take(len).copied();
     for delivery in rounds.chain([Delivery::Next { facts: len, repeated: 0 }]) {
         let range = match delivery {
@@ -349,7 +349,7 @@ fn handed_out(deliveries: &[Delivery], len: usize) -> Vec<Range<usize>> {
     ranges
 }
 
-/// The rows after these batches. They are forgotten with the transaction.
+/// Returns the rows after these batches, which are rolled back.
 async fn fold(pool: &PgPool, batches: impl IntoIterator<Item = &[LoggedFact]>) -> serde_json::Value {
     let mut transaction = pool.begin().await.unwrap();
     for batch in batches {
@@ -367,19 +367,19 @@ async fn check(pool: &PgPool, case: &Case) -> Result<(), TestCaseError> {
     for step in &case.steps {
         world.step(*step);
     }
-    // Statistics look up when a delivery began.
+    // The statistics read the start of a delivery from the log.
     world.log.record(pool).await;
     let facts = &world.log.facts;
     let plain = fold(pool, facts.chunks(1)).await;
-    let ranges = handed_out(&case.deliveries, facts.len());
+    let ranges = batches(&case.deliveries, facts.len());
     let batched = fold(pool, ranges.iter().map(|range| &facts[range.clone()])).await;
-    prop_assert_eq!(&plain, &batched, "handed out as {:?}", ranges);
+    prop_assert_eq!(&plain, &batched, "batches {:?}", ranges);
     let at_once = fold(pool, [facts.as_slice()]).await;
     prop_assert_eq!(&plain, &at_once, "all at once");
     agree(&world, &plain)
 }
 
-/// Whether an attempt that is over succeeded.
+/// Returns whether a finished attempt succeeded.
 fn succeeded(fact: &WebhookEventFact) -> Option<bool> {
     match fact {
         WebhookEventFact::DeliveryAttempted { report, .. } => Some(report.outcome.is_success()),
@@ -387,7 +387,7 @@ fn succeeded(fact: &WebhookEventFact) -> Option<bool> {
     }
 }
 
-/// The rows say what the aggregates say.
+/// Checks that rows and aggregates agree.
 fn agree(world: &World, rows: &serde_json::Value) -> Result<(), TestCaseError> {
     let no_rows = vec![];
     let events = rows["webhook_events"].as_array().unwrap_or(&no_rows);
@@ -421,18 +421,18 @@ fn agree(world: &World, rows: &serde_json::Value) -> Result<(), TestCaseError> {
         ("cancelled", world.count(|fact| matches!(fact, WebhookEventFact::Cancelled { .. }))),
         ("replayed", world.count(|fact| matches!(fact, WebhookEventFact::Replayed { .. }))),
     ] {
-        let told: i64 = statistics.iter().filter_map(|row| row[column].as_i64()).sum();
+        let counted: i64 = statistics.iter().filter_map(|row| row[column].as_i64()).sum();
         // By hour and by day, for the destination and for all.
-        prop_assert_eq!(told, 4 * count, "{}", column);
+        prop_assert_eq!(counted, 4 * count, "{}", column);
     }
     let counts = rows["webhook_event_counts"].as_array().unwrap_or(&no_rows);
     let columns =
         ["pending", "processing", "succeeded", "failed", "waiting_retry", "critical_failure", "cancelled"];
     for (status, column) in (0i64..).zip(columns) {
-        let told: i64 = counts.iter().filter_map(|row| row[column].as_i64()).sum();
-        let are = events.iter().filter(|row| row["status"] == status).count();
+        let counted: i64 = counts.iter().filter_map(|row| row[column].as_i64()).sum();
+        let expected = events.iter().filter(|row| row["status"] == status).count();
         // By hour and by day, for the destination and for all.
-        prop_assert_eq!(usize::try_from(told), Ok(4 * are), "{}", column);
+        prop_assert_eq!(usize::try_from(counted), Ok(4 * expected), "{}", column);
     }
     let routes = rows["ingest_routes"].as_array().unwrap_or(&no_rows);
     let destinations = rows["destinations"].as_array().unwrap_or(&no_rows);

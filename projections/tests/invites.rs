@@ -30,7 +30,7 @@ fn invite(number: u128) -> InviteId {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn an_invite_is_found_by_its_token_used_or_not(pool: PgPool) {
+async fn an_invite_is_found_by_its_token_even_if_it_is_used(pool: PgPool) {
     Log::default()
         .with(ACME, invite(1), issued("one", Role::Admin, 7))
         .with(ACME, invite(1), used())
@@ -70,6 +70,9 @@ async fn invites_are_filtered_and_sorted(pool: PgPool) {
     assert_eq!(listed(None, SortField::ExpiresAt, Descending).await, [1, 3, 2]);
     assert_eq!(listed(None, SortField::Status, Descending).await, [2, 3, 1]);
     assert_eq!(listed(None, SortField::UsedAt, Ascending).await, [2, 1, 3]);
+    assert_eq!(listed(None, SortField::UsedAt, Descending).await, [3, 1, 2]);
+    assert_eq!(listed(None, SortField::CreatedAt, Descending).await, [3, 2, 1]);
+    assert_eq!(listed(None, SortField::TenantId, Ascending).await, [1, 2, 3]);
     assert_eq!(listed(Some(true), SortField::Id, Ascending).await, [2]);
     assert_eq!(listed(Some(false), SortField::Id, Ascending).await, [1, 3]);
 }

@@ -1,4 +1,4 @@
-//! Given facts, then rows: every read model on a real PostgreSQL.
+//! Read models on a real PostgreSQL: given facts, the rows and the results of queries.
 
 mod given;
 mod rows;
@@ -12,6 +12,7 @@ mod destinations;
 mod ingest_routes;
 mod interleavings;
 mod invites;
+mod registry;
 mod retention;
 mod senders;
 mod sequence_gaps;

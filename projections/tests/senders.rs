@@ -18,7 +18,7 @@ fn mapped() -> SenderFact {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_mapping_comes_back_as_it_was_given(pool: PgPool) {
+async fn a_mapping_is_returned_as_it_was_given(pool: PgPool) {
     let log = Log::default().with(ACME, sender(1), sender_registered(id(10), "GitHub")).with(
         ACME,
         sender(1),
@@ -42,7 +42,7 @@ async fn a_mapping_comes_back_as_it_was_given(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_deleted_sender_is_nowhere(pool: PgPool) {
+async fn a_deleted_sender_is_not_found(pool: PgPool) {
     Log::default()
         .with(ACME, sender(1), sender_registered(id(10), "GitHub"))
         .with(ACME, sender(1), mapped())
@@ -82,6 +82,7 @@ async fn the_senders_of_a_destination_are_sorted(pool: PgPool) {
     assert_eq!(listed(SortField::Id, Ascending).await, [2, 3]);
     assert_eq!(listed(SortField::DestinationId, Descending).await, [2, 1]);
     assert_eq!(listed(SortField::Label, Ascending).await, [1, 2]);
+    assert_eq!(listed(SortField::Label, Descending).await, [1, 3]);
     assert_eq!(listed(SortField::HasMapping, Ascending).await, [3, 2]);
     assert_eq!(listed(SortField::UpdatedAt, Descending).await, [3, 1]);
 }

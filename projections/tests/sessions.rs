@@ -19,7 +19,7 @@ fn login() -> (UserId, SessionId, Log) {
 
 async fn user_of(pool: &PgPool, session: SessionId) -> Option<SessionUser> {
     let mut connection = pool.acquire().await.unwrap();
-    sessions::caller(&mut connection, session).await.unwrap()
+    sessions::user(&mut connection, session).await.unwrap()
 }
 
 #[sqlx::test(migrations = "../migrations")]

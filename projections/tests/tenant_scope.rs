@@ -1,4 +1,4 @@
-//! The second lock, with the first one taken away.
+//! Row-level security, tested with queries that have no tenant condition.
 
 use aggregates::ids::{DestinationId, UserId, WebhookEventId};
 use aggregates::role::Role;
@@ -50,9 +50,9 @@ async fn two_tenants(pool: &PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_query_that_forgets_its_tenant_shows_nothing_of_others(pool: PgPool) {
+async fn a_query_without_a_tenant_condition_sees_only_the_scopes_tenant(pool: PgPool) {
     two_tenants(&pool).await;
-    // Without a scope the first lock is all there is: such a query sees both.
+    // Outside a scope such a query sees the rows of both tenants.
     let unscoped = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM webhook_events"#);
     assert_eq!(unscoped.fetch_one(&pool).await.unwrap(), 2);
 
@@ -83,7 +83,7 @@ async fn a_query_that_forgets_its_tenant_shows_nothing_of_others(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn every_table_with_a_tenant_is_scoped_or_closed(pool: PgPool) {
+async fn a_scope_can_read_only_tables_with_row_level_security(pool: PgPool) {
     let open = sqlx::query_scalar!(
         r#"
         SELECT class.relname AS "table!"
@@ -102,7 +102,7 @@ async fn every_table_with_a_tenant_is_scoped_or_closed(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_scope_reads_only_and_only_what_serves_a_tenant(pool: PgPool) {
+async fn a_scope_is_read_only_and_denies_tables_without_a_policy(pool: PgPool) {
     two_tenants(&pool).await;
     let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
     let refused = sqlx::query!("DELETE FROM webhook_events").execute(scope.connection()).await;
@@ -115,9 +115,9 @@ async fn a_scope_reads_only_and_only_what_serves_a_tenant(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_connection_goes_back_as_it_came(pool: PgPool) {
+async fn a_connection_is_returned_without_the_scopes_role(pool: PgPool) {
     two_tenants(&pool).await;
-    // One connection, so that the next user gets the one of the scope.
+    // With one connection the next user of the pool gets that of the scope.
     let pool = sqlx::postgres::PgPoolOptions::new()
         .max_connections(1)
         .connect_with((*pool.connect_options()).clone())
@@ -144,7 +144,7 @@ async fn a_connection_goes_back_as_it_came(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_page_and_its_total_are_of_one_moment(pool: PgPool) {
+async fn a_page_and_its_total_are_of_the_same_snapshot(pool: PgPool) {
     two_tenants(&pool).await;
     let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
     let count = r#"SELECT count(*) FROM webhook_events"#;

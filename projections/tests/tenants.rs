@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use crate::given::{ACME, Log, RIVAL, at, id, secret, tenant_registered};
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_tenant_is_shown_as_its_facts_left_it(pool: PgPool) {
+async fn a_tenant_has_the_state_after_its_facts(pool: PgPool) {
     let resilience = Resilience { max_attempts: 3, circuit_breaker_timer: 60 };
     Log::default()
         .with(ACME, ACME, tenant_registered("Acme"))

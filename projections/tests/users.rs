@@ -22,7 +22,7 @@ async fn listed(pool: &PgPool, filter: Filter, sort: SortField, direction: Direc
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_user_is_shown_as_its_facts_left_it(pool: PgPool) {
+async fn a_user_has_the_state_after_its_facts(pool: PgPool) {
     Log::default()
         .with(ACME, user(1), user_registered("a@acme.example", Role::Developer))
         .with(ACME, user(1), UserFact::EmailChanged { email: email("b@acme.example"), at: at(1) })
@@ -40,7 +40,7 @@ async fn a_user_is_shown_as_its_facts_left_it(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_login_is_checked_against_the_newest_password(pool: PgPool) {
+async fn a_login_gets_the_newest_password_hash(pool: PgPool) {
     let changed = UserFact::PasswordChanged { password_hash: "newer".to_owned(), at: at(1) };
     Log::default()
         .with(ACME, user(1), user_registered("a@acme.example", Role::Viewer))
@@ -56,7 +56,7 @@ async fn a_login_is_checked_against_the_newest_password(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_deleted_user_is_nowhere_and_leaves_nothing_personal(pool: PgPool) {
+async fn a_deleted_user_is_not_found_and_keeps_no_personal_data(pool: PgPool) {
     Log::default()
         .with(ACME, user(1), user_registered("a@acme.example", Role::Viewer))
         .with(ACME, user(1), UserFact::UserDeleted { at: at(1) })
@@ -74,7 +74,7 @@ async fn a_deleted_user_is_nowhere_and_leaves_nothing_personal(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn emails_change_hands_within_a_batch(pool: PgPool) {
+async fn emails_can_move_between_users_within_a_batch(pool: PgPool) {
     let renamed = |address: &str| UserFact::EmailChanged { email: email(address), at: at(1) };
     Log::default()
         .with(ACME, user(1), user_registered("a@acme.example", Role::Viewer))

@@ -15,7 +15,7 @@ pub(crate) struct List {
     pub(crate) table: &'static str,
     /// Columns or expressions of a row, as `SELECT` takes them.
     pub(crate) columns: &'static str,
-    /// Condition of the rows that the list has, whatever the filter; `true` for all.
+    /// Condition of the rows that the list has with any filter; `true` for all.
     pub(crate) condition: &'static str,
 }
 

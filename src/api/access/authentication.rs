@@ -95,7 +95,7 @@ impl Authentication {
         let refused = || unauthenticated("The access token is invalid or expired, or its session is closed.");
         let claims = self.tokens.verify(token).ok_or_else(refused)?;
         let mut connection = self.pool.acquire().await?;
-        let live = sessions::caller(&mut connection, claims.sid).await?.ok_or_else(refused)?;
+        let live = sessions::user(&mut connection, claims.sid).await?.ok_or_else(refused)?;
         // The user of a session never changes, so this service did not issue a token that names another one.
         if live.user_id != claims.sub || live.tenant_id != claims.tenant_id {
             return Err(refused());

@@ -165,7 +165,7 @@ impl OpenStream {
     async fn session_is_open(&self) -> bool {
         let query = async {
             let mut connection = self.pool.acquire().await?;
-            sessions::caller(&mut connection, self.session_id).await
+            sessions::user(&mut connection, self.session_id).await
         };
         match query.await {
             Ok(caller) => caller.is_some(),

@@ -29,7 +29,7 @@ pub(crate) async fn handler(
 ) -> Result<Json<Tokens>, Problem> {
     let presented: PresentedRefreshToken = body.read().await?;
     let presented = RefreshToken::parse(&presented).ok_or_else(refresh_token_refused)?;
-    let user = sessions::caller(&mut *auth.commands.pool().acquire().await?, presented.session_id).await?;
+    let user = sessions::user(&mut *auth.commands.pool().acquire().await?, presented.session_id).await?;
     let user = user.ok_or_else(refresh_token_refused)?;
     if !auth.was_issued(&presented).await? {
         return Err(refresh_token_refused());

@@ -91,7 +91,7 @@ impl Ingest {
     ///
     /// # Errors
     /// The API key is unknown or revoked.
-    pub(super) async fn load_holder(&self, key_hash: &TokenHash) -> Result<api_keys::Holder, Problem> {
+    pub(super) async fn load_holder(&self, key_hash: &TokenHash) -> Result<api_keys::ActiveApiKey, Problem> {
         let mut connection = self.commands.pool().acquire().await?;
         let holder = api_keys::by_hash(&mut connection, key_hash).await?.ok_or_else(api_key_refused)?;
         self.cache.insert_holder(key_hash, holder);

@@ -23,7 +23,7 @@ const TIME_TO_LIVE: Duration = Duration::from_secs(60);
 /// Holders of active API keys and routes of valid tokens, by the hash of key or token.
 #[derive(Clone, Debug)]
 pub(crate) struct IngestCache {
-    holders: Cache<TokenHash, api_keys::Holder>,
+    holders: Cache<TokenHash, api_keys::ActiveApiKey>,
     routes: Cache<TokenHash, Arc<Route>>,
 }
 
@@ -70,7 +70,7 @@ impl IngestCache {
         }
     }
 
-    pub(crate) fn holder(&self, key_hash: &TokenHash) -> Option<api_keys::Holder> {
+    pub(crate) fn holder(&self, key_hash: &TokenHash) -> Option<api_keys::ActiveApiKey> {
         self.holders.get(key_hash)
     }
 
@@ -78,7 +78,7 @@ impl IngestCache {
         self.routes.get(token_hash)
     }
 
-    pub(crate) fn insert_holder(&self, key_hash: &TokenHash, holder: api_keys::Holder) {
+    pub(crate) fn insert_holder(&self, key_hash: &TokenHash, holder: api_keys::ActiveApiKey) {
         self.holders.insert(key_hash.clone(), holder);
     }
 
