@@ -4,6 +4,7 @@ use aggregates::ids::{InviteId, TenantId};
 use aggregates::invite::InviteFact;
 use aggregates::role::Role;
 use aggregates::sealed::{Sealed, TokenHash};
+use aggregates::stored_enum;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -29,11 +30,27 @@ pub struct Invite {
     pub created_at: DateTime<Utc>,
 }
 
+stored_enum! {
+    /// Whether an invite was used.
+    pub enum InviteStatus {
+        /// Not used yet. It may have expired.
+        Pending = 0 => "Pending",
+        Used = 1 => "Used",
+    }
+}
+
+impl Invite {
+    #[must_use]
+    pub fn status(&self) -> InviteStatus {
+        if self.used_at.is_some() { InviteStatus::Used } else { InviteStatus::Pending }
+    }
+}
+
 list_filter! {
     /// Filter of the list of invites.
     Filter {
-        /// Only used invites, or only unused ones.
-        used: flag => "Status", "(used_at IS NOT NULL) = {}";
+        /// Only invites of this status.
+        status: one_of InviteStatus => "Status", "(used_at IS NOT NULL)::int = {}";
     }
 }
 

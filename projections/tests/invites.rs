@@ -1,7 +1,7 @@
 use aggregates::ids::{InviteId, UserId};
 use aggregates::invite::InviteFact;
 use aggregates::role::Role;
-use projections::invites::{self, Filter, SortField};
+use projections::invites::{self, Filter, InviteStatus, SortField};
 use projections::paging::{Direction, Page};
 use projections::{Projection, TenantScope};
 use sqlx::PgPool;
@@ -40,6 +40,7 @@ async fn an_invite_is_found_by_its_token_even_if_it_is_used(pool: PgPool) {
     let found = invites::by_token(&mut connection, &hash("one")).await.unwrap().unwrap();
     assert_eq!((found.id, found.tenant_id, found.target_role), (invite(1), ACME, Role::Admin));
     assert_eq!((found.expires_at, found.used_at), (at(7 * 86_400), Some(at(5))));
+    assert_eq!(found.status(), InviteStatus::Used);
     assert_eq!(invites::by_token(&mut connection, &hash("two")).await.unwrap(), None);
 
     let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
@@ -55,9 +56,9 @@ async fn invites_are_filtered_and_sorted(pool: PgPool) {
         .with(ACME, invite(2), used())
         .fold_into(&pool, Projection::Invites)
         .await;
-    let listed = async |used: Option<bool>, sort, direction| {
+    let listed = async |status: Option<InviteStatus>, sort, direction| {
         let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
-        let listed = invites::list(&mut scope, Filter { used }, sort, direction, ALL).await.unwrap();
+        let listed = invites::list(&mut scope, Filter { status }, sort, direction, ALL).await.unwrap();
         assert_eq!(usize::try_from(listed.total), Ok(listed.items.len()));
         listed.items.into_iter().map(|invite| invite.id.0.as_u128()).collect::<Vec<_>>()
     };
@@ -73,6 +74,6 @@ async fn invites_are_filtered_and_sorted(pool: PgPool) {
     assert_eq!(listed(None, SortField::UsedAt, Descending).await, [3, 1, 2]);
     assert_eq!(listed(None, SortField::CreatedAt, Descending).await, [3, 2, 1]);
     assert_eq!(listed(None, SortField::TenantId, Ascending).await, [1, 2, 3]);
-    assert_eq!(listed(Some(true), SortField::Id, Ascending).await, [2]);
-    assert_eq!(listed(Some(false), SortField::Id, Ascending).await, [1, 3]);
+    assert_eq!(listed(Some(InviteStatus::Used), SortField::Id, Ascending).await, [2]);
+    assert_eq!(listed(Some(InviteStatus::Pending), SortField::Id, Ascending).await, [1, 3]);
 }

@@ -3,8 +3,8 @@
 use aggregates::destination::AuthType;
 use aggregates::mapping::KEYS_MAX;
 use aggregates::role::{Role, UserStatus};
-use aggregates::stored_enum;
 use aggregates::stored_enum::StoredEnum;
+use projections::invites::InviteStatus;
 use projections::{destinations, webhook_events};
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -47,14 +47,6 @@ impl<E: StoredEnum> PartialSchema for Named<E> {
 impl<E: StoredEnum> ToSchema for Named<E> {
     fn name() -> std::borrow::Cow<'static, str> {
         E::TYPE_NAME.into()
-    }
-}
-
-stored_enum! {
-    /// Whether an invite was used.
-    pub(crate) enum InviteStatus {
-        Pending = 0 => "Pending",
-        Used = 1 => "Used",
     }
 }
 

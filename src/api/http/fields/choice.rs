@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use aggregates::role::{Role, UserStatus};
 use projections::destinations;
+use projections::invites::InviteStatus;
 use serde_json::Value;
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Type};
 
 use super::number::{decimal, whole_number};
 use super::{field, in_any_case, string};
-use crate::api::openapi::schemas::InviteStatus;
 
 /// Name and number of a value.
 pub(crate) type Variant = (&'static str, i16);

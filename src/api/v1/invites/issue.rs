@@ -5,6 +5,7 @@ use aggregates::invite::{Invite, InviteCommand};
 use axum::extract::State;
 use axum::response::IntoResponse;
 use chrono::TimeDelta;
+use projections::invites::InviteStatus;
 use secrecy::ExposeSecret;
 
 use super::{InviteView, Invites, context};
@@ -15,7 +16,6 @@ use crate::api::http::fields::body;
 use crate::api::http::fields::choice::InvitedRoleGiven;
 use crate::api::http::fields::number::ValidityDays;
 use crate::api::http::problem::Problem;
-use crate::api::openapi::schemas::InviteStatus;
 use crate::secrets::token::{self, TokenKind};
 use crate::{clock, identifiers};
 

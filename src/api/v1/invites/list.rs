@@ -11,7 +11,7 @@ use crate::api::http::fields::choice::{Choice, InviteStatusGiven};
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::http::time::Timestamp;
-use crate::api::openapi::schemas::{InviteStatus, Page};
+use crate::api::openapi::schemas::Page;
 
 /// List invites
 #[utoipa::path(get, path = "/api/v1/invites", tag = "Invites",
@@ -24,10 +24,9 @@ pub(crate) async fn handler(
     mut query: Query,
 ) -> Result<Json<Page<InviteView>>, Problem> {
     let paging = query.paging();
-    let status = query.optional("Status", InviteStatusGiven::from_text);
+    let filter = invites::Filter { status: query.optional("Status", InviteStatusGiven::from_text) };
     query.complete()?;
     let mut scope = TenantScope::begin(invites.commands.pool(), caller.tenant_id).await?;
-    let filter = invites::Filter { used: status.map(|status| status == InviteStatus::Used) };
     let listed = invites::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
     scope.end().await?;
     let mut items = Vec::with_capacity(listed.items.len());
@@ -40,7 +39,7 @@ pub(crate) async fn handler(
 
 impl InviteView {
     fn of(invite: invites::Invite, token: &SecretString) -> Self {
-        let status = if invite.used_at.is_some() { InviteStatus::Used } else { InviteStatus::Pending };
+        let status = invite.status();
         Self {
             id: invite.id.0,
             tenant_id: invite.tenant_id.0,
