@@ -3,20 +3,20 @@ CREATE TABLE destinations (
     id                     uuid        PRIMARY KEY,
     tenant_id              uuid        NOT NULL,
     url                    text        NOT NULL,
-    -- Most concurrent requests.
+    -- Maximum of concurrent requests.
     concurrency_limit      bigint      NOT NULL,
-    -- 0 ApiKey, 1 BearerToken, 2 JwtBearer, 3 BasicAuth; NULL: requests prove nothing.
+    -- 0 ApiKey, 1 BearerToken, 2 JwtBearer, 3 BasicAuth; NULL: requests are not authenticated.
     auth_type              smallint,
-    -- The credentials, sealed under a data key.
+    -- Credentials encrypted with a data key.
     credentials_data_key   uuid,
     credentials_ciphertext text,
     -- 0 active, 1 inactive, 2 suspended (the breaker is open), 3 probing (it is half open).
     stage                  smallint    NOT NULL,
     -- Version of the destination's stream at which it entered that stage.
     stage_version          bigint      NOT NULL,
-    -- What callers see: a destination that is being probed is active.
+    -- Status in the API: a destination that is being probed is active.
     status                 smallint    NOT NULL GENERATED ALWAYS AS (CASE stage WHEN 3 THEN 0 ELSE stage END) STORED,
-    -- When the open breaker lets a probe through; NULL while it is not open.
+    -- Time at which the open breaker allows a probe; NULL while it is not open.
     next_check_at          timestamptz,
     created_at             timestamptz NOT NULL,
     updated_at             timestamptz NOT NULL,
@@ -32,3 +32,5 @@ CREATE TABLE destinations (
 );
 
 CREATE INDEX destinations_of_a_tenant ON destinations (tenant_id, id);
+
+SELECT scope_to_tenant('destinations');

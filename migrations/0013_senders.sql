@@ -1,4 +1,4 @@
--- Senders. A deleted sender's row stays, for the events that came through it.
+-- Senders. The row of a deleted sender is kept for the events that it sent.
 CREATE TABLE senders (
     id             uuid        PRIMARY KEY,
     tenant_id      uuid        NOT NULL,
@@ -14,3 +14,5 @@ CREATE TABLE senders (
 );
 
 CREATE INDEX senders_of_a_destination ON senders (tenant_id, destination_id, id);
+
+SELECT scope_to_tenant('senders');

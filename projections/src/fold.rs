@@ -21,6 +21,9 @@ pub enum ApplyFailure {
     SequenceGap(#[from] SequenceGap),
     #[error("the rows cannot be read or written")]
     Database(#[from] sqlx::Error),
+    /// Another transaction changed the rows between reading and writing them. The same facts may be applied later.
+    #[error("the rows were changed by another transaction")]
+    ConcurrentChange,
 }
 
 /// A fact whose predecessors are missing from the rows.

@@ -16,6 +16,7 @@ use aggregates::tenant::{Resilience, Retention, TenantFact, WebhookSecret};
 use aggregates::user::UserFact;
 use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
 use chrono::{DateTime, TimeDelta, Utc};
+use projections::webhook_events::{self, EventStatus};
 use projections::{LogPosition, LoggedFact, Projection, TransactionId};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -307,4 +308,12 @@ pub(crate) fn failed_for_good(destination_id: DestinationId, failed_attempts: u3
 /// Returns the ids of numbers.
 pub(crate) fn events(numbers: impl IntoIterator<Item = u128>) -> Vec<WebhookEventId> {
     numbers.into_iter().map(id).collect()
+}
+
+/// Returns a filter of the list of events.
+pub(crate) fn events_filter(
+    status: Option<EventStatus>,
+    destination_id: Option<DestinationId>,
+) -> webhook_events::Filter {
+    webhook_events::Filter { status, destination_id, ..webhook_events::Filter::default() }
 }

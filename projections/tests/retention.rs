@@ -1,4 +1,4 @@
-//! Events that leave the read models, and what the log still says of them.
+//! Retention: events that are removed from the read models, and their facts in the log.
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, WebhookEventId};
@@ -17,7 +17,7 @@ fn destination() -> DestinationId {
     id(10)
 }
 
-/// Event 1 was delivered, 2 given up, 3 cancelled, 4 waits, 5 is under way; accepted one second apart.
+/// Event 1 was delivered, 2 given up, 3 cancelled, 4 waits, 5 is in progress; accepted one second apart.
 fn log() -> Log {
     let mut log = Log::default();
     for event in events(1..=5) {
@@ -58,7 +58,7 @@ async fn raise(pool: &PgPool, seconds: i64) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn what_has_ended_is_found_oldest_first(pool: PgPool) {
+async fn final_events_are_found_oldest_first(pool: PgPool) {
     let mut log = log();
     log.add(RIVAL, event(9), accepted(RIVAL, destination(), at(0)));
     log.record(&pool).await;
@@ -81,14 +81,14 @@ async fn what_has_ended_is_found_oldest_first(pool: PgPool) {
     let after = Some(Place::before(at(2)));
     assert_eq!(webhook_events::candidates(connection, ACME, after, at(5), 10).await.unwrap(), all[1..]);
 
-    // An event without a row has left already.
+    // An event without a row was removed before.
     let mut among = webhook_events::ended_among(connection, &events([2, 4, 5, 77])).await.unwrap();
     among.sort_unstable_by_key(|event| event.id.0);
     assert_eq!(among.iter().map(|event| event.id).collect::<Vec<_>>(), events([2, 77]));
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn what_the_log_knows_more_of_has_not_ended(pool: PgPool) {
+async fn an_event_with_later_facts_in_the_log_is_not_final(pool: PgPool) {
     let shown = log();
     let replayed = WebhookEventFact::Replayed { destination_id: destination(), attempts: 1, at: at(40) };
     let log = shown.clone().with(ACME, event(2), replayed);
@@ -104,7 +104,7 @@ async fn what_the_log_knows_more_of_has_not_ended(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn facts_of_what_has_left_are_passed_over_and_the_others_are_not(pool: PgPool) {
+async fn facts_of_removed_events_are_skipped_and_others_are_folded(pool: PgPool) {
     let mut log = log();
     log.fold_into_all(&pool).await;
     remove(&pool, &events([1, 2])).await;
@@ -125,11 +125,11 @@ async fn facts_of_what_has_left_are_passed_over_and_the_others_are_not(pool: PgP
     let mut connection = pool.acquire().await.unwrap();
     assert_eq!(webhook_events::summary(&mut connection, event(1)).await.unwrap(), None);
     let standing = webhook_events::summary(&mut connection, event(4)).await.unwrap().unwrap();
-    assert_eq!(standing.status, webhook_events::Status::Processing);
+    assert_eq!(standing.status, webhook_events::EventStatus::Processing);
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn what_is_missing_above_the_floor_halts(pool: PgPool) {
+async fn a_missing_row_above_the_floor_halts_the_projection(pool: PgPool) {
     let mut log = log();
     log.fold_into_all(&pool).await;
     remove(&pool, &events([2, 5])).await;
@@ -158,7 +158,7 @@ async fn what_is_missing_above_the_floor_halts(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn read_models_that_are_built_anew_end_with_the_same_rows(pool: PgPool) {
+async fn rebuilt_read_models_have_the_same_rows(pool: PgPool) {
     let mut log = log();
     log.record(&pool).await;
     log.fold_into_all(&pool).await;
@@ -187,7 +187,7 @@ async fn read_models_that_are_built_anew_end_with_the_same_rows(pool: PgPool) {
     assert_eq!(rows::all(&mut aside).await, kept);
 }
 
-/// A session that sees empty tables of its own in the place of those that retention removes rows from.
+/// A session with empty tables of its own in place of those that retention removes rows from.
 async fn aside(pool: &PgPool) -> PgConnection {
     let mut connection = pool.acquire().await.unwrap().detach();
     let statements = "
@@ -202,7 +202,7 @@ async fn aside(pool: &PgPool) -> PgConnection {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn only_what_retention_has_removed_is_removed_again(pool: PgPool) {
+async fn only_events_that_retention_removed_are_removed_from_rebuilt_rows(pool: PgPool) {
     let log = log();
     log.record(&pool).await;
     log.fold_into_all(&pool).await;
@@ -235,7 +235,7 @@ async fn nothing_is_removed_while_it_is_paused(pool: PgPool) {
     let begun = async || {
         let mut transaction = pool.begin().await.unwrap();
         let begun = retention::begin(&mut transaction, ACME).await.unwrap();
-        // Not left to the pool: its locks go one by one, and the last may go late.
+        // Closed here and not by the pool, which may release the session's locks too late.
         transaction.rollback().await.unwrap();
         begun
     };
@@ -247,7 +247,7 @@ async fn nothing_is_removed_while_it_is_paused(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn attempts_are_told_by_the_stream_as_by_the_rows(pool: PgPool) {
+async fn attempts_from_the_stream_equal_those_from_the_rows(pool: PgPool) {
     let log = log();
     log.fold_into(&pool, Projection::DeliveryAttempts).await;
     let mut scope = projections::TenantScope::begin(&pool, ACME).await.unwrap();
@@ -262,7 +262,7 @@ async fn attempts_are_told_by_the_stream_as_by_the_rows(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn floors_are_a_tenants_own_and_never_fall(pool: PgPool) {
+async fn floors_are_by_tenant_and_never_fall(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     let connection = &mut *connection;
     assert_eq!(retention::floor(connection, ACME).await.unwrap(), Floor::default());
@@ -286,7 +286,7 @@ async fn floors_are_a_tenants_own_and_never_fall(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn stragglers_are_walked_and_forgotten(pool: PgPool) {
+async fn exceptions_are_listed_in_pages_and_removed(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     let connection = &mut *connection;
     retention::add_exceptions(connection, ACME, &events([3, 1, 2])).await.unwrap();

@@ -23,7 +23,7 @@ async fn gap(pool: &PgPool, projection: Projection, facts: &[LoggedFact]) -> (Uu
     transaction.rollback().await.unwrap();
     match failure {
         ApplyFailure::SequenceGap(gap) => (gap.stream_id, gap.sequence, gap.row_version),
-        ApplyFailure::Database(error) => panic!("{error}"),
+        failure => panic!("{failure}"),
     }
 }
 

@@ -2,7 +2,7 @@ use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::DestinationFact;
 use aggregates::ids::{DestinationId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
-use projections::webhook_events::{self, Status, WebhookEvent};
+use projections::webhook_events::{self, EventStatus, WebhookEvent};
 use projections::{Projection, TenantScope};
 use sqlx::PgPool;
 
@@ -42,21 +42,21 @@ fn failed(attempt: u32, failed_attempts: u32) -> WebhookEventFact {
 async fn an_accepted_event_is_pending(pool: PgPool) {
     let found = shown(&pool, &log_of([])).await;
     assert_eq!((found.id, found.tenant_id, found.destination_id), (event(), ACME, destination()));
-    assert_eq!((found.status, found.failed_attempts, found.attempts), (Status::Pending, 0, 0));
+    assert_eq!((found.status, found.failed_attempts, found.attempts), (EventStatus::Pending, 0, 0));
     assert_eq!((found.accepted_at, found.next_attempt_at, found.delivered_at), (at(0), None, None));
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn an_event_under_way_is_processing(pool: PgPool) {
+async fn an_event_with_an_attempt_in_progress_is_processing(pool: PgPool) {
     let found = shown(&pool, &log_of([started(destination(), 1)])).await;
-    assert_eq!((found.status, found.attempts, found.failed_attempts), (Status::Processing, 1, 0));
+    assert_eq!((found.status, found.attempts, found.failed_attempts), (EventStatus::Processing, 1, 0));
 }
 
 #[sqlx::test(migrations = "../migrations")]
 async fn a_2xx_makes_it_succeeded_with_the_time(pool: PgPool) {
     let log = log_of([started(destination(), 1), attempted(destination(), 1, 0, report(Outcome::Succeeded))]);
     let found = shown(&pool, &log).await;
-    assert_eq!((found.status, found.failed_attempts), (Status::Succeeded, 0));
+    assert_eq!((found.status, found.failed_attempts), (EventStatus::Succeeded, 0));
     assert_eq!((found.delivered_at, found.next_attempt_at), (Some(at(11)), None));
 }
 
@@ -64,25 +64,25 @@ async fn a_2xx_makes_it_succeeded_with_the_time(pool: PgPool) {
 async fn a_failure_waits_for_its_retry(pool: PgPool) {
     let log = log_of([started(destination(), 1), failed(1, 1)]);
     let moment = shown(&pool, &log).await;
-    assert_eq!((moment.status, moment.failed_attempts), (Status::Failed, 1));
+    assert_eq!((moment.status, moment.failed_attempts), (EventStatus::Failed, 1));
 
     let log = log.with(ACME, event(), retry(destination(), 1, at(60)));
     let waiting = shown(&pool, &log).await;
-    assert_eq!((waiting.status, waiting.failed_attempts), (Status::WaitingRetry, 1));
+    assert_eq!((waiting.status, waiting.failed_attempts), (EventStatus::WaitingRetry, 1));
     assert_eq!(waiting.next_attempt_at, Some(at(60)));
 
     let log = log.with(ACME, event(), started(destination(), 2));
     let again = shown(&pool, &log).await;
-    assert_eq!((again.status, again.attempts, again.next_attempt_at), (Status::Processing, 2, None));
+    assert_eq!((again.status, again.attempts, again.next_attempt_at), (EventStatus::Processing, 2, None));
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn the_last_failure_is_critical_and_a_replay_starts_anew(pool: PgPool) {
+async fn the_last_failure_is_critical_and_a_replay_starts_again(pool: PgPool) {
     let given_up =
         WebhookEventFact::CriticalFailure { destination_id: destination(), failed_attempts: 1, at: at(12) };
     let log = log_of([started(destination(), 1), failed(1, 1), given_up]);
     let critical = shown(&pool, &log).await;
-    assert_eq!((critical.status, critical.failed_attempts), (Status::CriticalFailure, 1));
+    assert_eq!((critical.status, critical.failed_attempts), (EventStatus::CriticalFailure, 1));
     assert_eq!(critical.next_attempt_at, None);
 
     let log = log.with(
@@ -91,12 +91,12 @@ async fn the_last_failure_is_critical_and_a_replay_starts_anew(pool: PgPool) {
         WebhookEventFact::Replayed { destination_id: destination(), attempts: 1, at: at(20) },
     );
     let replayed = shown(&pool, &log).await;
-    assert_eq!((replayed.status, replayed.failed_attempts, replayed.attempts), (Status::Pending, 0, 1));
+    assert_eq!((replayed.status, replayed.failed_attempts, replayed.attempts), (EventStatus::Pending, 0, 1));
     assert_eq!(replayed.next_attempt_at, Some(at(20)));
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_cancelled_event_is_due_no_more(pool: PgPool) {
+async fn a_cancelled_event_has_no_next_attempt(pool: PgPool) {
     let cancelled = WebhookEventFact::Cancelled {
         destination_id: destination(),
         reason: "the queue was purged".to_owned(),
@@ -104,11 +104,11 @@ async fn a_cancelled_event_is_due_no_more(pool: PgPool) {
     };
     let log = log_of([started(destination(), 1), failed(1, 1), retry(destination(), 1, at(60)), cancelled]);
     let found = shown(&pool, &log).await;
-    assert_eq!((found.status, found.next_attempt_at), (Status::Cancelled, None));
+    assert_eq!((found.status, found.next_attempt_at), (EventStatus::Cancelled, None));
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn an_erased_payload_changes_nothing_of_the_delivery(pool: PgPool) {
+async fn an_erased_payload_does_not_change_the_delivery(pool: PgPool) {
     let log = log_of([]);
     let before = shown(&pool, &log).await;
     let erased =
@@ -118,7 +118,7 @@ async fn an_erased_payload_changes_nothing_of_the_delivery(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn an_open_breaker_puts_off_what_waits(pool: PgPool) {
+async fn an_open_breaker_delays_waiting_events(pool: PgPool) {
     let mut log = Log::default()
         .with(ACME, destination(), destination_registered(ACME, "https://a.example/"))
         .with(ACME, event(), accepted(ACME, destination(), at(0)))
@@ -131,11 +131,11 @@ async fn an_open_breaker_puts_off_what_waits(pool: PgPool) {
         let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
         webhook_events::get(&mut scope, id).await.unwrap().unwrap().next_attempt_at
     };
-    // It waits until the breaker looks again; what is under way waits for nothing.
+    // A waiting event is delayed until the next check of the breaker; an attempt in progress is not.
     assert_eq!(next_attempt(&log, event()).await, Some(at(300)));
     assert_eq!(next_attempt(&log, id(2)).await, None);
 
-    // Whichever is later.
+    // The later of the two times.
     for fact in [started(destination(), 1), failed(1, 1), retry(destination(), 1, at(200))] {
         log.add(ACME, event(), fact);
     }
@@ -153,7 +153,7 @@ async fn an_open_breaker_puts_off_what_waits(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_stream_shows_what_the_row_will_show(pool: PgPool) {
+async fn an_event_from_its_stream_equals_its_row(pool: PgPool) {
     let log = log_of([started(destination(), 1), failed(1, 1), retry(destination(), 1, at(60))]);
     let folded = webhook_events::of_stream(&log.facts).unwrap().unwrap();
     assert_eq!(folded, shown(&pool, &log).await);
@@ -161,18 +161,18 @@ async fn a_stream_shows_what_the_row_will_show(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn ingest_learns_where_an_event_stands(pool: PgPool) {
+async fn the_summary_for_ingest_has_tenant_status_and_time(pool: PgPool) {
     log_of([started(destination(), 1)]).fold_into(&pool, Projection::WebhookEvents).await;
     let mut connection = pool.acquire().await.unwrap();
     let standing = webhook_events::summary(&mut connection, event()).await.unwrap().unwrap();
-    assert_eq!((standing.tenant_id, standing.status), (ACME, Status::Processing));
+    assert_eq!((standing.tenant_id, standing.status), (ACME, EventStatus::Processing));
     assert_eq!(standing.accepted_at, at(0));
     assert_eq!(webhook_events::summary(&mut connection, id(2)).await.unwrap(), None);
     assert_eq!(webhook_events::owner_of(&mut connection, event()).await.unwrap(), Some(ACME));
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_purge_finds_what_waits_for_the_destination_and_nothing_else(pool: PgPool) {
+async fn a_purge_finds_only_the_waiting_events_of_the_destination(pool: PgPool) {
     let elsewhere = id::<DestinationId>(11);
     let mut log = Log::default()
         .with(ACME, ACME, tenant_registered("Acme"))

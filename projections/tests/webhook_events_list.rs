@@ -4,12 +4,13 @@ use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, WebhookEventId};
 use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
 use projections::paging::{Direction, Page};
-use projections::webhook_events::{self, Filter, Listing, PageStart, SortField, Status, WebhookEvent};
+use projections::webhook_events::{self, EventStatus, Filter, Listing, PageStart, SortField, WebhookEvent};
 use projections::{Projection, TenantScope, payloads};
 use sqlx::PgPool;
 
 use crate::given::{
-    ACME, Log, RIVAL, accepted, at, attempted, destination_registered, id, report, retry, started, suspended,
+    ACME, Log, RIVAL, accepted, at, attempted, destination_registered, events_filter, id, report, retry,
+    started, suspended,
 };
 
 const ALL: Page = Page { limit: 100, offset: 0 };
@@ -59,7 +60,7 @@ async fn given(pool: &PgPool) {
     log.fold_into(pool, Projection::Destinations).await;
     log.fold_into(pool, Projection::WebhookEvents).await;
     for number in 1..=12u128 {
-        // One has been erased.
+        // The payload of one event is erased.
         if number != 5 {
             let bytes = format!("{{\"n\":{}}}", (number * 5) % 9).into_bytes();
             sqlx::query!(
@@ -81,7 +82,7 @@ async fn listed(pool: &PgPool, filter: Filter, sort: SortField, direction: Direc
     webhook_events::list(&mut scope, filter, sort, direction, page.limit, start).await.unwrap()
 }
 
-/// NULL is the largest, as PostgreSQL has it.
+/// Compares like PostgreSQL: NULL is the largest.
 fn nulls_last<T: Ord>(left: Option<T>, right: Option<T>) -> Ordering {
     match (left, right) {
         (None, None) => Ordering::Equal,
@@ -139,13 +140,14 @@ async fn events_are_sorted_by_every_field_both_ways_and_paged(pool: PgPool) {
 async fn events_are_filtered_by_status_destination_and_time_and_counted(pool: PgPool) {
     given(&pool).await;
     let everything = listed(&pool, Filter::default(), SortField::Id, Direction::Ascending, ALL).await.items;
-    let statuses = [None, Some(Status::Pending), Some(Status::WaitingRetry), Some(Status::Cancelled)];
+    let statuses =
+        [None, Some(EventStatus::Pending), Some(EventStatus::WaitingRetry), Some(EventStatus::Cancelled)];
     let destinations = [None, Some(id(10)), Some(id(12))];
     let times = [(None, None), (Some(at(1)), None), (None, Some(at(2))), (Some(at(1)), Some(at(3)))];
     for status in statuses {
         for destination_id in destinations {
             for (from, to) in times {
-                let filter = Filter { status, destination_id, from, to };
+                let filter = Filter { from, to, ..events_filter(status, destination_id) };
                 let matches = |event: &&WebhookEvent| {
                     status.is_none_or(|status| event.status == status)
                         && destination_id.is_none_or(|id| event.destination_id == id)

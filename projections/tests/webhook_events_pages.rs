@@ -1,5 +1,5 @@
-//! Lists of webhook events against a naive model: whatever the events, every filter, order, page and walk
-//! by cursor gives what sorting all of them in memory gives.
+//! Lists of webhook events compared with a naive model, over random events: every filter, order, page and walk by
+//! cursor equals sorting all of them in memory.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use aggregates::ids::{DestinationId, WebhookEventId};
 use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
 use chrono::{DateTime, Utc};
 use projections::paging::Direction;
-use projections::webhook_events::{self, Filter, Listing, PageStart, SortField, Status, WebhookEvent};
+use projections::webhook_events::{self, EventStatus, Filter, Listing, PageStart, SortField, WebhookEvent};
 use projections::{Projection, TenantScope};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,14 +19,15 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 use crate::given::{
-    ACME, Log, RIVAL, accepted, at, attempted, destination_registered, id, report, retry, started, suspended,
+    ACME, Log, RIVAL, accepted, at, attempted, destination_registered, events_filter, id, report, retry,
+    started, suspended,
 };
 use crate::rows;
 
-/// Cases; each asks some dozens of questions.
+/// Number of cases, each with some dozens of questions.
 const CASES: u32 = 24;
 
-/// A webhook event: to which destination, when, with a key or without, and what became of it.
+/// A webhook event: destination, time of acceptance, idempotency key and course of its delivery.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     destination: u128,
@@ -35,10 +36,10 @@ struct Sample {
     course: u8,
 }
 
-/// What is asked.
+/// A request for a page.
 #[derive(Clone, Copy, Debug)]
 struct Question {
-    status: Option<Status>,
+    status: Option<EventStatus>,
     destination: Option<u128>,
     from: Option<i64>,
     to: Option<i64>,
@@ -48,9 +49,9 @@ struct Question {
     offset: i64,
 }
 
-/// Times that meet in hours and days, on their edges, and far apart.
+/// Times in the same hours and days, at their boundaries, and far apart.
 fn seconds() -> impl Strategy<Value = i64> {
-    // The tests' beginning of time is 1.8e9: 8 o'clock in the morning.
+    // Second 0 of the tests is 1.8e9 in Unix time: 08:00.
     prop_oneof![
         select(vec![0, 1, 1_799, 3_599, 3_600, 3_601, 57_599, 57_600, 57_601, 86_400 * 9 + 57_600]),
         -90_000..90_000i64,
@@ -66,7 +67,7 @@ fn sample() -> impl Strategy<Value = Sample> {
 
 fn question() -> impl Strategy<Value = Question> {
     let filter = (
-        proptest::option::weighted(0.4, select(Status::ALL.to_vec())),
+        proptest::option::weighted(0.4, select(EventStatus::ALL.to_vec())),
         proptest::option::weighted(0.4, 0..4u128),
         proptest::option::weighted(0.5, seconds()),
         proptest::option::weighted(0.5, seconds()),
@@ -101,7 +102,7 @@ fn log_of(samples: &[Sample]) -> Log {
 
 fn add(log: &mut Log, number: u128, sample: Sample) {
     let to = destination(sample.destination);
-    // Ids are in no order of time.
+    // The order of ids differs from that of time.
     let event: WebhookEventId = id(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
     let acceptance = Acceptance {
         tenant_id: ACME,
@@ -134,7 +135,7 @@ fn add(log: &mut Log, number: u128, sample: Sample) {
     }
 }
 
-/// Gives most of the events a payload, some of them the same.
+/// Stores payloads of most of the events, some of them equal.
 async fn give_payloads(pool: &PgPool, events: &[WebhookEvent]) -> HashMap<WebhookEventId, Vec<u8>> {
     let mut payloads = HashMap::new();
     for (number, event) in events.iter().enumerate().filter(|(number, _)| number % 5 != 0) {
@@ -153,7 +154,7 @@ async fn give_payloads(pool: &PgPool, events: &[WebhookEvent]) -> HashMap<Webhoo
     payloads
 }
 
-/// NULL is the largest, as PostgreSQL has it.
+/// Compares like PostgreSQL: NULL is the largest.
 fn nulls_last<T: Ord>(left: Option<T>, right: Option<T>) -> Ordering {
     match (left, right) {
         (None, None) => Ordering::Equal,
@@ -170,7 +171,7 @@ struct Model {
 
 impl Model {
     fn list(&self, question: &Question) -> Vec<WebhookEvent> {
-        let Filter { status, destination_id, from, to } = question.filter();
+        let Filter { status, destination_id, from, to, .. } = question.filter();
         let matches = |event: &&WebhookEvent| {
             status.is_none_or(|status| event.status == status)
                 && destination_id.is_none_or(|id| event.destination_id == id)
@@ -206,12 +207,8 @@ impl Model {
 impl Question {
     fn filter(&self) -> Filter {
         let time = |seconds: Option<i64>| -> Option<DateTime<Utc>> { seconds.map(at) };
-        Filter {
-            status: self.status,
-            destination_id: self.destination.map(destination),
-            from: time(self.from),
-            to: time(self.to),
-        }
+        let of = events_filter(self.status, self.destination.map(destination));
+        Filter { from: time(self.from), to: time(self.to), ..of }
     }
 
     async fn ask(&self, pool: &PgPool, start: PageStart) -> Listing {
@@ -266,9 +263,9 @@ async fn check(pool: &PgPool, samples: &[Sample], questions: &[Question]) -> Res
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn lists_are_what_sorting_in_memory_gives(pool: PgPool) {
+async fn lists_equal_sorting_in_memory(pool: PgPool) {
     let options = (*pool.connect_options()).clone();
-    // The runner is synchronous, and shrinks what fails: it gets a thread and a runtime of its own.
+    // The test runner is synchronous, so it runs in a thread with a runtime of its own.
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let pool = runtime.block_on(PgPoolOptions::new().max_connections(2).connect_with(options)).unwrap();
@@ -295,7 +292,7 @@ fn some_samples(count: u8) -> Vec<Sample> {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_walk_meets_each_event_once_while_others_are_added(pool: PgPool) {
+async fn a_walk_returns_each_event_once_while_others_are_added(pool: PgPool) {
     let samples = some_samples(48);
     for sort in SortField::ALL.iter().copied().filter(|sort| *sort != SortField::Payload) {
         for direction in [Direction::Ascending, Direction::Descending] {
@@ -321,7 +318,7 @@ async fn a_walk_meets_each_event_once_while_others_are_added(pool: PgPool) {
                 walked.extend(listing.items.iter().map(|event| event.id));
                 let Some(next) = listing.next else { break };
                 start = PageStart::After(next);
-                // One before all others, one after them, and one in between.
+                // One before all others, one after them, and one between.
                 if round < 8 {
                     let size = log.facts.len();
                     for (number, accepted_at) in (1_000 + round * 3..).zip([-50_000, 90_000, 500_000]) {
@@ -356,7 +353,7 @@ async fn events_are_removed_with_their_counts(pool: PgPool) {
     assert_eq!(webhook_events::remove(&mut transaction, &ids).await.unwrap(), 0);
     transaction.commit().await.unwrap();
     assert_eq!(everything(&pool).await, kept);
-    agree(&pool, kept).await;
+    check_counts(&pool, kept).await;
 
     let ids: Vec<_> = kept.iter().map(|event| event.id).collect();
     assert_eq!(webhook_events::remove(&mut pool.acquire().await.unwrap(), &ids).await.unwrap(), 15);
@@ -367,9 +364,9 @@ async fn events_are_removed_with_their_counts(pool: PgPool) {
     assert_eq!(empty.fetch_one(&pool).await.unwrap(), 0, "a fold of what is left makes no such buckets");
 }
 
-/// The counts say what the events are.
-async fn agree(pool: &PgPool, events: &[WebhookEvent]) {
-    for status in Status::ALL.into_iter().map(Some).chain([None]) {
+/// Checks the counts against the events.
+async fn check_counts(pool: &PgPool, events: &[WebhookEvent]) {
+    for status in EventStatus::ALL.into_iter().map(Some).chain([None]) {
         for number in 0..3 {
             let question = Question {
                 status,
@@ -391,23 +388,23 @@ async fn agree(pool: &PgPool, events: &[WebhookEvent]) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn what_was_there_before_its_counts_is_counted_while_the_fold_goes_on(pool: PgPool) {
+async fn events_without_counts_are_counted_while_facts_are_folded(pool: PgPool) {
     let mut log = log_of(&some_samples(40));
     log.fold_into(&pool, Projection::WebhookEvents).await;
-    // As the migration leaves it: rows, no counts, and the mark before the first.
+    // Rows, no counts, and the mark before the first row.
     sqlx::query!("TRUNCATE webhook_event_counts").execute(&pool).await.unwrap();
     sqlx::query!("INSERT INTO webhook_event_recounts VALUES ('00000000-0000-0000-0000-000000000000')")
         .execute(&pool)
         .await
         .unwrap();
     let size = log.facts.len();
-    agree(&pool, &everything(&pool).await).await;
-    // While none is counted, one comes and one moves on.
+    check_counts(&pool, &everything(&pool).await).await;
+    // While no event is counted, one is added.
     add(&mut log, 5_000, Sample { destination: 1, accepted_at: 77, has_key: false, course: 0 });
     crate::given::apply(&pool, Projection::WebhookEvents, &log.facts[size..]).await;
     let mut connection = pool.acquire().await.unwrap();
     assert!(webhook_events::recount(&mut connection).await.unwrap());
-    // While all are counted and the mark is still there, others come on both sides of it.
+    // While all events are counted and the mark still exists, others are added on both sides of it.
     let size = log.facts.len();
     for number in 6_000..6_010 {
         add(&mut log, number, Sample { destination: 2, accepted_at: 99, has_key: false, course: 3 });
@@ -416,6 +413,6 @@ async fn what_was_there_before_its_counts_is_counted_while_the_fold_goes_on(pool
     while webhook_events::recount(&mut connection).await.unwrap() {}
     let events = everything(&pool).await;
     assert_eq!(events.len(), 51);
-    agree(&pool, &events).await;
+    check_counts(&pool, &events).await;
     assert!(!webhook_events::recount(&mut connection).await.unwrap());
 }

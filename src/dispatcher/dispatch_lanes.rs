@@ -56,9 +56,12 @@ fn unknown_stage(number: i16) -> sqlx::Error {
 /// Returns the destinations that are suspended.
 #[tracing::instrument(name = "db.dispatch_lanes.suspended", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn suspended(connection: &mut PgConnection) -> Result<Vec<DestinationId>, sqlx::Error> {
-    let lanes = sqlx::query_scalar!("SELECT destination_id FROM dispatch_lanes WHERE stage = 2")
-        .fetch_all(connection)
-        .await?;
+    let lanes = sqlx::query_scalar!(
+        "SELECT destination_id FROM dispatch_lanes WHERE stage = $1",
+        Stage::Suspended.number(),
+    )
+    .fetch_all(connection)
+    .await?;
     Ok(lanes.into_iter().map(DestinationId).collect())
 }
 

@@ -11,7 +11,8 @@ use aggregates::tenant::TenantFact;
 use aggregates::user::UserFact;
 use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
-use projections::{LogPosition, LoggedFact, destinations, webhook_events};
+use projections::webhook_events::EventStatus;
+use projections::{LogPosition, LoggedFact, destinations};
 use uuid::Uuid;
 
 /// Change of a resource. It identifies the resource and contains no other data of it: a client that may read the
@@ -99,20 +100,11 @@ impl Notification {
 type NameAndStatus = (&'static str, Option<&'static str>);
 
 fn of_event(fact: &WebhookEventFact) -> NameAndStatus {
-    use WebhookEventFact as Fact;
-    use webhook_events::Status;
-    let status = match fact {
-        Fact::EventAccepted(_) => return ("event.created", Some(Status::Pending.name())),
-        Fact::DeliveryStarted { .. } => Some(Status::Processing),
-        Fact::DeliveryAttempted { report, .. } if report.outcome.is_success() => Some(Status::Succeeded),
-        Fact::DeliveryAttempted { .. } => Some(Status::Failed),
-        Fact::RetryScheduled { .. } => Some(Status::WaitingRetry),
-        Fact::CriticalFailure { .. } => Some(Status::CriticalFailure),
-        Fact::Replayed { .. } => Some(Status::Pending),
-        Fact::Cancelled { .. } => Some(Status::Cancelled),
-        Fact::PayloadErased { .. } => None,
+    let name = match fact {
+        WebhookEventFact::EventAccepted(_) => "event.created",
+        _ => "event.updated",
     };
-    ("event.updated", status.map(Status::name))
+    (name, EventStatus::after(fact).map(EventStatus::name))
 }
 
 fn of_destination(fact: &DestinationFact) -> NameAndStatus {

@@ -29,8 +29,8 @@ impl Applied {
 /// Why a page was not applied.
 #[derive(Debug)]
 pub(crate) enum NotApplied {
-    /// The database failed; the same page may be applied later.
-    Database(sqlx::Error),
+    /// The same page may be applied later.
+    Transient(ApplyFailure),
     /// Some fact does not apply.
     Fact,
 }
@@ -41,16 +41,17 @@ const TRANSIENT_CLASSES: [&str; 8] = ["08", "25", "40", "53", "55", "57", "58", 
 
 impl From<ApplyFailure> for NotApplied {
     fn from(failure: ApplyFailure) -> Self {
-        match failure {
-            ApplyFailure::SequenceGap(_) => Self::Fact,
-            ApplyFailure::Database(error) if is_transient(&error) => Self::Database(error),
-            ApplyFailure::Database(_) => Self::Fact,
-        }
+        if is_transient(&failure) { Self::Transient(failure) } else { Self::Fact }
     }
 }
 
-/// Whether the same statement may succeed later.
-fn is_transient(error: &sqlx::Error) -> bool {
+/// Whether the same facts may be applied later.
+fn is_transient(failure: &ApplyFailure) -> bool {
+    let error = match failure {
+        ApplyFailure::SequenceGap(_) => return false,
+        ApplyFailure::ConcurrentChange => return true,
+        ApplyFailure::Database(error) => error,
+    };
     match error {
         sqlx::Error::Database(error) => {
             error.code().is_none_or(|code| TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class)))
@@ -99,7 +100,7 @@ pub(crate) async fn apply_until_failure(
     cohort: &[Projection],
     from: LogPosition,
     page: &Page,
-) -> Result<Vec<Applied>, sqlx::Error> {
+) -> Result<Vec<Applied>, ApplyFailure> {
     let mut applied = Vec::with_capacity(cohort.len());
     for projection in cohort {
         let readable = page.readable_for(*projection);
@@ -121,7 +122,7 @@ async fn first_failure<'a>(
     connection: &mut PgConnection,
     projection: Projection,
     facts: &'a [LoggedFact],
-) -> Result<Option<(&'a LoggedFact, String)>, sqlx::Error> {
+) -> Result<Option<(&'a LoggedFact, String)>, ApplyFailure> {
     if attempt(connection, projection, facts).await?.is_none() {
         return Ok(None);
     }
@@ -147,14 +148,14 @@ async fn attempt(
     connection: &mut PgConnection,
     projection: Projection,
     facts: &[LoggedFact],
-) -> Result<Option<ApplyFailure>, sqlx::Error> {
+) -> Result<Option<ApplyFailure>, ApplyFailure> {
     let mut savepoint = connection.begin().await?;
     match projection.apply(&mut savepoint, facts).await {
         Ok(()) => {
             savepoint.commit().await?;
             Ok(None)
         }
-        Err(ApplyFailure::Database(error)) if is_transient(&error) => Err(error),
+        Err(failure) if is_transient(&failure) => Err(failure),
         Err(failure) => {
             savepoint.rollback().await?;
             Ok(Some(failure))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use projections::checkpoints::{self, BEHIND_FACTS_MAX, CheckpointFailure, Move};
-use projections::{LogPosition, Projection, TransactionId, webhook_events};
+use projections::{ApplyFailure, LogPosition, Projection, TransactionId, webhook_events};
 use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -76,12 +76,24 @@ pub enum TermEnded {
     /// The database failed.
     #[error("database error")]
     Database(#[from] sqlx::Error),
+    /// A page was not applied, and may be applied later.
+    #[error("the read models cannot be written")]
+    Page(#[source] ApplyFailure),
     /// The lead is lost.
     #[error("the lead is lost")]
     Leadership(#[from] LeadershipFailure),
     /// Another process writes the read models.
     #[error("the checkpoints cannot be moved")]
     Checkpoint(#[from] CheckpointFailure),
+}
+
+impl From<ApplyFailure> for TermEnded {
+    fn from(failure: ApplyFailure) -> Self {
+        match failure {
+            ApplyFailure::Database(error) => Self::Database(error),
+            failure => Self::Page(failure),
+        }
+    }
 }
 
 impl Term {
@@ -283,7 +295,7 @@ impl Term {
         let mut transaction = begin(&mut self.connection, page).await?;
         let applied = match apply_all(&mut transaction, &cohort, page).await {
             Ok(applied) => applied,
-            Err(NotApplied::Database(error)) => return Err(error.into()),
+            Err(NotApplied::Transient(failure)) => return Err(failure.into()),
             Err(NotApplied::Fact) => {
                 transaction.rollback().await?;
                 transaction = begin(&mut self.connection, page).await?;

@@ -144,7 +144,7 @@ async fn apply(
     event_store::mark_non_appending(&mut transaction).await?;
     match apply_all(&mut transaction, cohort, page).await {
         Ok(_) => {}
-        Err(NotApplied::Database(error)) => return Err(error.into()),
+        Err(NotApplied::Transient(failure)) => return Err(failure.into()),
         Err(NotApplied::Fact) => {
             transaction.rollback().await?;
             return Err(find_inapplicable_fact(writer, cohort, from, page).await?);
@@ -163,7 +163,7 @@ async fn find_inapplicable_fact(
     cohort: &[Projection],
     from: LogPosition,
     page: &Page,
-) -> Result<RebuildFailure, sqlx::Error> {
+) -> Result<RebuildFailure, RebuildFailure> {
     let mut transaction = writer.begin().await?;
     event_store::mark_non_appending(&mut transaction).await?;
     let applied = apply_until_failure(&mut transaction, cohort, from, page).await?;

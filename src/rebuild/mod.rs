@@ -29,7 +29,7 @@ mod shadow_schema;
 mod swap;
 mod verify;
 
-use projections::{LogPosition, Projection};
+use projections::{ApplyFailure, LogPosition, Projection};
 use thiserror::Error;
 
 pub use drift::{ColumnDrift, DisplayedValue, Drift, DriftedRow};
@@ -66,6 +66,8 @@ pub enum Progress {
 pub enum RebuildFailure {
     #[error("database error")]
     Database(#[from] sqlx::Error),
+    #[error("the rebuilt tables cannot be written")]
+    Page(#[source] ApplyFailure),
     #[error("another rebuild or verification is running, in the session of PostgreSQL's process {process}")]
     AlreadyRunning {
         /// Process id of the session's backend.
@@ -113,4 +115,13 @@ pub enum RebuildFailure {
     /// The command was asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<ApplyFailure> for RebuildFailure {
+    fn from(failure: ApplyFailure) -> Self {
+        match failure {
+            ApplyFailure::Database(error) => Self::Database(error),
+            failure => Self::Page(failure),
+        }
+    }
 }

@@ -4,7 +4,7 @@ use aggregates::ids::DestinationId;
 
 use super::recount;
 use super::timeline::Timeline;
-use super::{Filter, Status};
+use super::{EventStatus, Filter};
 use crate::tenant_scope::TenantScope;
 
 /// Counts the events of the scope's tenant that wait for an attempt: for one destination, or in all.
@@ -23,7 +23,7 @@ pub async fn count_waiting(
 ) -> Result<i64, sqlx::Error> {
     let recounting = recount::is_in_progress(scope).await?;
     let mut waiting = 0;
-    for status in Status::ALL.iter().copied().filter(|status| status.is_waiting()) {
+    for status in EventStatus::ALL.iter().copied().filter(|status| status.is_waiting()) {
         let filter = Filter { status: Some(status), destination_id, ..Filter::default() };
         waiting += Timeline::read(scope, filter.into(), recounting).await?.total();
     }

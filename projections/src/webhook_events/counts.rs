@@ -13,16 +13,16 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Status;
+use super::EventStatus;
 use crate::delivery_statistics::Interval;
 use crate::tenant_scope::TenantScope;
 
 /// Destination id of the buckets for all destinations of a tenant together.
 const ALL_DESTINATIONS: Uuid = Uuid::nil();
 
-/// Number of events by status, in the order of [`Status::ALL`].
+/// Number of events by status, in the order of [`EventStatus::ALL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts([i64; Status::ALL.len()]);
+pub(super) struct Counts([i64; EventStatus::ALL.len()]);
 
 /// What is counted of a webhook event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +72,13 @@ pub(super) struct Spans {
 
 impl Counts {
     /// Sums up the statuses for which `is_included` holds.
-    pub(super) fn sum(self, is_included: impl Fn(Status) -> bool) -> i64 {
-        let counts = Status::ALL.iter().zip(self.0);
+    pub(super) fn sum(self, is_included: impl Fn(EventStatus) -> bool) -> i64 {
+        let counts = EventStatus::ALL.iter().zip(self.0);
         counts.filter(|(status, _)| is_included(**status)).map(|(_, count)| count).sum()
     }
 
     fn add(&mut self, status_number: i16, difference: i64) {
-        let index = Status::ALL.iter().position(|status| status.number() == status_number);
+        let index = EventStatus::ALL.iter().position(|status| status.number() == status_number);
         if let Some(index) = index {
             self.0[index] += difference;
         }
@@ -126,7 +126,7 @@ impl CountChanges {
             .bind(self.buckets.keys().map(|key| key.destination_id).collect::<Vec<_>>())
             .bind(self.buckets.keys().map(|key| key.hours).collect::<Vec<_>>())
             .bind(self.buckets.keys().map(|key| key.starts_at).collect::<Vec<_>>());
-        for index in 0..Status::ALL.len() {
+        for index in 0..EventStatus::ALL.len() {
             query = query.bind(self.buckets.values().map(|counts| counts.0[index]).collect::<Vec<_>>());
         }
         query.execute(connection).await?;
@@ -155,14 +155,14 @@ impl CountChanges {
     }
 }
 
-/// The columns of the statuses, in the order of [`Status::ALL`], each as `of` writes it.
+/// The columns of the statuses, in the order of [`EventStatus::ALL`], each as `of` writes it.
 fn columns(of: impl Fn(&str) -> String) -> String {
-    let columns: Vec<String> = Status::ALL.iter().map(|status| of(&column(*status))).collect();
+    let columns: Vec<String> = EventStatus::ALL.iter().map(|status| of(&column(*status))).collect();
     columns.join(", ")
 }
 
 /// Returns the column that counts a status: its name in snake case.
-fn column(status: Status) -> String {
+fn column(status: EventStatus) -> String {
     let mut column = String::new();
     for letter in status.name().chars() {
         if letter.is_ascii_uppercase() && !column.is_empty() {
@@ -180,7 +180,7 @@ static ADD: LazyLock<String> = LazyLock::new(|| {
     let sums = columns(|column| format!("{column} = row.{column} + incoming.{column}"));
     let first = 5; // The parameters before it are the key.
     let arrays: Vec<_> =
-        (first..first + Status::ALL.len()).map(|number| format!("${number}::bigint[]")).collect();
+        (first..first + EventStatus::ALL.len()).map(|number| format!("${number}::bigint[]")).collect();
     let arrays = arrays.join(", ");
     format!(
         "WITH incoming AS (
@@ -249,7 +249,7 @@ pub(super) async fn read(
     if destination_id.is_some_and(|id| id.0 == ALL_DESTINATIONS) {
         return Ok(vec![]);
     }
-    let rows: Vec<(i16, DateTime<Utc>, [i64; Status::ALL.len()])> = sqlx::query_as(&READ)
+    let rows: Vec<(i16, DateTime<Utc>, [i64; EventStatus::ALL.len()])> = sqlx::query_as(&READ)
         .bind(scope.tenant_id().0)
         .bind(destination_id.map_or(ALL_DESTINATIONS, |id| id.0))
         .bind(spans.days.is_some())

@@ -3,14 +3,14 @@
 use aggregates::ids::DestinationId;
 use sqlx::{Postgres, QueryBuilder};
 
-use super::Status;
+use super::EventStatus;
 use crate::listing::{Filter as _, list_filter, push_conditions, sort_fields};
 
 list_filter! {
     /// Filter of the list of webhook events.
     Filter {
         /// Only events of this status.
-        status: one_of Status => "Status", "webhook_events.status = {}";
+        status: one_of EventStatus => "Status", "webhook_events.status = {}";
         /// Only events to this destination.
         destination_id: id DestinationId => "DestinationUrlId", "webhook_events.destination_id = {}";
         /// Only events accepted at or after this time.
@@ -45,7 +45,7 @@ sort_fields! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Selection {
     pub(super) filter: Filter,
-    pub(super) except: Option<Status>,
+    pub(super) except: Option<EventStatus>,
 }
 
 impl From<Filter> for Selection {
@@ -60,7 +60,7 @@ impl Selection {
         self.filter.terms().all(|(field, _)| COUNTED_FIELDS.contains(&field.name))
     }
 
-    pub(super) fn includes(self, status: Status) -> bool {
+    pub(super) fn includes(self, status: EventStatus) -> bool {
         self.filter.status.is_none_or(|only| only == status) && self.except != Some(status)
     }
 

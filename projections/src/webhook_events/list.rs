@@ -13,7 +13,7 @@ use super::filter::{Filter, Selection, SortField};
 use super::page::{self, Order, PageQuery, SortKey};
 use super::row::Row;
 use super::timeline::Timeline;
-use super::{Status, WebhookEvent, recount};
+use super::{EventStatus, WebhookEvent, recount};
 use crate::paging::Direction;
 use crate::tenant_scope::TenantScope;
 
@@ -154,20 +154,21 @@ impl Reader {
             (SortField::AcceptedAt | SortField::TenantId, _)
             | (SortField::Status, Filter { status: Some(_), .. })
             | (SortField::DestinationUrlId, Filter { destination_id: Some(_), .. }) => vec![by_time(filter)],
-            (SortField::Status, _) => {
-                Status::ALL.iter().map(|status| by_time(Filter { status: Some(*status), ..filter })).collect()
-            }
+            (SortField::Status, _) => EventStatus::ALL
+                .iter()
+                .map(|status| by_time(Filter { status: Some(*status), ..filter }))
+                .collect(),
             (SortField::DestinationUrlId, _) => {
                 let ids = destinations(scope, after).await?;
                 ids.into_iter().map(|id| by_time(Filter { destination_id: Some(id), ..filter })).collect()
             }
             // Exactly the events that succeeded have a time of delivery.
-            (SortField::DeliveredAt, Filter { status: Some(Status::Succeeded), .. }) => {
+            (SortField::DeliveredAt, Filter { status: Some(EventStatus::Succeeded), .. }) => {
                 vec![by_key(SortKey::DeliveredAt)]
             }
             (SortField::DeliveredAt, Filter { status: Some(_), .. }) => vec![by_time(filter)],
             (SortField::DeliveredAt, _) => {
-                let selection = Selection { filter, except: Some(Status::Succeeded) };
+                let selection = Selection { filter, except: Some(EventStatus::Succeeded) };
                 vec![by_key(SortKey::DeliveredAt), Part { selection, order: Order::ByTime }]
             }
             (SortField::Id, _) => vec![by_key(SortKey::Id)],
@@ -187,7 +188,7 @@ impl Reader {
             Order::ByTime => self.count(scope, selection).await,
             Order::ByKey(SortKey::Id) => Ok(self.total),
             Order::ByKey(SortKey::DeliveredAt) => {
-                let delivered = Filter { status: Some(Status::Succeeded), ..selection.filter };
+                let delivered = Filter { status: Some(EventStatus::Succeeded), ..selection.filter };
                 self.count(scope, delivered.into()).await
             }
             Order::ByKey(key) => page::count_with_key(scope, key, selection).await,

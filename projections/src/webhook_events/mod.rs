@@ -32,7 +32,7 @@ pub use removal::remove;
 pub(crate) use retention_candidates::removed;
 pub use retention_candidates::{RetentionCandidate, candidates, ended, ended_among};
 pub(crate) use row::attempts;
-pub use status::Status;
+pub use status::EventStatus;
 
 use crate::columns::version;
 use crate::fold::{self, AggregateFact, ApplyFailure, NotFolded};
@@ -50,7 +50,7 @@ pub struct WebhookEvent {
     pub destination_id: DestinationId,
     /// The sender it came through, if any.
     pub sender_id: Option<SenderId>,
-    pub status: Status,
+    pub status: EventStatus,
     pub idempotency_key: Option<String>,
     /// Failed attempts since it was accepted or replayed.
     pub failed_attempts: u32,
@@ -68,7 +68,7 @@ pub struct WebhookEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventSummary {
     pub tenant_id: TenantId,
-    pub status: Status,
+    pub status: EventStatus,
     pub accepted_at: DateTime<Utc>,
 }
 
@@ -128,7 +128,7 @@ async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<()
     if inserted != new {
         // Another transaction removed or wrote a row between loading and storing, so the changes of the
         // counts are unknown. A retry loads the rows as they are then.
-        return Err(sqlx::Error::Protocol("webhook events changed while they were folded".to_owned()).into());
+        return Err(ApplyFailure::ConcurrentChange);
     }
     let mark = recount::mark(connection).await?;
     let mut changes = CountChanges::default();
@@ -211,7 +211,7 @@ pub async fn waiting(
         FROM webhook_events
         WHERE tenant_id = $1
           AND destination_id = $2
-          AND status IN (0, 4)
+          AND public.event_status_is_waiting(status)
           AND ($3::uuid IS NULL OR id > $3)
         ORDER BY id
         LIMIT $4

@@ -17,7 +17,8 @@ use crate::tenant_scope::TenantScope;
 pub(super) const COLUMNS: &str = "SELECT
     event.id, event.tenant_id, event.destination_id, event.sender_id, event.accepted_at,
     CASE
-        WHEN event.status IN (0, 4) THEN greatest(event.next_attempt_at, destinations.next_check_at)
+        WHEN public.event_status_is_waiting(event.status)
+        THEN greatest(event.next_attempt_at, destinations.next_check_at)
         ELSE event.next_attempt_at
     END AS next_attempt_at,
     event.delivered_at, event.version, event.failed_attempts, event.attempts, event.status,
@@ -92,9 +93,9 @@ impl SortKey {
             Self::NextAttemptAt => KeySql {
                 join: "LEFT JOIN destinations AS breaker ON breaker.id = webhook_events.destination_id",
                 key: "greatest(webhook_events.next_attempt_at, breaker.next_check_at)",
-                present: "webhook_events.status IN (0, 4) \
+                present: "public.event_status_is_waiting(webhook_events.status) \
                     AND greatest(webhook_events.next_attempt_at, breaker.next_check_at) IS NOT NULL",
-                absent: "(webhook_events.status IN (0, 4) \
+                absent: "(public.event_status_is_waiting(webhook_events.status) \
                     AND greatest(webhook_events.next_attempt_at, breaker.next_check_at) IS NOT NULL) \
                     IS NOT TRUE",
             },

@@ -1,7 +1,7 @@
-//! Events that come back when rows are built anew from the log, and have to leave again.
+//! Retention of rebuilt rows: events that retention removed from the live rows are removed from the new rows too.
 //!
-//! New rows lose exactly what the live ones have lost. What retention might remove as well, and has not,
-//! stays: it may be replayed at this moment, and then facts follow that need a row.
+//! The new rows lose exactly the events that the live rows have lost. Events that retention could remove and has not
+//! are kept: a replay may be in progress, and its facts need a row.
 
 use std::collections::HashSet;
 
@@ -12,11 +12,12 @@ use uuid::Uuid;
 use super::retention_candidates::removed;
 use crate::retention::{self, events};
 
-/// Events looked at, and at most removed, in one transaction.
-const LOOKED_AT_ONCE: i64 = 5_000;
+/// Maximum of events examined, and removed, in one transaction.
+const EVENTS_MAX: i64 = 5_000;
 
-/// Removes from the rows that `aside` sees those events that have ended and have left the rows that `live`
-/// sees. `aside` is at least as far in the log as `live` was when they left. Answers how many there were.
+/// Removes the final events that are missing in the rows of the session `live` from those of the session `aside`.
+/// The rows of `aside` must contain every fact that those of `live` contained when events were last removed. Returns
+/// how many events there were.
 pub(crate) async fn remove_returned(
     aside: &mut PgConnection,
     live: &mut PgConnection,
@@ -34,7 +35,7 @@ pub(crate) async fn remove_returned(
     }
 }
 
-/// Those of `ids` that have no row because retention removed it.
+/// Returns those of `ids` that have no row because retention removed it.
 pub(crate) async fn have_left(live: &mut PgConnection, ids: Vec<Uuid>) -> Result<HashSet<Uuid>, sqlx::Error> {
     let rowless = rowless(live, &ids).await?;
     removed(live, rowless).await
@@ -56,14 +57,14 @@ async fn ended_after(
         SELECT id
         FROM webhook_events
         WHERE id > $1
-          AND status IN (2, 5, 6)
+          AND public.event_status_is_final(status)
           AND accepted_at < $2
         ORDER BY id
         LIMIT $3
         ",
         after,
         before,
-        LOOKED_AT_ONCE,
+        EVENTS_MAX,
     )
     .fetch_all(connection)
     .await

@@ -1,7 +1,7 @@
-//! Events that leave the read model: those that have ended and are older than their tenant keeps them.
+//! Candidates for retention: final events that are older than their tenant keeps them.
 //!
-//! Whether an event has ended is said by its row, and the row may be a moment behind the log: a replay may
-//! be there already. So an event counts as ended only if nothing follows in the log what its row shows.
+//! The status in a row may be behind the log, which may already have a replay. An event is therefore final only if the
+//! log has no fact after the version of its row.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,23 +13,26 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::EventStatus;
 use super::row::Row;
 use crate::fold::{AggregateFact, VersionedRow};
 use crate::log_rows;
 use crate::logged_fact::LoggedFact;
 use crate::retention::{self, Place, uuids};
 
-/// An event that is old.
+/// Event that is old enough for retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionCandidate {
     pub id: WebhookEventId,
-    /// When it was accepted.
     pub accepted_at: DateTime<Utc>,
-    /// Whether it has ended.
+    /// Whether the event is final.
     pub ended: bool,
 }
 
-/// The events of a tenant after `after` that were accepted before `before`, oldest first.
+/// Returns at most `limit` events of a tenant after `after` that were accepted before `before`, oldest first.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.webhook_events.candidates", level = "trace", skip_all, err(level = "debug"))]
 pub async fn candidates(
     connection: &mut PgConnection,
@@ -44,7 +47,7 @@ pub async fn candidates(
         SELECT
             event.id,
             event.accepted_at,
-            event.status IN (2, 5, 6) AND NOT EXISTS (
+            public.event_status_is_final(event.status) AND NOT EXISTS (
                 SELECT FROM events
                 WHERE aggregate_type = 'WebhookEvent'
                   AND aggregate_id = event.id::text
@@ -67,7 +70,11 @@ pub async fn candidates(
     .await
 }
 
-/// The events of a tenant that were accepted before `before` and by their rows have ended, oldest first.
+/// Returns at most `limit` events of a tenant that were accepted before `before` and are final by their rows,
+/// oldest first.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.webhook_events.ended", level = "trace", skip_all, err(level = "debug"))]
 pub async fn ended(
     connection: &mut PgConnection,
@@ -75,7 +82,8 @@ pub async fn ended(
     before: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<RetentionCandidate>, sqlx::Error> {
-    // Each status by itself, along its index: what waits may be a million rows, and is not looked at.
+    let final_statuses = EventStatus::ALL.into_iter().filter(|status| status.is_final());
+    // Each status is read along its index, so that a million waiting rows are not read.
     sqlx::query_as!(
         RetentionCandidate,
         r#"
@@ -88,12 +96,12 @@ pub async fn ended(
                   AND aggregate_id = event.id::text
                   AND sequence = event.version + 1
             ) AS "ended!"
-        FROM unnest('{2, 5, 6}'::smallint[]) AS over (status)
+        FROM unnest($4::smallint[]) AS final (status)
         CROSS JOIN LATERAL (
             SELECT id, accepted_at, version
             FROM webhook_events
             WHERE tenant_id = $1
-              AND status = over.status
+              AND status = final.status
               AND accepted_at < $2
             ORDER BY accepted_at, id
             LIMIT $3
@@ -104,12 +112,16 @@ pub async fn ended(
         tenant_id.0,
         before,
         limit,
+        &final_statuses.map(EventStatus::number).collect::<Vec<_>>(),
     )
     .fetch_all(connection)
     .await
 }
 
-/// Those of `events` that have ended; what has left the read model has.
+/// Returns those of `events` that are final. Events without a row are.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(
     name = "db.webhook_events.ended_among",
     level = "trace",
@@ -130,7 +142,7 @@ pub async fn ended_among(
         FROM unnest($1::uuid[]) AS straggler (id)
         LEFT JOIN webhook_events AS event ON event.id = straggler.id
         WHERE event.id IS NULL
-           OR event.status IN (2, 5, 6) AND NOT EXISTS (
+           OR public.event_status_is_final(event.status) AND NOT EXISTS (
                 SELECT FROM events
                 WHERE aggregate_type = 'WebhookEvent'
                   AND aggregate_id = event.id::text
@@ -143,7 +155,7 @@ pub async fn ended_among(
     .await
 }
 
-/// `facts` without those of events that have left the read model. `rows` are those of their streams.
+/// Returns `facts` without those of events that retention removed. `rows` are the rows of their streams.
 pub(super) async fn without_removed<'a>(
     connection: &mut PgConnection,
     rows: &[Row],
@@ -165,8 +177,8 @@ pub(super) async fn without_removed<'a>(
     Ok(facts.iter().filter(|logged| !removed.contains(&logged.stream_id)).cloned().collect())
 }
 
-/// Those of `streams`, which have no row, whose events are below the floor of their tenant: that is why.
-/// The log tells when they were accepted.
+/// Returns those of `streams`, which have no row, whose events retention removed: they were accepted, according to the
+/// log, before the floor of their tenant.
 #[tracing::instrument(name = "db.webhook_events.removed", level = "debug", skip_all, err(level = "debug"))]
 pub(crate) async fn removed(
     connection: &mut PgConnection,

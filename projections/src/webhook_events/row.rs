@@ -7,7 +7,7 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::counts::CountedEvent;
-use super::{Status, WebhookEvent};
+use super::{EventStatus, WebhookEvent};
 use crate::columns::{known, version};
 use crate::fold::{StreamRow, VersionedRow};
 use crate::logged_fact::LoggedFact;
@@ -35,11 +35,6 @@ impl Row {
             destination_id: self.destination_id,
             accepted_at: self.accepted_at,
         }
-    }
-
-    fn enter(&mut self, status: Status, next_attempt_at: Option<DateTime<Utc>>) {
-        self.status = status.number();
-        self.next_attempt_at = next_attempt_at;
     }
 }
 
@@ -76,48 +71,42 @@ impl StreamRow for Row {
             version: 1,
             failed_attempts: 0,
             attempts: 0,
-            status: Status::Pending.number(),
+            status: EventStatus::Pending.number(),
             idempotency_key: acceptance.idempotency_key.clone(),
         })
     }
 
     fn follow(&mut self, fact: &WebhookEventFact) {
         use WebhookEventFact as Fact;
+        let Some(status) = EventStatus::after(fact) else { return };
+        self.status = status.number();
+        self.next_attempt_at = None;
         match fact {
-            // Erasing the payload changes nothing about the delivery.
-            Fact::EventAccepted(_) | Fact::PayloadErased { .. } => {}
-            Fact::DeliveryStarted { attempt, .. } => {
-                self.enter(Status::Processing, None);
-                self.attempts = attempts(*attempt);
-            }
-            Fact::DeliveryAttempted { failed_attempts, report, at, .. } => {
+            Fact::DeliveryStarted { attempt, .. } => self.attempts = attempts(*attempt),
+            Fact::DeliveryAttempted { failed_attempts, at, .. } => {
                 self.failed_attempts = attempts(*failed_attempts);
-                if report.outcome.is_success() {
-                    self.enter(Status::Succeeded, None);
+                if status == EventStatus::Succeeded {
                     self.delivered_at = Some(*at);
-                } else {
-                    self.enter(Status::Failed, None);
                 }
             }
             Fact::RetryScheduled { failed_attempts, retry_at, .. } => {
-                self.enter(Status::WaitingRetry, Some(*retry_at));
                 self.failed_attempts = attempts(*failed_attempts);
+                self.next_attempt_at = Some(*retry_at);
             }
             Fact::CriticalFailure { failed_attempts, .. } => {
-                self.enter(Status::CriticalFailure, None);
-                self.failed_attempts = attempts(*failed_attempts);
+                self.failed_attempts = attempts(*failed_attempts)
             }
             Fact::Replayed { at, .. } => {
-                self.enter(Status::Pending, Some(*at));
                 self.failed_attempts = 0;
+                self.next_attempt_at = Some(*at);
             }
-            Fact::Cancelled { .. } => self.enter(Status::Cancelled, None),
+            Fact::EventAccepted(_) | Fact::Cancelled { .. } | Fact::PayloadErased { .. } => {}
         }
     }
 }
 
-pub(super) fn status(number: i16) -> Result<Status, sqlx::Error> {
-    known("status", Status::from_number(i64::from(number)))
+pub(super) fn status(number: i16) -> Result<EventStatus, sqlx::Error> {
+    known("status", EventStatus::from_number(i64::from(number)))
 }
 
 impl TryFrom<Row> for WebhookEvent {

@@ -1,80 +1,58 @@
-//! The seven statuses of a webhook event.
+//! The status of a webhook event.
 
-/// Where the delivery of a webhook event stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// Accepted or replayed; no attempt since.
-    Pending,
-    /// An attempt is under way.
-    Processing,
-    /// Delivered.
-    Succeeded,
-    /// An attempt failed, and what follows is not decided yet. It lasts as long as it takes to read the
-    /// next fact.
-    Failed,
-    /// Waits for its next attempt.
-    WaitingRetry,
-    /// Given up.
-    CriticalFailure,
-    /// Cancelled.
-    Cancelled,
+use aggregates::stored_enum;
+use aggregates::webhook_event::WebhookEventFact;
+
+stored_enum! {
+    /// Progress of the delivery of a webhook event.
+    pub enum EventStatus {
+        /// Accepted or replayed; no attempt since.
+        Pending = 0 => "Pending",
+        /// An attempt is in progress.
+        Processing = 1 => "Processing",
+        /// Delivered.
+        Succeeded = 2 => "Succeeded",
+        /// An attempt failed, and the next fact of the same append says what follows. Read models show it only
+        /// between two batches of facts.
+        Failed = 3 => "Failed",
+        /// Waits for its next attempt.
+        WaitingRetry = 4 => "WaitingRetry",
+        /// No attempts are left. Only a replay delivers the event.
+        CriticalFailure = 5 => "CriticalFailure",
+        /// Never delivered.
+        Cancelled = 6 => "Cancelled",
+    }
 }
 
-impl Status {
-    /// Every status.
-    pub const ALL: [Self; 7] = [
-        Self::Pending,
-        Self::Processing,
-        Self::Succeeded,
-        Self::Failed,
-        Self::WaitingRetry,
-        Self::CriticalFailure,
-        Self::Cancelled,
-    ];
+impl EventStatus {
+    /// Returns the status of an event after a fact; `None`: the fact does not change it.
+    #[must_use]
+    pub fn after(fact: &WebhookEventFact) -> Option<Self> {
+        use WebhookEventFact as Fact;
+        match fact {
+            Fact::EventAccepted(_) | Fact::Replayed { .. } => Some(Self::Pending),
+            Fact::DeliveryStarted { .. } => Some(Self::Processing),
+            Fact::DeliveryAttempted { report, .. } if report.outcome.is_success() => Some(Self::Succeeded),
+            Fact::DeliveryAttempted { .. } => Some(Self::Failed),
+            Fact::RetryScheduled { .. } => Some(Self::WaitingRetry),
+            Fact::CriticalFailure { .. } => Some(Self::CriticalFailure),
+            Fact::Cancelled { .. } => Some(Self::Cancelled),
+            Fact::PayloadErased { .. } => None,
+        }
+    }
+}
 
-    /// Whether it waits for an attempt.
+/// The sets of statuses. SQL has them as the functions `event_status_is_waiting` and `event_status_is_final`.
+impl EventStatus {
+    /// Returns whether the event waits for an attempt, and can be cancelled.
     #[must_use]
     pub fn is_waiting(self) -> bool {
         matches!(self, Self::Pending | Self::WaitingRetry)
     }
 
-    /// The status's integer in the API.
+    /// Returns whether the event has no further attempt unless it is replayed, so that retention may remove it.
     #[must_use]
-    pub fn number(self) -> i16 {
-        match self {
-            Self::Pending => 0,
-            Self::Processing => 1,
-            Self::Succeeded => 2,
-            Self::Failed => 3,
-            Self::WaitingRetry => 4,
-            Self::CriticalFailure => 5,
-            Self::Cancelled => 6,
-        }
-    }
-
-    /// The status's name in the API.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Processing => "Processing",
-            Self::Succeeded => "Succeeded",
-            Self::Failed => "Failed",
-            Self::WaitingRetry => "WaitingRetry",
-            Self::CriticalFailure => "CriticalFailure",
-            Self::Cancelled => "Cancelled",
-        }
-    }
-
-    /// The status of a number.
-    #[must_use]
-    pub fn from_number(number: i64) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| i64::from(status.number()) == number)
-    }
-
-    /// The status of a name in any case.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.name().eq_ignore_ascii_case(name))
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::CriticalFailure | Self::Cancelled)
     }
 }

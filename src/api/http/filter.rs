@@ -77,7 +77,7 @@ fn schema(kind: FilterKind) -> RefOr<Schema> {
 
 #[cfg(test)]
 mod tests {
-    use projections::webhook_events::{self, Status};
+    use projections::webhook_events::{self, EventStatus};
 
     use super::*;
 
@@ -93,7 +93,7 @@ mod tests {
         let filter =
             read(&format!("status=waitingretry&DestinationUrlId={id}&From=2026-07-03&To=2026-07-03"))
                 .unwrap();
-        assert_eq!(filter.status, Some(Status::WaitingRetry));
+        assert_eq!(filter.status, Some(EventStatus::WaitingRetry));
         assert_eq!(filter.destination_id, Some(id.parse().unwrap()));
         assert_eq!(filter.from, Some("2026-07-03T00:00:00Z".parse().unwrap()));
         assert_eq!(filter.to, Some("2026-07-03T23:59:59.999999Z".parse().unwrap()));
@@ -124,7 +124,8 @@ mod tests {
         let pattern = status["schema"]["anyOf"][0]["pattern"].as_str().unwrap();
         assert!(pattern.starts_with("^([Pp][Ee][Nn][Dd][Ii][Nn][Gg]|[Pp][Rr]"), "{pattern}");
         assert!(pattern.ends_with("|0|1|2|3|4|5|6)$"), "{pattern}");
-        let names: Vec<_> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
-        assert_eq!(names, ["Status", "DestinationUrlId", "From", "To"]);
+        let destination = serde_json::to_value(&parameters[1]).unwrap();
+        assert_eq!(destination["schema"]["format"], "uuid");
+        assert!(parameters.iter().all(|parameter| parameter.description.is_some()));
     }
 }

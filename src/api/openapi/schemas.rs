@@ -74,7 +74,7 @@ names! {
 names! {
     /// Progress of the delivery of an event.
     #[schema(as = EventStatus)]
-    EventStatusName of webhook_events::Status {
+    EventStatusName of webhook_events::EventStatus {
         Pending, Processing, Succeeded, Failed, WaitingRetry, CriticalFailure, Cancelled
     }
 }

@@ -5,7 +5,7 @@ use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand, WebhookEventR
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use projections::webhook_events::Status;
+use projections::webhook_events::EventStatus;
 
 use crate::api::access::authentication::Caller;
 use crate::api::commands::CONFLICT_RETRIES_MAX;
@@ -33,7 +33,7 @@ pub(crate) async fn handler(
     replay(&events, &caller, id, at).await?;
     // As it was at the replay: an attempt may be in progress by now.
     let replayed = EventView {
-        status: Status::Pending.into(),
+        status: EventStatus::Pending.into(),
         current_retry_count: 0,
         next_attempt_at: Some(at.into()),
         delivered_at: None,

@@ -1,0 +1,40 @@
+-- The event log: every change of state, append-only. The columns up to `metadata` are those of postgres-es,
+-- which names them in its INSERT; the others have defaults.
+CREATE TABLE events (
+    aggregate_type text        NOT NULL,
+    aggregate_id   text        NOT NULL,
+    sequence       bigint      NOT NULL,
+    event_type     text        NOT NULL,
+    event_version  text        NOT NULL,
+    payload        json        NOT NULL,
+    metadata       json        NOT NULL,
+
+    -- Order within a transaction.
+    position       bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    -- Order between transactions. Positions are assigned before the commit, so the lower position of a
+    -- slow writer may appear after a higher one was read. A reader that stays below the oldest running
+    -- transaction and orders by (transaction_id, position) never skips a fact.
+    transaction_id xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    tenant_id      uuid        GENERATED ALWAYS AS ((metadata ->> 'tenantId')::uuid) STORED,
+    recorded_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+
+    CONSTRAINT events_one_fact_a_version PRIMARY KEY (aggregate_type, aggregate_id, sequence),
+    CONSTRAINT events_versions_count_from_one CHECK (sequence >= 1)
+);
+
+-- Total order of the log, in which readers follow it.
+CREATE INDEX events_in_log_order ON events (transaction_id, position);
+
+CREATE FUNCTION refuse_to_change_history() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the event log is append-only: % refused', TG_OP
+        USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+CREATE TRIGGER events_are_append_only
+BEFORE UPDATE OR DELETE OR TRUNCATE ON events
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_to_change_history();
+
+SELECT scope_to_tenant('events');

@@ -1,0 +1,12 @@
+-- Payloads of webhook events. They are not in the log, because retention or a legal request may erase them while
+-- the log, which has their SHA-256, stays complete.
+CREATE TABLE payloads (
+    event_id  uuid  PRIMARY KEY,
+    tenant_id uuid  NOT NULL,
+    -- Exactly the bytes that are delivered.
+    delivered bytea NOT NULL,
+    -- Exactly the bytes that were received, if a sender's mapping transformed them; NULL if both are equal.
+    received  bytea
+);
+
+SELECT scope_to_tenant('payloads');
