@@ -1,5 +1,6 @@
-//! The bytes of webhook events. They are no read model: the append that accepts an event stores them,
-//! and they go when they expire or are erased. Here they are read and erased.
+//! Payloads of webhook events: read and erased here.
+//!
+//! They are not a read model: the append that accepts an event stores its payload.
 
 use std::collections::HashMap;
 
@@ -9,7 +10,10 @@ use sqlx::PgConnection;
 use crate::retention::uuids;
 use crate::tenant_scope::TenantScope;
 
-/// What is delivered, as text, for each of `ids` whose payload is still there.
+/// Returns the delivered payload as text, for each of `ids` whose payload is stored.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.payloads.delivered", level = "debug", skip_all, err(level = "debug"))]
 pub async fn delivered(
     scope: &mut TenantScope,
@@ -26,7 +30,10 @@ pub async fn delivered(
     Ok(rows.into_iter().map(|row| (WebhookEventId(row.event_id), text(row.delivered))).collect())
 }
 
-/// How many bytes are delivered, for each of `ids` whose payload is still there.
+/// Returns the size of the delivered payload in bytes, for each of `ids` whose payload is stored.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.payloads.sizes", level = "debug", skip_all, err(level = "debug"))]
 pub async fn sizes(
     scope: &mut TenantScope,
@@ -47,8 +54,11 @@ pub async fn sizes(
     Ok(rows.into_iter().map(|row| (row.event_id.into(), u64::from(row.bytes.unsigned_abs()))).collect())
 }
 
-/// What was received, as text: the raw form of a payload that a mapping reshaped, and otherwise what is
-/// delivered. `None` when it is gone.
+/// Returns the received payload as text: the payload before a sender's mapping transformed it, if one did. `None`:
+/// it is erased.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.payloads.received", level = "debug", skip_all, err(level = "debug"))]
 pub async fn received(scope: &mut TenantScope, id: WebhookEventId) -> Result<Option<String>, sqlx::Error> {
     let tenant_id = scope.tenant_id().0;
@@ -66,7 +76,10 @@ pub async fn received(scope: &mut TenantScope, id: WebhookEventId) -> Result<Opt
     Ok(bytes.map(text))
 }
 
-/// Whether a payload is still there.
+/// Returns whether a payload is stored.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.payloads.is_there", level = "debug", skip_all, err(level = "debug"))]
 pub async fn is_there(connection: &mut PgConnection, id: WebhookEventId) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM payloads WHERE event_id = $1) AS "is_there!""#, id.0,)
@@ -74,7 +87,10 @@ pub async fn is_there(connection: &mut PgConnection, id: WebhookEventId) -> Resu
         .await
 }
 
-/// How many bytes are stored, for each of `ids` whose payload is still there.
+/// Returns the bytes in storage, received and delivered, for each of `ids` whose payload is stored.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.payloads.stored", level = "trace", skip_all, err(level = "debug"))]
 pub async fn stored(
     connection: &mut PgConnection,
@@ -93,14 +109,17 @@ pub async fn stored(
     Ok(rows.into_iter().map(|row| (row.event_id.into(), u64::from(row.bytes.unsigned_abs()))).collect())
 }
 
-/// Erases payloads; says how many there were.
+/// Erases payloads. Returns how many there were.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.payloads.erase", level = "trace", skip_all, err(level = "debug"))]
 pub async fn erase(connection: &mut PgConnection, ids: &[WebhookEventId]) -> Result<u64, sqlx::Error> {
     let erased = sqlx::query!("DELETE FROM payloads WHERE event_id = ANY($1)", &uuids(ids));
     Ok(erased.execute(connection).await?.rows_affected())
 }
 
-/// Payloads are JSON, and JSON is UTF-8: nothing is lost here.
+/// Payloads are JSON, and JSON is UTF-8, so the conversion is lossless.
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

@@ -1,11 +1,11 @@
-//! How far retention has come, tenant by tenant.
+//! Progress of retention, by tenant.
 //!
-//! This is no read model. A tenant's policy is in the log; up to where it has been carried out is kept here,
-//! moves in the transaction that removes something, and never moves back. Of what is below the floor of
-//! events and has ended there is no row, and a read model that is built anew is to end the same way.
+//! This is not a read model. The retention policy of a tenant is in the log. The floors say up to where it has been
+//! carried out; they move in the transaction that removes something, and only upwards. Final events below the floor
+//! of events have no rows, and a rebuilt read model must omit the same rows.
 //!
-//! The payload of an event may be needed again as long as somebody may replay it. So whoever replays and
-//! whoever erases exclude each other, tenant by tenant, for the moment that either takes.
+//! A replay needs the payload of its event. Advisory locks by tenant therefore exclude replays and the erasure of
+//! payloads from each other.
 
 use std::collections::HashMap;
 
@@ -14,33 +14,36 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A place in the order in which events were accepted.
+/// Position in the order in which events were accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub accepted_at: DateTime<Utc>,
-    /// Of those accepted in one moment, up to which.
+    /// Orders the events that were accepted at the same time.
     pub id: WebhookEventId,
 }
 
 impl Place {
-    /// Before every event that was accepted at this time or later.
+    /// Returns the position before every event that was accepted at this time or later.
     #[must_use]
     pub fn before(accepted_at: DateTime<Utc>) -> Self {
         Self { accepted_at, id: WebhookEventId(Uuid::nil()) }
     }
 }
 
-/// How far retention has come for a tenant.
+/// Progress of retention for a tenant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Floor {
-    /// The payloads of events up to here that have ended are gone, but for the exceptions'.
+    /// The payloads of final events up to this position are erased, except those in `retention_exceptions`.
     pub payloads: Option<Place>,
-    /// Events that were accepted before and have ended have no rows.
+    /// Final events that were accepted before this time have no rows.
     pub events_before: Option<DateTime<Utc>>,
 }
 
-/// Keeps replays of a tenant's events out until the transaction ends; `false`: one is under way, or
+/// Excludes replays of a tenant's events until the transaction ends. Returns `false` if a replay is in progress or
 /// retention is [paused](pause).
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.retention.begin", level = "trace", skip_all, err(level = "debug"))]
 pub async fn begin(connection: &mut PgConnection, tenant_id: TenantId) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
@@ -55,7 +58,10 @@ pub async fn begin(connection: &mut PgConnection, tenant_id: TenantId) -> Result
     .await
 }
 
-/// Keeps the payloads of a tenant from being erased until the transaction ends.
+/// Excludes the erasure of a tenant's payloads until the transaction ends.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.retention.hold_off", level = "debug", skip_all, err(level = "debug"))]
 pub async fn hold_off(connection: &mut PgConnection, tenant_id: TenantId) -> Result<(), sqlx::Error> {
     sqlx::query!(
@@ -69,12 +75,11 @@ pub async fn hold_off(connection: &mut PgConnection, tenant_id: TenantId) -> Res
     Ok(())
 }
 
-/// Pauses retention until [`resume`], or until the session ends. Waits for a running step of retention, at most for
-/// the session's `lock_timeout`.
+/// Pauses retention until [`resume`], or until the session ends. Waits for a step in progress, at most for the
+/// session's `lock_timeout`.
 ///
 /// # Errors
-///
-/// When the database fails or the wait takes too long.
+/// When the database fails.
 #[tracing::instrument(name = "db.retention.pause", level = "debug", skip_all, err(level = "debug"))]
 pub async fn pause(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!("SELECT pg_advisory_lock(hashtext('hooksentry.retention.pause'), 0)::text AS paused")
@@ -83,10 +88,9 @@ pub async fn pause(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Resumes retention after [`pause`].
+/// Resumes retention.
 ///
 /// # Errors
-///
 /// When the database fails.
 #[tracing::instrument(name = "db.retention.resume", level = "debug", skip_all, err(level = "debug"))]
 pub async fn resume(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -96,20 +100,23 @@ pub async fn resume(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// The highest floor of events there is; `None`: no event was ever removed.
+/// Returns the highest floor of events of all tenants; `None`: no event was ever removed.
 #[tracing::instrument(name = "db.retention_floors.highest", level = "trace", skip_all, err(level = "debug"))]
 pub(crate) async fn highest(connection: &mut PgConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
     sqlx::query_scalar!("SELECT max(events_before) FROM retention_floors").fetch_one(connection).await
 }
 
-/// How far it has come for a tenant.
+/// Returns the progress of retention for a tenant.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.retention_floors.get", level = "trace", skip_all, err(level = "debug"))]
 pub async fn floor(connection: &mut PgConnection, tenant_id: TenantId) -> Result<Floor, sqlx::Error> {
     let floors = floors(connection, &[tenant_id.0]).await?;
     Ok(floors.get(&tenant_id).copied().unwrap_or_default())
 }
 
-/// How far it has come for those of `tenants` for whom it has begun.
+/// Returns the progress of retention for those of `tenants` that have any.
 #[tracing::instrument(name = "db.retention_floors.of", level = "trace", skip_all, err(level = "debug"))]
 pub(crate) async fn floors(
     connection: &mut PgConnection,
@@ -135,7 +142,10 @@ pub(crate) async fn floors(
         .collect())
 }
 
-/// Moves the floor of a tenant's payloads up.
+/// Raises the floor of a tenant's payloads. A lower value changes nothing.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(
     name = "db.retention_floors.raise_payloads",
     level = "trace",
@@ -166,7 +176,10 @@ pub async fn raise_payloads(
     Ok(())
 }
 
-/// Moves the floor of a tenant's events up.
+/// Raises the floor of a tenant's events. A lower value changes nothing.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(
     name = "db.retention_floors.raise_events",
     level = "trace",
@@ -193,10 +206,9 @@ pub async fn raise_events(
     Ok(())
 }
 
-/// Adds events that have not ended, and that the floor of payloads passes, to `retention_exceptions`.
+/// Adds the events that are not final when the floor of payloads passes them.
 ///
 /// # Errors
-///
 /// When the database fails.
 #[tracing::instrument(name = "db.retention_exceptions.add", level = "trace", skip_all, err(level = "debug"))]
 pub async fn add_exceptions(
@@ -219,7 +231,10 @@ pub async fn add_exceptions(
     Ok(())
 }
 
-/// The exceptions of a tenant by id after `after`.
+/// Returns at most `limit` exceptions of a tenant, by id after `after`.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.retention_exceptions.list", level = "trace", skip_all, err(level = "debug"))]
 pub async fn exceptions(
     connection: &mut PgConnection,
@@ -245,10 +260,9 @@ pub async fn exceptions(
     Ok(ids.into_iter().map(WebhookEventId).collect())
 }
 
-/// Removes events from `retention_exceptions`.
+/// Removes events from the exceptions.
 ///
 /// # Errors
-///
 /// When the database fails.
 #[tracing::instrument(
     name = "db.retention_exceptions.remove",

@@ -9,10 +9,10 @@ fn place(transaction_id: u64, position: i64) -> LogPosition {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_new_reader_begins_at_the_beginning_and_goes_on_where_it_was(pool: PgPool) {
+async fn a_new_reader_begins_at_the_first_fact_and_continues_at_its_checkpoint(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     assert_eq!(checkpoints::take_over(&mut connection, "reader", 1).await.unwrap(), place(0, 0));
-    // Beyond what a signed number holds.
+    // Beyond the range of a signed number.
     let far = place(u64::MAX - 1, 42);
     checkpoints::advance(&mut connection, "reader", 1, far).await.unwrap();
     assert_eq!(checkpoints::take_over(&mut connection, "reader", 2).await.unwrap(), far);
@@ -94,7 +94,7 @@ async fn a_halted_reader_is_not_waited_for_and_its_next_owner_tries_again(pool: 
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_reader_that_cannot_arrive_soon_is_not_waited_for(pool: PgPool) {
+async fn a_reader_that_is_far_behind_is_not_waited_for(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     let readers = ["front", "new"];
     checkpoints::take_over_all(&mut connection, &readers, 1).await.unwrap();
@@ -107,14 +107,14 @@ async fn a_reader_that_cannot_arrive_soon_is_not_waited_for(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_checkpoint_that_is_held_does_not_move_until_it_is_released_or_replaced(pool: PgPool) {
+async fn a_held_checkpoint_does_not_move_until_it_is_released_or_replaced(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     checkpoints::take_over_all(&mut connection, &["one", "two"], 1).await.unwrap();
     let held = checkpoints::hold(&mut connection, "one", Duration::from_secs(3_600)).await.unwrap();
     assert_eq!((held.position, held.halted), (place(0, 0), false));
     let refused = checkpoints::advance(&mut connection, "one", 1, place(5, 5)).await;
     assert!(matches!(refused, Err(CheckpointFailure::Held)), "{refused:?}");
-    // An owner that was replaced hears that, and not that it may try again.
+    // A replaced owner gets `Fenced`, and not `Held`, after which it would retry.
     let refused = checkpoints::advance(&mut connection, "one", 0, place(5, 5)).await;
     assert!(matches!(refused, Err(CheckpointFailure::Fenced)), "{refused:?}");
     checkpoints::advance(&mut connection, "two", 1, place(5, 5)).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_checkpoint_that_is_held_does_not_move_until_it_is_released_or_replace
     checkpoints::release(&mut connection, "one").await.unwrap();
     checkpoints::advance(&mut connection, "one", 1, place(5, 5)).await.unwrap();
     assert!(!checkpoints::replace(&mut connection, "one", &held, place(5, 5)).await.unwrap(), "it moved");
-    // A hold that nobody ends ends by itself.
+    // A hold expires by itself.
     checkpoints::hold(&mut connection, "one", Duration::ZERO).await.unwrap();
     checkpoints::advance(&mut connection, "one", 1, place(6, 6)).await.unwrap();
 
@@ -135,7 +135,7 @@ async fn a_checkpoint_that_is_held_does_not_move_until_it_is_released_or_replace
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn lag_is_what_lies_between_a_reader_and_the_end_of_the_log(pool: PgPool) {
+async fn lag_is_the_distance_of_a_reader_from_the_end_of_the_log(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     let empty = checkpoints::lag(&mut connection, &["reader"]).await.unwrap();
     assert_eq!((empty[0].facts, empty[0].age.as_nanos()), (0, 0));

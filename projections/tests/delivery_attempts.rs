@@ -39,7 +39,7 @@ fn answered() -> AttemptReport {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn an_attempt_is_shown_from_its_start_and_filled_in_at_its_end(pool: PgPool) {
+async fn an_attempt_is_stored_at_its_start_and_completed_at_its_end(pool: PgPool) {
     let log = Log::default().with(ACME, event(), accepted(ACME, destination(), at(0))).with(
         ACME,
         event(),
@@ -85,7 +85,7 @@ async fn every_outcome_reads_back(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn what_a_receiver_answers_cannot_stop_the_projection(pool: PgPool) {
+async fn no_response_of_a_receiver_halts_the_projection(pool: PgPool) {
     let hostile = AttemptReport {
         response_headers: BTreeMap::from([("x\0y".to_owned(), "a\0b".to_owned())]),
         response_excerpt: Some("before\0after".to_owned()),

@@ -54,7 +54,7 @@ async fn buckets(
     delivery_statistics::list(&mut scope, destination_id, interval, at(-DAY), at(30 * DAY)).await.unwrap()
 }
 
-/// All that was counted, whenever it was.
+/// The sum of all counts.
 async fn total(pool: &PgPool, tenant: TenantId, destination_id: Option<DestinationId>) -> Counts {
     let mut totals = [Interval::Hour, Interval::Day].map(|_| Counts::default());
     for (total, interval) in totals.iter_mut().zip(Interval::ALL) {
@@ -91,7 +91,7 @@ fn busy_day() -> Log {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn what_happened_is_counted_where_and_when_it_happened(pool: PgPool) {
+async fn facts_are_counted_by_their_destination_and_time(pool: PgPool) {
     busy_day().fold_into(&pool, Projection::DeliveryStatistics).await;
 
     let all = total(&pool, ACME, None).await;
@@ -142,7 +142,7 @@ async fn when_a_delivery_began_is_found_in_the_log(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn facts_that_come_again_are_counted_once_however_they_are_split(pool: PgPool) {
+async fn repeated_facts_are_counted_once(pool: PgPool) {
     let log = busy_day();
     log.record(&pool).await;
     log.fold_into(&pool, Projection::DeliveryStatistics).await;

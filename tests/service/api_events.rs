@@ -1,4 +1,4 @@
-//! Events and queues: looked at, replayed, cancelled, purged.
+//! Events and queues: list, get, replay, cancel, purge.
 
 use aggregates::attempt_outcome::Outcome;
 use futures::future::join_all;
@@ -108,7 +108,7 @@ async fn events_are_filtered_sorted_and_paged() {
 }
 
 #[tokio::test]
-async fn a_cursor_leads_through_the_whole_list() {
+async fn cursors_lead_through_the_whole_list() {
     let setting = Setting::new().await;
     let mut ids = vec![];
     for _ in 0..5 {
@@ -133,7 +133,7 @@ async fn a_cursor_leads_through_the_whole_list() {
 }
 
 #[tokio::test]
-async fn a_cursor_is_good_for_its_list_alone() {
+async fn a_cursor_is_valid_for_its_list_only() {
     let (setting, stranger) = (Setting::new().await, Setting::new().await);
     for setting in [&setting, &stranger] {
         setting.accept().await;
@@ -169,10 +169,10 @@ async fn a_cursor_is_good_for_its_list_alone() {
 }
 
 #[tokio::test]
-async fn large_payloads_come_in_full() {
+async fn large_payloads_are_returned_completely() {
     let setting = Setting::new().await;
     let payload = |n: usize| format!("{{\"n\":{n},\"a\":\"{}\"}}", "ü".repeat(25_000));
-    // More than one piece of what is read at once.
+    // More than one piece of the response body.
     let ids = join_all((0..180).map(async |n| {
         send(setting.owner.ingest(&setting.key, &setting.token, &payload(n)))
             .await
@@ -221,7 +221,7 @@ async fn an_event_in_critical_failure_is_replayed_once() {
 }
 
 #[tokio::test]
-async fn an_event_that_waits_is_cancelled_once_and_for_good() {
+async fn a_waiting_event_is_cancelled_once() {
     let setting = Setting::new().await;
     let (pending, retried) = (setting.accept().await, setting.accept().await);
     attempt(&setting.owner, &retried, Outcome::Connect, 9).await;
@@ -262,7 +262,7 @@ async fn an_event_that_does_not_wait_is_not_cancelled() {
 }
 
 #[tokio::test]
-async fn of_a_cancellation_and_an_attempt_one_wins() {
+async fn only_one_of_a_cancellation_and_an_attempt_succeeds() {
     let setting = Setting::new().await;
     for _ in 0..10 {
         let id = setting.accept().await;
@@ -276,7 +276,7 @@ async fn of_a_cancellation_and_an_attempt_one_wins() {
 }
 
 #[tokio::test]
-async fn attempts_and_history_tell_what_happened() {
+async fn attempts_and_history_describe_the_delivery() {
     let setting = Setting::new().await;
     let id = setting.accept().await;
     attempt(&setting.owner, &id, Outcome::Dns, 2).await;
@@ -316,7 +316,7 @@ async fn attempts_and_history_tell_what_happened() {
 }
 
 #[tokio::test]
-async fn a_purge_cancels_what_waits_and_nothing_else() {
+async fn a_purge_cancels_waiting_events_only() {
     let setting = Setting::new().await;
     let (_, other_token) = setting.owner.destination().await;
     let elsewhere = accept(&setting.owner, &setting.key, &other_token).await;
@@ -325,7 +325,7 @@ async fn a_purge_cancels_what_waits_and_nothing_else() {
     attempt(&setting.owner, &delivered, Outcome::Succeeded, 1).await;
     attempt(&setting.owner, &retried, Outcome::Connect, 9).await;
     attempt(&setting.owner, &failed, Outcome::Connect, 1).await;
-    // Accepted a moment before the purge, so that no read model can know of them yet.
+    // Accepted just before the purge, so that no read model has them yet.
     let fresh = join_all((0..600).map(async |_| {
         send(setting.owner.ingest(&setting.key, &setting.token, "{}")).await.expect(202).text_of("eventId")
     }))
@@ -343,7 +343,7 @@ async fn a_purge_cancels_what_waits_and_nothing_else() {
     let history = setting.owner.get(&format!("/api/v1/events/{}/history", fresh[0])).await.expect(200).body;
     assert_eq!(history["items"][1]["actor"], format!("user:{}", setting.owner.id));
     setting.owner.call(&format!("/api/v1/events/{}/replay", fresh[0])).await.expect(400);
-    // Nothing to cancel is done as well, and what comes later is not held up.
+    // A purge of an empty queue succeeds, and later events are delivered.
     setting.owner.delete(&path).await.expect(204);
     setting.accept().await;
 }

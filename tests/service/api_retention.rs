@@ -38,7 +38,7 @@ impl Setting {
         self.owner.patch(&self.tenant(), &change).await.expect(200);
     }
 
-    /// An event that was accepted so many days ago, as the log tells it.
+    /// Accepts an event with a time of acceptance so many days ago.
     async fn accept(&self, days_ago: i64, idempotency_key: Option<&str>) -> String {
         let tenant_id = TenantId(self.owner.tenant_id.parse().unwrap());
         let id = match idempotency_key {
@@ -76,12 +76,12 @@ impl Setting {
 }
 
 #[tokio::test]
-async fn a_tenant_says_how_long_it_keeps_what_has_ended() {
+async fn a_tenant_sets_how_long_it_keeps_final_events() {
     let setting = Setting::new().await;
     let path = setting.tenant();
     let kept = |body: &Value| (body["payloadRetentionDays"].clone(), body["eventRetentionDays"].clone());
     let before = setting.owner.get(&path).await.expect(200).body;
-    assert_eq!(kept(&before), (Value::Null, Value::Null), "for ever");
+    assert_eq!(kept(&before), (Value::Null, Value::Null), "without limit");
     for (change, payload_days, event_days) in [
         (json!({ "payloadRetentionDays": 30 }), json!(30), Value::Null),
         (json!({ "EVENTRETENTIONDAYS": "400" }), json!(30), json!(400)),
@@ -132,7 +132,7 @@ async fn days_are_whole_numbers_within_a_century() {
 }
 
 #[tokio::test]
-async fn owners_and_admins_say_how_long() {
+async fn only_owners_and_admins_set_the_retention() {
     let setting = Setting::new().await;
     let path = setting.tenant();
     let change = json!({ "payloadRetentionDays": 30 });
@@ -148,7 +148,7 @@ async fn owners_and_admins_say_how_long() {
 }
 
 #[tokio::test]
-async fn a_payload_that_is_too_old_is_gone_and_is_not_replayed() {
+async fn an_expired_payload_is_erased_and_not_replayed() {
     let setting = Setting::new().await;
     let (old, young) = (setting.accept(8, None).await, setting.accept(6, None).await);
     let waiting = setting.accept(9, None).await;
@@ -178,7 +178,7 @@ async fn a_payload_that_is_too_old_is_gone_and_is_not_replayed() {
 }
 
 #[tokio::test]
-async fn what_has_left_the_lists_still_has_its_history() {
+async fn events_removed_from_the_lists_keep_their_history() {
     let setting = Setting::new().await;
     let key = "order-7";
     let old = setting.accept(40, Some(key)).await;
@@ -212,7 +212,11 @@ async fn what_has_left_the_lists_still_has_its_history() {
     assert_eq!(setting.owner.get(&format!("{path}/history")).await.expect(200).body, history);
     let past_now = setting.owner.get(&format!("{path}?AsOf={time}")).await.expect(200).body;
     assert_eq!(past_now, without_payload(past));
-    assert_eq!(setting.owner.get("/api/v1/stats").await.expect(200).body, stats, "counted for ever");
+    assert_eq!(
+        setting.owner.get("/api/v1/stats").await.expect(200).body,
+        stats,
+        "statistics are not removed"
+    );
 
     let refused = setting.owner.call(&format!("{path}/replay")).await.expect(400);
     assert_eq!(refused.problem(), "event-not-replayable");
@@ -220,7 +224,7 @@ async fn what_has_left_the_lists_still_has_its_history() {
     for room in ["", "/attempts", "/history"] {
         stranger.get(&format!("{path}{room}")).await.expect(403);
     }
-    // A key is good once, for ever.
+    // An idempotency key is accepted once, without limit in time.
     let again = setting.owner.ingest(&setting.key, &setting.token, "{}").header("X-Idempotency-Key", key);
     let again = send(again).await.expect(200);
     assert_eq!((again.text_of("eventId"), again.text_of("status")), (old, "CriticalFailure".to_owned()));
@@ -228,7 +232,7 @@ async fn what_has_left_the_lists_still_has_its_history() {
 }
 
 #[tokio::test]
-async fn what_is_new_comes_in_while_what_is_old_goes() {
+async fn events_are_accepted_while_old_ones_are_removed() {
     let setting = Setting::new().await;
     let mut old = vec![];
     for _ in 0..150 {

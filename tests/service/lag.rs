@@ -1,4 +1,4 @@
-//! What the API shows of events that the read models do not show yet.
+//! Events that the read models do not have yet.
 
 use serde_json::json;
 
@@ -8,8 +8,8 @@ use crate::harness::receiver::Receiver;
 use crate::harness::tenant::Tenant;
 use crate::harness::until;
 
-/// Looked at again and again, an event goes from accepted to delivered: what its stream tells before there is
-/// a row is not ahead of what the row will tell at first.
+/// A caller that reads an event repeatedly never sees it go back: the state from its stream, before there is a row, is
+/// not later than the first state of the row.
 #[tokio::test]
 async fn an_event_without_a_row_is_shown_as_it_was_accepted() {
     let database = TestDatabase::create().await;

@@ -1,4 +1,4 @@
-//! Which facts are counted, and as what.
+//! Which facts are counted, and how.
 
 use std::collections::HashMap;
 
@@ -15,13 +15,13 @@ use crate::fold::SequenceGap;
 use crate::log_rows;
 use crate::logged_fact::LoggedFact;
 
-/// What a fact counts as.
+/// How a fact is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
     Accepted,
     Succeeded { took_ms: u64 },
     AttemptFailed,
-    GivenUp,
+    CriticalFailure,
     Cancelled,
     Replayed,
 }
@@ -36,14 +36,14 @@ pub(super) struct Counted<'a> {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Whatever came before.
+    /// Independent of earlier facts.
     Plain(What),
-    /// A delivery, which began then; `None`: before this batch.
+    /// A delivery, and its begin; `None`: before this batch.
     Delivered { begun_at: Option<DateTime<Utc>> },
 }
 
 impl Counted<'_> {
-    /// The buckets it is counted in.
+    /// Returns the keys of the buckets that it is counted in.
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> + use<> {
         let (tenant_id, at) = (self.logged.tenant_id.0, self.at);
         [self.destination_id.0, ALL_DESTINATIONS].into_iter().flat_map(move |destination_id| {
@@ -56,13 +56,13 @@ impl Counted<'_> {
         })
     }
 
-    /// What it counts as.
+    /// Returns how it is counted.
     pub(super) fn what(&self) -> Result<What, SequenceGap> {
         match self.kind {
             Kind::Plain(what) => Ok(what),
             Kind::Delivered { begun_at } => {
                 let begun_at = begun_at.ok_or_else(|| SequenceGap::of(self.logged, None))?;
-                // Clocks of two machines may disagree by a little.
+                // The clocks of two machines may differ.
                 let took_ms = u64::try_from((self.at - begun_at).num_milliseconds()).unwrap_or(0);
                 Ok(What::Succeeded { took_ms })
             }
@@ -74,7 +74,7 @@ impl Counted<'_> {
     }
 }
 
-/// Those of `facts` that are counted.
+/// Returns those of `facts` that are counted.
 pub(super) fn of(facts: &[LoggedFact]) -> Vec<Counted<'_>> {
     use WebhookEventFact as Of;
     let mut begun: HashMap<Uuid, DateTime<Utc>> = HashMap::new();
@@ -101,7 +101,7 @@ pub(super) fn of(facts: &[LoggedFact]) -> Vec<Counted<'_>> {
                 (*destination_id, *at, kind)
             }
             Of::CriticalFailure { destination_id, at, .. } => {
-                (*destination_id, *at, Kind::Plain(What::GivenUp))
+                (*destination_id, *at, Kind::Plain(What::CriticalFailure))
             }
             Of::Cancelled { destination_id, at, .. } => (*destination_id, *at, Kind::Plain(What::Cancelled)),
             Of::DeliveryStarted { .. } | Of::RetryScheduled { .. } | Of::PayloadErased { .. } => continue,
@@ -111,7 +111,7 @@ pub(super) fn of(facts: &[LoggedFact]) -> Vec<Counted<'_>> {
     counted
 }
 
-/// Finds out when those deliveries began of which this batch shows only the end.
+/// Reads the begin of deliveries of which this batch has only the end.
 pub(super) async fn look_up_beginnings(
     connection: &mut PgConnection,
     counted: &mut [Counted<'_>],
@@ -131,8 +131,8 @@ pub(super) async fn look_up_beginnings(
     Ok(())
 }
 
-/// When the deliveries of these webhook events began. What was delivered is not replayed any more, so a
-/// repeated fact finds the same answer as the first time.
+/// Returns when the deliveries of these events began. A delivered event cannot be replayed, so a repeated fact finds
+/// the same time.
 #[tracing::instrument(
     name = "db.delivery_statistics.begun_at",
     level = "trace",

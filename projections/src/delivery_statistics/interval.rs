@@ -1,13 +1,12 @@
-//! How long buckets are, and when they begin.
+//! Lengths and boundaries of buckets.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// How long the buckets of an answer are.
+/// Length of buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interval {
-    /// An hour.
     Hour,
-    /// A day of UTC.
+    /// A day in UTC.
     Day,
 }
 
@@ -15,18 +14,17 @@ impl Interval {
     /// Every interval.
     pub const ALL: [Self; 2] = [Self::Hour, Self::Day];
 
-    /// Its length.
     #[must_use]
     pub fn length(self) -> TimeDelta {
         TimeDelta::hours(self.hours().into())
     }
 
-    /// The start of the bucket that `time` is in.
+    /// Returns the start of the bucket that contains `time`.
     #[must_use]
     pub fn start(self, time: DateTime<Utc>) -> DateTime<Utc> {
         let seconds = self.length().num_seconds();
         let start = time.timestamp().div_euclid(seconds) * seconds;
-        // Only the first moments of all time begin before what can be expressed.
+        // The start of the bucket of the first representable times is not representable.
         DateTime::from_timestamp(start, 0).unwrap_or(DateTime::<Utc>::MIN_UTC)
     }
 

@@ -1,15 +1,14 @@
-//! Statistics: what was accepted, delivered and given up, by hour and day, by destination and in all.
+//! Delivery statistics by hour and day, by destination and for the whole tenant.
 //!
-//! Each fact is counted in the bucket of its own time, four times: for its destination and for the whole
-//! tenant, by hour and by day. So whatever is asked, an answer adds up no more rows than it has points.
+//! Each fact is counted in the buckets of its own time, four times: for its destination and for the whole tenant, by
+//! hour and by day. A query therefore reads one row for each point that it returns.
 //!
-//! The other read models pass over repeated facts by the version of a row's stream; a bucket shows no one
-//! stream. It keeps the place in the log of the last fact that was counted in it: facts come in the
-//! log's order, so whatever stands at or before that place is in its counts already.
+//! Other read models skip repeated facts by the version of the row's stream, but a bucket has facts of many streams. It
+//! has the position of the last fact that was counted in it: facts arrive in the order of the log, so facts at or
+//! before that position are counted already.
 //!
-//! The time of a delivery runs from the acceptance, or from the last replay: until somebody asked for
-//! the replay nothing was under way. When that was, is looked up in the log itself and not in another
-//! read model, which may lag, be rebuilt, or have forgotten old events.
+//! The duration of a delivery begins with the acceptance, or with the last replay. That time is read from the log and
+//! not from another read model, which may lag, be rebuilt, or have lost the event to retention.
 
 mod counted;
 mod interval;
@@ -34,26 +33,26 @@ use crate::tenant_scope::TenantScope;
 use counted::What;
 use rows::{Key, StoredRow};
 
-/// Stands where a destination would: all of them.
+/// Destination id of the buckets for all destinations of a tenant together.
 const ALL_DESTINATIONS: Uuid = Uuid::nil();
 
-/// What happened, counted.
+/// Numbers of facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub accepted: u64,
     pub succeeded: u64,
-    /// Attempts that failed. Those whose outcome is not known are not among them.
+    /// Failed attempts, without those whose outcome is unknown.
     pub failed_attempts: u64,
-    /// Webhook events given up. One that was replayed may be given up again.
+    /// Events whose last attempt failed. A replayed event may be counted again.
     pub critical_failures: u64,
     pub cancelled: u64,
     pub replayed: u64,
-    /// How long the deliveries took, from acceptance or the last replay.
+    /// Durations of deliveries, from the acceptance or the last replay.
     pub times_to_deliver: TimesToDeliver,
 }
 
 impl Counts {
-    /// Counts what `other` counted too.
+    /// Adds the numbers of `other`.
     pub fn add(&mut self, other: &Self) {
         self.accepted += other.accepted;
         self.succeeded += other.succeeded;
@@ -72,18 +71,17 @@ impl Counts {
                 self.times_to_deliver.count(took_ms);
             }
             What::AttemptFailed => self.failed_attempts += 1,
-            What::GivenUp => self.critical_failures += 1,
+            What::CriticalFailure => self.critical_failures += 1,
             What::Cancelled => self.cancelled += 1,
             What::Replayed => self.replayed += 1,
         }
     }
 }
 
-/// What happened within an hour or a day.
+/// Numbers of facts within an hour or a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
     pub starts_at: DateTime<Utc>,
-    /// What happened in it.
     pub counts: Counts,
 }
 
@@ -132,8 +130,11 @@ async fn apply(connection: &mut PgConnection, facts: &[LoggedFact]) -> Result<()
     Ok(rows::store(connection, &rows).await?)
 }
 
-/// The buckets that begin in `[from, to)` and in which anything happened, oldest first: of one
-/// destination, or of all that the scope's tenant has.
+/// Returns the buckets that are not empty and begin in `[from, to)`, oldest first: of one destination, or of all
+/// destinations of the scope's tenant together.
+///
+/// # Errors
+/// When the database fails.
 #[tracing::instrument(name = "db.delivery_statistics.list", level = "debug", skip_all, err(level = "debug"))]
 pub async fn list(
     scope: &mut TenantScope,

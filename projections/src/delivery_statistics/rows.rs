@@ -1,4 +1,4 @@
-//! The table: buckets by their keys.
+//! Rows of `delivery_statistics`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Counts, Interval, TimesToDeliver};
 use crate::logged_fact::{LogPosition, TransactionId};
 
-/// A bucket's place in the table. Ordered, so that two writers lock rows in one order.
+/// Primary key of a bucket. Ordered, so that two writers lock rows in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) tenant_id: Uuid,
@@ -18,15 +18,15 @@ pub(super) struct Key {
     pub(super) starts_at: DateTime<Utc>,
 }
 
-/// A bucket.
+/// Content of a bucket.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Row {
     pub(super) counts: Counts,
-    /// The last fact that was counted.
+    /// Position of the last fact that was counted.
     pub(super) position: LogPosition,
 }
 
-/// A bucket as the columns hold it.
+/// Columns of a bucket.
 pub(super) struct StoredRow {
     pub(super) tenant_id: Uuid,
     pub(super) destination_id: Uuid,
@@ -44,7 +44,6 @@ pub(super) struct StoredRow {
 }
 
 impl StoredRow {
-    /// What was counted.
     pub(super) fn counts(&self) -> Counts {
         let count = |column: i64| u64::try_from(column).unwrap_or_default();
         Counts {
@@ -67,7 +66,7 @@ impl StoredRow {
     }
 }
 
-/// Those of the buckets that there are.
+/// Reads those of the buckets that exist.
 #[tracing::instrument(name = "db.delivery_statistics.load", level = "trace", skip_all, err(level = "debug"))]
 pub(super) async fn load(
     connection: &mut PgConnection,
@@ -94,7 +93,7 @@ pub(super) async fn load(
     Ok(rows.into_iter().map(StoredRow::read).collect())
 }
 
-/// Writes buckets, unless what the table holds is newer.
+/// Writes buckets. A row with a later position is not changed.
 #[tracing::instrument(name = "db.delivery_statistics.store", level = "trace", skip_all, err(level = "debug"))]
 pub(super) async fn store(
     connection: &mut PgConnection,
@@ -152,7 +151,7 @@ pub(super) async fn store(
     Ok(())
 }
 
-/// The text of an array.
+/// Returns the text form of an array.
 fn array(numbers: &[i32]) -> String {
     let numbers: Vec<String> = numbers.iter().map(i32::to_string).collect();
     format!("{{{}}}", numbers.join(","))

@@ -1,26 +1,26 @@
-//! How long deliveries took, counted by classes of time.
+//! Histogram of the durations of deliveries.
 //!
-//! Percentiles cannot be added up, counts can: an hour's classes make a day's, and two destinations'
-//! classes make both's. Up to 15 ms each millisecond is a class of its own; above, every doubling is cut
-//! into eight. So a percentile is off by an eighth of itself at most, and by less where deliveries spread
-//! over their class.
+//! Percentiles cannot be added up, but numbers in classes can: those of hours to those of a day, and those of two
+//! destinations to those of both. Up to 15 ms each millisecond is a class; above, every doubling is divided into eight
+//! classes. The error of a percentile is at most an eighth of its value, and less if the deliveries are spread over
+//! their class.
 
-/// Classes to a doubling, as a power of two.
+/// Binary logarithm of the number of classes in a doubling.
 const STEPS_LOG2: u32 = 3;
-/// Classes to a doubling.
+/// Number of classes in a doubling.
 const STEPS: u64 = 1 << STEPS_LOG2;
-/// Times from here on, about 198 days, are all in the last class.
+/// Durations from here on, about 198 days, are in the last class.
 const LIMIT_MS: u64 = 1 << 34;
 
-/// Deliveries by the class of the time they took.
+/// Number of deliveries in each class of duration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimesToDeliver {
-    /// Up to the last class that has any.
+    /// Without the empty classes at the end.
     counts: Vec<u64>,
 }
 
 impl TimesToDeliver {
-    /// Counts a delivery that took so many milliseconds.
+    /// Adds a delivery that took so many milliseconds.
     pub(crate) fn count(&mut self, milliseconds: u64) {
         let class = class_of(milliseconds);
         if self.counts.len() <= class {
@@ -29,7 +29,7 @@ impl TimesToDeliver {
         self.counts[class] += 1;
     }
 
-    /// Counts the deliveries of `other` too.
+    /// Adds the deliveries of `other`.
     pub fn add(&mut self, other: &Self) {
         if self.counts.len() < other.counts.len() {
             self.counts.resize(other.counts.len(), 0);
@@ -39,8 +39,8 @@ impl TimesToDeliver {
         }
     }
 
-    /// The time, in milliseconds, within which `percent` of the deliveries were made; none without
-    /// deliveries. Those of one class are taken to be spread over it evenly.
+    /// Returns the duration, in milliseconds, within which `percent` (0 to 100) of the deliveries were made; `None`
+    /// without deliveries. Deliveries are assumed to be spread evenly over their class.
     #[must_use]
     pub fn percentile(&self, percent: u32) -> Option<u64> {
         let deliveries: u64 = self.counts.iter().sum();
@@ -66,12 +66,12 @@ impl TimesToDeliver {
         Some(longest)
     }
 
-    /// As the column holds it. A class counts to two thousand million and stays there.
+    /// Returns the value of the column. Each number is limited to `i32::MAX`.
     pub(super) fn to_stored(&self) -> Vec<i32> {
         self.counts.iter().map(|count| i32::try_from(*count).unwrap_or(i32::MAX)).collect()
     }
 
-    /// From what the column holds.
+    /// Reads the value of the column.
     pub(super) fn from_stored(counts: &[i32]) -> Self {
         Self { counts: counts.iter().map(|count| u64::try_from(*count).unwrap_or_default()).collect() }
     }
@@ -89,7 +89,7 @@ fn class_of(milliseconds: u64) -> usize {
     usize::try_from(class).unwrap_or(usize::MAX)
 }
 
-/// The first millisecond of a class, and how many it has.
+/// Returns the first millisecond of a class, and its length in milliseconds.
 fn bounds_of(class: usize) -> (u64, u64) {
     let class = u64::try_from(class).unwrap_or(u64::MAX);
     match (class / STEPS, class % STEPS) {

@@ -3,6 +3,8 @@
 //! A list declares each filter field ([`list_filter!`]) and each sort field ([`sort_fields!`]) once. The
 //! declaration yields the SQL, the query parameter that the API reads and describes, and the terms that a
 //! page cursor is bound to. This crate knows no HTTP: the API converts [`FilterField`]s.
+//!
+//! To add a filter to a list, add a field to its `list_filter!`; a long list also needs an index, in a migration.
 
 mod filter;
 mod query;

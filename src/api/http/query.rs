@@ -1,4 +1,5 @@
-//! Reading query parameters: names in any case, unknown names ignored, every wrong one named at once.
+//! Reads query parameters. Names are case-insensitive, unknown names are ignored, and all invalid values are
+//! reported together.
 
 use std::borrow::Cow;
 
@@ -13,21 +14,21 @@ use uuid::Uuid;
 use crate::api::http::problem::{FieldErrors, Problem};
 use crate::api::http::time::{self, Bound};
 
-/// Items of a page, unless a caller says otherwise.
+/// Default number of items of a page.
 pub(crate) const PAGE_ITEMS_DEFAULT: i64 = 10;
-/// Entries of a page of an event's attempts or facts, unless a caller says otherwise.
+/// Default number of items of a page of an event's attempts or facts.
 pub(crate) const ENTRIES_DEFAULT: i64 = 100;
-/// Most items of a page; who asks for more gets these.
+/// Maximum number of items of a page. A higher `Qt` is reduced to it.
 pub(crate) const PAGE_ITEMS_MAX: i64 = 200;
 
-/// The parameters of a query, and what was found wrong with them so far.
+/// Parameters of a query, and the errors found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Query {
     parameters: Vec<(String, String)>,
     errors: FieldErrors,
 }
 
-/// Which page of a list is wanted, and how the list is sorted.
+/// Requested page and order of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Paging<F> {
     pub(crate) page: Page,
@@ -50,7 +51,7 @@ impl Query {
         Self { parameters: parameters.collect(), errors: FieldErrors::default() }
     }
 
-    /// The value of a parameter, judged by `rule`; `None` when it is absent or refused.
+    /// Returns the value of a parameter, parsed by `rule`; `None` if it is absent or invalid.
     pub(crate) fn optional<T>(
         &mut self,
         name: &'static str,
@@ -65,56 +66,58 @@ impl Query {
         judged.map_err(|message| self.errors.add(name, message)).ok()
     }
 
-    /// Whether a parameter is given, be it right or wrong.
+    /// Returns whether a parameter is given, valid or not.
     pub(crate) fn mentions(&self, name: &str) -> bool {
         self.parameters.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
     }
 
-    /// What is wanted of a sorted list: `Qt`, `Pg`, `CpOrd` and `TpOrd`.
+    /// Returns page and order of a sorted list: `Qt`, `Pg`, `CpOrd` and `TpOrd`.
     pub(crate) fn paging<F: SortFields>(&mut self) -> Paging<F> {
         let page = self.page(PAGE_ITEMS_DEFAULT);
         let sort = self.optional("CpOrd", sort_field).unwrap_or_default();
         Paging { page, sort, direction: self.direction(Direction::Descending) }
     }
 
-    /// The page that is wanted: `Qt` and `Pg`.
+    /// Returns the page: `Qt` and `Pg`.
     pub(crate) fn page(&mut self, items_default: i64) -> Page {
         let limit = self.optional("Qt", from_one).unwrap_or(items_default).min(PAGE_ITEMS_MAX);
         let number = self.optional("Pg", from_one).unwrap_or(1);
-        // A page beyond all that can be counted is as empty as any other beyond the last.
+        // A page number beyond the range of integers is as empty as any other beyond the last page.
         Page { limit, offset: (number - 1).saturating_mul(limit) }
     }
 
-    /// The direction that is wanted: `TpOrd`.
+    /// Returns the direction: `TpOrd`.
     pub(crate) fn direction(&mut self, default: Direction) -> Direction {
         self.optional("TpOrd", direction).unwrap_or(default)
     }
 
-    /// Where a list is to go on, if it is not to begin at a page: `After`, understood by `read`. It is
-    /// judged last, because it is good only together with what else was asked for.
+    /// Returns the position after which the page begins: `After`, parsed by `read`. Called last, because a cursor is
+    /// valid only with the filters and the order that it was issued for.
     pub(crate) fn after<P>(&mut self, read: impl FnOnce(&str) -> Option<P>) -> Option<P> {
-        let is_given = |name: &str| self.parameters.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
-        let (with_page, others_are_good) = (is_given("Pg"), self.errors.is_empty());
-        let place = self.optional("After", |text| {
+        let (with_page, others_are_valid) = (self.mentions("Pg"), self.errors.is_empty());
+        let position = self.optional("After", |text| {
             if with_page {
                 return Err("must not be given together with Pg".into());
             }
-            if !others_are_good {
+            if !others_are_valid {
                 return Ok(None);
             }
-            let unknown = "must be the next of a page of this same list, with the same filters and order";
+            let unknown = "must be the `next` of a page of the same list, with the same filters and order";
             read(text).map(Some).ok_or_else(|| unknown.into())
         });
-        place.flatten()
+        position.flatten()
     }
 
-    /// What was asked for, if nothing is wrong with any parameter.
+    /// Checks that no parameter was invalid.
+    ///
+    /// # Errors
+    /// The problem that names all invalid parameters.
     pub(crate) fn complete(self) -> Result<(), Problem> {
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
     }
 }
 
-/// A whole number from 1; more than can be counted is as much as can be counted.
+/// Parses a whole number from 1. Larger numbers than `i64::MAX` are reduced to it.
 fn from_one(text: &str) -> Result<i64, Cow<'static, str>> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("must be a whole number from 1".into());
@@ -142,7 +145,7 @@ fn direction(text: &str) -> Result<Direction, Cow<'static, str>> {
     }
 }
 
-/// `true` or `false`.
+/// Parses `true` or `false`, in any case.
 pub(crate) fn boolean(text: &str) -> Result<bool, Cow<'static, str>> {
     match text {
         _ if text.eq_ignore_ascii_case("true") => Ok(true),
@@ -151,12 +154,12 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Cow<'static, str>> {
     }
 }
 
-/// A UUID.
+/// Parses a UUID.
 pub(crate) fn uuid(text: &str) -> Result<Uuid, Cow<'static, str>> {
     crate::api::http::path::uuid(text).ok_or_else(|| "must be a UUID".into())
 }
 
-/// A time that ends or begins a range.
+/// Parses a time that begins or ends a range.
 pub(crate) fn moment(bound: Bound) -> impl FnOnce(&str) -> Result<DateTime<Utc>, Cow<'static, str>> {
     move |text| {
         time::parse(text, bound)

@@ -1,5 +1,5 @@
-//! The configuration in force at an attempt, read from the log: the streams of its destination and its
-//! tenant, up to the versions that its start names.
+//! Configuration in force at an attempt, read from the log: the streams of its destination and its tenant, up to the
+//! versions in its `DeliveryStarted`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,32 +19,32 @@ use crate::api::http::problem::Problem;
 use crate::api::openapi::schemas::AuthTypeName;
 use crate::event_store::stream_reader::{self, Wanted};
 
-/// What an attempt went by.
+/// Configuration in force at an attempt.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AttemptConfiguration)]
 pub(crate) struct ConfigurationView {
-    /// Where the request went.
+    /// URL that the request was sent to.
     #[schema(examples("https://my-server.com/webhook"))]
     url: String,
     auth_type: Option<AuthTypeName>,
-    /// Most concurrent requests to the destination.
+    /// Maximum of concurrent requests to the destination.
     #[schema(examples(5))]
     server_rate_limit: u32,
-    /// The webhook secrets that signed: the current one, and while one that was replaced still signs, that
-    /// one too. A fingerprint is the first 16 hex characters of the SHA-256 of the secret as it is shown.
+    /// Fingerprints of the webhook secrets that signed: the current one, and the previous one during its overlap. A
+    /// fingerprint is the first 16 hex characters of the SHA-256 of the secret in the form that the API returns.
     #[schema(examples(json!(["a3c2f8d14be6907f"])))]
     webhook_secret_fingerprints: Vec<String>,
 }
 
-/// The configurations of some attempts of one tenant.
-pub(crate) struct InForce {
+/// Configurations of some attempts of one tenant.
+pub(crate) struct ConfigurationsInForce {
     destinations: BTreeMap<(DestinationId, u64), DestinationConfiguration>,
     signing: BTreeMap<u64, SigningConfiguration>,
 }
 
-impl InForce {
-    /// What was in force at each of `attempts`, which are of the scope's tenant.
+impl ConfigurationsInForce {
+    /// Reads the configuration of each of `attempts`, which are of the scope's tenant.
     pub(crate) async fn at(scope: &mut TenantScope, attempts: &[DeliveryAttempt]) -> Result<Self, Problem> {
         let mut versions: BTreeMap<DestinationId, BTreeSet<u64>> = BTreeMap::new();
         for attempt in attempts {
@@ -71,7 +71,7 @@ impl InForce {
         Ok(Self { destinations, signing: SigningConfiguration::at_versions(facts, &versions) })
     }
 
-    /// What one of those attempts went by.
+    /// Returns the configuration of one of those attempts.
     pub(crate) fn configuration_of(&self, attempt: &DeliveryAttempt) -> Result<ConfigurationView, Problem> {
         let destination = self.destinations.get(&(attempt.destination_id, attempt.destination_version));
         let signing = self.signing.get(&attempt.tenant_version);
@@ -88,7 +88,7 @@ impl InForce {
     }
 }
 
-/// The facts of these names that a stream had at the latest of `versions`.
+/// Reads the facts of these names up to the latest of `versions` of a stream.
 async fn read<A: Aggregate>(
     scope: &mut TenantScope,
     id: Uuid,

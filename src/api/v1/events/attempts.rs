@@ -18,7 +18,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::query::{ENTRIES_DEFAULT, Query};
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::Page;
-use crate::api::v1::events::attempt_configuration::{ConfigurationView, InForce};
+use crate::api::v1::events::attempt_configuration::{ConfigurationView, ConfigurationsInForce};
 use crate::api::v1::events::state::Events;
 use crate::api::v1::events::streams;
 
@@ -27,31 +27,31 @@ use crate::api::v1::events::streams;
 #[serde(rename_all = "camelCase")]
 #[schema(as = Attempt)]
 pub(crate) struct AttemptView {
-    /// Its number, from 1, over the event's whole life.
+    /// Number of the attempt, from 1, counted since the event was accepted.
     #[schema(minimum = 1)]
     attempt: u32,
     destination_id: Uuid,
     started_at: Timestamp,
-    /// When it was over; `null` while it is under way.
+    /// `null` while the attempt is in progress.
     finished_at: Option<Timestamp>,
-    /// How it ended, such as `succeeded`, `refused_status` or `timeout`; `null` while it is under way.
+    /// Outcome, such as `succeeded`, `refused_status` or `timeout`; `null` while the attempt is in progress.
     outcome: Option<&'static str>,
     http_status: Option<u16>,
     duration_ms: Option<u64>,
     response_headers: BTreeMap<String, String>,
-    /// The first 2 KiB of the answer.
+    /// First 2 KiB of the response body.
     response_excerpt: Option<String>,
-    /// The address the request went to.
+    /// Address that the request was sent to.
     address: Option<String>,
-    /// A reason in words, where there is one.
+    /// Description of a failure.
     detail: Option<String>,
-    /// Who made it.
+    /// Worker that made the attempt.
     worker: String,
-    /// Version of the destination whose settings it went by.
+    /// Version of the destination whose settings were used.
     destination_version: u64,
     /// Version of the tenant whose secret signed it.
     tenant_version: u64,
-    /// What it went by: the settings that were in force when it started.
+    /// Settings in force when the attempt started.
     configuration: ConfigurationView,
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn handler(
         listed = of_stream(&facts, direction, page);
         scope = TenantScope::begin(pool, caller.tenant_id).await?;
     }
-    let in_force = InForce::at(&mut scope, &listed.items).await?;
+    let in_force = ConfigurationsInForce::at(&mut scope, &listed.items).await?;
     scope.end().await?;
     let items = listed.items.into_iter().map(|attempt| AttemptView::of(attempt, &in_force));
     Ok(Json(Page { total: listed.total, items: items.collect::<Result<_, _>>()? }))
@@ -102,7 +102,7 @@ fn of_stream(facts: &[LoggedFact], direction: Direction, page: paging::Page) -> 
 }
 
 impl AttemptView {
-    fn of(attempt: DeliveryAttempt, in_force: &InForce) -> Result<Self, Problem> {
+    fn of(attempt: DeliveryAttempt, in_force: &ConfigurationsInForce) -> Result<Self, Problem> {
         let configuration = in_force.configuration_of(&attempt)?;
         let end = attempt.end;
         Ok(Self {

@@ -21,30 +21,30 @@ use crate::api::openapi::schemas::Page;
 use crate::api::v1::events::state::Events;
 use crate::event_store::stream_reader::{self, Entry};
 
-/// One fact.
+/// A fact of an event.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Fact)]
 pub(crate) struct FactView {
-    /// Its place in the log.
+    /// Position in the log.
     position: FactPosition,
-    /// Its version within the event's stream.
+    /// Version of the event's stream.
     version: i64,
-    /// When it was recorded.
+    /// Time at which the fact was recorded.
     time: Timestamp,
-    /// What happened, such as `EventAccepted`.
+    /// Type of the fact, such as `EventAccepted`.
     #[serde(rename = "type")]
     event_type: String,
-    /// The particulars.
+    /// Fields of the fact, which depend on its type.
     #[schema(value_type = Object)]
     data: Box<RawValue>,
-    /// Who brought it about: `user:<id>`, `api-key:<id>` or `role:<name>`.
+    /// Actor that caused the fact: `user:<id>`, `api-key:<id>` or `role:<name>`.
     actor: Option<String>,
-    /// The request in whose course it was written.
+    /// Request that wrote the fact.
     request_id: Option<String>,
 }
 
-/// A place in the log's total order.
+/// Position in the total order of the log.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FactPosition {
@@ -77,7 +77,7 @@ pub(crate) async fn handler(
 
 impl FactView {
     fn of(entry: Entry) -> Result<Self, Problem> {
-        // A fact is stored under its name; the name is said once.
+        // A fact is stored as an object with its name as the only key; the response has the name in `type`.
         let mut named: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&entry.payload)?;
         let data = match named.remove(&entry.event_type) {
             Some(data) => data,

@@ -48,7 +48,7 @@ pub(crate) async fn handler(
     let ids: Vec<_> = listing.items.iter().map(|event| event.id).collect();
     let sizes = payloads::sizes(&mut scope, &ids).await?;
     scope.end().await?;
-    let next = listing.next.map(|place| events.cursors.make(list, &place)).transpose()?;
+    let next = listing.next.map(|cursor| events.cursors.issue(list, &cursor)).transpose()?;
     let items = listing.items.into_iter().map(EventView::from).collect();
     let page = EventPage { total: listing.total, next, items };
     page_body::respond(pool.clone(), caller.tenant_id, page, &sizes).await
