@@ -4,8 +4,9 @@ use aggregates::destination::AuthType;
 use aggregates::mapping::KEYS_MAX;
 use aggregates::role::{Role, UserStatus};
 use aggregates::stored_enum::StoredEnum;
+use projections::destinations;
 use projections::invites::InviteStatus;
-use projections::{destinations, webhook_events};
+use projections::webhook_events::EventStatus;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type};
@@ -22,6 +23,7 @@ pub(crate) type RoleName = Named<Role>;
 pub(crate) type UserStatusName = Named<UserStatus>;
 pub(crate) type AuthTypeName = Named<AuthType>;
 pub(crate) type InviteStatusName = Named<InviteStatus>;
+pub(crate) type EventStatusName = Named<EventStatus>;
 
 impl<E: StoredEnum> From<E> for Named<E> {
     fn from(value: E) -> Self {
@@ -71,14 +73,6 @@ names! {
     #[schema(as = DestinationStatus)]
     DestinationStatusName of destinations::Status { Active, Inactive, Suspended }
 }
-names! {
-    /// Progress of the delivery of an event.
-    #[schema(as = EventStatus)]
-    EventStatusName of webhook_events::EventStatus {
-        Pending, Processing, Succeeded, Failed, WaitingRetry, CriticalFailure, Cancelled
-    }
-}
-
 /// Page of a list.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Page<T> {

@@ -13,7 +13,8 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use projections::{api_keys, ingest_routes, tenants, webhook_events};
+use projections::webhook_events::{self, EventStatus};
+use projections::{api_keys, ingest_routes, tenants};
 use sha2::{Digest, Sha256};
 
 use super::cache::Route;
@@ -189,7 +190,7 @@ struct Appended {
 
 impl Appended {
     fn response(&self) -> Response {
-        response(StatusCode::ACCEPTED, self.id, EventStatusName::Pending, self.at)
+        response(StatusCode::ACCEPTED, self.id, EventStatus::Pending.into(), self.at)
     }
 }
 
