@@ -1,4 +1,4 @@
-# The newcomer's door: `make` lists what there is.
+# `make` lists the targets.
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check bench prepare setup
@@ -7,22 +7,22 @@ help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  make %-8s  %s\n' "$$name" "$$text"; done
 
-run: ## build and run HookSentry with everything embedded, e.g. make run ARGS=--demo
+run: ## build HookSentry and run it with a private database, e.g. make run ARGS=--demo
 	cargo run --bin hooksentry -- dev $(ARGS)
 
-demo: ## run it with something to look at
+demo: ## run it with demonstration data
 	@$(MAKE) --no-print-directory run ARGS="--demo $(ARGS)"
 
-test: setup ## install what is missing and run all tests, or some: make test ONLY=local_postgres
+test: setup ## run all tests, or a selection: make test ONLY=local_postgres
 	@.ci/test $(ONLY)
 
-check: setup ## formatting, lints, documentation, SQL descriptions, dependencies
+check: setup ## check formatting, lints, documentation, SQL descriptions and dependencies
 	@.ci/check
 
-bench: setup ## measure it on this machine, or a part: make bench ARGS="--in-process latency"
+bench: setup ## measure performance on this machine, e.g. make bench ARGS="--in-process latency"
 	@.ci/bench $(ARGS)
 
-prepare: setup ## renew .sqlx after a change of SQL or migrations
+prepare: setup ## update .sqlx after a change of SQL or migrations
 	@.ci/prepare-sqlx
 
 setup: ## install what building and testing need

@@ -17,7 +17,6 @@ pub mod leadership;
 pub mod lifecycle;
 pub mod listen;
 pub mod live;
-pub mod local_postgres;
 mod open_files;
 pub mod projector;
 pub mod queue;

@@ -116,22 +116,22 @@ async fn no_webhook_is_lost_when_the_broker_stops_dies_or_loses_its_queues() {
     let busy = BusyInstallation::start(&broker).await;
     busy.until_more_arrives().await;
 
-    broker.nodes[0].stop().await;
+    broker.nodes[0].stop().await.unwrap();
     busy.until_the_loss_is_noticed().await;
     busy.until_more_is_accepted().await;
-    broker.nodes[0].start().await;
+    broker.nodes[0].start().await.unwrap();
     busy.until_more_arrives().await;
 
     broker.nodes[0].kill();
     busy.until_the_loss_is_noticed().await;
     busy.until_more_is_accepted().await;
-    broker.nodes[0].start().await;
+    broker.nodes[0].start().await.unwrap();
     busy.until_more_arrives().await;
 
     // Several times: how a broker treats the consumers of a queue that is declared again depends on the
     // timing.
     for queue in ["hooksentry.jobs", "hooksentry.jobs", "hooksentry.jobs", "hooksentry.parked"] {
-        broker.nodes[0].control(&["delete_queue", queue]);
+        broker.nodes[0].control(&["delete_queue", queue]).await.unwrap();
         busy.until_more_arrives().await;
     }
     busy.end().await;
@@ -144,7 +144,10 @@ async fn no_webhook_is_lost_when_a_cluster_loses_a_node() {
     busy.until_more_arrives().await;
     // A queue that was just declared may not be on all nodes yet.
     until("the queue to be on all nodes", async || {
-        let queues = broker.nodes[1].control(&["list_queues", "--quiet", "--no-table-headers", "online"]);
+        let queues = broker.nodes[1]
+            .control(&["list_queues", "--quiet", "--no-table-headers", "online"])
+            .await
+            .unwrap();
         queues.lines().all(|online| online.matches('@').count() == 3).then_some(())
     })
     .await;
@@ -153,7 +156,7 @@ async fn no_webhook_is_lost_when_a_cluster_loses_a_node() {
     broker.nodes[0].kill();
     busy.until_more_is_accepted().await;
     busy.until_more_arrives().await;
-    broker.nodes[0].start().await;
+    broker.nodes[0].start().await.unwrap();
     broker.nodes[1].kill();
     busy.until_more_arrives().await;
     busy.end().await;

@@ -1,4 +1,4 @@
-//! The private PostgreSQL of `hooksentry dev`: it starts, keeps what it was given, and has one owner.
+//! The private PostgreSQL of `hooksentry dev`: it starts, keeps its data, and has one owner.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -7,16 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hooksentry::local_postgres::{Durability, LocalPostgres, LocalPostgresError, LocalPostgresOptions};
+use private_servers::ServerError;
+use private_servers::postgres::{Durability, PostgresOptions, PrivatePostgres};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
-/// Names the folder in which [`a_started_server_keeps_its_data`] shall hold a server until it is killed.
+/// Environment variable with the folder in which [`a_started_server_keeps_its_data`] runs a server until the
+/// test is killed.
 const HOLD_VARIABLE: &str = "HOOKSENTRY_TEST_HOLD_POSTGRES_IN";
 const READY: &str = "holding";
 
-fn place() -> TempDir {
-    // As root the server runs as somebody else, who has to be able to enter.
+fn temporary_folder() -> TempDir {
+    // As root the server runs as another user, who has to be able to enter.
     tempfile::Builder::new()
         .prefix("hooksentry-local-postgres-")
         .permissions(fs::Permissions::from_mode(0o755))
@@ -24,9 +26,8 @@ fn place() -> TempDir {
         .unwrap()
 }
 
-async fn start(folder: &Path) -> Result<LocalPostgres, LocalPostgresError> {
-    let options = LocalPostgresOptions { data_dir: folder.to_owned(), durability: Durability::Durable };
-    LocalPostgres::start(options).await
+async fn start(folder: &Path) -> Result<PrivatePostgres, ServerError> {
+    PrivatePostgres::start(PostgresOptions::new(folder, Durability::Durable)).await
 }
 
 async fn write(url: &str, word: &str) {
@@ -55,7 +56,7 @@ async fn setting(url: &str, name: &str) -> String {
 fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "timed out waiting for {what}");
         std::thread::yield_now();
     }
 }
@@ -73,7 +74,7 @@ fn kill(process: &str) {
     assert!(Command::new("kill").args(["-KILL", process]).status().unwrap().success());
 }
 
-/// A process that ended but was not yet asked for its status is listed, as a zombie.
+/// A process that ended but was not waited for is still listed, as a zombie.
 fn is_alive(process: &str) -> bool {
     let output = Command::new("ps").args(["-o", "stat=", "-p", process]).output().unwrap();
     let state = String::from_utf8(output.stdout).unwrap();
@@ -114,11 +115,11 @@ async fn a_started_server_keeps_its_data() {
         let server = start(Path::new(&folder)).await.unwrap();
         write(&server.url(), "held").await;
         println!("{READY}");
-        // Ends when the test that wants us to hold the server ends, should it forget to kill us.
+        // Ends with the test that started this process, in case it does not kill it.
         std::io::stdin().lines().for_each(drop);
         return;
     }
-    let place = place();
+    let place = temporary_folder();
     let folder = place.path().join("a folder, with a name");
 
     let first = start(&folder).await.unwrap();
@@ -133,8 +134,8 @@ async fn a_started_server_keeps_its_data() {
 }
 
 #[tokio::test]
-async fn its_settings_are_durable_and_it_listens_on_no_network() {
-    let place = place();
+async fn settings_are_durable_and_no_network_is_listened_to() {
+    let place = temporary_folder();
     let server = start(place.path()).await.unwrap();
     for (name, value) in [
         ("fsync", "on"),
@@ -156,7 +157,7 @@ async fn its_settings_are_durable_and_it_listens_on_no_network() {
 
 #[tokio::test]
 async fn psql_understands_the_url() {
-    let place = place();
+    let place = temporary_folder();
     let server = start(&place.path().join("with blank")).await.unwrap();
     let output = Command::new("psql").args([&server.url(), "-Atc", "SELECT current_user"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "hooksentry", "{output:?}");
@@ -164,8 +165,8 @@ async fn psql_understands_the_url() {
 }
 
 #[tokio::test]
-async fn a_folder_with_a_long_name_has_its_socket_elsewhere() {
-    let place = place();
+async fn a_data_folder_with_a_long_name_has_its_socket_in_the_temporary_folder() {
+    let place = temporary_folder();
     let folder = place.path().join("long".repeat(30));
     let server = start(&folder).await.unwrap();
     write(&server.url(), "reached").await;
@@ -174,17 +175,17 @@ async fn a_folder_with_a_long_name_has_its_socket_elsewhere() {
     assert!(!socket_folder.starts_with(&folder), "{}", socket_folder.display());
     assert_eq!(fs::metadata(&socket_folder).unwrap().permissions().mode() & 0o777, 0o700);
     server.stop().await.unwrap();
-    assert!(!socket_folder.exists(), "what lies outside of the folder is cleared away");
+    assert!(!socket_folder.exists(), "a folder outside of the data folder is removed");
 }
 
 #[tokio::test]
 async fn a_second_owner_is_refused_while_the_first_lives() {
-    let place = place();
+    let place = temporary_folder();
     let holder = Holder::of(place.path());
     let process = holder.process.id().to_string();
 
     let refusal = start(place.path()).await.unwrap_err();
-    assert!(matches!(refusal, LocalPostgresError::InUse { .. }), "{refusal:?}");
+    assert!(matches!(refusal, ServerError::InUse { .. }), "{refusal:?}");
     let sentence = refusal.to_string();
     assert!(sentence.contains(&process) && sentence.contains(place.path().to_str().unwrap()), "{sentence}");
 
@@ -196,7 +197,7 @@ async fn a_second_owner_is_refused_while_the_first_lives() {
 
 #[tokio::test]
 async fn the_server_ends_with_a_process_that_was_killed() {
-    let place = place();
+    let place = temporary_folder();
     let holder = Holder::of(place.path());
     let server = server_process(place.path());
     kill(&holder.process.id().to_string());
@@ -206,7 +207,7 @@ async fn the_server_ends_with_a_process_that_was_killed() {
 
 #[tokio::test]
 async fn a_server_that_outlived_its_process_is_replaced() {
-    let place = place();
+    let place = temporary_folder();
     let holder = Holder::of(place.path());
     let orphan = server_process(place.path());
     for guard in guards_of(&orphan) {
@@ -214,7 +215,7 @@ async fn a_server_that_outlived_its_process_is_replaced() {
     }
     kill(&holder.process.id().to_string());
     drop(holder);
-    assert!(is_alive(&orphan), "without its guard the server lives on");
+    assert!(is_alive(&orphan), "without its guard the server continues to run");
 
     let server = start(place.path()).await.unwrap();
     assert!(!is_alive(&orphan), "two servers on one folder");
@@ -222,7 +223,7 @@ async fn a_server_that_outlived_its_process_is_replaced() {
     server.stop().await.unwrap();
 }
 
-/// The shell that started the server and the one that waits for our death.
+/// The guard that started the server and its child that waits for the end of this process.
 fn guards_of(server: &str) -> Vec<String> {
     let output = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -240,12 +241,12 @@ fn guards_of(server: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_server_that_was_killed_recovers() {
-    let place = place();
+    let place = temporary_folder();
     let mut first = start(place.path()).await.unwrap();
     write(&first.url(), "committed").await;
     kill(&server_process(place.path()));
-    let reason = first.ended_by_itself().await;
-    assert!(matches!(reason, LocalPostgresError::Ended { .. }), "{reason:?}");
+    let reason = first.unexpected_end().await;
+    assert!(matches!(reason, ServerError::Ended { .. }), "{reason:?}");
     drop(first);
 
     let second = start(place.path()).await.unwrap();
@@ -254,16 +255,16 @@ async fn a_server_that_was_killed_recovers() {
 }
 
 #[tokio::test]
-async fn a_pid_file_that_names_a_stranger_does_no_harm() {
-    let place = place();
+async fn a_pid_file_that_names_an_unrelated_process_does_no_harm() {
+    let place = temporary_folder();
     let first = start(place.path()).await.unwrap();
     write(&first.url(), "kept").await;
     let pid_file = pid_file(place.path());
     let text = fs::read_to_string(&pid_file).unwrap();
     first.stop().await.unwrap();
-    // After a reboot any process may have the number: our own, or one that will not go away.
-    let mut stranger = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-    for process in [std::process::id(), stranger.id()] {
+    // After a reboot any process may have the id: this one, or another one that does not end.
+    let mut unrelated = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    for process in [std::process::id(), unrelated.id()] {
         let (_, rest) = text.split_once('\n').unwrap();
         fs::write(&pid_file, format!("{process}\n{rest}")).unwrap();
 
@@ -271,14 +272,14 @@ async fn a_pid_file_that_names_a_stranger_does_no_harm() {
         assert_eq!(read(&server.url()).await, ["kept"]);
         server.stop().await.unwrap();
     }
-    assert!(stranger.try_wait().unwrap().is_none(), "a stranger was harmed");
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+    assert!(unrelated.try_wait().unwrap().is_none(), "an unrelated process was killed");
+    unrelated.kill().unwrap();
+    unrelated.wait().unwrap();
 }
 
 #[tokio::test]
-async fn an_initialisation_that_was_interrupted_is_begun_anew() {
-    let place = place();
+async fn an_initialization_that_was_interrupted_starts_again() {
+    let place = temporary_folder();
     let unfinished = place.path().join("data.unfinished");
     fs::create_dir(&unfinished).unwrap();
     fs::write(unfinished.join("PG_VERSION"), "15\n").unwrap();
@@ -291,20 +292,20 @@ async fn an_initialisation_that_was_interrupted_is_begun_anew() {
 
 #[tokio::test]
 async fn data_of_a_version_that_is_not_installed_is_not_touched() {
-    let place = place();
+    let place = temporary_folder();
     let data = place.path().join("data");
     fs::create_dir(&data).unwrap();
     fs::write(data.join("PG_VERSION"), "99\n").unwrap();
 
     let refusal = start(place.path()).await.unwrap_err();
-    assert!(matches!(refusal, LocalPostgresError::OtherVersion { needed: 99, .. }), "{refusal:?}");
+    assert!(matches!(refusal, ServerError::OtherVersion { needed: 99, .. }), "{refusal:?}");
     assert!(data.join("PG_VERSION").exists());
 }
 
-/// Only root has to lend the data to another user; for everybody else there is one place and no choice.
+/// Only for root do the data belong to another user, who has to be able to enter the folder.
 #[tokio::test]
-async fn as_root_the_data_goes_where_its_user_can_reach_it() {
-    let place = place();
+async fn as_root_the_data_is_where_its_user_can_enter() {
+    let place = temporary_folder();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let wanted = place.path().join("postgres");
     let server = start(&wanted).await.unwrap();
@@ -313,7 +314,7 @@ async fn as_root_the_data_goes_where_its_user_can_reach_it() {
     server.stop().await.unwrap();
 
     let again = start(&wanted).await.unwrap();
-    assert_eq!(again.data_dir(), used, "the place is the same each time");
+    assert_eq!(again.data_dir(), used, "the folder is the same each time");
     assert_eq!(read(&again.url()).await, ["kept"]);
     again.stop().await.unwrap();
 
@@ -321,7 +322,7 @@ async fn as_root_the_data_goes_where_its_user_can_reach_it() {
     assert_eq!(am_root, !used.starts_with(fs::canonicalize(place.path()).unwrap()), "{}", used.display());
     if am_root {
         fs::remove_dir_all(&used).unwrap();
-        // The folder above stays when others use it.
+        // The parent folder may contain other data.
         let _ = fs::remove_dir(used.parent().unwrap());
     }
 }

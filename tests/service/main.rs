@@ -1,4 +1,4 @@
-//! Tests of the whole service against real parts.
+//! Tests of the whole service with real PostgreSQL, RabbitMQ and HTTP servers.
 
 mod api_auth;
 mod api_bodies;

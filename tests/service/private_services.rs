@@ -1,4 +1,4 @@
-//! The ground that other tests stand on holds.
+//! Tests of the servers that other tests use.
 
 use futures::StreamExt;
 use lapin::options::{
@@ -38,7 +38,7 @@ async fn each_test_has_a_migrated_database_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_own_server_sees_no_foreign_transactions_and_can_be_stopped() {
+async fn an_own_server_sees_no_transactions_of_others_and_can_be_stopped() {
     let shared = TestDatabase::create().await;
     let shared_pool = shared.pool().await;
     let mut foreign = shared_pool.begin().await.unwrap();
@@ -59,8 +59,7 @@ async fn an_own_server_sees_no_foreign_transactions_and_can_be_stopped() {
     server.stop().await;
     assert!(sqlx::query("SELECT 1").execute(&pool).await.is_err(), "a stopped server answered");
     server.resume().await;
-    until("the pool finds the server again", async || sqlx::query("SELECT 1").execute(&pool).await.ok())
-        .await;
+    until("the pool to reconnect", async || sqlx::query("SELECT 1").execute(&pool).await.ok()).await;
     assert_eq!(facts(&pool).await, 1);
 
     foreign.rollback().await.unwrap();
@@ -103,7 +102,7 @@ async fn receive(channel: &Channel, queue: &str) -> String {
 }
 
 #[tokio::test]
-async fn tests_share_a_broker_and_have_names_of_their_own() {
+async fn tests_share_a_broker_and_use_different_names() {
     let (one, other) = (SharedBroker::connect().await, SharedBroker::connect().await);
     assert_eq!(one.url, other.url);
     assert_ne!(one.prefix, other.prefix);
@@ -121,18 +120,18 @@ async fn an_own_broker_keeps_what_it_confirmed_through_stop_and_kill() {
     let (_connection, first) = channel(&node.url()).await;
     declare(&first, "kept").await;
     publish(&first, "kept", "before the stop").await;
-    node.stop().await;
+    node.stop().await.unwrap();
     assert!(Connection::connect(&node.url(), ConnectionProperties::default()).await.is_err());
 
-    node.start().await;
+    node.start().await.unwrap();
     let (_connection, second) = channel(&node.url()).await;
     assert_eq!(receive(&second, "kept").await, "before the stop");
-    // The broker writes down which queues it has twice a second only, so one that was just declared would be
-    // a poor witness of a kill. This one has been through a stop.
+    // The broker saves its list of queues only twice a second, so a kill could lose a queue that was just
+    // declared. This one was saved by the stop.
     publish(&second, "kept", "before the kill").await;
     node.kill();
 
-    node.start().await;
+    node.start().await.unwrap();
     let (_connection, third) = channel(&node.url()).await;
     assert_eq!(receive(&third, "kept").await, "before the kill");
 }

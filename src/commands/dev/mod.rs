@@ -10,11 +10,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use private_servers::postgres::{Durability, PostgresOptions, PrivatePostgres};
 
 use crate::config::{Roles, Settings};
 use crate::demo;
 use crate::lifecycle::Lifecycle;
-use crate::local_postgres::{Durability, LocalPostgres, LocalPostgresOptions};
 use crate::secrets::master_keys::MasterKeys;
 use crate::secrets::signing_keys::SigningKeys;
 use crate::service::Service;
@@ -54,7 +54,7 @@ impl Dev {
         self.bring_keys(&folder)?;
         let ending = tokio::select! {
             ending = self.serve(telemetry, lifecycle, &folder) => ending,
-            death = postgres.ended_by_itself() => Err(death.into()),
+            ended = postgres.unexpected_end() => Err(ended.into()),
         };
         let stopped = postgres.stop().await;
         ending?;
@@ -63,14 +63,13 @@ impl Dev {
         Ok(())
     }
 
-    async fn bring_a_database(&mut self, folder: &DataFolder) -> anyhow::Result<Option<LocalPostgres>> {
+    async fn bring_a_database(&mut self, folder: &DataFolder) -> anyhow::Result<Option<PrivatePostgres>> {
         if let Some(url) = &self.settings.database.url {
             tracing::info!(database = %url, "using the database that DATABASE_URL names");
             return Ok(None);
         }
         let data_dir = folder.path().join("postgres");
-        let options = LocalPostgresOptions { data_dir, durability: Durability::Durable };
-        let postgres = LocalPostgres::start(options).await?;
+        let postgres = PrivatePostgres::start(PostgresOptions::new(&data_dir, Durability::Durable)).await?;
         let url = postgres.url();
         self.settings.database.url = Some(url.parse().context("the URL of the private PostgreSQL")?);
         Ok(Some(postgres))

@@ -2,20 +2,20 @@
 
 use std::path::Path;
 
-use hooksentry::local_postgres::{Durability, LocalPostgres, LocalPostgresOptions};
+use private_servers::TemporaryFolder;
+use private_servers::postgres::{Durability, PostgresOptions, PrivatePostgres};
 use sha2::{Digest, Sha256};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
-use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::{open_folder, process_folder, unique_name};
+use super::{process_folder, temporary_folder, unique_name};
 
 const MIGRATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
 
-/// Whoever holds it makes the template; the number means nothing.
+/// Advisory lock of the process that creates the template; the number is arbitrary.
 const TEMPLATE_LOCK: i64 = 7_150_423;
 
 /// A database with all migrations, for one test alone.
@@ -25,12 +25,12 @@ pub(crate) struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// Makes one on the server that all tests share.
+    /// Creates a database on the server that all tests share.
     ///
     /// The transactions of other tests hold back `pg_snapshot_xmin`, which is the same for a whole server: a
-    /// test that looks at how far readers of the log get takes an [`OwnServer`].
+    /// test of the position that readers of the log reach takes an [`OwnServer`].
     pub(crate) async fn create() -> Self {
-        static SERVER: OnceCell<(Url, Option<LocalPostgres>)> = OnceCell::const_new();
+        static SERVER: OnceCell<(Url, Option<PrivatePostgres>)> = OnceCell::const_new();
         let (server, _) = SERVER.get_or_init(shared_server).await;
         Self::create_on(server).await
     }
@@ -52,7 +52,7 @@ impl TestDatabase {
         PgPoolOptions::new().max_connections(16).connect(&self.url()).await.expect("the test database")
     }
 
-    /// To be called at the end of a test. One that fails leaves its database behind, for the server's life.
+    /// Drops the database at the end of a test. A failed test leaves its database to the end of the server.
     pub(crate) async fn discard(self) {
         let mut admin = PgConnection::connect(self.server.as_str()).await.expect("the test server");
         execute(&mut admin, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
@@ -62,14 +62,14 @@ impl TestDatabase {
 
 /// A PostgreSQL for one test alone.
 pub(crate) struct OwnServer {
-    // In this order, so that the server is told to end before its folder goes.
-    postgres: Option<LocalPostgres>,
-    folder: TempDir,
+    // In this order, so that the server is stopped before its folder is removed.
+    postgres: Option<PrivatePostgres>,
+    folder: TemporaryFolder,
 }
 
 impl OwnServer {
     pub(crate) async fn start() -> Self {
-        let folder = open_folder();
+        let folder = temporary_folder();
         let postgres = Some(start_in(folder.path()).await);
         Self { postgres, folder }
     }
@@ -79,7 +79,7 @@ impl OwnServer {
         TestDatabase::create_on(&parse(&postgres.url())).await
     }
 
-    /// Stops the server, as an operator would. Its databases are there again after [`Self::resume`].
+    /// Stops the server as an operator would. Its databases are available again after [`Self::resume`].
     pub(crate) async fn stop(&mut self) {
         let postgres = self.postgres.take().expect("a server that runs");
         postgres.stop().await.expect("a clean stop");
@@ -87,12 +87,12 @@ impl OwnServer {
 
     /// Starts the server again, at the same address.
     pub(crate) async fn resume(&mut self) {
-        assert!(self.postgres.is_none(), "it runs");
+        assert!(self.postgres.is_none(), "the server runs already");
         self.postgres = Some(start_in(self.folder.path()).await);
     }
 }
 
-async fn shared_server() -> (Url, Option<LocalPostgres>) {
+async fn shared_server() -> (Url, Option<PrivatePostgres>) {
     if let Ok(url) = std::env::var("HOOKSENTRY_TEST_DATABASE_URL") {
         return (parse(&url), None);
     }
@@ -100,13 +100,14 @@ async fn shared_server() -> (Url, Option<LocalPostgres>) {
     (parse(&postgres.url()), Some(postgres))
 }
 
-async fn start_in(folder: &Path) -> LocalPostgres {
-    let options = LocalPostgresOptions { data_dir: folder.to_owned(), durability: Durability::Disposable };
-    LocalPostgres::start(options).await.expect("a private PostgreSQL")
+async fn start_in(folder: &Path) -> PrivatePostgres {
+    PrivatePostgres::start(PostgresOptions::new(folder, Durability::Disposable))
+        .await
+        .expect("a private PostgreSQL")
 }
 
-/// The name of the database that all others are copies of. The first test to come makes it; the name tells
-/// the migrations apart, in case a server outlives a change of them.
+/// Returns the name of the database that all others are copies of. The first test creates it. Its name depends on
+/// the migrations, in case a server outlives a change of them.
 async fn template(server: &Url, admin: &mut PgConnection) -> String {
     let migrator = Migrator::new(Path::new(MIGRATIONS)).await.expect("the migrations");
     let mut digest = Sha256::new();
@@ -126,7 +127,7 @@ async fn template(server: &Url, admin: &mut PgConnection) -> String {
         let mut connection = PgConnection::connect(url.as_str()).await.expect("the template");
         migrator.run(&mut connection).await.expect("migrations that can be applied");
         connection.close().await.expect("the template");
-        // Last, because this is what says that it is complete.
+        // Last, because this marks it as complete.
         execute(admin, &format!("ALTER DATABASE {name} IS_TEMPLATE true")).await;
     }
     execute(admin, &format!("SELECT pg_advisory_unlock({TEMPLATE_LOCK})")).await;

@@ -1,4 +1,4 @@
-//! The program itself, as processes that a test starts, stops and kills.
+//! Processes of the program that a test starts, stops and kills.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,19 +8,19 @@ use tokio::process::{Child, Command};
 use super::rabbitmq::SharedBroker;
 use super::{client, until};
 
-/// A running `hooksentry`. It is killed with the value.
+/// A running `hooksentry`. It is killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
     base: Option<String>,
 }
 
-/// How a process is started.
+/// Arguments and environment of a process.
 pub(crate) struct Launch {
     command: Command,
     port: Option<u16>,
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
@@ -56,7 +56,7 @@ impl Launch {
             .env_remove("DATABASE_URL")
             .env_remove("AMQP_URL")
             .env("HOOKSENTRY_LOG", "warn,hooksentry=info")
-            // Two cores run the whole suite; real work factors would starve it.
+            // The default cost of hashing would slow down the whole suite.
             .env("HOOKSENTRY_PASSWORD_MEMORY_KIB", "64")
             .env("HOOKSENTRY_PASSWORD_PASSES", "1")
             .stdin(Stdio::null())
@@ -64,7 +64,7 @@ impl Launch {
         Self { command, port: Some(port) }
     }
 
-    /// Has its jobs go through `broker`, on queues of this test's own.
+    /// Uses `broker` for its jobs, with queues of this test.
     pub(crate) fn through(self, broker: &SharedBroker) -> Self {
         self.with("AMQP_URL", &broker.url).with("HOOKSENTRY_QUEUE_PREFIX", &broker.prefix)
     }
@@ -75,7 +75,7 @@ impl Launch {
         self
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts the process and waits until it is ready.
     pub(crate) async fn ready(mut self) -> Process {
         let base = self.port.map(|port| format!("http://127.0.0.1:{port}"));
         let child = self.command.spawn().expect("the program starts");
@@ -83,8 +83,8 @@ impl Launch {
         if let Some(base) = base {
             let client = client();
             until("the program to be ready", async || {
-                if let Some(status) = process.child.try_wait().expect("a child of ours") {
-                    panic!("the program ended at its start: {status}");
+                if let Some(status) = process.child.try_wait().expect("a child process") {
+                    panic!("the program ended during startup: {status}");
                 }
                 let answer = client.get(format!("{base}/health/ready")).send().await.ok()?;
                 answer.status().is_success().then_some(())
@@ -96,34 +96,33 @@ impl Launch {
 }
 
 impl Process {
-    /// Where its API listens.
+    /// The URL of its API.
     pub(crate) fn base(&self) -> &str {
         self.base.as_deref().expect("a process with an API")
     }
 
-    /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().expect("a process that runs")
     }
 
-    /// Ends it as `kill -9` does, and waits until it is gone.
+    /// Kills it with SIGKILL and waits until it has ended.
     pub(crate) async fn kill(mut self) {
-        self.child.kill().await.expect("a child of ours");
+        self.child.kill().await.expect("a child process");
     }
 
-    /// Sends it a signal, by its name.
+    /// Sends a signal, by its name.
     pub(crate) async fn signal(&self, name: &str) {
         let (name, id) = (format!("-{name}"), self.id().to_string());
         let sent = Command::new("kill").args([&name, &id]).status().await.expect("kill runs");
-        assert!(sent.success(), "the process was gone before its signal");
+        assert!(sent.success(), "the process ended before the signal");
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Stops it with SIGTERM and waits until it has ended.
     pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
         self.signal("TERM").await;
         tokio::time::timeout(super::WAIT_TIMEOUT, self.child.wait())
             .await
             .expect("it stops in time")
-            .expect("a child of ours")
+            .expect("a child process")
     }
 }

@@ -47,7 +47,7 @@ async fn no_job_is_lost_when_the_broker_restarts() {
 
     for end in ["stopped", "killed"] {
         match end {
-            "stopped" => broker.nodes[0].stop().await,
+            "stopped" => broker.nodes[0].stop().await.unwrap(),
             _ => broker.nodes[0].kill(),
         }
         until("the lost connection is noticed", async || {
@@ -57,7 +57,7 @@ async fn no_job_is_lost_when_the_broker_restarts() {
         let started = Instant::now();
         assert_eq!(process.queue.publish(&jobs(5..6)).await, Err(PublishFailure::Disconnected));
         assert!(started.elapsed() < Duration::from_secs(5), "the publish took too long");
-        broker.nodes[0].start().await;
+        broker.nodes[0].start().await.unwrap();
         process.publish(&jobs(5..10)).await;
     }
 
@@ -77,7 +77,7 @@ async fn a_broker_that_blocks_publishers_still_serves_consumers() {
     let mut deliveries = process.consumer(1);
     process.publish(&jobs(0..3)).await;
 
-    node.control(&["set_vm_memory_high_watermark", "0.000001"]);
+    node.control(&["set_vm_memory_high_watermark", "0.000001"]).await.unwrap();
     let reason = until("publishes are blocked", async || {
         let started = Instant::now();
         let published = process.queue.publish(&jobs(3..4)).await;
@@ -93,7 +93,7 @@ async fn a_broker_that_blocks_publishers_still_serves_consumers() {
     // With a prefetch of one, each delivery needs the acknowledgement of the previous one.
     receive_all(&mut deliveries, 0..3).await;
 
-    node.control(&["set_vm_memory_high_watermark", "0.4"]);
+    node.control(&["set_vm_memory_high_watermark", "0.4"]).await.unwrap();
     process.publish(&jobs(4..5)).await;
     receive_all(&mut deliveries, 3..5).await;
     assert_eq!(process.queue.state(), QueueState::Ready);
@@ -124,7 +124,7 @@ async fn no_job_is_lost_when_a_cluster_loses_a_node() {
     assert!(published.is_err(), "{published:?}");
     assert!(started.elapsed() < Duration::from_secs(15), "the publish took too long");
 
-    broker.nodes[1].start().await;
+    broker.nodes[1].start().await.unwrap();
     process.publish(&jobs(1_000..1_100)).await;
     receive_all(&mut deliveries, 1_000..1_100).await;
     process.end().await;

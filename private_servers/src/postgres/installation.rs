@@ -1,4 +1,4 @@
-//! Finding the programs of PostgreSQL on this machine.
+//! The PostgreSQL programs on this machine.
 
 use std::cmp::Reverse;
 use std::ffi::OsStr;
@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use super::error::LocalPostgresError;
+use crate::error::ServerError;
 
-/// Version 14 is the oldest that its makers still support and that has all we use (`xid8` came with 13).
-pub(super) const OLDEST_MAJOR: u32 = 14;
+/// Oldest major version that is still supported by its developers and has every feature used here (`xid8`
+/// came with 13).
+const OLDEST_MAJOR: u32 = 14;
 
 const PROGRAMS: [&str; 3] = ["initdb", "postgres", "pg_ctl"];
 
-/// Folders that hold one folder a version, each with its programs in `bin`.
+/// Folders that contain a folder for each version, with its programs in `bin`.
 const VERSIONED: [&str; 6] = [
     "/usr/lib/postgresql",
     "/usr",
@@ -32,27 +33,22 @@ pub(super) struct Installation {
 }
 
 impl Installation {
-    /// The programs to use; `written_by` is the version that wrote the data which already exists.
-    pub(super) async fn find(
-        written_by: Option<u32>,
-        data_folder: &Path,
-    ) -> Result<Self, LocalPostgresError> {
+    /// Finds the programs to use. `written_by` is the major version that wrote the existing data, if any.
+    pub(super) async fn find(written_by: Option<u32>, data_folder: &Path) -> Result<Self, ServerError> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut newest_unfit = None;
+        let mut newest_other = None;
         for folder in candidates(&path) {
             let Some(major) = major_version(&folder.join("postgres")).await else { continue };
             let fits = written_by.map_or(major >= OLDEST_MAJOR, |written_by| written_by == major);
             if fits {
                 return Ok(Self { folder, major });
             }
-            newest_unfit = newest_unfit.max(Some(major));
+            newest_other = newest_other.max(Some(major));
         }
-        Err(match (newest_unfit, written_by) {
-            (None, _) => LocalPostgresError::NotInstalled,
-            (Some(_), Some(needed)) => {
-                LocalPostgresError::OtherVersion { folder: data_folder.to_owned(), needed }
-            }
-            (Some(found), None) => LocalPostgresError::TooOld { found },
+        Err(match (newest_other, written_by) {
+            (None, _) => ServerError::PostgresNotInstalled,
+            (Some(_), Some(needed)) => ServerError::OtherVersion { folder: data_folder.to_owned(), needed },
+            (Some(found), None) => ServerError::TooOld { found, oldest: OLDEST_MAJOR },
         })
     }
 
@@ -60,12 +56,16 @@ impl Installation {
         self.folder.join(name)
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(super) fn major(&self) -> u32 {
         self.major
     }
 }
 
-/// Folders with all the programs: those of `PATH` in its order, then the usual places, newest first.
+/// Returns folders with all the programs: those of `PATH` in its order, then the usual ones, newest first.
 fn candidates(path: &OsStr) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
     let usual = VERSIONED.iter().flat_map(|parent| {
@@ -74,7 +74,8 @@ fn candidates(path: &OsStr) -> Vec<PathBuf> {
         versions.into_iter().map(|(_, folder)| folder.join("bin"))
     });
     for folder in std::env::split_paths(path).chain(usual) {
-        // A folder of PATH may hold links to some of the programs only; the others lie where those lead.
+        // A folder of PATH may contain links to only some of the programs; their targets are next to the
+        // others.
         let Ok(server) = fs::canonicalize(folder.join("postgres")) else { continue };
         let Some(home) = server.parent() else { continue };
         let complete = PROGRAMS.iter().all(|program| home.join(program).is_file());
@@ -93,7 +94,8 @@ fn versions_in(parent: &Path) -> Vec<((u32, u32), PathBuf)> {
         .collect()
 }
 
-/// `15`, `9.6`, `pgsql-16` (Fedora) and `postgresql@17` (Homebrew) name a version; `postgresql` any.
+/// Parses folder names such as `15`, `9.6`, `pgsql-16` (Fedora) and `postgresql@17` (Homebrew). `postgresql`
+/// contains an unknown version, which is sorted last.
 fn version_in_name(name: &str) -> Option<(u32, u32)> {
     if name == "postgresql" {
         return Some((0, 0));
@@ -105,12 +107,13 @@ fn version_in_name(name: &str) -> Option<(u32, u32)> {
 
 async fn major_version(server: &Path) -> Option<u32> {
     let output = Command::new(server).arg("--version").output().await.ok()?;
-    major_in_answer(&String::from_utf8_lossy(&output.stdout))
+    major_in_output(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` is version 15, `... 18beta1` version 18.
-fn major_in_answer(answer: &str) -> Option<u32> {
-    let (_, version) = answer.split_once("(PostgreSQL) ")?;
+/// Parses the output of `postgres --version`: `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` is
+/// version 15, `postgres (PostgreSQL) 18beta1` version 18.
+fn major_in_output(output: &str) -> Option<u32> {
+    let (_, version) = output.split_once("(PostgreSQL) ")?;
     let digits = version.find(|character: char| !character.is_ascii_digit()).unwrap_or(version.len());
     version[..digits].parse().ok()
 }
@@ -135,19 +138,19 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_read_from_what_the_server_says() {
-        for (answer, major) in [
+    fn versions_are_read_from_the_output_of_the_server() {
+        for (output, major) in [
             ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n", Some(15)),
             ("postgres (PostgreSQL) 18beta1\n", Some(18)),
             ("postgres (PostgreSQL) 17\n", Some(17)),
             ("something else", None),
         ] {
-            assert_eq!(major_in_answer(answer), major, "{answer}");
+            assert_eq!(major_in_output(output), major, "{output}");
         }
     }
 
     #[test]
-    fn a_link_in_the_path_leads_to_the_folder_with_all_programs() {
+    fn a_link_in_the_path_is_followed_to_the_folder_with_all_programs() {
         let place = tempfile::tempdir().unwrap();
         let home = place.path().join("lib/bin");
         let links = place.path().join("links");
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_all_programs_is_passed_over() {
+    fn a_folder_without_all_programs_is_skipped() {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("postgres"), "").unwrap();
 
