@@ -3,24 +3,10 @@
 //! The backlog of one tenant delays the others by one turn a round, however long it is.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 use aggregates::ids::TenantId;
 
-/// Number of items that each tenant is served in a round; 1 for a tenant without an entry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Weights(Arc<HashMap<TenantId, u16>>);
-
-impl Weights {
-    #[must_use]
-    pub fn new(weights: HashMap<TenantId, u16>) -> Self {
-        Self(Arc::new(weights))
-    }
-
-    fn of(&self, tenant_id: TenantId) -> u16 {
-        self.0.get(&tenant_id).copied().unwrap_or(1).max(1)
-    }
-}
+use crate::config::TenantWeights;
 
 /// Waiting items by tenant. The owner bounds their number.
 #[derive(Debug)]
@@ -31,17 +17,17 @@ pub(crate) struct Turns<T> {
     /// Number of items that the first tenant may still be served in its turn.
     left: u16,
     len: usize,
-    weights: Weights,
+    weights: TenantWeights,
 }
 
 impl<T> Default for Turns<T> {
     fn default() -> Self {
-        Self::new(Weights::default())
+        Self::new(TenantWeights::default())
     }
 }
 
 impl<T> Turns<T> {
-    pub(crate) fn new(weights: Weights) -> Self {
+    pub(crate) fn new(weights: TenantWeights) -> Self {
         Self { waiting: HashMap::new(), round: VecDeque::new(), left: 0, len: 0, weights }
     }
 
@@ -119,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_tenant_is_served_as_many_items_a_round_as_its_weight() {
-        let mut turns = Turns::new(Weights::new([(tenant(1), 3)].into()));
+        let mut turns = Turns::new(TenantWeights::new([(tenant(1), 3)].into()));
         for item in ["a1", "a2", "a3", "a4"] {
             turns.push(tenant(1), item);
         }

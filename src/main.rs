@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use hooksentry::commands::{CommandLine, CouldNotCompare};
-use hooksentry::config::{self, NotUnderstood};
+use hooksentry::config::{self, CommandLineError};
 
 /// The exit code of a command line that was not understood, as shells have it.
 const USAGE: u8 = 2;
@@ -19,10 +19,10 @@ const NO_ANSWER: u8 = 2;
 const BLOCKING_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let command_line: CommandLine = match config::read(env::args_os(), |name| env::var_os(name)) {
+    let command_line: CommandLine = match config::parse(env::args_os()) {
         Ok(command_line) => command_line,
-        Err(NotUnderstood::Usage(usage)) => usage.exit(),
-        Err(NotUnderstood::Setting(problem)) => {
+        Err(CommandLineError::Usage(usage)) => usage.exit(),
+        Err(CommandLineError::Setting(problem)) => {
             print_error(&problem);
             return USAGE.into();
         }

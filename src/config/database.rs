@@ -1,4 +1,4 @@
-//! The database.
+//! Settings of the PostgreSQL database.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,21 +8,21 @@ use url::Url;
 
 use super::values::{ValueProblem, number_between};
 
-/// Where PostgreSQL is and how much of it to use.
+/// Address of PostgreSQL and number of connections.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseSettings {
-    /// The PostgreSQL that holds the event log and the read models.
+    /// PostgreSQL database of the event log and the read models.
     ///
-    /// A URL such as postgres://user:password@host/database. `dev` starts a private PostgreSQL when there
-    /// is none; every other command needs it.
+    /// A URL such as postgres://user:password@host/database. Required, except by `dev`, which starts a
+    /// private PostgreSQL if it is not set.
     #[arg(long = "database-url", env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub url: Option<DatabaseUrl>,
 
-    /// Connections to PostgreSQL that this process may hold.
+    /// Maximum number of connections of this process to PostgreSQL.
     ///
-    /// Too few and requests wait for one another, then fail; the sum over all processes above what the
-    /// server allows (its `max_connections`) and some processes find no connection at all.
+    /// Lower: requests wait for a connection, and fail if the wait is too long. Higher: the sum over all
+    /// processes may exceed the server's `max_connections`, and processes fail to connect.
     #[arg(
         long = "database-connections",
         env = "HOOKSENTRY_DATABASE_CONNECTIONS",
@@ -33,7 +33,7 @@ pub struct DatabaseSettings {
     pub connections: u32,
 }
 
-/// One is held for good, to hear of new facts; the rest does the work.
+/// One connection permanently receives notifications of new facts; the others do the work.
 const CONNECTIONS_MIN: u32 = 5;
 
 /// The URL of a database. Its password is not printed.
@@ -43,7 +43,7 @@ pub struct DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// How to connect.
+    /// The options to connect with.
     #[must_use]
     pub fn options(&self) -> &PgConnectOptions {
         &self.options
@@ -65,7 +65,7 @@ impl FromStr for DatabaseUrl {
 }
 
 impl fmt::Display for DatabaseUrl {
-    /// Where it is, without who we are there.
+    /// Prints database and host, without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let database = self.options.get_database().unwrap_or("the default database");
         match self.options.get_socket() {

@@ -1,22 +1,22 @@
-//! How webhook events are delivered.
+//! Settings of delivery attempts.
 
 use std::num::NonZeroU16;
 use std::time::Duration;
 
 use aggregates::destination_url::Insecure;
 
-use super::values::{ValueProblem, bytes_between, duration_between, number_between, truth, weights};
-use crate::fair_share::Weights;
-use crate::worker::outbound_client::OutboundProxy;
+use super::outbound_proxy::OutboundProxy;
+use super::values::{boolean, bytes_between, duration_between, number_between};
+use super::weights::TenantWeights;
 
-/// How an attempt is made, and how many at once.
+/// Time, number and order of delivery attempts.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Delivery")]
 pub struct DeliverySettings {
-    /// The most one attempt may take, from its first step to the end of the answer.
+    /// Timeout of one delivery attempt, from name resolution to the end of the response.
     ///
-    /// Too short and slow receivers get everything several times; too long and dead ones keep workers
-    /// waiting.
+    /// Lower: slow receivers get the same event several times. Higher: attempts to receivers that hang occupy
+    /// the workers for longer.
     #[arg(
         id = "delivery-timeout",
         long,
@@ -27,9 +27,10 @@ pub struct DeliverySettings {
     )]
     pub timeout: Duration,
 
-    /// Failed attempts in a row after which a destination is suspended.
+    /// Number of consecutive failed attempts after which a destination is suspended.
     ///
-    /// Too low and a hiccup suspends it; too high and a dead destination is called for nothing.
+    /// Lower: a short outage suspends a destination. Higher: more requests are sent in vain to a receiver
+    /// that is down.
     #[arg(
         long,
         env = "HOOKSENTRY_BREAKER_THRESHOLD",
@@ -39,11 +40,11 @@ pub struct DeliverySettings {
     )]
     pub breaker_threshold: u32,
 
-    /// Attempts that a worker process makes at once.
+    /// Maximum number of concurrent attempts of a worker process.
     ///
-    /// Too low and destinations that hang hold up all others: each may have its limit of attempts under way
-    /// for a whole timeout. Each attempt needs a file descriptor, and some kilobytes besides its payload, so
-    /// too high and a burst runs out of those.
+    /// Lower: destinations that hang delay all others, because each may occupy its own limit of attempts for
+    /// a whole timeout. Higher: a burst needs more file descriptors (two for each attempt) and memory (some
+    /// kilobytes for each attempt, and its payload).
     #[arg(
         long,
         env = "HOOKSENTRY_WORKER_CONCURRENCY",
@@ -53,10 +54,10 @@ pub struct DeliverySettings {
     )]
     pub worker_concurrency: NonZeroU16,
 
-    /// Bytes of payloads that a worker process has in memory at once, at most.
+    /// Maximum total size of the payloads that a worker process has in memory, in bytes.
     ///
-    /// No new attempts are begun while those under way are larger together. Too low and large payloads to
-    /// slow destinations hold up all others; too high and they fill the memory.
+    /// A worker process starts no attempt while the payloads of its attempts in progress are larger. Lower:
+    /// large payloads to slow destinations delay all others. Higher: they use more memory.
     #[arg(
         long,
         env = "HOOKSENTRY_WORKER_PAYLOAD_BYTES",
@@ -68,8 +69,8 @@ pub struct DeliverySettings {
 
     /// Whether destinations may have http URLs and private addresses.
     ///
-    /// For development only: with it, everybody who may create a destination can reach the machines of
-    /// this network.
+    /// For development only: if true, every user who may create a destination can reach the machines of this
+    /// network. The default of `dev` is true.
     #[arg(
         long,
         env = "HOOKSENTRY_ALLOW_INSECURE_DESTINATIONS",
@@ -79,28 +80,22 @@ pub struct DeliverySettings {
         num_args = 0..=1,
         require_equals = true,
         action = clap::ArgAction::Set,
-        value_parser = truth
+        value_parser = boolean
     )]
     pub allow_insecure_destinations: bool,
 
-    /// The HTTP proxy through which destinations are reached.
+    /// HTTP proxy for requests to destinations.
     ///
-    /// A URL such as `http://user:password@proxy.internal:3128`. The proxy then decides which addresses may
-    /// be reached. HTTP_PROXY and its kin are not read.
-    #[arg(
-        long,
-        env = "HOOKSENTRY_OUTBOUND_PROXY",
-        value_name = "URL",
-        hide_env_values = true,
-        value_parser = proxy
-    )]
+    /// A URL such as http://user:password@proxy.internal:3128. The proxy decides which addresses may be
+    /// reached. HTTP_PROXY and similar variables are ignored.
+    #[arg(long, env = "HOOKSENTRY_OUTBOUND_PROXY", value_name = "URL", hide_env_values = true)]
     pub outbound_proxy: Option<OutboundProxy>,
 
-    /// How much longer than the delivery timeout the dispatcher waits for an outcome before it takes the
-    /// worker for lost.
+    /// Time after the delivery timeout for which the dispatcher waits for the outcome of an attempt.
     ///
-    /// Too short and an outcome that is recorded slowly comes too late, so a delivered event is delivered
-    /// again; too long and what a dead worker had in hand waits as long.
+    /// After that time it considers the worker lost and has the event retried. Lower: an outcome that is
+    /// recorded slowly comes too late, and a delivered event is delivered again. Higher: the events of a
+    /// worker that crashed wait for longer.
     #[arg(
         long,
         env = "HOOKSENTRY_VANISHED_MARGIN",
@@ -110,10 +105,10 @@ pub struct DeliverySettings {
     )]
     pub vanished_margin: Duration,
 
-    /// After how long a job that was released and did not start is published again.
+    /// Time after which a job that no worker has started is published again.
     ///
-    /// Too short and a queue that is merely long is made longer by copies; too long and what a broker lost
-    /// waits as long.
+    /// Lower: copies make a queue that is merely long even longer. Higher: jobs that the broker lost wait for
+    /// longer.
     #[arg(
         long,
         env = "HOOKSENTRY_REPUBLISH_AFTER",
@@ -123,29 +118,30 @@ pub struct DeliverySettings {
     )]
     pub republish_after: Duration,
 
-    /// Tenants that get more of a round than the others, as `TENANT=WEIGHT,...`.
+    /// Weights of tenants in the weighted round robin, as TENANT=WEIGHT,...
     ///
-    /// Where more is to be accepted or delivered than can be at once, tenants take turns. One with weight 3
-    /// gets three places where the others get one. Tenants that are not named have weight 1.
+    /// When more events are to be accepted or delivered than capacity allows, tenants take turns: a tenant
+    /// with weight 3 gets three turns where one with weight 1 gets one. Weights are 1 to 1000; tenants that
+    /// are not listed have weight 1.
     #[arg(
         long,
         env = "HOOKSENTRY_TENANT_WEIGHTS",
         value_name = "TENANT=WEIGHT,...",
         default_value = "",
-        hide_default_value = true,
-        value_parser = weights
+        hide_default_value = true
     )]
-    pub tenant_weights: Weights,
+    pub tenant_weights: TenantWeights,
 }
 
 impl DeliverySettings {
-    /// Whether http and private addresses are allowed.
     #[must_use]
     pub fn insecure(&self) -> Insecure {
         if self.allow_insecure_destinations { Insecure::Allowed } else { Insecure::Forbidden }
     }
-}
 
-fn proxy(text: &str) -> Result<OutboundProxy, ValueProblem> {
-    OutboundProxy::parse(text).map_err(|problem| ValueProblem(problem.to_string()))
+    /// Time after its start after which an attempt without an outcome counts as lost with its worker.
+    #[must_use]
+    pub fn vanished_after(&self) -> Duration {
+        self.timeout + self.vanished_margin
+    }
 }

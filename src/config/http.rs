@@ -1,4 +1,4 @@
-//! The HTTP API.
+//! Settings of the HTTP server.
 
 use std::net::SocketAddr;
 
@@ -6,22 +6,22 @@ use axum::http::HeaderValue;
 
 use super::values::{Networks, address, bytes_between, networks, origin};
 
-/// What the API listens to and whom it believes.
+/// Address, limits and trusted peers of the HTTP server.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "HTTP API")]
 pub struct HttpSettings {
-    /// The address and port to listen to.
+    /// IP address and port to listen on.
     ///
-    /// Every process listens, those without the role api only for /health and /metrics; on one machine
-    /// each needs a port of its own. Anything but `127.0.0.1` or `[::1]` can be reached from other machines:
-    /// put TLS in front of it.
+    /// Every process listens, those without the role api only for /health and /metrics, so each process on
+    /// one machine needs a different port. Addresses other than 127.0.0.1 and [::1] can be reached from other
+    /// machines and need a proxy that terminates TLS.
     #[arg(long, env = "HOOKSENTRY_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:5143", value_parser = address)]
     pub listen: SocketAddr,
 
-    /// Largest payload of a webhook event, in bytes.
+    /// Maximum size of the payload of a webhook event, in bytes.
     ///
-    /// Larger ones are answered with 413. Too low and sources lose events for good; too high and a few
-    /// requests at once fill the memory.
+    /// Lower: larger payloads are refused with status 413, and their senders may drop them. Higher:
+    /// concurrent requests use more memory.
     #[arg(
         long,
         env = "HOOKSENTRY_MAX_PAYLOAD_BYTES",
@@ -31,18 +31,18 @@ pub struct HttpSettings {
     )]
     pub max_payload_bytes: usize,
 
-    /// The website whose scripts may use the management API.
+    /// Origin of the website whose scripts may use the management API.
     ///
-    /// An origin such as `https://dashboard.example.com`. Without it browsers let none but the API's own
-    /// pages. Ingest is open to every origin.
+    /// An origin such as https://dashboard.example.com. If it is not set, browsers allow only the pages of
+    /// the API itself. Ingest is open to every origin.
     #[arg(long, env = "HOOKSENTRY_CORS_ORIGIN", value_name = "ORIGIN", value_parser = origin)]
     pub cors_origin: Option<HeaderValue>,
 
-    /// Proxies whose X-Forwarded-For is believed.
+    /// Networks of the proxies whose X-Forwarded-For header is trusted.
     ///
-    /// Networks such as 10.0.0.0/8,fd00::/8. Without them the peer of the connection is the client, so
-    /// behind a proxy everybody shares one limit; too wide and a client can invent its address and escape
-    /// the limits.
+    /// Networks such as 10.0.0.0/8,fd00::/8. If it is not set, the peer of the connection is the client:
+    /// behind a proxy all clients share one rate limit. If it is too wide, a client can choose its address
+    /// and evade the rate limits.
     #[arg(long, env = "HOOKSENTRY_TRUSTED_PROXIES", value_name = "NETWORKS", value_parser = networks)]
     pub trusted_proxies: Option<Networks>,
 }

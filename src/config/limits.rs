@@ -1,4 +1,4 @@
-//! How often strangers may try things.
+//! Rate limits for unauthenticated requests.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,14 +7,15 @@ use super::values::{duration_between, number_between};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Limits on what needs no login. Their windows are fixed: one begins with the first thing it counts.
+/// Rate limits for unauthenticated requests. Their windows are fixed: a window starts with the first request
+/// that it counts.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitSettings {
-    /// Tenants that may be created from one address within an hour; 0 means any number.
+    /// Maximum number of tenants created from one IP address within an hour; 0 means no limit.
     ///
-    /// Too low and colleagues behind one router lock each other out; too high and one visitor fills the
-    /// database.
+    /// Lower: users behind the same router block each other. Higher: one client can fill the database. The
+    /// default of `dev` is 0.
     #[arg(
         long,
         env = "HOOKSENTRY_TENANT_CREATIONS_PER_HOUR",
@@ -24,10 +25,10 @@ pub struct LimitSettings {
     )]
     pub tenant_creations_per_hour: u32,
 
-    /// Failed logins from one address, or with one email, that are allowed within the login window; 0
-    /// means any number.
+    /// Maximum number of failed logins from one IP address, or with one email, within the login window; 0
+    /// means no limit.
     ///
-    /// Too low and a forgotten password locks its owner out; too high and passwords can be guessed.
+    /// Lower: a user who forgot a password is locked out sooner. Higher: more passwords can be guessed.
     #[arg(
         long,
         env = "HOOKSENTRY_LOGIN_FAILURES",
@@ -37,9 +38,9 @@ pub struct LimitSettings {
     )]
     pub login_failures: u32,
 
-    /// The time within which failed logins count together.
+    /// Length of the window in which failed logins are counted.
     ///
-    /// Too short and the limit means little; too long and whoever is locked out waits as long.
+    /// Lower: more passwords can be guessed. Higher: a user who is locked out waits for longer.
     #[arg(
         long,
         env = "HOOKSENTRY_LOGIN_WINDOW",
@@ -49,9 +50,9 @@ pub struct LimitSettings {
     )]
     pub login_window: Duration,
 
-    /// Registrations with an invite from one address within an hour; 0 means any number.
+    /// Maximum number of registrations with an invite from one IP address within an hour; 0 means no limit.
     ///
-    /// Too low and a team that joins together is held up; too high and invite tokens can be tried.
+    /// Lower: a team that registers together has to wait. Higher: more invite tokens can be guessed.
     #[arg(
         long,
         env = "HOOKSENTRY_INVITE_REGISTRATIONS_PER_HOUR",
@@ -62,12 +63,10 @@ pub struct LimitSettings {
     pub invite_registrations_per_hour: u32,
 }
 
-/// So many within such a time.
+/// Maximum number of requests within a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// How many are allowed.
     pub most: NonZeroU32,
-    /// Within which time.
     pub window: Duration,
 }
 
@@ -78,19 +77,19 @@ impl RateLimit {
 }
 
 impl LimitSettings {
-    /// The limit of tenants created, if there is one.
+    /// Limit on the creation of tenants; `None`: no limit.
     #[must_use]
     pub fn tenant_creations(&self) -> Option<RateLimit> {
         RateLimit::new(self.tenant_creations_per_hour, HOUR)
     }
 
-    /// The limit of failed logins, if there is one.
+    /// Limit on failed logins; `None`: no limit.
     #[must_use]
     pub fn failed_logins(&self) -> Option<RateLimit> {
         RateLimit::new(self.login_failures, self.login_window)
     }
 
-    /// The limit of registrations with an invite, if there is one.
+    /// Limit on registrations with an invite; `None`: no limit.
     #[must_use]
     pub fn invite_registrations(&self) -> Option<RateLimit> {
         RateLimit::new(self.invite_registrations_per_hour, HOUR)

@@ -1,21 +1,21 @@
-//! How passwords are hashed.
+//! Settings of password hashing.
 
 use std::num::NonZeroUsize;
 
 use super::values::number_between;
 use crate::secrets::passwords::{LANES, MEMORY_KIB, PASSES, PASSWORD_BYTES_MAX, PasswordRules};
 
-/// Argon2 needs this much for each of its lanes.
+/// Argon2 needs 8 KiB for each of its lanes.
 const MEMORY_KIB_MIN: u32 = 8 * LANES;
 
-/// Which passwords are taken and what hashing one costs.
+/// Length of passwords and cost of hashing them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Passwords")]
 pub struct PasswordSettings {
-    /// Passwords that are hashed at once.
+    /// Maximum number of passwords that are hashed concurrently.
     ///
-    /// Each takes 64 MiB and one core for a good part of a second. Too few and logins wait for one
-    /// another; too many and a flood of logins takes the machine.
+    /// Each needs 64 MiB and a CPU core for some tenths of a second. Lower: logins wait for each other.
+    /// Higher: a flood of logins takes more CPU and memory from other requests.
     #[arg(
         long = "password-hashes-at-once",
         env = "HOOKSENTRY_PASSWORD_HASHES_AT_ONCE",
@@ -25,9 +25,10 @@ pub struct PasswordSettings {
     )]
     pub hashes_at_once: NonZeroUsize,
 
-    /// Shortest password that is taken, in characters; 0 takes any but the empty one.
+    /// Minimum length of new passwords, in characters; 0 allows every password that is not empty.
     ///
-    /// Holds for new passwords only.
+    /// Lower: passwords are easier to guess. Higher: users have to choose longer passwords. Existing
+    /// passwords stay valid.
     #[arg(
         long = "password-min-length",
         env = "HOOKSENTRY_PASSWORD_MIN_LENGTH",
@@ -37,10 +38,10 @@ pub struct PasswordSettings {
     )]
     pub min_length: usize,
 
-    /// Memory that hashing a password takes, in KiB.
+    /// Memory for hashing one password, in KiB.
     ///
-    /// For tests only, which hash a great deal: below the default, stolen hashes are cheaper to crack.
-    /// Hashes made before keep what they were made with.
+    /// Lower: stolen hashes are cheaper to crack, so only tests use less than the default. Higher: logins
+    /// need more memory and time. Existing hashes keep the value with which they were made.
     #[arg(
         long = "password-memory-kib",
         env = "HOOKSENTRY_PASSWORD_MEMORY_KIB",
@@ -50,9 +51,10 @@ pub struct PasswordSettings {
     )]
     pub memory_kib: u32,
 
-    /// Passes over that memory.
+    /// Number of passes over the memory when hashing one password.
     ///
-    /// For tests only, as above.
+    /// Lower: stolen hashes are cheaper to crack, so only tests use less than the default. Higher: logins
+    /// need more time.
     #[arg(
         long = "password-passes",
         env = "HOOKSENTRY_PASSWORD_PASSES",
@@ -66,7 +68,6 @@ pub struct PasswordSettings {
 const AT_ONCE_MAX: NonZeroUsize = NonZeroUsize::new(1_024).expect("1024 is not zero");
 
 impl PasswordSettings {
-    /// The rules of hashing.
     #[must_use]
     pub fn rules(&self) -> PasswordRules {
         PasswordRules {
@@ -82,11 +83,11 @@ impl PasswordSettings {
             tracing::warn!(
                 password.memory_kib = self.memory_kib,
                 password.passes = self.passes,
-                "passwords are hashed more cheaply than they should be outside of tests"
+                "passwords are hashed with less memory or fewer passes than the default, which is for tests only"
             );
         }
     }
 }
 
-/// Keeps the default in the text above and the one in the code equal.
+// The defaults in the attributes above equal those of the hashing code.
 const _: () = assert!(MEMORY_KIB == 65_536 && PASSES == 5);

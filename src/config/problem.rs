@@ -1,38 +1,20 @@
-//! What is wrong with a setting, in words that its owner can act upon.
+//! Errors in settings, worded for the operator.
 
 use std::fmt::Display;
 
 use thiserror::Error;
 
-/// Why a setting is refused. A secret's value is never part of it.
+/// Reason why a setting is refused. It never contains the value of a secret.
+///
+/// `setting` is the name of the environment variable.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SettingProblem {
-    /// Its value is not allowed.
     #[error("{setting} (--{}) is \"{value}\": {allowed}", flag_of(.setting))]
-    Invalid {
-        /// The name of the environment variable.
-        setting: String,
-        /// What was given.
-        value: String,
-        /// What is allowed.
-        allowed: String,
-    },
-    /// The value of a secret is not allowed.
+    Invalid { setting: String, value: String, allowed: String },
     #[error("{setting} (--{}): {allowed}", flag_of(.setting))]
-    InvalidSecret {
-        /// The name of the environment variable.
-        setting: String,
-        /// What is allowed.
-        allowed: String,
-    },
-    /// It is needed and was not given.
-    #[error("{setting} (--{}) is not set: {needed}", flag_of(.setting))]
-    Missing {
-        /// The name of the environment variable.
-        setting: &'static str,
-        /// What for.
-        needed: &'static str,
-    },
+    InvalidSecret { setting: String, allowed: String },
+    #[error("{setting} (--{}) is not set: {reason}", flag_of(.setting))]
+    Missing { setting: &'static str, reason: &'static str },
 }
 
 impl SettingProblem {
@@ -41,7 +23,7 @@ impl SettingProblem {
     }
 }
 
-/// Every setting is a flag and an environment variable whose names follow from one another.
+/// Returns the flag of a setting: its name follows from that of the environment variable.
 pub(super) fn flag_of(variable: &str) -> String {
     variable.trim_start_matches("HOOKSENTRY_").to_ascii_lowercase().replace('_', "-")
 }

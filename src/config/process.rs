@@ -1,4 +1,4 @@
-//! Starting, stopping and logging.
+//! Settings of startup, shutdown and the log.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use tracing_subscriber::EnvFilter;
 
 use super::values::{ValueProblem, duration_between};
 
-/// Patience at the start.
+/// Startup timeout.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Process")]
 pub struct StartSettings {
-    /// How long PostgreSQL and RabbitMQ are tried at the start before the program gives up.
+    /// Time at startup within which PostgreSQL and RabbitMQ must be reachable.
     ///
-    /// Too short and a program that starts with its database fails; too long and a wrong address is
-    /// noticed late.
+    /// Lower: a process that starts together with its database fails. Higher: a wrong address is reported
+    /// later.
     #[arg(
         id = "start-timeout",
         long,
@@ -26,14 +26,14 @@ pub struct StartSettings {
     pub timeout: Duration,
 }
 
-/// Patience at the end.
+/// Shutdown deadline.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Process")]
 pub struct StopSettings {
-    /// How long work in hand may take to finish once the program is told to stop.
+    /// Time within which work in progress must finish after SIGINT or SIGTERM.
     ///
-    /// Shorter than an attempt may take and some are cut off: their outcome is unknown, and they are
-    /// repeated. Longer than the supervisor waits before it kills and the same happens.
+    /// Lower (than the delivery timeout): attempts are aborted; their outcome is unknown, and they are
+    /// repeated. Higher (than the time after which the supervisor kills the process): the same.
     #[arg(
         id = "shutdown-deadline",
         long,
@@ -45,17 +45,19 @@ pub struct StopSettings {
     pub deadline: Duration,
 }
 
-/// The program's own log, on standard error.
+/// Log of the process, on standard error.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogSettings {
-    /// What is logged: a level, or levels by module such as info,hooksentry::worker=debug.
+    /// Log level (error, warn, info, debug, trace), or levels by module such as
+    /// info,hooksentry::worker=debug.
     ///
-    /// `warn` hides what happens; `debug` and `trace` cost time and disk.
+    /// Lower (error, warn): starts and stops are not logged. Higher (debug, trace): logging takes more CPU
+    /// and disk.
     #[arg(long = "log", env = "HOOKSENTRY_LOG", value_name = "FILTER", default_value = "info")]
     pub filter: LogFilter,
 
-    /// How it is written: text for people, json for machines.
+    /// Log format: text for people, json for log collectors.
     #[arg(
         long = "log-format",
         env = "HOOKSENTRY_LOG_FORMAT",
@@ -65,16 +67,16 @@ pub struct LogSettings {
     pub format: LogFormat,
 }
 
-/// The client library of the broker. It logs every lost connection as an error, and we connect again, and
-/// say so ourselves.
+/// Client library of the broker. It logs every lost connection as an error, although the queue reconnects and
+/// logs that itself.
 const BROKER_CLIENT: &str = "lapin";
 
-/// A filter of tracing-subscriber that is known to parse.
+/// Valid filter of tracing-subscriber.
 #[derive(Clone, Debug)]
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// The filter. The broker's client library is silent unless it is named.
+    /// Returns the filter, which disables the broker's client library unless it names it.
     #[must_use]
     pub fn filter(&self) -> EnvFilter {
         match self.0.contains(BROKER_CLIENT) {
@@ -99,10 +101,9 @@ impl FromStr for LogFilter {
     }
 }
 
-/// How a log line looks.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
     Text,
     /// One JSON object a line.
     Json,

@@ -1,4 +1,4 @@
-//! The job queue.
+//! Settings of the job queue.
 
 use std::num::NonZeroU16;
 
@@ -7,20 +7,20 @@ use secrecy::SecretString;
 use super::values::{ValueProblem, number_between};
 use crate::queue::rabbitmq::{BrokerUrls, QueuePrefix};
 
-/// Where the broker is and how jobs are taken from it.
+/// Address of the broker, and names and prefetch of its queues.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Queue")]
 pub struct QueueSettings {
-    /// The RabbitMQ between dispatcher and workers, or the nodes of its cluster.
+    /// RabbitMQ between dispatcher and workers, or the nodes of its cluster.
     ///
-    /// URLs such as amqp://user:password@host:5672/vhost, separated by commas. Without it jobs stay within
-    /// the process, so dispatcher and worker must be roles of the same one.
+    /// URLs such as amqp://user:password@host:5672/vhost, separated by commas. If it is not set, jobs stay
+    /// within the process, so dispatcher and worker must be roles of the same process.
     #[arg(long, env = "AMQP_URL", value_name = "URLS", hide_env_values = true, value_parser = broker_urls)]
     pub amqp_url: Option<BrokerUrls>,
 
-    /// What the names of queues on the broker begin with.
+    /// Prefix of the names of queues on the broker.
     ///
-    /// Installations that share a broker need different ones, or they take each other's jobs.
+    /// Installations that share a broker need different prefixes, or they process each other's jobs.
     #[arg(
         long = "queue-prefix",
         env = "HOOKSENTRY_QUEUE_PREFIX",
@@ -30,10 +30,10 @@ pub struct QueueSettings {
     )]
     pub prefix: QueuePrefix,
 
-    /// Jobs a worker process takes in advance of their outcome [default: the worker's concurrency].
+    /// Maximum number of unacknowledged jobs of a worker process [default: the worker concurrency].
     ///
-    /// Fewer than the concurrency and attempts wait for the broker; many more and jobs wait behind a busy
-    /// worker while another one is idle.
+    /// At least the worker concurrency. Lower: attempts wait for the broker. Higher: jobs wait for a busy
+    /// worker process while another one is idle.
     #[arg(
         long,
         env = "HOOKSENTRY_PREFETCH",

@@ -1,4 +1,4 @@
-//! How long what was delivered is kept.
+//! Settings of retention.
 
 use std::time::Duration;
 
@@ -6,16 +6,15 @@ use aggregates::tenant::{RETENTION_DAYS_MAX, Retention};
 
 use super::values::{duration_between, number_between};
 
-/// What a tenant begins with, and how often it is looked what is over.
+/// Retention of new tenants, and interval between retention passes.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Retention")]
 pub struct RetentionSettings {
-    /// Days after which payloads of events that have ended are erased, for tenants that register from now
-    /// on; 0 means never.
+    /// Days from acceptance after which payloads of ended events are erased, for new tenants; 0 means never.
     ///
-    /// It is written down with the tenant, which may change it: tenants that exist are not touched. Too
-    /// low and nobody can replay what failed over a weekend; too high and personal data is kept without
-    /// need.
+    /// The value is stored with the tenant, which may change it; existing tenants keep theirs. Lower: events
+    /// that failed over a weekend cannot be replayed. Higher: personal data are stored for longer than
+    /// necessary.
     #[arg(
         long = "retention-payload-days",
         env = "HOOKSENTRY_RETENTION_PAYLOAD_DAYS",
@@ -25,10 +24,10 @@ pub struct RetentionSettings {
     )]
     pub payload_days: u32,
 
-    /// Days after which events that have ended leave the lists, for tenants that register from now on; 0
-    /// means never.
+    /// Days from acceptance after which ended events are removed from the lists, for new tenants; 0 means
+    /// never.
     ///
-    /// The log keeps their facts. Too low and support looks for what is gone; too high and tables grow.
+    /// The log keeps their facts. Lower: support cannot find older events in the lists. Higher: tables grow.
     #[arg(
         long = "retention-event-days",
         env = "HOOKSENTRY_RETENTION_EVENT_DAYS",
@@ -38,10 +37,10 @@ pub struct RetentionSettings {
     )]
     pub event_days: u32,
 
-    /// How often it is looked what is over.
+    /// Interval between retention passes.
     ///
-    /// Too short and the projector looks for nothing again and again; too long and things stay longer than
-    /// was said.
+    /// Lower: the projector runs more passes that find nothing. Higher: payloads and events are removed later
+    /// than their retention says.
     #[arg(
         long = "retention-every",
         env = "HOOKSENTRY_RETENTION_EVERY",
@@ -53,7 +52,7 @@ pub struct RetentionSettings {
 }
 
 impl RetentionSettings {
-    /// What a tenant begins with.
+    /// Returns the retention of new tenants.
     #[must_use]
     pub fn of_new_tenants(&self) -> Retention {
         let days = |days: u32| (days > 0).then_some(days);

@@ -1,4 +1,4 @@
-//! When failed attempts are repeated.
+//! Settings of retries.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use aggregates::backoff::Backoff;
 use super::problem::SettingProblem;
 use super::values::{duration_between, number_between};
 
-/// The schedule of retries: the delay begins at the base, grows by the factor with each failure, and
-/// stays at the cap.
+/// Retry schedule: the delay starts at the base, is multiplied by the factor with each failure, and is
+/// limited by the cap.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Retries")]
 pub struct RetrySettings {
     /// Delay after the first failed attempt.
     ///
-    /// Too short and all attempts are over before a receiver has recovered; too long and a hiccup delays
-    /// an event for no reason.
+    /// Lower: all attempts are made before a receiver has recovered. Higher: a short outage delays events for
+    /// longer than necessary.
     #[arg(
         long = "retry-base",
         env = "HOOKSENTRY_RETRY_BASE",
@@ -25,10 +25,10 @@ pub struct RetrySettings {
     )]
     pub base: Duration,
 
-    /// What each further failure multiplies the delay by.
+    /// Factor by which each further failure multiplies the delay.
     ///
-    /// With 1 the delay never grows and a dead receiver is hammered; much above 4 and the second retry
-    /// comes hours late.
+    /// Lower: a receiver that is down gets more requests; with 1 the delay never grows. Higher: the second
+    /// retry is made much later, above 4 perhaps by hours.
     #[arg(
         long = "retry-factor",
         env = "HOOKSENTRY_RETRY_FACTOR",
@@ -38,10 +38,10 @@ pub struct RetrySettings {
     )]
     pub factor: f64,
 
-    /// Longest delay, also when a receiver asks for a longer one with Retry-After.
+    /// Maximum delay, even if a receiver asks for a longer one with Retry-After.
     ///
-    /// Too short and a receiver that is down for a night gets no second chance; too long and events arrive
-    /// when nobody wants them any more.
+    /// Lower: all attempts are made while a receiver is down for a night. Higher: events arrive when they are
+    /// of no use any more.
     #[arg(
         long = "retry-cap",
         env = "HOOKSENTRY_RETRY_CAP",
@@ -51,9 +51,10 @@ pub struct RetrySettings {
     )]
     pub cap: Duration,
 
-    /// Share of the delay by which it may differ either way.
+    /// Jitter: maximum random change of the delay, as a share of it from 0 to 1.
     ///
-    /// From 0 to 1; 0.2 means between 80 % and 120 %. With 0, what failed together is repeated together.
+    /// 0.2 means between 80 % and 120 % of the delay. Lower: events that failed together are retried
+    /// together. Higher: delays are less predictable.
     #[arg(
         long = "retry-jitter",
         env = "HOOKSENTRY_RETRY_JITTER",
@@ -81,7 +82,7 @@ impl RetrySettings {
         Ok(())
     }
 
-    /// The schedule, as the domain knows it.
+    /// Returns the schedule as a type of the domain.
     #[must_use]
     pub fn backoff(&self) -> Backoff {
         let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! Which parts of the service a process runs.
+//! Roles of a process.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use super::values::ValueProblem;
 
-/// A part of the service that can run in a process of its own.
+/// Part of the service that can run in a separate process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Answers HTTP requests.
     Api,
-    /// Folds facts into the read models.
+    /// Applies facts to the read models.
     Projector,
     /// Releases attempts when they are due.
     Dispatcher,
@@ -20,10 +20,9 @@ pub enum Role {
 }
 
 impl Role {
-    /// Every role.
     pub const ALL: [Self; 4] = [Self::Api, Self::Projector, Self::Dispatcher, Self::Worker];
 
-    /// Its name, as it is written.
+    /// The name in settings.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -35,18 +34,16 @@ impl Role {
     }
 }
 
-/// The roles of a process; at least one.
+/// Roles of a process; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roles(BTreeSet<Role>);
 
 impl Roles {
-    /// All roles.
     #[must_use]
     pub fn all() -> Self {
         Self(Role::ALL.into())
     }
 
-    /// Whether a role is among them.
     #[must_use]
     pub fn has(&self, role: Role) -> bool {
         self.0.contains(&role)

@@ -1,25 +1,17 @@
-//! How values of settings are written: what each kind of value looks like and between which bounds it
-//! must lie.
+//! Parsers of the values of settings, with their formats and ranges.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use aggregates::ids::TenantId;
 use axum::http::HeaderValue;
 use humantime::format_duration;
 use ipnet::IpNet;
 use thiserror::Error;
 use url::Url;
 
-use crate::fair_share::Weights;
-
-/// The largest weight of a tenant.
-const WEIGHT_MAX: u16 = 1_000;
-
-/// Why a value is not taken, as a phrase that goes on after the setting and its value.
+/// Reason why a value is refused, as the end of a sentence that starts with the setting and its value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct ValueProblem(pub String);
@@ -28,21 +20,19 @@ fn problem<T>(text: impl Into<String>) -> Result<T, ValueProblem> {
     Err(ValueProblem(text.into()))
 }
 
-/// A duration such as `200ms`, `10s` or `6h`.
+/// Parses a duration such as `200ms`, `10s` or `6h`.
 pub(crate) fn duration_between(
     least: Duration,
     most: Duration,
 ) -> impl Fn(&str) -> Result<Duration, ValueProblem> + Clone + Send + Sync + 'static {
     move |text| match humantime::parse_duration(text) {
         Ok(duration) if (least..=most).contains(&duration) => Ok(duration),
-        Ok(_) => {
-            problem(format!("must lie between {} and {}", format_duration(least), format_duration(most)))
-        }
+        Ok(_) => problem(format!("must be between {} and {}", format_duration(least), format_duration(most))),
         Err(_) => problem("must be a duration such as 200ms, 10s or 6h"),
     }
 }
 
-/// A number without a unit.
+/// Parses a number without a unit.
 pub(crate) fn number_between<T>(
     least: T,
     most: T,
@@ -56,7 +46,7 @@ where
     }
 }
 
-/// A size such as `1048576`, `512KiB` or `1MiB`.
+/// Parses a size such as `1048576`, `512KiB` or `1MiB`.
 pub(super) fn bytes_between(
     least: usize,
     most: usize,
@@ -69,14 +59,14 @@ pub(super) fn bytes_between(
             .unwrap_or((text, 1));
         match digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit)) {
             Some(bytes) if (least..=most).contains(&bytes) => Ok(bytes),
-            Some(_) => problem(format!("must lie between {least} and {most} bytes")),
+            Some(_) => problem(format!("must be between {least} and {most} bytes")),
             None => problem("must be a number of bytes such as 1048576, 512KiB or 1MiB"),
         }
     }
 }
 
-/// `true` or `false`.
-pub(super) fn truth(text: &str) -> Result<bool, ValueProblem> {
+/// Parses `true` or `false`.
+pub(super) fn boolean(text: &str) -> Result<bool, ValueProblem> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -84,16 +74,16 @@ pub(super) fn truth(text: &str) -> Result<bool, ValueProblem> {
     }
 }
 
-/// An address and a port to listen to.
+/// Parses an IP address and a port.
 pub(super) fn address(text: &str) -> Result<SocketAddr, ValueProblem> {
     text.parse().or_else(|_| problem("must be an IP address and a port such as 127.0.0.1:5143 or [::]:5143"))
 }
 
-/// Networks.
+/// List of IP networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(pub Vec<IpNet>);
 
-/// Networks such as `10.0.0.0/8,fd00::/8`; a single address is a network of one.
+/// Parses networks such as `10.0.0.0/8,fd00::/8`; an address is a network of one.
 pub(super) fn networks(text: &str) -> Result<Networks, ValueProblem> {
     let network = |word: &str| {
         let word = word.trim();
@@ -106,30 +96,7 @@ pub(super) fn networks(text: &str) -> Result<Networks, ValueProblem> {
     }
 }
 
-/// What each of some tenants gets of a round, such as
-/// `0190a5c2-6f7e-7c1d-9e0b-3f4a5b6c7d8e=3,0190a5c2-7a81-7b90-8c2d-1e2f3a4b5c6d=10`.
-pub(super) fn weights(text: &str) -> Result<Weights, ValueProblem> {
-    let mut weights = HashMap::new();
-    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-        let pair = word.split_once('=').and_then(|(tenant, weight)| {
-            let tenant = tenant.trim().parse().ok().map(TenantId)?;
-            let weight =
-                weight.trim().parse::<u16>().ok().filter(|weight| (1..=WEIGHT_MAX).contains(weight))?;
-            Some((tenant, weight))
-        });
-        let Some((tenant, weight)) = pair else {
-            return problem(format!(
-                "must be TENANT=WEIGHT,... with ids of tenants and weights from 1 to {WEIGHT_MAX}"
-            ));
-        };
-        if weights.insert(tenant, weight).is_some() {
-            return problem(format!("must name each tenant once; {tenant} is there twice"));
-        }
-    }
-    Ok(Weights::new(weights))
-}
-
-/// The origin of a website, as browsers send it.
+/// Parses the origin of a website, as browsers send it.
 pub(super) fn origin(text: &str) -> Result<HeaderValue, ValueProblem> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     match url.map(|url| url.origin().ascii_serialization()) {

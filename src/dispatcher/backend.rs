@@ -217,7 +217,7 @@ impl ServiceBackend<'_> {
         let detail = "the worker vanished before it recorded an outcome".to_owned();
         let facts = event.decide(WebhookEventCommand::RecordAttempt {
             report: AttemptReport::without_answer(Outcome::Unknown, duration_ms, Some(detail)),
-            backoff: self.dispatcher.settings.backoff,
+            backoff: self.dispatcher.backoff,
             max_attempts,
             jitter_sample: identifiers::random_fraction(),
             at: now,

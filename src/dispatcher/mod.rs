@@ -39,16 +39,17 @@ mod wakeup_receiver;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aggregates::backoff::Backoff;
 use projections::{LogRow, LoggedFact};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
+use crate::config::{DeliverySettings, Settings};
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::log_reader::{self, HeldBack, LogPage};
 use crate::event_store::{EventStore, StreamAppendBatch};
-use crate::fair_share::Weights;
 use crate::leadership::Leadership;
 use crate::queue::JobQueue;
 use backend::ServiceBackend;
@@ -68,29 +69,14 @@ const LEAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Delay before reading the log again while a new leader catches up.
 const CATCH_UP_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
-/// Settings of the dispatcher.
-#[derive(Clone, Debug)]
-pub struct DispatcherSettings {
-    /// Consecutive failed attempts that open a destination's breaker.
-    pub breaker_threshold: u32,
-    /// Time without an outcome after which an attempt's worker counts as vanished: the delivery timeout and a
-    /// margin.
-    pub vanished_after: Duration,
-    /// Time after which a released job that has not started is published again.
-    pub republish_after: Duration,
-    /// The retry schedule of attempts whose worker vanished.
-    pub backoff: aggregates::backoff::Backoff,
-    /// The tenants' shares of what is released.
-    pub weights: Weights,
-}
-
 /// The dispatcher.
 pub struct Dispatcher {
     pool: PgPool,
     store: EventStore,
     outcomes: GroupCommit<StreamAppendBatch>,
     queue: Arc<dyn JobQueue>,
-    settings: DispatcherSettings,
+    settings: DeliverySettings,
+    backoff: Backoff,
     tasks: TaskTracker,
 }
 
@@ -116,10 +102,18 @@ impl Dispatcher {
         store: EventStore,
         outcomes: GroupCommit<StreamAppendBatch>,
         queue: Arc<dyn JobQueue>,
-        settings: DispatcherSettings,
+        settings: &Settings,
         tasks: TaskTracker,
     ) -> Self {
-        Self { pool: store.pool().clone(), store, outcomes, queue, settings, tasks }
+        Self {
+            pool: store.pool().clone(),
+            store,
+            outcomes,
+            queue,
+            settings: settings.delivery.clone(),
+            backoff: settings.retries.backoff(),
+            tasks,
+        }
     }
 
     /// Waits for the lead and dispatches, again and again, until `stop`.
@@ -150,10 +144,10 @@ impl Dispatcher {
         let _ends_with_term = term_over.clone().drop_guard();
         let publisher = Publisher::start(Arc::clone(&self.queue), &self.tasks, term_over);
         let backend = ServiceBackend::new(self, publisher, leadership.epoch());
-        let schedule = Schedule::shared_by(self.settings.weights.clone());
+        let schedule = Schedule::shared_by(self.settings.tenant_weights.clone());
         let limits = Limits {
             breaker_threshold: self.settings.breaker_threshold,
-            vanished_after: self.settings.vanished_after,
+            vanished_after: self.settings.vanished_after(),
             republish_after: self.settings.republish_after,
         };
         let core = DispatchCore::new(backend, schedule, limits);

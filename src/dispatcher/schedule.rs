@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::deadline_queue::DeadlineQueue;
 use super::due_deliveries::{DueDelivery, Window};
 use super::lane::{Lane, LaneState};
-use crate::fair_share::{Turns, Weights};
+use crate::config::TenantWeights;
+use crate::fair_share::Turns;
 
 /// Most jobs released to the queue and not yet started, over all destinations. Jobs on the queue can no
 /// longer be overtaken. Higher: a destination that gets its first event waits longer. Lower: workers wait for
@@ -90,7 +91,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// Creates an empty schedule in which tenants take turns by `weights`.
-    pub(super) fn shared_by(weights: Weights) -> Self {
+    pub(super) fn shared_by(weights: TenantWeights) -> Self {
         Self { releasable: Turns::new(weights), ..Self::default() }
     }
 

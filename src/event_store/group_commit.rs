@@ -19,7 +19,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::fair_share::{Turns, Weights};
+use crate::config::TenantWeights;
+use crate::fair_share::Turns;
 
 /// Maximum number of items in the queue, and of items that wait for their tenant's turn; further callers
 /// wait.
@@ -78,7 +79,7 @@ impl<B: Batch> Clone for GroupCommit<B> {
 
 impl<B: Batch> GroupCommit<B> {
     /// Starts a committer that runs at most `commits_max` commits at once and serves tenants by `weights`.
-    pub fn start(batch: B, commits_max: usize, weights: Weights, tasks: &TaskTracker) -> Self {
+    pub fn start(batch: B, commits_max: usize, weights: TenantWeights, tasks: &TaskTracker) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
         tasks.spawn(run(Arc::new(batch), waiting, commits_max, Turns::new(weights), tasks.clone()));
         Self { queue }

@@ -32,70 +32,66 @@ mod token_cache;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use aggregates::backoff::Backoff;
-use aggregates::destination_url::Insecure;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Settings;
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{AttemptClaimBatch, StreamAppendBatch};
+use crate::open_files;
 use crate::queue::JobQueue;
 use crate::secrets::vault::Vault;
 use concurrency_limit::ConcurrencyLimit;
 use delivery::AttemptRunner;
-use outbound_client::OutboundClient;
+use outbound_client::{OutboundClient, OutboundSettings};
 use settings::SettingsCache;
-
-/// Settings of a worker.
-#[derive(Clone, Debug)]
-pub struct WorkerSettings {
-    /// Name of the worker in facts.
-    pub name: String,
-    /// Maximum number of concurrent attempts.
-    pub concurrency: NonZeroU16,
-    /// Maximum size of their payloads in bytes, which a few payloads may exceed while claims are pending.
-    pub payload_bytes: usize,
-    /// Maximum number of jobs that are received from the queue and not settled.
-    pub prefetch: NonZeroU16,
-    pub backoff: Backoff,
-    /// Whether plain HTTP and private addresses are allowed.
-    pub insecure: Insecure,
-}
 
 /// The worker role.
 pub struct Worker {
     runner: Arc<AttemptRunner>,
     queue: Arc<dyn JobQueue>,
-    settings: WorkerSettings,
+    limit: ConcurrencyLimit,
+    /// Maximum number of jobs that are received from the queue and not settled.
+    prefetch: NonZeroU16,
 }
 
 impl Worker {
-    /// Returns a worker that receives jobs from `queue` and appends through `claims` and `outcomes`.
-    #[must_use]
+    /// Returns a worker that receives jobs from `queue` and appends through `claims` and `outcomes`. Raises the
+    /// process's limit of open files for its attempts.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be created.
     pub fn new(
         pool: PgPool,
         vault: Vault,
-        client: OutboundClient,
         claims: GroupCommit<AttemptClaimBatch>,
         outcomes: GroupCommit<StreamAppendBatch>,
         queue: Arc<dyn JobQueue>,
-        settings: WorkerSettings,
-    ) -> Self {
+        settings: &Settings,
+    ) -> Result<Self, reqwest::Error> {
+        let delivery = &settings.delivery;
         let runner = AttemptRunner {
-            name: settings.name.clone(),
-            client,
-            settings: SettingsCache::new(pool, vault, settings.insecure),
+            name: worker_name(),
+            client: OutboundClient::new(&OutboundSettings::from(delivery))?,
+            settings: SettingsCache::new(pool, vault, delivery.insecure()),
             claims,
             outcomes,
-            backoff: settings.backoff,
+            backoff: settings.retries.backoff(),
         };
-        Self { runner: Arc::new(runner), queue, settings }
+        let concurrency = open_files::concurrent_attempts(delivery.worker_concurrency);
+        let limit = ConcurrencyLimit::new(concurrency, delivery.worker_payload_bytes);
+        Ok(Self { runner: Arc::new(runner), queue, limit, prefetch: settings.prefetch() })
     }
 
     /// Processes jobs until `stop`, then finishes those in progress.
     pub async fn run(self, stop: CancellationToken) {
-        let WorkerSettings { concurrency, payload_bytes, prefetch, .. } = self.settings;
-        let limit = ConcurrencyLimit::new(concurrency, payload_bytes);
-        consumer::consume(self.runner, self.queue, limit, prefetch, stop).await;
+        consumer::consume(self.runner, self.queue, self.limit, self.prefetch, stop).await;
     }
+}
+
+/// Returns the name of this worker in facts: its machine or container, and its process id.
+fn worker_name() -> String {
+    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!("{}:{}", if host.is_empty() { "worker" } else { host }, std::process::id())
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use aggregates::destination_url::Insecure;
 use reqwest::{Certificate, Proxy, redirect};
-use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
-use url::{Host, Url};
+use url::Host;
 
 use super::address_guard::{AddressGuard, Candidates, NameLookup, ProxyOnly, SystemLookup};
 use super::failure::Failure;
 use super::token_cache::TokenCache;
+use crate::config::{DeliverySettings, OutboundProxy};
 
 /// Idle timeout of pooled connections. Many servers close theirs after five seconds, and a request on a
 /// connection that is being closed fails; so the client must close first.
@@ -68,41 +68,14 @@ impl Default for OutboundSettings {
     }
 }
 
-/// URL of an HTTP forward proxy.
-#[derive(Clone)]
-pub struct OutboundProxy {
-    url: Url,
-}
-
-/// Error of an invalid proxy URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("must be a URL such as http://proxy.internal:3128")]
-pub struct OutboundProxyProblem;
-
-impl OutboundProxy {
-    /// Parses `http://[user:password@]host[:port]`.
-    ///
-    /// # Errors
-    /// For any other URL.
-    pub fn parse(given: &str) -> Result<Self, OutboundProxyProblem> {
-        let url = Url::parse(given).map_err(|_| OutboundProxyProblem)?;
-        if url.scheme() == "http" && url.has_host() && url.path() == "/" && url.query().is_none() {
-            Ok(Self { url })
-        } else {
-            Err(OutboundProxyProblem)
+impl From<&DeliverySettings> for OutboundSettings {
+    fn from(settings: &DeliverySettings) -> Self {
+        Self {
+            timeout: settings.timeout,
+            insecure: settings.insecure(),
+            proxy: settings.outbound_proxy.clone(),
+            extra_roots: Vec::new(),
         }
-    }
-}
-
-impl fmt::Debug for OutboundProxy {
-    /// Omits user and password.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.url.host_str().unwrap_or_default();
-        write!(
-            formatter,
-            "OutboundProxy(http://{host}:{})",
-            self.url.port_or_known_default().unwrap_or_default()
-        )
     }
 }
 
@@ -154,8 +127,8 @@ impl OutboundClient {
             .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT);
         let builder = match &settings.proxy {
             None => builder.dns_resolver(guard.clone()),
-            Some(proxy) => builder.proxy(Proxy::all(proxy.url.clone())?).dns_resolver(ProxyOnly {
-                host: proxy.url.host_str().unwrap_or_default().to_owned(),
+            Some(proxy) => builder.proxy(Proxy::all(proxy.url().clone())?).dns_resolver(ProxyOnly {
+                host: proxy.url().host_str().unwrap_or_default().to_owned(),
                 lookup,
             }),
         };
@@ -205,19 +178,5 @@ impl OutboundClient {
 impl fmt::Debug for OutboundClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("OutboundClient").field("timeout", &self.timeout).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_proxy_is_an_http_url_whose_password_is_not_printed() {
-        let proxy = OutboundProxy::parse("http://me:s3cret@proxy.internal:3128").unwrap();
-        assert_eq!(format!("{proxy:?}"), "OutboundProxy(http://proxy.internal:3128)");
-        for refused in ["", "proxy:3128", "https://proxy", "socks5://proxy", "http://proxy/path", "http://"] {
-            assert_eq!(OutboundProxy::parse(refused).unwrap_err(), OutboundProxyProblem, "{refused}");
-        }
     }
 }

@@ -1,56 +1,68 @@
-//! Settings: where they come from, what is allowed, and what a person is told.
+//! Settings: their values, ranges, error messages and documentation.
+//!
+//! The tests give settings as flags. That each one can be given as an environment variable as well is tested in
+//! `startup.rs`, as only another process can have another environment.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::CommandFactory;
+use clap::{Arg, CommandFactory};
 use hooksentry::commands::{Command, CommandLine, Dev, Serve};
-use hooksentry::config::{self, NotUnderstood, Role, SettingProblem};
+use hooksentry::config::{self, CommandLineError, Role, SettingProblem};
 
 const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
-const SECRET: &str = "hunter2-which-nobody-must-ever-see";
+const SECRET: &str = "hunter2-which-must-never-be-printed";
 
-fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command, NotUnderstood> {
-    let environment: HashMap<OsString, OsString> =
-        environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
-    let arguments = ["hooksentry"].iter().chain(arguments).map(OsString::from);
-    let command_line: CommandLine = config::read(arguments, |name| environment.get(name).cloned())?;
+/// Parses a command and settings, which are given as pairs of environment variable and value.
+fn parse(command: &[&str], settings: &[(&str, &str)]) -> Result<Command, CommandLineError> {
+    let flags = settings.iter().map(|(name, value)| format!("--{}={value}", flag_of(name)));
+    let arguments = ["hooksentry"].iter().chain(command).map(|&word| word.to_owned()).chain(flags);
+    let command_line: CommandLine = config::parse(arguments.map(OsString::from))?;
     Ok(command_line.command)
 }
 
-fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Serve {
+fn flag_of(variable: &str) -> String {
+    variable.trim_start_matches("HOOKSENTRY_").to_lowercase().replace('_', "-")
+}
+
+fn serve(arguments: &[&str], settings: &[(&str, &str)]) -> Serve {
     let arguments: Vec<&str> = ["serve"].iter().chain(arguments).copied().collect();
-    match read(&arguments, environment) {
-        Ok(Command::Serve(serve)) => *serve,
+    match parse(&arguments, settings) {
+        Ok(Command::Serve(mut serve)) => {
+            // The variable names the server of the tests.
+            if !settings.iter().any(|(name, _)| *name == "DATABASE_URL") {
+                serve.settings.database.url = None;
+            }
+            *serve
+        }
         other => panic!("{other:?}"),
     }
 }
 
 fn dev(arguments: &[&str]) -> Dev {
     let arguments: Vec<&str> = ["dev"].iter().chain(arguments).copied().collect();
-    match read(&arguments, &[]) {
+    match parse(&arguments, &[]) {
         Ok(Command::Dev(dev)) => *dev,
         other => panic!("{other:?}"),
     }
 }
 
-/// What `serve` says to one setting that is wrong.
+/// Returns the error message of `serve` about an invalid setting.
 fn refusal(name: &str, value: &str) -> String {
-    match read(&["serve"], &[(name, value)]) {
-        Err(NotUnderstood::Setting(problem)) => problem.to_string(),
+    match parse(&["serve"], &[(name, value)]) {
+        Err(CommandLineError::Setting(problem)) => problem.to_string(),
         other => panic!("{name}={value}: {other:?}"),
     }
 }
 
-/// What `serve` with these roles says to settings that are each right and wrong together.
+/// Returns the error of `serve` with these roles about settings that are each valid but do not fit together.
 fn objection(roles: &str, environment: &[(&str, &str)]) -> SettingProblem {
     let serve = serve(&["--roles", roles], environment);
     serve.settings.check(&serve.roles).expect_err("settings that do not fit")
 }
 
 #[test]
-fn without_anything_given_the_defaults_hold() {
+fn defaults_apply_to_settings_that_are_not_given() {
     let Serve { roles, settings } = serve(&[], &[]);
     assert!(Role::ALL.iter().all(|role| roles.has(*role)));
     assert_eq!(settings.http.listen.to_string(), "127.0.0.1:5143");
@@ -74,7 +86,7 @@ fn without_anything_given_the_defaults_hold() {
 }
 
 #[test]
-fn dev_is_open_where_serve_is_not_and_can_be_closed() {
+fn dev_allows_insecure_destinations_and_any_number_of_tenants_by_default() {
     let open = dev(&[]).settings;
     assert!(open.delivery.allow_insecure_destinations);
     assert_eq!(open.limits.tenant_creations(), None);
@@ -86,17 +98,7 @@ fn dev_is_open_where_serve_is_not_and_can_be_closed() {
 }
 
 #[test]
-fn a_flag_wins_over_the_environment_and_that_over_the_default() {
-    let base = |serve: Serve| serve.settings.retries.base;
-    let environment = [("HOOKSENTRY_RETRY_BASE", "200ms")];
-    assert_eq!(base(serve(&[], &environment)), Duration::from_millis(200));
-    assert_eq!(base(serve(&["--retry-base", "7s"], &environment)), Duration::from_secs(7));
-    assert_eq!(base(serve(&["--retry-base=7s"], &environment)), Duration::from_secs(7));
-    // What is overruled is not looked at, and what is empty is not there.
-    let nonsense = [("HOOKSENTRY_RETRY_BASE", "nonsense")];
-    assert_eq!(base(serve(&["--retry-base", "7s"], &nonsense)), Duration::from_secs(7));
-    assert_eq!(base(serve(&[], &[("HOOKSENTRY_RETRY_BASE", "")])), Duration::from_secs(10));
-    // A flag whose name begins like another one's does not stand in for it.
+fn the_log_of_the_broker_client_is_off_unless_the_filter_names_it() {
     let both = serve(&["--log-format", "json"], &[("HOOKSENTRY_LOG", "debug")]);
     assert_eq!(both.settings.log.filter.filter().to_string(), "lapin=off,debug");
     let named = serve(&[], &[("HOOKSENTRY_LOG", "warn,lapin=info")]);
@@ -104,7 +106,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_default() {
 }
 
 #[test]
-fn values_are_read_as_people_write_them() {
+fn values_are_parsed_in_all_their_notations() {
     let Serve { settings, .. } = serve(
         &["--allow-insecure-destinations"],
         &[
@@ -126,7 +128,7 @@ fn values_are_read_as_people_write_them() {
 }
 
 #[test]
-fn a_wrong_value_is_refused_with_its_name_itself_and_what_is_allowed() {
+fn an_invalid_value_is_refused_with_name_value_and_range() {
     for (name, value, allowed) in [
         ("HOOKSENTRY_LISTEN", "localhost", "an IP address and a port"),
         ("HOOKSENTRY_MAX_PAYLOAD_BYTES", "12", "between 1024 and 67108864 bytes"),
@@ -162,8 +164,8 @@ fn a_wrong_value_is_refused_with_its_name_itself_and_what_is_allowed() {
         ("HOOKSENTRY_LOG", "info,=", "a level"),
         ("HOOKSENTRY_LOG_FORMAT", "xml", "text or json"),
     ] {
-        let flag = name.trim_start_matches("HOOKSENTRY_").to_lowercase().replace('_', "-");
         let said = refusal(name, value);
+        let flag = flag_of(name);
         assert!(said.starts_with(&format!("{name} (--{flag}) is \"{value}\": must ")), "{said}");
         assert!(said.contains(allowed), "{said}");
         assert!(!said.contains('\n'), "{said}");
@@ -171,7 +173,7 @@ fn a_wrong_value_is_refused_with_its_name_itself_and_what_is_allowed() {
 }
 
 #[test]
-fn a_secret_is_refused_without_being_repeated() {
+fn the_error_about_an_invalid_secret_does_not_contain_it() {
     for (name, allowed) in [
         ("HOOKSENTRY_JWT_KEY", "at least 32"),
         ("HOOKSENTRY_ENCRYPTION_KEY", "exactly 32 bytes"),
@@ -187,7 +189,7 @@ fn a_secret_is_refused_without_being_repeated() {
 }
 
 #[test]
-fn no_secret_is_printed_with_the_settings() {
+fn printed_settings_do_not_contain_secrets() {
     let serve = serve(
         &[],
         &[
@@ -216,7 +218,7 @@ fn settings_are_checked_against_each_other() {
 }
 
 #[test]
-fn each_role_is_given_what_it_needs() {
+fn each_role_requires_its_settings() {
     let database = ("DATABASE_URL", "postgres://localhost/a");
     let (signing, encryption) = (("HOOKSENTRY_JWT_KEY", SECRET), ("HOOKSENTRY_ENCRYPTION_KEY", KEY));
     let broker = ("AMQP_URL", "amqp://localhost");
@@ -228,7 +230,7 @@ fn each_role_is_given_what_it_needs() {
     assert_eq!(missing("api", &[database, encryption]), "HOOKSENTRY_JWT_KEY");
     assert_eq!(missing("api", &[database, signing]), "HOOKSENTRY_ENCRYPTION_KEY");
     assert_eq!(missing("worker", &[database, broker]), "HOOKSENTRY_ENCRYPTION_KEY");
-    // Without a broker jobs stay within the process.
+    // Without a broker, jobs stay within the process.
     assert_eq!(missing("worker", &[database, encryption]), "AMQP_URL");
     assert_eq!(missing("api,projector,dispatcher", &[database, signing, encryption]), "AMQP_URL");
 
@@ -245,44 +247,86 @@ fn each_role_is_given_what_it_needs() {
 }
 
 #[test]
-fn a_variable_and_a_flag_are_named_after_one_another() {
+fn the_name_of_a_flag_follows_from_that_of_its_variable() {
     for command in CommandLine::command().get_subcommands() {
         for argument in command.get_arguments() {
             let Some(variable) = argument.get_env().and_then(|name| name.to_str()) else { continue };
             if variable == "HOOKSENTRY_WEBHOOK_SECRET" {
-                // Of the receiver, which is no part of the service.
+                // A setting of `listen`, not of the service.
                 continue;
             }
-            let flag = argument.get_long().expect("a setting is a flag");
-            let name = flag.to_uppercase().replace('-', "_");
-            let expected =
-                if variable.starts_with("HOOKSENTRY_") { format!("HOOKSENTRY_{name}") } else { name };
-            assert_eq!(variable, expected);
+            assert_eq!(argument.get_long().expect("a setting is a flag"), flag_of(variable));
             assert!(argument.get_help().is_some(), "{variable} is not explained");
         }
     }
 }
 
+/// `.env.example` is generated from the declarations of the settings: run this test with the environment variable
+/// `HOOKSENTRY_TEST_WRITE_EXAMPLE` after a change.
 #[test]
-fn the_example_lists_every_setting_with_its_default() {
-    let mut settings: BTreeMap<String, String> = BTreeMap::new();
+fn the_example_of_environment_variables_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/.env.example");
+    let expected = example();
+    if std::env::var_os("HOOKSENTRY_TEST_WRITE_EXAMPLE").is_some() {
+        std::fs::write(path, &expected).expect("a writable file");
+    }
+    let found = std::fs::read_to_string(path).expect("the example");
+    assert_eq!(found, expected, "run this test with HOOKSENTRY_TEST_WRITE_EXAMPLE=1");
+}
+
+/// Settings without a default that `serve` requires, at least with some roles.
+const REQUIRED: [&str; 4] = ["DATABASE_URL", "AMQP_URL", "HOOKSENTRY_JWT_KEY", "HOOKSENTRY_ENCRYPTION_KEY"];
+
+fn example() -> String {
+    let mut text = comment(
+        "Settings of `hooksentry serve` and `hooksentry dev` as environment variables. Each is a flag as well \
+         (HOOKSENTRY_RETRY_BASE is --retry-base), and a flag wins. The value after `#NAME=` is the default. An empty \
+         variable counts as not set. Durations are written as 200ms, 10s or 6h.",
+    );
     let command_line = CommandLine::command();
-    for name in ["dev", "serve"] {
-        for argument in command_line.find_subcommand(name).expect("a command").get_arguments() {
-            let Some(variable) = argument.get_env().and_then(|name| name.to_str()) else { continue };
-            let default = argument.get_default_values().first().and_then(|value| value.to_str());
-            settings.insert(variable.to_owned(), default.unwrap_or_default().to_owned());
+    let arguments = |name: &str| {
+        command_line.find_subcommand(name).expect("a command").get_arguments().cloned().collect::<Vec<_>>()
+    };
+    let (serve, dev) = (arguments("serve"), arguments("dev"));
+    let only_dev = dev.iter().filter(|argument| !has_variable_of(&serve, argument));
+    let mut heading = None;
+    for argument in serve.iter().chain(only_dev) {
+        let Some(variable) = argument.get_env().and_then(|name| name.to_str()) else { continue };
+        let title = argument.get_help_heading().unwrap_or("General");
+        if heading.replace(title) != Some(title) {
+            text.push_str(&format!("\n# --- {title} {}\n", "-".repeat(104 - title.len())));
         }
+        let help = argument.get_long_help().or(argument.get_help()).expect("an explained setting");
+        let only = match (has_variable_of(&serve, argument), has_variable_of(&dev, argument)) {
+            (true, false) => " (`serve` only)",
+            (false, true) => " (`dev` only)",
+            _ => "",
+        };
+        let default =
+            argument.get_default_values().first().and_then(|value| value.to_str()).unwrap_or_default();
+        let mark = if REQUIRED.contains(&variable) { "" } else { "#" };
+        text.push_str(&format!("\n{}{mark}{variable}={default}\n", comment(&format!("{help}{only}"))));
     }
-    let example = include_str!("../../.env.example");
-    let given: BTreeSet<&str> = example.lines().filter(|line| !line.starts_with("# ")).collect();
-    let lines = given.iter().filter_map(|line| line.split_once('='));
-    let listed: BTreeMap<String, String> =
-        lines.map(|(name, value)| (name.trim_start_matches('#').to_owned(), value.to_owned())).collect();
-    assert_eq!(listed.keys().collect::<Vec<_>>(), settings.keys().collect::<Vec<_>>());
-    for (name, default) in &settings {
-        if !matches!(name.as_str(), "DATABASE_URL" | "AMQP_URL") {
-            assert_eq!(&listed[name], default, "{name}");
+    text
+}
+
+fn has_variable_of(arguments: &[Arg], argument: &Arg) -> bool {
+    arguments.iter().any(|other| other.get_env() == argument.get_env())
+}
+
+/// Breaks a text into comment lines of at most 110 characters.
+fn comment(text: &str) -> String {
+    let mut lines = String::from("#");
+    let mut width = 1;
+    for word in text.split_whitespace() {
+        if width + 1 + word.len() > 110 {
+            lines.push_str("\n#");
+            width = 1;
         }
+        lines.push(' ');
+        lines.push_str(word);
+        width += 1 + word.len();
     }
+    lines.push('\n');
+    lines
 }

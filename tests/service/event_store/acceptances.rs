@@ -6,11 +6,11 @@ use aggregates::destination::{AuthChange, Destination, DestinationCommand};
 use aggregates::ids::{ApiKeyId, DestinationId, TenantId, WebhookEventId};
 use bytes::Bytes;
 use futures::future::join_all;
+use hooksentry::config::TenantWeights;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{
     AcceptBatch, AcceptItem, AcceptOutcome, IngestCredentials, LogNotifier, Metadata,
 };
-use hooksentry::fair_share::Weights;
 use hooksentry::{clock, identifiers};
 
 use super::{Log, acceptance, invalid_metadata, metadata_of, new_event, token};
@@ -49,7 +49,7 @@ impl Log {
 
     fn acceptances(&self) -> GroupCommit<AcceptBatch> {
         let batch = AcceptBatch::new(self.pool.clone(), LogNotifier::within_process());
-        GroupCommit::start(batch, 1, Weights::default(), &self.tasks)
+        GroupCommit::start(batch, 1, TenantWeights::default(), &self.tasks)
     }
 
     /// What is delivered and what was received, of every stored payload.

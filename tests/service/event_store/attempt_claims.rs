@@ -7,11 +7,11 @@ use aggregates::tenant::{Tenant, TenantCommand};
 use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand, WebhookEventFact};
 use futures::future::join_all;
 use hooksentry::clock;
+use hooksentry::config::TenantWeights;
 use hooksentry::event_store::group_commit::GroupCommit;
 use hooksentry::event_store::{
     AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, LogNotifier,
 };
-use hooksentry::fair_share::Weights;
 use hooksentry::leadership::Leadership;
 
 use super::{Log, acceptance, metadata_of, new_event, webhook_secret};
@@ -50,7 +50,7 @@ impl Log {
 
     fn claims(&self) -> GroupCommit<AttemptClaimBatch> {
         let batch = AttemptClaimBatch::new(self.pool.clone(), LogNotifier::within_process());
-        GroupCommit::start(batch, 1, Weights::default(), &self.tasks)
+        GroupCommit::start(batch, 1, TenantWeights::default(), &self.tasks)
     }
 }
 

@@ -8,7 +8,7 @@ use aggregates::ids::TenantId;
 use futures::future::join_all;
 use futures::poll;
 use hooksentry::event_store::group_commit::{Batch, CommitFailure, GroupCommit};
-use hooksentry::fair_share::Weights;
+use hooksentry::config::TenantWeights;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -68,7 +68,7 @@ impl Recorder {
     }
 
     fn open(self: &Arc<Self>, commits_max: usize, tasks: &TaskTracker) -> GroupCommit<RecordingBatch> {
-        GroupCommit::start(RecordingBatch(Arc::clone(self)), commits_max, Weights::default(), tasks)
+        GroupCommit::start(RecordingBatch(Arc::clone(self)), commits_max, TenantWeights::default(), tasks)
     }
 
     fn sizes(&self) -> Vec<usize> {

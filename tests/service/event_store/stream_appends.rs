@@ -5,11 +5,11 @@ use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact as Fact;
 use futures::future::join_all;
 use hooksentry::clock;
+use hooksentry::config::TenantWeights;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{
     LogNotifier, Metadata, StreamAppendBatch, StreamAppendItem, StreamAppendResult,
 };
-use hooksentry::fair_share::Weights;
 
 use super::{Log, invalid_metadata, metadata_of, new_event};
 
@@ -20,7 +20,7 @@ const BEFORE: u64 = 2;
 impl Log {
     fn outcomes(&self) -> GroupCommit<StreamAppendBatch> {
         let batch = StreamAppendBatch::new(self.pool.clone(), LogNotifier::within_process());
-        GroupCommit::start(batch, 1, Weights::default(), &self.tasks)
+        GroupCommit::start(batch, 1, TenantWeights::default(), &self.tasks)
     }
 }
 

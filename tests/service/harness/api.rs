@@ -205,5 +205,5 @@ fn settings(database_url: &str) -> Settings {
         &format!("--cors-origin={ORIGIN}"),
     ]
     .map(Into::into);
-    config::read::<CommandLine>(line, |_| None).expect("settings").settings
+    config::parse::<CommandLine>(line).expect("settings").settings
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aggregates::attempt_outcome::Outcome;
 use aggregates::destination_url::Insecure;
 use hooksentry::worker::address_guard::NameLookup;
-use hooksentry::worker::outbound_client::{OutboundClient, OutboundProxy, OutboundSettings};
+use hooksentry::worker::outbound_client::{OutboundClient, OutboundSettings};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 
@@ -115,9 +115,7 @@ async fn behind_a_proxy_the_target_is_checked_before_the_proxy_gets_the_request(
     let lookup = Answers::new(&[&["8.8.8.8"], &["127.0.0.1"], &["10.0.0.1"]]);
     let settings = OutboundSettings {
         insecure: Insecure::Forbidden,
-        proxy: Some(
-            OutboundProxy::parse(&format!("http://me:pw@proxy.internal:{}", proxy.address.port())).unwrap(),
-        ),
+        proxy: Some(format!("http://me:pw@proxy.internal:{}", proxy.address.port()).parse().unwrap()),
         extra_roots: vec![identity.root()],
         timeout: TIMEOUT_LONG,
     };
@@ -144,7 +142,7 @@ async fn a_proxy_that_refuses_is_a_connect_failure() {
     let proxy = Receiver::answering("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await;
     let settings = OutboundSettings {
         insecure: Insecure::Forbidden,
-        proxy: Some(OutboundProxy::parse(&format!("http://{}", proxy.address)).unwrap()),
+        proxy: Some(format!("http://{}", proxy.address).parse().unwrap()),
         ..settings(TIMEOUT_LONG)
     };
     let client = OutboundClient::with_lookup(&settings, Answers::new(&[&["8.8.8.8"]])).unwrap();

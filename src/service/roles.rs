@@ -1,0 +1,156 @@
+//! Start of the roles of a process.
+
+use anyhow::Context;
+use axum::Router;
+use tokio::net::TcpListener;
+
+use super::dependencies::{Dependencies, group_commit};
+use crate::api;
+use crate::config::Settings;
+use crate::dispatcher::Dispatcher;
+use crate::event_store::AcceptBatch;
+use crate::health::Health;
+use crate::http_server;
+use crate::lifecycle::Lifecycle;
+use crate::live::Broadcaster;
+use crate::projector::{Projected, Projector};
+use crate::secrets::passwords::Passwords;
+use crate::secrets::signing_keys::SigningKeys;
+use crate::worker::Worker;
+
+pub(super) struct RoleStarter<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) dependencies: &'a Dependencies,
+    pub(super) lifecycle: &'a Lifecycle,
+}
+
+impl RoleStarter<'_> {
+    pub(super) fn start_metrics_upkeep(&self) {
+        let Dependencies { telemetry, pool, .. } = self.dependencies;
+        let upkeep = telemetry.clone().keep_up(pool.clone(), self.lifecycle.drained());
+        self.lifecycle.spawn_supporting("the upkeep of metrics", async {
+            upkeep.await;
+            Ok(())
+        });
+    }
+
+    /// The projector supports the API, which waits for the read models, so it stops after the API.
+    pub(super) fn start_projector(&self) -> Projected {
+        let Dependencies { pool, store, .. } = self.dependencies;
+        let projector = Projector::new(pool.clone(), store.notifier().clone())
+            .sharing(store.recent().clone())
+            .with_retention_every(self.settings.retention.every);
+        let projected = projector.projected();
+        let stop = self.lifecycle.drained();
+        self.lifecycle.spawn_supporting("the projector", async {
+            projector.run(stop).await;
+            Ok(())
+        });
+        projected
+    }
+
+    pub(super) fn start_dispatcher(&self) -> anyhow::Result<()> {
+        let Dependencies { store, outcomes, .. } = self.dependencies;
+        let tasks = self.lifecycle.working().clone();
+        let dispatcher = Dispatcher::new(
+            store.clone(),
+            outcomes.clone(),
+            self.dependencies.queue()?,
+            self.settings,
+            tasks,
+        );
+        let stop = self.lifecycle.intake();
+        self.lifecycle.spawn("the dispatcher", async {
+            dispatcher.run(stop).await;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    pub(super) fn start_worker(&self) -> anyhow::Result<()> {
+        let Dependencies { pool, claims, outcomes, .. } = self.dependencies;
+        let worker = Worker::new(
+            pool.clone(),
+            self.dependencies.vault()?,
+            claims.clone(),
+            outcomes.clone(),
+            self.dependencies.queue()?,
+            self.settings,
+        )
+        .context("the HTTP client for destinations cannot be created")?;
+        let stop = self.lifecycle.intake();
+        self.lifecycle.spawn("the worker", async {
+            worker.run(stop).await;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// The API accepts work, so it stops first.
+    pub(super) fn start_api(
+        &self,
+        listener: TcpListener,
+        signing_keys: Option<SigningKeys>,
+        projected: Projected,
+    ) -> anyhow::Result<()> {
+        let router = self.api(signing_keys, projected)?;
+        let serving = http_server::serve(listener, router, self.lifecycle.intake());
+        self.lifecycle.spawn("the API", async {
+            serving.await;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// A process without the API reports its health until its work is done.
+    pub(super) fn start_health_endpoint(&self, listener: TcpListener) {
+        let router = api::health_router(self.health());
+        let serving = http_server::serve(listener, router, self.lifecycle.drained());
+        self.lifecycle.spawn_supporting("the health endpoint", async {
+            serving.await;
+            Ok(())
+        });
+    }
+
+    fn api(&self, signing_keys: Option<SigningKeys>, projected: Projected) -> anyhow::Result<Router> {
+        let Dependencies { pool, store, outcomes, .. } = self.dependencies;
+        let acceptances = AcceptBatch::new(pool.clone(), store.notifier().clone());
+        let weights = self.settings.delivery.tenant_weights.clone();
+        Ok(api::router(api::ApiDependencies {
+            store: store.clone(),
+            acceptances: group_commit(acceptances, weights, self.lifecycle),
+            outcomes: outcomes.clone(),
+            live: self.start_live_stream(&projected),
+            projected,
+            vault: self.dependencies.vault()?,
+            passwords: Passwords::new(self.settings.passwords.rules())?,
+            signing_keys: signing_keys.context("the API needs a signing key")?,
+            health: self.health(),
+            tasks: self.lifecycle.working().clone(),
+            settings: api::ApiSettings::of(self.settings),
+        }))
+    }
+
+    /// Live streams never end by themselves, so they end as soon as the process accepts no new work.
+    fn start_live_stream(&self, projected: &Projected) -> Broadcaster {
+        let Dependencies { pool, store, .. } = self.dependencies;
+        let live =
+            Broadcaster::new(pool.clone(), store.notifier().clone(), projected, self.lifecycle.intake());
+        let follower = live.clone();
+        self.lifecycle.spawn("the live stream", async move {
+            follower.follow().await;
+            Ok(())
+        });
+        live
+    }
+
+    fn health(&self) -> Health {
+        let Dependencies { pool, queue, telemetry, .. } = self.dependencies;
+        Health {
+            pool: pool.clone(),
+            queue: queue.clone(),
+            intake: self.lifecycle.intake(),
+            telemetry: telemetry.clone(),
+        }
+    }
+}
