@@ -1,7 +1,7 @@
-//! Serving HTTP on a socket, with a bound on everything a peer could hold on to.
+//! HTTP server with limits on the resources that a peer can occupy.
 //!
-//! A peer that connects and says nothing, says it slowly, or opens streams without end, costs what these
-//! constants allow and no more. Bodies are bounded by whoever reads them.
+//! A peer that connects and sends nothing, sends slowly, or opens many streams occupies no more than these
+//! constants allow. The size of bodies is limited by the handlers that read them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,31 +23,27 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-/// Connections at once; further ones wait in the socket's backlog.
+/// Maximum number of concurrent connections; further ones wait in the socket's backlog.
 const CONNECTIONS_MAX: usize = 8_192;
-/// How long the head of a request may take to arrive.
+/// Time within which the head of a request must arrive.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
-/// Bytes of a request's head, about.
+/// Approximate maximum size of a request's head, in bytes.
 const HEAD_BYTES_MAX: usize = 32 << 10;
-/// Requests at once on one HTTP/2 connection.
+/// Maximum number of concurrent requests on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
-/// After how long a silent HTTP/2 connection is asked whether anybody is there, and how long an answer
-/// may take.
+/// Interval between keep-alive pings on an idle HTTP/2 connection, and time within which they must be
+/// answered.
 const PING_AFTER: Duration = Duration::from_secs(30);
 const PING_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long to wait when no connection can be accepted, mostly for want of file descriptors.
+/// Delay after a failure to accept connections, such as a lack of file descriptors.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// Why a port cannot be listened to.
+/// Reason why the server cannot listen on an address.
 #[derive(Debug, Error)]
-pub enum NotBound {
-    /// Somebody else has it.
-    #[error(
-        "{0} is taken by another program: stop that one, or choose another address with HOOKSENTRY_LISTEN"
-    )]
-    Taken(SocketAddr),
-    /// Anything else.
-    #[error("{address} cannot be listened to")]
+pub enum BindError {
+    #[error("{0} is in use by another program: stop it, or choose another address with HOOKSENTRY_LISTEN")]
+    InUse(SocketAddr),
+    #[error("cannot listen on {address}")]
     Other {
         address: SocketAddr,
         /// What the operating system said.
@@ -55,16 +51,19 @@ pub enum NotBound {
     },
 }
 
-/// Binds `address`. Connections wait until they are served.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, NotBound> {
+/// Binds `address`. Connections wait until [`serve`] accepts them.
+///
+/// # Errors
+/// The address is in use or cannot be bound.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => NotBound::Taken(address),
-        _ => NotBound::Other { address, source },
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        _ => BindError::Other { address, source },
     })
 }
 
-/// Serves until `stop` is cancelled, and then until the requests in hand are answered. A connection's
-/// peer is in each request's extensions, as [`ConnectInfo<SocketAddr>`].
+/// Serves until `stop` is cancelled and the requests in progress are answered. Each request has the address
+/// of its peer in its extensions, as [`ConnectInfo<SocketAddr>`].
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     serve_with(server(HEAD_TIME_MAX), listener, router, stop).await;
 }
@@ -75,10 +74,10 @@ async fn serve_with(
     router: Router,
     stop: CancellationToken,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let limit = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     let graceful = GracefulShutdown::new();
-    while let Some((stream, peer, permit)) = next_connection(&listener, &room, &stop).await {
+    while let Some((stream, peer, permit)) = next_connection(&listener, &limit, &stop).await {
         let router = router.clone();
         let service = router.map_request(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
@@ -90,7 +89,7 @@ async fn serve_with(
         let connection = graceful.watch(connection);
         connections.spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%peer, error, "a connection ended badly");
+                tracing::debug!(%peer, error, "a connection failed");
             }
             drop(permit);
         });
@@ -112,24 +111,24 @@ fn server(head_time_max: Duration) -> auto::Builder<TokioExecutor> {
     server
 }
 
-/// The next connection, or none when it is time to stop.
+/// Accepts the next connection; `None` when `stop` is cancelled.
 async fn next_connection(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
+    limit: &Arc<Semaphore>,
     stop: &CancellationToken,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let accept = async {
-        let permit = Arc::clone(room).acquire_owned().await.ok()?;
+        let permit = Arc::clone(limit).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    // Answers are written in one piece; waiting for more would only delay them.
+                    // Responses are written in one piece, so Nagle's algorithm would only delay them.
                     let _ = stream.set_nodelay(true);
                     return Some((stream, peer, permit));
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::error!(%error, "no connection can be accepted");
+                    tracing::error!(%error, "cannot accept connections");
                     tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
                 }
             }
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handler_learns_who_asks() {
+    async fn a_handler_receives_the_address_of_the_peer() {
         let whoami = get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() });
         let (address, _stop, _tasks) = start(Router::new().route("/", whoami)).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_in_hand_is_answered_before_the_end() {
+    async fn a_request_in_progress_is_answered_before_the_server_stops() {
         let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let handler = {
             let (asked, go) = (Arc::clone(&asked), Arc::clone(&go));
@@ -198,7 +197,7 @@ mod tests {
         busy.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         asked.notified().await;
         stop.cancel();
-        // Nobody is let in any more, and who only kept a connection is let go.
+        // No connection is accepted, and idle connections are closed.
         assert_eq!(answer(&mut idle).await, "");
         go.notify_one();
         assert!(answer(&mut busy).await.ends_with("done"));
@@ -207,23 +206,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_that_does_not_arrive_is_not_waited_for() {
+    async fn a_connection_without_a_complete_head_is_closed() {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = TaskTracker::new();
-        let impatient = server(Duration::from_millis(20));
-        tasks.spawn(serve_with(impatient, listener, Router::new(), CancellationToken::new()));
+        let server = server(Duration::from_millis(20));
+        tasks.spawn(serve_with(server, listener, Router::new(), CancellationToken::new()));
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
-        // Without the bound this waits for ever.
+        // Without the limit, this waits without end.
         tokio::time::timeout(HEAD_TIME_MAX, answer(&mut stream)).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_port_that_is_taken_is_named_in_one_sentence() {
+    async fn a_port_in_use_is_named_in_one_sentence() {
         let first = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = first.local_addr().unwrap();
         let problem = bind(address).await.unwrap_err().to_string();
-        assert!(problem.starts_with(&format!("{address} is taken by another program")), "{problem}");
+        assert!(problem.starts_with(&format!("{address} is in use by another program")), "{problem}");
     }
 }

@@ -1,19 +1,19 @@
-//! Stopping, and noticing what stopped by itself.
+//! Graceful shutdown, and detection of tasks that end unexpectedly.
 //!
-//! Every task of the service is named and tracked. There are two kinds. *Working* tasks take work from
-//! outside: the API, the dispatcher, the worker. *Supporting* tasks serve them: the projector, for whose
-//! read models the API waits, and whatever carries wake-ups. So a stop has stages:
+//! Every task of the service is named and tracked. *Working* tasks accept work from outside: the API, the
+//! dispatcher, the worker. *Supporting* tasks serve them: the projector, for whose read models the API waits,
+//! and the tasks that pass on notifications. So a shutdown has stages:
 //!
-//! 1. **Soft.** The first SIGINT or SIGTERM cancels [`Lifecycle::intake`]: nothing new is taken on, what
-//!    is in hand is finished.
+//! 1. **Soft.** The first SIGINT or SIGTERM cancels [`Lifecycle::intake`]: no new work is accepted, and work
+//!    in progress is finished.
 //! 2. **Drained.** When the last working task has ended, [`Lifecycle::drained`] is cancelled and the
 //!    supporting tasks end.
-//! 3. **Hard.** A second signal, or the deadline, cancels [`Lifecycle::hard`] and everything else: named
-//!    tasks are dropped where they stand. That is safe at any point, as it is no different from a crash:
-//!    the log has what was promised, and unfinished work is found there.
+//! 3. **Hard.** A second signal, or the deadline, cancels [`Lifecycle::hard`]: all tasks are dropped at their
+//!    next await. That is safe at any point, because it is the same as a crash: the log has every fact that
+//!    was acknowledged, and unfinished work is found there.
 //!
-//! A named task that panics, fails, or ends although nobody asked, leaves a service that only looks
-//! alive. It stops the process, softly and with a failing exit code, so that a supervisor starts it anew.
+//! When a task panics, fails or ends unexpectedly, the process would only seem to work. So it stops, softly
+//! and with a failing exit code, and a supervisor can restart it.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,12 +25,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long supporting tasks may take to end. They have nothing to finish but a step under way.
+/// Time within which supporting tasks must end. They only have to finish a step in progress.
 const SUPPORT_ENDS_WITHIN: Duration = Duration::from_secs(5);
-/// How long dropping what is left may take.
+/// Time within which the remaining tasks must be dropped.
 const DROPPED_WITHIN: Duration = Duration::from_secs(2);
 
-/// The life of the process. Cloned freely; all clones are the same life.
+/// Shutdown state and tasks of the process. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     intake: CancellationToken,
@@ -39,30 +39,30 @@ pub struct Lifecycle {
     failed: CancellationToken,
     working: TaskTracker,
     supporting: TaskTracker,
-    attending: TaskTracker,
-    first_death: Arc<Mutex<Option<ShutdownError>>>,
+    signals: TaskTracker,
+    first_failure: Arc<Mutex<Option<ShutdownError>>>,
     deadline: Duration,
 }
 
-/// Why the process ends other than in peace.
+/// Reason why the process did not shut down cleanly.
 #[derive(Debug, Error)]
 pub enum ShutdownError {
-    /// A task ended although nobody asked.
-    #[error("{task} ended although nobody asked it to")]
-    Unasked { task: &'static str },
-    /// A task failed.
+    #[error("{task} ended unexpectedly")]
+    Unexpected { task: &'static str },
     #[error("{task} failed")]
     Failed { task: &'static str, source: anyhow::Error },
-    /// A task panicked. The log says where.
+    /// A task panicked; the panic hook has logged where.
     #[error("{task} panicked")]
     Panicked { task: &'static str },
-    /// Work was still in hand when the time was over, or when a second signal came.
-    #[error("stopped before the work in hand was finished; it will be found in the log")]
-    CutOff,
+    /// Work was in progress at the deadline, or at a second signal.
+    #[error(
+        "stopped before the work in progress was finished; it continues from the log after the next start"
+    )]
+    DeadlineExceeded,
 }
 
 impl Lifecycle {
-    /// A life that ends when [`Self::stop`] says so. Work in hand may take until `deadline` then.
+    /// Creates a lifecycle. Work in progress has `deadline` to finish after a stop.
     #[must_use]
     pub fn new(deadline: Duration) -> Self {
         Self {
@@ -72,54 +72,57 @@ impl Lifecycle {
             failed: CancellationToken::new(),
             working: TaskTracker::new(),
             supporting: TaskTracker::new(),
-            attending: TaskTracker::new(),
-            first_death: Arc::default(),
+            signals: TaskTracker::new(),
+            first_failure: Arc::default(),
             deadline,
         }
     }
 
-    /// From now on SIGINT and SIGTERM stop this life instead of killing the process.
-    pub fn attend_to_signals(&self) -> io::Result<()> {
+    /// Installs SIGINT and SIGTERM handlers that start a graceful shutdown.
+    ///
+    /// # Errors
+    /// A handler cannot be installed.
+    pub fn handle_signals(&self) -> io::Result<()> {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let life = self.clone();
-        self.attending.spawn(async move {
+        let lifecycle = self.clone();
+        self.signals.spawn(async move {
             loop {
                 let name = tokio::select! {
                     _ = interrupt.recv() => "SIGINT",
                     _ = terminate.recv() => "SIGTERM",
                 };
-                life.signalled(name);
+                lifecycle.on_signal(name);
             }
         });
         Ok(())
     }
 
-    /// Cancelled when no new work is to be taken on.
+    /// Cancelled when no new work must be accepted.
     #[must_use]
     pub fn intake(&self) -> CancellationToken {
         self.intake.clone()
     }
 
-    /// Cancelled when the last working task has ended, so that nobody needs support any more.
+    /// Cancelled when the last working task has ended, so that supporting tasks are not needed any more.
     #[must_use]
     pub fn drained(&self) -> CancellationToken {
         self.drained.clone()
     }
 
-    /// Cancelled when everything is to end at once.
+    /// Cancelled when everything must end immediately.
     #[must_use]
     pub fn hard(&self) -> CancellationToken {
         self.hard.clone()
     }
 
-    /// Tracks what working tasks spawn for their own purposes: a stop waits for them.
+    /// Tracker for tasks that working tasks spawn; a shutdown waits for them.
     #[must_use]
     pub fn working(&self) -> &TaskTracker {
         &self.working
     }
 
-    /// Tracks what supporting tasks spawn for their own purposes.
+    /// Tracker for tasks that supporting tasks spawn.
     #[must_use]
     pub fn supporting(&self) -> &TaskTracker {
         &self.supporting
@@ -139,12 +142,15 @@ impl Lifecycle {
         self.track(&self.supporting, self.drained(), name, task);
     }
 
-    /// Stops softly.
+    /// Starts a graceful shutdown.
     pub fn stop(&self) {
         self.intake.cancel();
     }
 
-    /// Waits until this life is told to stop or a task dies, and ends it.
+    /// Waits until a shutdown starts or a task ends unexpectedly, and completes the shutdown.
+    ///
+    /// # Errors
+    /// A task ended unexpectedly, or work was in progress at the deadline.
     pub async fn finish(self) -> Result<(), ShutdownError> {
         tokio::select! {
             () = self.intake.cancelled() => {}
@@ -156,20 +162,20 @@ impl Lifecycle {
         tokio::select! {
             () = self.supporting.wait() => {}
             () = self.hard.cancelled() => {}
-            () = sleep(SUPPORT_ENDS_WITHIN) => tracing::warn!("some supporting tasks did not end and are dropped"),
+            () = sleep(SUPPORT_ENDS_WITHIN) => tracing::warn!("some supporting tasks did not end in time and are dropped"),
         }
         self.hard.cancel();
         let everything = async { tokio::join!(self.working.wait(), self.supporting.wait()) };
         let _ = timeout(DROPPED_WITHIN, everything).await;
-        let first_death = self.first_death.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match first_death {
-            Some(death) => Err(death),
-            None if !in_time => Err(ShutdownError::CutOff),
+        let first_failure = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match first_failure {
+            Some(failure) => Err(failure),
+            None if !in_time => Err(ShutdownError::DeadlineExceeded),
             None => Ok(()),
         }
     }
 
-    /// Waits until the working tasks have ended, or may wait no longer.
+    /// Waits until the working tasks have ended; returns false at the deadline or a hard stop.
     async fn drain(&self) -> bool {
         self.working.close();
         tokio::select! {
@@ -177,22 +183,22 @@ impl Lifecycle {
             () = self.working.wait() => return true,
             () = self.hard.cancelled() => {}
             () = sleep(self.deadline) => {
-                tracing::warn!(deadline = ?self.deadline, "the work in hand took too long and is cut off");
+                tracing::warn!(deadline = ?self.deadline, "the work in progress exceeded the deadline and is aborted");
             }
         }
         self.hard.cancel();
         false
     }
 
-    fn signalled(&self, signal: &'static str) {
+    fn on_signal(&self, signal: &'static str) {
         if self.intake.is_cancelled() {
-            tracing::warn!(signal, "stopping at once");
+            tracing::warn!(signal, "stopping immediately");
             self.hard.cancel();
         } else {
             tracing::info!(
                 signal,
                 deadline = ?self.deadline,
-                "stopping: what is in hand is finished first; a second signal stops at once"
+                "stopping after the work in progress; a second signal stops immediately"
             );
             self.intake.cancel();
         }
@@ -201,7 +207,7 @@ impl Lifecycle {
     fn track(
         &self,
         tracker: &TaskTracker,
-        asked: CancellationToken,
+        stop: CancellationToken,
         task: &'static str,
         future: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) {
@@ -212,25 +218,25 @@ impl Lifecycle {
                 ended = future => ended,
             }
         });
-        let life = self.clone();
+        let lifecycle = self.clone();
         tracker.spawn(async move {
-            let asked = || asked.is_cancelled() || life.hard.is_cancelled();
+            let is_stopping = || stop.is_cancelled() || lifecycle.hard.is_cancelled();
             match running.await {
-                Ok(Ok(())) if asked() => tracing::debug!(task, "ended"),
-                Ok(Ok(())) => life.died(ShutdownError::Unasked { task }),
-                Ok(Err(source)) => life.died(ShutdownError::Failed { task, source }),
-                Err(_) => life.died(ShutdownError::Panicked { task }),
+                Ok(Ok(())) if is_stopping() => tracing::debug!(task, "ended"),
+                Ok(Ok(())) => lifecycle.record_failure(ShutdownError::Unexpected { task }),
+                Ok(Err(source)) => lifecycle.record_failure(ShutdownError::Failed { task, source }),
+                Err(_) => lifecycle.record_failure(ShutdownError::Panicked { task }),
             }
         });
     }
 
-    fn died(&self, death: ShutdownError) {
-        let mut first_death = self.first_death.lock().unwrap_or_else(PoisonError::into_inner);
-        if first_death.is_none() {
-            tracing::error!(reason = %death, "stopping because a part of the program died");
-            *first_death = Some(death);
+    fn record_failure(&self, failure: ShutdownError) {
+        let mut first_failure = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if first_failure.is_none() {
+            tracing::error!(reason = %failure, "stopping because a task ended unexpectedly");
+            *first_failure = Some(failure);
         } else {
-            tracing::error!(reason = %death, "another part of the program died");
+            tracing::error!(reason = %failure, "another task ended unexpectedly");
         }
         self.failed.cancel();
     }
@@ -245,8 +251,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3_600);
 
-    /// A task that ends when `stop` is cancelled, and says that it has.
-    async fn obey(
+    /// Waits for `stop`, and then adds `name` to `order`.
+    async fn end_on(
         stop: CancellationToken,
         order: Arc<Mutex<Vec<&'static str>>>,
         name: &'static str,
@@ -257,12 +263,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn support_outlives_work() {
-        let life = Lifecycle::new(LONG);
+    async fn supporting_tasks_end_after_working_ones() {
+        let lifecycle = Lifecycle::new(LONG);
         let order = Arc::default();
-        life.spawn_supporting("projector", obey(life.drained(), Arc::clone(&order), "projector"));
-        let (intake, finished) = (life.intake(), Arc::clone(&order));
-        life.spawn("worker", async move {
+        lifecycle.spawn_supporting("projector", end_on(lifecycle.drained(), Arc::clone(&order), "projector"));
+        let (intake, finished) = (lifecycle.intake(), Arc::clone(&order));
+        lifecycle.spawn("worker", async move {
             intake.cancelled().await;
             for _ in 0..100 {
                 tokio::task::yield_now().await;
@@ -270,77 +276,77 @@ mod tests {
             finished.lock().unwrap().push("worker");
             Ok(())
         });
-        life.stop();
-        life.finish().await.unwrap();
+        lifecycle.stop();
+        lifecycle.finish().await.unwrap();
         assert_eq!(*order.lock().unwrap(), ["worker", "projector"]);
     }
 
     #[tokio::test]
-    async fn the_deadline_cuts_off_what_does_not_end() {
+    async fn the_deadline_aborts_tasks_that_do_not_end() {
         let deadline = Duration::from_millis(30);
-        let life = Lifecycle::new(deadline);
-        life.spawn("worker", std::future::pending());
-        life.stop();
+        let lifecycle = Lifecycle::new(deadline);
+        lifecycle.spawn("worker", std::future::pending());
+        lifecycle.stop();
         let began = Instant::now();
-        assert!(matches!(life.finish().await, Err(ShutdownError::CutOff)));
+        assert!(matches!(lifecycle.finish().await, Err(ShutdownError::DeadlineExceeded)));
         assert!((deadline..DROPPED_WITHIN).contains(&began.elapsed()), "{:?}", began.elapsed());
     }
 
     #[tokio::test]
-    async fn a_second_signal_stops_at_once() {
-        let life = Lifecycle::new(LONG);
-        life.spawn("worker", std::future::pending());
-        life.spawn_supporting("projector", std::future::pending());
-        life.signalled("SIGTERM");
-        assert!(life.intake().is_cancelled() && !life.hard().is_cancelled());
-        life.signalled("SIGTERM");
+    async fn a_second_signal_stops_immediately() {
+        let lifecycle = Lifecycle::new(LONG);
+        lifecycle.spawn("worker", std::future::pending());
+        lifecycle.spawn_supporting("projector", std::future::pending());
+        lifecycle.on_signal("SIGTERM");
+        assert!(lifecycle.intake().is_cancelled() && !lifecycle.hard().is_cancelled());
+        lifecycle.on_signal("SIGTERM");
         let began = Instant::now();
-        assert!(matches!(life.finish().await, Err(ShutdownError::CutOff)));
+        assert!(matches!(lifecycle.finish().await, Err(ShutdownError::DeadlineExceeded)));
         assert!(began.elapsed() < DROPPED_WITHIN, "{:?}", began.elapsed());
     }
 
     #[tokio::test]
-    async fn a_task_that_panics_stops_the_others_and_is_named() {
-        let life = Lifecycle::new(LONG);
+    async fn a_panic_stops_the_other_tasks_and_names_its_task() {
+        let lifecycle = Lifecycle::new(LONG);
         let order = Arc::default();
-        life.spawn("api", obey(life.intake(), Arc::clone(&order), "api"));
-        life.spawn("worker", async { panic!("a bug") });
-        assert!(matches!(life.finish().await, Err(ShutdownError::Panicked { task: "worker" })));
+        lifecycle.spawn("api", end_on(lifecycle.intake(), Arc::clone(&order), "api"));
+        lifecycle.spawn("worker", async { panic!("a bug") });
+        assert!(matches!(lifecycle.finish().await, Err(ShutdownError::Panicked { task: "worker" })));
         assert_eq!(*order.lock().unwrap(), ["api"]);
     }
 
     #[tokio::test]
-    async fn a_task_that_fails_or_ends_unasked_stops_the_process_with_a_failure() {
-        let life = Lifecycle::new(LONG);
-        life.spawn_supporting("projector", async { Err(anyhow!("no database")) });
-        let ending = life.finish().await.unwrap_err();
-        assert_eq!(ending.to_string(), "projector failed");
-        assert_eq!(format!("{:#}", anyhow::Error::from(ending)), "projector failed: no database");
+    async fn a_task_that_fails_or_ends_unexpectedly_stops_the_process_with_an_error() {
+        let lifecycle = Lifecycle::new(LONG);
+        lifecycle.spawn_supporting("projector", async { Err(anyhow!("no database")) });
+        let error = lifecycle.finish().await.unwrap_err();
+        assert_eq!(error.to_string(), "projector failed");
+        assert_eq!(format!("{:#}", anyhow::Error::from(error)), "projector failed: no database");
 
-        let life = Lifecycle::new(LONG);
-        life.spawn("dispatcher", async { Ok(()) });
-        assert!(matches!(life.finish().await, Err(ShutdownError::Unasked { task: "dispatcher" })));
+        let lifecycle = Lifecycle::new(LONG);
+        lifecycle.spawn("dispatcher", async { Ok(()) });
+        assert!(matches!(lifecycle.finish().await, Err(ShutdownError::Unexpected { task: "dispatcher" })));
 
-        // Support that ends while work goes on has ended unasked too.
-        let life = Lifecycle::new(LONG);
-        let intake = life.intake();
-        life.spawn_supporting("projector", async move {
+        // A supporting task that ends before the working ones has ended unexpectedly as well.
+        let lifecycle = Lifecycle::new(LONG);
+        let intake = lifecycle.intake();
+        lifecycle.spawn_supporting("projector", async move {
             intake.cancelled().await;
             Ok(())
         });
-        let drained_late = life.clone();
-        life.spawn("api", async move {
+        let drained_late = lifecycle.clone();
+        lifecycle.spawn("api", async move {
             drained_late.failed.cancelled().await;
             Ok(())
         });
-        life.stop();
-        assert!(matches!(life.finish().await, Err(ShutdownError::Unasked { task: "projector" })));
+        lifecycle.stop();
+        assert!(matches!(lifecycle.finish().await, Err(ShutdownError::Unexpected { task: "projector" })));
     }
 
     #[tokio::test]
-    async fn nothing_to_do_ends_in_peace() {
-        let life = Lifecycle::new(LONG);
-        life.stop();
-        life.finish().await.unwrap();
+    async fn a_lifecycle_without_tasks_ends_without_an_error() {
+        let lifecycle = Lifecycle::new(LONG);
+        lifecycle.stop();
+        lifecycle.finish().await.unwrap();
     }
 }

@@ -1,21 +1,21 @@
-//! What the program can do is in [`hooksentry::commands`]; this starts it and says how it ended.
+//! Entry point: parses the command line, runs a command of [`hooksentry::commands`], and sets the exit code.
 
 use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hooksentry::commands::{CommandLine, CouldNotCompare};
-use hooksentry::config::{self, CommandLineError};
+use hooksentry::commands::{CommandLine, ComparisonFailed};
+use hooksentry::config::{self, CommandLineError, SettingProblem};
 
-/// The exit code of a command line that was not understood, as shells have it.
+/// Exit code for invalid arguments and settings, by the convention of shells.
 const USAGE: u8 = 2;
 
-/// The exit code of a comparison that was not made, as `diff` has it: a difference would be a failure.
-const NO_ANSWER: u8 = 2;
+/// Exit code for a comparison that failed, by the convention of `diff`, where 1 means a difference.
+const COMPARISON_FAILED: u8 = 2;
 
-/// How long work on blocking threads may take to end. What is left then, a password being hashed, is
-/// nobody's any more.
+/// Time within which work on blocking threads must end. After it, no request waits for that work (hashing of a
+/// password).
 const BLOCKING_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -31,11 +31,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(&format_args!("{error:#}"));
-            // Some settings can only be judged by a command, against one another.
-            if error.is::<config::SettingProblem>() {
+            // Some settings are checked by the command, against each other.
+            if error.is::<SettingProblem>() {
                 USAGE.into()
-            } else if error.is::<CouldNotCompare>() {
-                NO_ANSWER.into()
+            } else if error.is::<ComparisonFailed>() {
+                COMPARISON_FAILED.into()
             } else {
                 ExitCode::FAILURE
             }
@@ -44,15 +44,15 @@ fn main() -> ExitCode {
 }
 
 fn run(command_line: CommandLine) -> anyhow::Result<()> {
-    // Every TLS connection of the program, to whatever it leads, uses this one.
+    // Every TLS connection of the program uses this provider. A second installation cannot happen.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = runtime.block_on(command_line.command.run());
+    let result = runtime.block_on(command_line.command.run());
     runtime.shutdown_timeout(BLOCKING_ENDS_WITHIN);
-    ended
+    result
 }
 
 fn print_error(problem: &dyn std::fmt::Display) {
-    // Nobody is left to tell when this cannot be written.
+    // Ignore a failing stderr.
     let _ = writeln!(io::stderr(), "hooksentry: {problem}");
 }

@@ -37,7 +37,7 @@ impl Bench {
     /// was found out until then is still reported.
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let lifecycle = Lifecycle::new(Duration::from_secs(1));
-        lifecycle.attend_to_signals()?;
+        lifecycle.handle_signals()?;
         match &self.other {
             Some(Other::Load(options)) => return load(options, &lifecycle.intake()).await,
             Some(Other::Read(options)) => return read(options, &lifecycle.intake()).await,

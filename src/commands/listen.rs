@@ -1,4 +1,4 @@
-//! `hooksentry listen`: a receiver that prints and verifies what arrives.
+//! `hooksentry listen`: receives webhooks, prints them and verifies their signatures.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -12,43 +12,43 @@ use crate::config::{ValueProblem, duration_between, number_between};
 use crate::lifecycle::Lifecycle;
 use crate::listen::{Listener, ListenerSettings};
 
-/// The receiver.
+/// Receive webhooks, print them and verify their signatures.
 #[derive(Debug, clap::Args)]
 pub struct Listen {
-    /// The address and port to receive at. Port 0 picks a free one.
+    /// IP address and port to listen on; port 0 chooses a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8484")]
     pub listen: SocketAddr,
 
-    /// The webhook secret (whsec_...) to verify signatures with; without it none is verified.
+    /// Webhook secret (whsec_...) to verify signatures with; without it they are not verified.
     #[arg(long, env = "HOOKSENTRY_WEBHOOK_SECRET", value_name = "SECRET", hide_env_values = true, value_parser = secret)]
     pub secret: Option<SecretString>,
 
-    /// The status to answer with.
+    /// HTTP status of the responses.
     #[arg(long, value_name = "STATUS", default_value = "200", value_parser = status)]
     pub status: StatusCode,
 
-    /// How long to wait before each answer, such as 2s.
+    /// Delay of each response, such as 2s.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration_between(Duration::ZERO, Duration::from_secs(3_600)))]
     pub delay: Duration,
 
-    /// Answer so many arrivals with 500 before the first good answer.
+    /// Number of requests at the start that are answered with status 500.
     #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = number_between::<u64>(0, u64::MAX))]
     pub fail_first: u64,
 
-    /// Answer this share of arrivals with 500, from 0 to 1.
+    /// Share of requests that are answered with status 500, from 0 to 1.
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = number_between::<f64>(0.0, 1.0))]
     pub fail_rate: f64,
 
-    /// Print nothing.
+    /// Do not print the webhooks.
     #[arg(long)]
     pub quiet: bool,
 }
 
 impl Listen {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        // Nothing is in hand that would be worth waiting for.
+        // No work has to finish at the shutdown.
         let lifecycle = Lifecycle::new(Duration::from_secs(1));
-        lifecycle.attend_to_signals()?;
+        lifecycle.handle_signals()?;
         let address = self.listen;
         let verifies = self.secret.is_some();
         let settings = ListenerSettings {
@@ -62,7 +62,7 @@ impl Listen {
         };
         let listener = Listener::bind(settings, Box::new(io::stdout()))
             .await
-            .with_context(|| format!("{address} cannot be listened to (--listen chooses another address)"))?;
+            .with_context(|| format!("cannot listen on {address} (--listen chooses another address)"))?;
         let how = if verifies {
             "verifying signatures"
         } else {

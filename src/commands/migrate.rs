@@ -1,4 +1,4 @@
-//! `hooksentry migrate`: the database schema, brought up to date.
+//! `hooksentry migrate`: migrates the database schema.
 
 use std::io::{self, Write};
 
@@ -6,23 +6,25 @@ use sqlx::Connection;
 
 use crate::config::{DatabaseSettings, LogSettings, StartSettings};
 use crate::database;
+use crate::telemetry::Telemetry;
 
-/// The schema. `serve` does the same at its start; this is for those whose service may not change it.
+/// Migrate the database schema to the current version.
+///
+/// `serve` does the same at startup; this command is for installations whose service may not change the
+/// schema.
 #[derive(Debug, clap::Args)]
 pub struct Migrate {
-    /// Where PostgreSQL is.
     #[command(flatten)]
     pub database: DatabaseSettings,
-    /// Patience at the start.
     #[command(flatten)]
     pub start: StartSettings,
-    /// The program's own log.
     #[command(flatten)]
     pub log: LogSettings,
 }
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        Telemetry::start(&self.log)?;
         let url = self.database.require()?;
         let mut connection = database::connect_once(&url, self.start.timeout).await?;
         let applied = database::migrate(&mut connection).await?;

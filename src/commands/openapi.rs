@@ -1,10 +1,11 @@
-//! `hooksentry openapi`: the description of the API, for tools that do not ask a running service.
+//! `hooksentry openapi`: prints the description of the API, for tools that do not request it from a running
+//! service.
 
 use std::io::{self, Write};
 
 use crate::api;
 
-/// The description of the API, in OpenAPI 3.1.
+/// Print the OpenAPI 3.1 description of the API.
 #[derive(Debug, clap::Args)]
 pub struct Openapi {}
 

@@ -1,17 +1,17 @@
-//! `hooksentry serve`: the service, or some roles of it.
+//! `hooksentry serve`: runs the service, or some of its roles.
 
 use crate::config::{Roles, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::service::Service;
 use crate::telemetry::Telemetry;
 
-/// The service.
+/// Run the service, or some of its roles.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
-    /// Which parts of the service this process runs, separated by commas.
+    /// Roles of this process, separated by commas.
     ///
-    /// Any number of processes may have the roles api and worker. Of several with the roles projector or
-    /// dispatcher one works and the others stand by.
+    /// Any number of processes may have the roles api and worker. Of several processes with the role
+    /// projector or dispatcher, one is active and the others are on standby.
     #[arg(
         long,
         env = "HOOKSENTRY_ROLES",
@@ -20,15 +20,15 @@ pub struct Serve {
     )]
     pub roles: Roles,
 
-    /// Everything else.
     #[command(flatten)]
     pub settings: Settings,
 }
 
 impl Serve {
-    pub(super) async fn run(self, telemetry: Telemetry) -> anyhow::Result<()> {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let telemetry = Telemetry::start(&self.settings.log)?;
         let lifecycle = Lifecycle::new(self.settings.stop.deadline);
-        lifecycle.attend_to_signals()?;
+        lifecycle.handle_signals()?;
         let service = Service::start(&self.settings, &self.roles, telemetry, lifecycle).await?;
         service.finish().await?;
         tracing::info!("stopped");

@@ -1,4 +1,4 @@
-//! `hooksentry verify-projections`: live read models against the log.
+//! `hooksentry verify-projections`: compares live read models with the log.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -12,55 +12,57 @@ use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, StartSettings};
 use crate::database;
 use crate::lifecycle::Lifecycle;
 use crate::rebuild::{self, DisplayedValue, Drift, DriftReport, DriftedRow, RebuildFailure, Sessions};
+use crate::telemetry::Telemetry;
 
-/// How many rows that stray are printed. All are counted.
+/// Maximum number of differing rows that are printed. All are counted.
 const PRINTED_MAX: u64 = 100;
-/// How long what is under way may take to end after a signal.
+/// Time within which a step in progress must end after a signal.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// The comparison. It changes nothing, and everything else goes on meanwhile.
+/// Compare read models with the log, row by row.
 ///
-/// The log is folded anew beside the live rows, up to the place of the log that those show, and each row is
-/// compared. Exit code 0: they are the same; 1: some rows stray; 2: it could not be found out. It needs room
-/// for a second copy of the read models, and a user who owns them.
+/// The command changes nothing, and the service can continue to run.
+///
+/// It rebuilds the read models from the log in separate tables, up to the log position of the live ones, and
+/// compares each row. Exit code 0: all rows are equal; 1: some rows differ; 2: the comparison failed. It
+/// needs disk space for a second copy of the read models, and the database user who owns them.
 #[derive(Debug, clap::Args)]
 pub struct VerifyProjections {
-    /// The read models to compare; all, if none is named.
+    /// Read models to compare [default: all].
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// Where PostgreSQL is.
     #[command(flatten)]
     pub database: DatabaseSettings,
-    /// Patience at the start.
     #[command(flatten)]
     pub start: StartSettings,
-    /// The program's own log.
     #[command(flatten)]
     pub log: LogSettings,
 }
 
-/// No comparison was made, so nobody knows whether rows stray.
+/// Reason why no comparison was made, so that it is unknown whether rows differ.
 #[derive(Debug, Error)]
 #[error("the read models could not be compared: {0:#}")]
-pub struct CouldNotCompare(anyhow::Error);
+pub struct ComparisonFailed(anyhow::Error);
 
 impl VerifyProjections {
-    /// Fails when rows stray.
+    /// Compares the read models; differing rows are an error.
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        Telemetry::start(&self.log)?;
         let url = self.database.require()?;
-        let reports = self.compare(&url).await.map_err(CouldNotCompare)?;
+        let reports = self.compare(&url).await.map_err(ComparisonFailed)?;
         let drifted: u64 = reports.iter().map(|report| report.drifted).sum();
         for report in &reports {
-            writeln!(io::stdout(), "{}", described(report))?;
+            writeln!(io::stdout(), "{}", summary_line(report))?;
         }
         if drifted > PRINTED_MAX {
-            writeln!(io::stdout(), "{} more rows stray than are listed", drifted - PRINTED_MAX)?;
+            writeln!(io::stdout(), "{} more rows differ than are listed", drifted - PRINTED_MAX)?;
         }
         if drifted > 0 {
-            let strays = reports.iter().filter(|report| report.drifted > 0).map(|report| report.projection);
+            let differing =
+                reports.iter().filter(|report| report.drifted > 0).map(|report| report.projection);
             bail!(
-                "{drifted} rows are not what the log says; `hooksentry rebuild {}` makes them so",
-                list_of_names(&strays.collect::<Vec<_>>()).replace(", ", " ")
+                "{drifted} rows differ from the log; `hooksentry rebuild {}` corrects them",
+                list_of_names(&differing.collect::<Vec<_>>()).replace(", ", " ")
             );
         }
         Ok(())
@@ -77,7 +79,7 @@ impl VerifyProjections {
         let mut live = database::connect_once(url, self.start.timeout).await?;
 
         let lifecycle = Lifecycle::new(STOP_WITHIN);
-        lifecycle.attend_to_signals()?;
+        lifecycle.handle_signals()?;
         let mut progress = Progress::new();
         let mut printed = 0;
         let verified = rebuild::verify(
@@ -85,39 +87,39 @@ impl VerifyProjections {
             &mut live,
             &projections,
             &lifecycle.intake(),
-            &mut |news| progress.tell(news),
+            &mut |update| progress.show(update),
             &mut |row| {
                 printed += 1;
                 if printed <= PRINTED_MAX {
-                    // Whoever started this may have stopped reading; the exit code still tells.
-                    let _ = writeln!(io::stdout(), "{}", told(&row));
+                    // Continue even if standard output is closed: the exit code has the result.
+                    let _ = writeln!(io::stdout(), "{}", row_line(&row));
                 }
             },
         )
         .await;
         progress.finish();
         match verified {
-            Err(RebuildFailure::Interrupted) => bail!("interrupted; nothing is left behind"),
+            Err(RebuildFailure::Interrupted) => bail!("interrupted; the database is unchanged"),
             verified => Ok(verified?),
         }
     }
 }
 
-fn described(report: &DriftReport) -> String {
+fn summary_line(report: &DriftReport) -> String {
     let DriftReport { projection, position, halted_because, rows, drifted } = report;
     let halted = match halted_because {
-        Some(because) => format!("; it has halted there: {because}"),
+        Some(because) => format!("; the projection is halted there: {because}"),
         None => String::new(),
     };
     format!(
-        "{}: {drifted} of {rows} rows stray at transaction {}, position {} of the log{halted}",
+        "{}: {drifted} of {rows} rows differ at transaction {}, position {} of the log{halted}",
         projection.name(),
         position.transaction_id,
         position.position,
     )
 }
 
-fn told(row: &DriftedRow) -> String {
+fn row_line(row: &DriftedRow) -> String {
     let what = match &row.drift {
         Drift::Missing => "is missing; the log has it".to_owned(),
         Drift::Extra => "is not in the log".to_owned(),

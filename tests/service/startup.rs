@@ -1,4 +1,4 @@
-//! What the program says when it cannot start, and how its small commands end.
+//! Errors at startup, and the output of the short commands.
 
 use std::net::TcpListener;
 use std::process::{Output, Stdio};
@@ -41,7 +41,7 @@ fn last_line(output: &Output) -> String {
     said(output).lines().last().unwrap_or_default().to_owned()
 }
 
-fn nobody_listens_at() -> String {
+fn unused_address() -> String {
     format!("127.0.0.1:{}", free_port())
 }
 
@@ -52,14 +52,14 @@ async fn seal(database: &TestDatabase, key: &str, tenant: u128) {
 }
 
 #[tokio::test]
-async fn a_wrong_setting_is_one_line_and_nothing_is_started() {
+async fn an_invalid_setting_is_reported_in_one_line_before_anything_starts() {
     let output = run(&["serve"], &[("HOOKSENTRY_RETRY_BASE", "soon")]).await;
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         said(&output),
         "hooksentry: HOOKSENTRY_RETRY_BASE (--retry-base) is \"soon\": must be a duration such as 200ms, 10s or 6h\n"
     );
-    // Found by comparing settings, so after the log was started.
+    // The check of settings against each other comes after the start of the log.
     let output = run(&["serve", "--retry-cap", "1s"], &[]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(last_line(&output).contains("must be at least HOOKSENTRY_RETRY_BASE"), "{}", said(&output));
@@ -68,19 +68,39 @@ async fn a_wrong_setting_is_one_line_and_nothing_is_started() {
     assert!(last_line(&output).contains("DATABASE_URL (--database-url) is not set"), "{}", said(&output));
 }
 
+/// The error about a cap below the base shows which value of the base was used.
+#[tokio::test]
+async fn a_flag_wins_over_its_variable_and_that_over_the_default() {
+    for (arguments, variable, used) in [
+        (&[][..], Some("200ms"), "200ms"),
+        (&["--retry-base", "7s"], Some("200ms"), "7s"),
+        (&["--retry-base=7s"], Some("nonsense"), "7s"),
+        (&[], Some(""), "10s"),
+        (&[], None, "10s"),
+    ] {
+        let arguments = [&["serve", "--retry-cap", "100ms"], arguments].concat();
+        let environment: Vec<_> =
+            variable.map(|value| ("HOOKSENTRY_RETRY_BASE", value)).into_iter().collect();
+        let output = run(&arguments, &environment).await;
+        assert_eq!(output.status.code(), Some(2));
+        let expected = format!("must be at least HOOKSENTRY_RETRY_BASE, which is {used}");
+        assert!(last_line(&output).ends_with(&expected), "{}", said(&output));
+    }
+}
+
 #[tokio::test]
 async fn help_names_the_variables() {
     let output = run(&["serve", "--help"], &[]).await;
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8(output.stdout).expect("text");
     assert!(help.contains("[env: HOOKSENTRY_RETRY_BASE") && help.contains("[default: 10s]"), "{help}");
-    // Neither names nor values of secrets are to be found in a terminal's scrollback.
+    // The value of a secret must not be in the scrollback of a terminal.
     assert!(help.contains("[env: HOOKSENTRY_JWT_KEY]") && !help.contains("a-key-of-at-least"), "{help}");
 }
 
 #[tokio::test]
-async fn a_database_that_does_not_answer_is_tried_for_a_while() {
-    let url = format!("postgres://me:hunter2@{}/hooks", nobody_listens_at());
+async fn a_database_that_cannot_be_reached_is_tried_until_the_startup_timeout() {
+    let url = format!("postgres://me:hunter2@{}/hooks", unused_address());
     let output = run(&["serve"], &[("DATABASE_URL", &url), ("HOOKSENTRY_START_TIMEOUT", "900ms")]).await;
     assert_eq!(output.status.code(), Some(1));
     let said = said(&output);
@@ -94,7 +114,7 @@ async fn a_database_that_does_not_answer_is_tried_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_database_that_does_not_exist_is_not_waited_for() {
+async fn a_database_that_does_not_exist_is_an_error_at_once() {
     let database = TestDatabase::create().await;
     let url = database.url().replace("test_", "missing_");
     let output = run(&["migrate"], &[("DATABASE_URL", &url)]).await;
@@ -106,9 +126,9 @@ async fn a_database_that_does_not_exist_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_broker_that_does_not_answer_is_tried_for_a_while() {
+async fn a_broker_that_cannot_be_reached_is_tried_until_the_startup_timeout() {
     let database = TestDatabase::create().await;
-    let broker = format!("amqp://me:hunter2@{}/%2f", nobody_listens_at());
+    let broker = format!("amqp://me:hunter2@{}/%2f", unused_address());
     let environment = [
         ("DATABASE_URL", database.url()),
         ("AMQP_URL", broker),
@@ -125,7 +145,7 @@ async fn a_broker_that_does_not_answer_is_tried_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_one_sentence() {
+async fn a_port_in_use_is_reported_in_one_sentence() {
     let database = TestDatabase::create().await;
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = holder.local_addr().expect("an address").to_string();
@@ -134,7 +154,7 @@ async fn a_port_that_is_taken_is_one_sentence() {
     assert_eq!(
         last_line(&output),
         format!(
-            "hooksentry: {address} is taken by another program: stop that one, or choose another address with \
+            "hooksentry: {address} is in use by another program: stop it, or choose another address with \
              HOOKSENTRY_LISTEN"
         )
     );
@@ -142,7 +162,7 @@ async fn a_port_that_is_taken_is_one_sentence() {
 }
 
 #[tokio::test]
-async fn an_encryption_key_that_is_missing_is_named_before_anything_starts() {
+async fn a_missing_encryption_key_is_named_before_anything_starts() {
     let database = TestDatabase::create().await;
     seal(&database, SECOND_KEY, 1).await;
     let url = database.url();
@@ -171,26 +191,26 @@ async fn an_encryption_key_is_retired_by_a_command() {
     let new_alone = [("DATABASE_URL", url.as_str()), ("HOOKSENTRY_ENCRYPTION_KEY", SECOND_KEY)];
     let output = run(&["rewrap-keys"], &new_alone).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(last_line(&output).contains("stay as they are: 2 under the key"), "{}", said(&output));
+    assert!(last_line(&output).contains("were not changed: 2 with the key"), "{}", said(&output));
 
     let both = format!("{SECOND_KEY},{FIRST_KEY}");
     let new_before_old = [("DATABASE_URL", url.as_str()), ("HOOKSENTRY_ENCRYPTION_KEY", both.as_str())];
     let output = run(&["rewrap-keys"], &new_before_old).await;
     assert!(output.status.success(), "{}", said(&output));
-    let told = String::from_utf8(output.stdout).expect("text");
-    assert!(told.starts_with("2 of 2 data keys\n2 data keys were wrapped anew"), "{told}");
+    let printed = String::from_utf8(output.stdout).expect("text");
+    assert!(printed.starts_with("2 of 2 data keys\n2 data keys were wrapped with"), "{printed}");
     let output = run(&["rewrap-keys"], &new_alone).await;
     assert!(output.status.success(), "{}", said(&output));
-    let told = String::from_utf8(output.stdout).expect("text");
+    let printed = String::from_utf8(output.stdout).expect("text");
     assert!(
-        told.starts_with("0 data keys were wrapped anew") && told.ends_with("; 2 were already\n"),
-        "{told}"
+        printed.starts_with("0 data keys were wrapped with") && printed.ends_with("; 2 were already\n"),
+        "{printed}"
     );
     database.discard().await;
 }
 
 #[tokio::test]
-async fn a_receiver_says_where_it_listens_and_stops_when_asked() {
+async fn a_receiver_prints_its_address_and_stops_on_sigterm() {
     use tokio::io::{AsyncBufReadExt, BufReader};
 
     install_tls();

@@ -1,4 +1,4 @@
-//! The folder where `dev` keeps its keys, beside the database.
+//! Data folder of `dev`, with the generated keys and the database.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -11,25 +11,23 @@ use anyhow::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Bytes of a key.
 const KEY_BYTES: usize = 32;
 
-/// The data folder.
 #[derive(Debug)]
 pub(super) struct DataFolder {
     path: PathBuf,
 }
 
 impl DataFolder {
-    /// The folder at `path`, which is made when it does not exist.
+    /// Opens the folder, and creates it if it does not exist.
     pub(super) fn open(path: PathBuf) -> anyhow::Result<Self> {
-        // Others may enter: as root, the database runs as another user and lies within. What is secret
-        // is closed to them by itself.
+        // Other users may enter: for root, the database runs as another user, and its folder is in this one.
+        // The keys and the database are not readable by others.
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o755)
             .create(&path)
-            .with_context(|| format!("the data folder {} cannot be made", path.display()))?;
+            .with_context(|| format!("the data folder {} cannot be created", path.display()))?;
         Ok(Self { path })
     }
 
@@ -37,7 +35,7 @@ impl DataFolder {
         &self.path
     }
 
-    /// The key of that name, made when there is none yet.
+    /// Reads the key from the file `name`, and generates it if the file does not exist.
     pub(super) fn key<K: FromStr<Err: Error + Send + Sync + 'static>>(
         &self,
         name: &str,
@@ -45,18 +43,18 @@ impl DataFolder {
         let path = self.path.join(name);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(&self.path, name)
+            Err(error) if error.kind() == io::ErrorKind::NotFound => generate_key(&self.path, name)
                 .with_context(|| format!("the key {} cannot be written", path.display()))?,
             Err(error) => {
                 return Err(error).with_context(|| format!("the key {} cannot be read", path.display()));
             }
         };
-        text.trim().parse().with_context(|| format!("{} does not hold a key", path.display()))
+        text.trim().parse().with_context(|| format!("{} does not contain a key", path.display()))
     }
 }
 
-/// Writes a new key, whole or not at all: half a key would lock its owner out at the next start.
-fn make_key(folder: &Path, name: &str) -> io::Result<String> {
+/// Writes a new key completely or not at all: half a key would make the encrypted secrets unreadable.
+fn generate_key(folder: &Path, name: &str) -> io::Result<String> {
     let key: [u8; KEY_BYTES] = rand::random();
     let text = STANDARD.encode(key);
     let unfinished = folder.join(format!("{name}.unfinished"));
@@ -76,7 +74,7 @@ mod tests {
     use crate::secrets::master_keys::MasterKeys;
 
     #[test]
-    fn a_key_is_made_once_and_only_its_owner_can_read_it() {
+    fn a_key_is_generated_once_and_only_its_owner_can_read_it() {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("a/b");
         let first: MasterKeys = DataFolder::open(path.clone()).unwrap().key("encryption-key").unwrap();
@@ -89,13 +87,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_holds_no_key_is_named_and_left_alone() {
+    fn a_file_without_a_valid_key_is_named_in_the_error_and_not_changed() {
         let temporary = tempfile::tempdir().unwrap();
         let file = temporary.path().join("encryption-key");
         fs::write(&file, "not a key").unwrap();
         let folder = DataFolder::open(temporary.path().to_owned()).unwrap();
         let problem = folder.key::<MasterKeys>("encryption-key").unwrap_err();
-        assert!(problem.to_string().contains("encryption-key does not hold a key"), "{problem}");
+        assert!(problem.to_string().contains("encryption-key does not contain a key"), "{problem}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "not a key");
     }
 }

@@ -1,7 +1,7 @@
-//! `hooksentry dev`: everything in one process, with nothing to configure.
+//! `hooksentry dev`: runs the whole service in one process, without configuration.
 //!
-//! What `serve` must be given, `dev` brings along: a private PostgreSQL, a queue within the process, and
-//! keys that are made once and kept beside the data. Every setting can be given all the same and wins.
+//! It provides the settings that `serve` requires: a private PostgreSQL, a queue within the process, and keys
+//! that it generates once and stores next to the data. Settings that are given win.
 
 mod data_folder;
 
@@ -20,52 +20,51 @@ use crate::secrets::signing_keys::SigningKeys;
 use crate::service::Service;
 use crate::telemetry::Telemetry;
 use data_folder::DataFolder;
-
-/// The service with everything it needs.
+/// Run the whole service with a private database, without configuration: for evaluation and development.
 #[derive(Debug, clap::Args)]
 #[command(
     mut_arg("allow_insecure_destinations", |arg| arg.default_value("true")),
     mut_arg("tenant_creations_per_hour", |arg| arg.default_value("0")),
 )]
 pub struct Dev {
-    /// The folder for everything that is kept: the database and the keys.
+    /// Folder of the database and the generated keys.
     #[arg(long, env = "HOOKSENTRY_DATA_DIR", value_name = "FOLDER", default_value = ".hooksentry")]
     pub data_dir: PathBuf,
 
-    /// Set up a tenant with a working and a failing receiver, send some webhooks, and say how to go on.
+    /// Create a tenant with a working and a failing receiver, send some webhooks, and print how to continue.
     #[arg(long)]
     pub demo: bool,
 
-    /// Everything else.
     #[command(flatten)]
     pub settings: Settings,
 }
 
 impl Dev {
-    pub(super) async fn run(mut self, telemetry: Telemetry) -> anyhow::Result<()> {
+    pub(super) async fn run(mut self) -> anyhow::Result<()> {
+        let telemetry = Telemetry::start(&self.settings.log)?;
         let lifecycle = Lifecycle::new(self.settings.stop.deadline);
-        lifecycle.attend_to_signals()?;
+        lifecycle.handle_signals()?;
         let folder = DataFolder::open(self.data_dir.clone())?;
-        let Some(mut postgres) = self.bring_a_database(&folder).await? else {
-            self.bring_keys(&folder)?;
+        let Some(mut postgres) = self.start_database(&folder).await? else {
+            self.generate_keys(&folder)?;
             return self.serve(telemetry, lifecycle, &folder).await;
         };
-        // The folder has one owner now, so nobody else makes keys in it.
-        self.bring_keys(&folder)?;
-        let ending = tokio::select! {
-            ending = self.serve(telemetry, lifecycle, &folder) => ending,
+        // PostgreSQL has locked the folder, so no other process generates keys in it.
+        self.generate_keys(&folder)?;
+        let served = tokio::select! {
+            served = self.serve(telemetry, lifecycle, &folder) => served,
             ended = postgres.unexpected_end() => Err(ended.into()),
         };
         let stopped = postgres.stop().await;
-        ending?;
+        served?;
         stopped.context("the private PostgreSQL did not stop cleanly")?;
         tracing::info!("stopped");
         Ok(())
     }
 
-    async fn bring_a_database(&mut self, folder: &DataFolder) -> anyhow::Result<Option<PrivatePostgres>> {
+    async fn start_database(&mut self, folder: &DataFolder) -> anyhow::Result<Option<PrivatePostgres>> {
         if let Some(url) = &self.settings.database.url {
-            tracing::info!(database = %url, "using the database that DATABASE_URL names");
+            tracing::info!(database = %url, "using the database in DATABASE_URL");
             return Ok(None);
         }
         let data_dir = folder.path().join("postgres");
@@ -75,7 +74,7 @@ impl Dev {
         Ok(Some(postgres))
     }
 
-    fn bring_keys(&mut self, folder: &DataFolder) -> anyhow::Result<()> {
+    fn generate_keys(&mut self, folder: &DataFolder) -> anyhow::Result<()> {
         if self.settings.signing.jwt_key.is_none() {
             self.settings.signing.jwt_key = Some(folder.key::<SigningKeys>("jwt-key")?);
         }
@@ -109,7 +108,7 @@ impl Dev {
     }
 }
 
-/// Where a client on this machine finds what listens to `address`.
+/// Returns the address at which a client on this machine reaches a server that listens on `address`.
 fn reachable(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),

@@ -1,27 +1,32 @@
-//! Which read models were meant.
+//! Names of read models on the command line.
 
 use std::io::{self, Write};
 
 use anyhow::bail;
 use projections::Projection;
 
-/// The projections of these names, each once. An unknown name is an error that lists the known ones;
-/// `half_built` are those of which a generation is half built.
+/// Returns the projections of these names, each once. `unfinished` are the names of unfinished rebuilds.
+///
+/// # Errors
+/// A name is unknown. The error lists the known ones.
 pub(in crate::commands) fn projections_named(
     names: &[String],
-    half_built: &[String],
+    unfinished: &[String],
 ) -> anyhow::Result<Vec<Projection>> {
     let mut projections = Vec::with_capacity(names.len());
     for name in names {
         let Some(projection) = Projection::from_name(name) else {
-            let also = match half_built.contains(name) {
+            let also = match unfinished.contains(name) {
                 true => format!(
-                    "; something of that name was begun by another program, and `hooksentry rebuild --drop \
-                     {name}` drops it"
+                    "; another version of this program started a rebuild with that name, and `hooksentry rebuild \
+                     --drop {name}` discards it"
                 ),
                 false => String::new(),
             };
-            bail!("no read model is called {name:?}, only {}{also}", list_of_names(&Projection::ALL));
+            bail!(
+                "{name:?} is not a read model; the read models are {}{also}",
+                list_of_names(&Projection::ALL)
+            );
         };
         if !projections.contains(&projection) {
             projections.push(projection);
@@ -30,19 +35,19 @@ pub(in crate::commands) fn projections_named(
     Ok(projections)
 }
 
-/// Says which half-built generations nobody will go on with.
-pub(super) fn warn_of_unknown(half_built: &[String]) {
-    for name in half_built.iter().filter(|name| Projection::from_name(name).is_none()) {
-        // Whoever started this may have stopped reading; the work goes on.
+/// Warns about unfinished rebuilds of read models that this version does not know and so cannot resume.
+pub(super) fn warn_of_unknown(unfinished: &[String]) {
+    for name in unfinished.iter().filter(|name| Projection::from_name(name).is_none()) {
+        // Continue even if standard error is closed.
         let _ = writeln!(
             io::stderr(),
-            "a rebuild of {name:?}, which this program does not know, was begun and left: `hooksentry rebuild \
-             --drop {name}` drops it"
+            "there is an unfinished rebuild of {name:?}, which is not a read model of this version: `hooksentry \
+             rebuild --drop {name}` discards it"
         );
     }
 }
 
-/// Names, separated by commas.
+/// Returns the names, separated by commas.
 pub(in crate::commands) fn list_of_names(projections: &[Projection]) -> String {
     projections.iter().map(|projection| projection.name()).collect::<Vec<_>>().join(", ")
 }
@@ -52,22 +57,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_understood_once_each_and_unknown_ones_are_told() {
-        let named = |names: &[&str], half_built: &[&str]| {
+    fn each_name_counts_once_and_an_unknown_one_is_an_error() {
+        let named = |names: &[&str], unfinished: &[&str]| {
             let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-            projections_named(&owned(names), &owned(half_built))
+            projections_named(&owned(names), &owned(unfinished))
         };
         let found = named(&["users", "tenants", "users"], &[]).unwrap();
         assert_eq!(found, [Projection::Users, Projection::Tenants]);
 
         let refused = named(&["users", "accounts"], &[]).unwrap_err().to_string();
         assert!(
-            refused.starts_with("no read model is called \"accounts\", only tenants, users,"),
+            refused.starts_with("\"accounts\" is not a read model; the read models are tenants, users,"),
             "{refused}"
         );
         assert!(!refused.contains("--drop"), "{refused}");
-        // As after an upgrade that renamed it.
+        // After an upgrade that renamed the read model.
         let refused = named(&["accounts"], &["accounts"]).unwrap_err().to_string();
-        assert!(refused.contains("`hooksentry rebuild --drop accounts` drops it"), "{refused}");
+        assert!(refused.contains("`hooksentry rebuild --drop accounts` discards it"), "{refused}");
     }
 }

@@ -1,4 +1,4 @@
-//! How far it is: a bar on a terminal, and a line now and then where there is none.
+//! Progress of a rebuild: a bar on a terminal, and otherwise a line every few seconds.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -9,20 +9,20 @@ use tokio::time::Instant;
 
 use crate::rebuild;
 
-/// How often the terminal is drawn at most.
+/// Maximum updates of the bar per second.
 const DRAWN_PER_SECOND: u8 = 4;
-/// How often a line is written where there is no terminal.
+/// Interval between lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// How far it is.
+/// Output of progress on standard error.
 pub(in crate::commands) struct Progress {
     bar: ProgressBar,
     is_drawn: bool,
     began: Instant,
-    /// Facts folded since.
+    /// Facts folded so far.
     facts: u64,
     last_line: Instant,
-    /// Where the first facts were folded, to tell how much is left.
+    /// Position before the first fact, to compute how many are left.
     first: Option<LogPosition>,
 }
 
@@ -42,21 +42,21 @@ impl Progress {
         Self { bar, is_drawn, began: now, facts: 0, last_line: now, first: None }
     }
 
-    /// Shows what is new.
-    pub(in crate::commands) fn tell(&mut self, progress: rebuild::Progress) {
-        match progress {
-            rebuild::Progress::Started(projection) => self.line(&format!("{}: begun", projection.name())),
+    /// Prints an update.
+    pub(in crate::commands) fn show(&mut self, update: rebuild::Progress) {
+        match update {
+            rebuild::Progress::Started(projection) => self.line(&format!("{}: started", projection.name())),
             rebuild::Progress::Resumed(projection) => {
-                self.line(&format!("{}: goes on where it was left", projection.name()));
+                self.line(&format!("{}: resumed", projection.name()));
             }
             rebuild::Progress::Folded { facts, reached, target } => self.folded(facts, reached, target),
             rebuild::Progress::Indexing(projection) => {
                 self.line(&format!("{}: building indexes", projection.name()))
             }
             rebuild::Progress::Swapping(projection) => {
-                self.line(&format!("{}: taking its place", projection.name()))
+                self.line(&format!("{}: replacing the live tables", projection.name()))
             }
-            rebuild::Progress::Swapped(projection) => self.line(&format!("{}: serves", projection.name())),
+            rebuild::Progress::Swapped(projection) => self.line(&format!("{}: replaced", projection.name())),
             rebuild::Progress::Comparing(projection) => {
                 self.line(&format!("{}: comparing", projection.name()))
             }
@@ -65,7 +65,7 @@ impl Progress {
 
     fn folded(&mut self, facts: usize, reached: LogPosition, target: LogPosition) {
         self.facts += facts as u64;
-        // Positions count facts, but for those of writers that failed.
+        // Positions count facts, and have gaps where a transaction failed.
         let first =
             *self.first.get_or_insert(LogPosition { position: reached.position - facts as i64, ..reached });
         let count = |to: LogPosition| u64::try_from(to.position - first.position).unwrap_or_default();
@@ -87,12 +87,12 @@ impl Progress {
         if self.is_drawn {
             self.bar.println(text);
         } else {
-            // Whoever started this may have stopped reading; the work goes on.
+            // Continue even if standard error is closed.
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
 
-    /// Takes the bar away, and says how fast it went.
+    /// Removes the bar and prints the number of facts and the rate.
     pub(in crate::commands) fn finish(mut self) {
         self.bar.finish_and_clear();
         self.is_drawn = false;

@@ -20,8 +20,8 @@ async fn rows_that_differ_are_listed() {
     projector.stop().await;
     let said = fixture.hooksentry(&["verify-projections"]).await.succeeded();
     // With the counts of two tenants and a destination of each, for an hour and for its day.
-    assert!(said.output.contains("webhook_events: 0 of 58 rows stray at transaction"), "{}", said.output);
-    assert!(said.output.contains("api_keys: 0 of 1 rows stray"), "{}", said.output);
+    assert!(said.output.contains("webhook_events: 0 of 58 rows differ at transaction"), "{}", said.output);
+    assert!(said.output.contains("api_keys: 0 of 1 rows differ"), "{}", said.output);
 
     let event = |number: u32| format!("00000000-0000-0000-0000-{number:012x}");
     for change in [
@@ -58,18 +58,18 @@ async fn rows_that_differ_are_listed() {
     }
     let bucket = "24,\"2026-01-01T00:00:00+00:00\"]: position is 1 and should be";
     assert!(lines.iter().any(|line| line.contains(bucket)), "{}", said.output);
-    assert!(said.output.contains("webhook_events: 3 of 59 rows stray"), "{}", said.output);
+    assert!(said.output.contains("webhook_events: 3 of 59 rows differ"), "{}", said.output);
     for secret in ["eee", "fff", "known", "@example.com", "made up", "theirs"] {
         assert!(!said.output.contains(secret) && !said.errors.contains(secret), "{}", said.output);
     }
     said.failed_with(
         1,
-        &["10 rows are not what the log says", "`hooksentry rebuild users api_keys webhook_events"],
+        &["10 rows differ from the log", "`hooksentry rebuild users api_keys webhook_events"],
     );
 
     // Only what was asked for is compared.
     fixture.hooksentry(&["verify-projections", "tenants", "senders"]).await.succeeded();
-    fixture.hooksentry(&["verify-projections", "users"]).await.failed_with(1, &["1 rows are not"]);
+    fixture.hooksentry(&["verify-projections", "users"]).await.failed_with(1, &["1 rows differ"]);
     fixture.hooksentry(&["rebuild", "--all"]).await.succeeded();
     fixture.hooksentry(&["verify-projections"]).await.succeeded();
     let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'verifying'";
@@ -84,9 +84,9 @@ async fn of_many_rows_that_differ_all_are_counted_and_some_listed() {
     let said = fixture.hooksentry(&["verify-projections", "webhook_events"]).await;
     let told = said.output.lines().filter(|line| line.contains("attempts is 2 and should be 1")).count();
     assert_eq!(told, 100);
-    assert!(said.output.contains("webhook_events: 300 of 308 rows stray"), "{}", said.output);
-    assert!(said.output.contains("200 more rows stray than are listed"), "{}", said.output);
-    said.failed_with(1, &["300 rows are not what the log says"]);
+    assert!(said.output.contains("webhook_events: 300 of 308 rows differ"), "{}", said.output);
+    assert!(said.output.contains("200 more rows differ than are listed"), "{}", said.output);
+    said.failed_with(1, &["300 rows differ from the log"]);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ async fn an_interrupted_rebuild_leaves_live_rows_unchanged_and_is_resumed() {
     interrupt(&rebuilding).await;
     finished(rebuilding)
         .await
-        .failed_with(1, &["interrupted", "goes on where this ended", "rebuild --drop NAME"]);
+        .failed_with(1, &["interrupted", "the same command resumes the rebuild", "rebuild --drop NAME"]);
     assert_eq!(fixture.table("webhook_events").await, table);
     let reached = fixture.until_unfinished("webhook_events").await;
 
@@ -46,7 +46,7 @@ async fn an_interrupted_rebuild_leaves_live_rows_unchanged_and_is_resumed() {
     })
     .await
     .succeeded();
-    assert!(said.errors.contains("webhook_events: goes on where it was left"), "{}", said.errors);
+    assert!(said.errors.contains("webhook_events: resumed"), "{}", said.errors);
     assert_ne!(fixture.table("webhook_events").await, table);
     assert_eq!(fixture.number("SELECT count(*) FROM webhook_events").await, 3_000);
     assert_eq!(fixture.number("SELECT count(*) FROM rebuilds").await, 0);
@@ -70,7 +70,7 @@ async fn a_rebuild_of_another_program_or_table_definition_starts_over() {
 
         fixture.execute(change).await;
         let said = fixture.hooksentry(&["rebuild", "webhook_events"]).await.succeeded();
-        assert!(said.errors.contains("webhook_events: begun"), "{change}: {}", said.errors);
+        assert!(said.errors.contains("webhook_events: started"), "{change}: {}", said.errors);
         assert_eq!(fixture.number("SELECT sum(version)::bigint FROM webhook_events").await, 600);
     }
     let coloured = "SELECT count(*) FROM webhook_events WHERE colour = 'grey'";
@@ -97,16 +97,16 @@ async fn unknown_names_are_refused_before_anything_is_done() {
     let table = fixture.table("users").await;
     fixture.hooksentry(&["rebuild", "users", "accounts"]).await.failed_with(
         1,
-        &["no read model is called \"accounts\", only tenants, users,", "delivery_statistics"],
+        &["\"accounts\" is not a read model; the read models are tenants, users,", "delivery_statistics"],
     );
     fixture
         .hooksentry(&["verify-projections", "accounts"])
         .await
-        .failed_with(2, &["no read model", "tenants"]);
+        .failed_with(2, &["is not a read model", "tenants"]);
     fixture
         .hooksentry(&["rebuild", "--drop", "users"])
         .await
-        .failed_with(1, &["nothing half built of \"users\""]);
+        .failed_with(1, &["no unfinished rebuild of \"users\""]);
     assert_eq!(fixture.table("users").await, table);
 
     // A newer program may have renamed what an older one began to rebuild.
@@ -117,7 +117,7 @@ async fn unknown_names_are_refused_before_anything_is_done() {
         )
         .await;
     let drop_it = "hooksentry rebuild --drop accounts";
-    fixture.hooksentry(&["rebuild", "accounts"]).await.failed_with(1, &["no read model is called", drop_it]);
+    fixture.hooksentry(&["rebuild", "accounts"]).await.failed_with(1, &["is not a read model", drop_it]);
     let said = fixture.hooksentry(&["rebuild", "users"]).await.succeeded();
     assert!(said.errors.contains(drop_it), "{}", said.errors);
     fixture.hooksentry(&["rebuild", "--drop", "accounts"]).await.succeeded();

@@ -167,7 +167,7 @@ async fn rows_removed_by_retention_are_no_drift_and_all_others_are() {
     ] {
         assert!(lines.contains(&expected.as_str()), "no {expected:?} in {}", said.output);
     }
-    said.failed_with(1, &["5 rows are not what the log says"]);
+    said.failed_with(1, &["5 rows differ from the log"]);
 
     // An event that has not ended is missed, however old it is.
     fixture.hooksentry(&["rebuild", "--all"]).await.succeeded();
@@ -178,7 +178,7 @@ async fn rows_removed_by_retention_are_no_drift_and_all_others_are() {
     fixture.execute(&format!("DELETE FROM webhook_events WHERE id = '{}'", event(0xa02))).await;
     assert_eq!((shown, fixture.number("SELECT count(*) FROM webhook_events").await), (42, 41));
     let said = fixture.hooksentry(&["verify-projections", "webhook_events"]).await;
-    said.failed_with(1, &["1 rows are not what the log says"]);
+    said.failed_with(1, &["1 rows differ from the log"]);
 }
 
 #[tokio::test]
