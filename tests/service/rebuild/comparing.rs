@@ -5,6 +5,32 @@ use uuid::Uuid;
 use super::fixture::run;
 use crate::harness::log_fixture::Fixture;
 
+/// Returns the id of an event of the fixture.
+fn event(number: u32) -> String {
+    format!("00000000-0000-0000-0000-{number:012x}")
+}
+
+/// Changes, deletes and adds rows of several read models.
+async fn change_rows_by_hand(fixture: &Fixture) {
+    for change in [
+        format!("UPDATE webhook_events SET attempts = 7, status = 5 WHERE id = '{}'", event(5)),
+        format!("DELETE FROM webhook_events WHERE id = '{}'", event(6)),
+        format!(
+            "INSERT INTO webhook_events SELECT '{}', tenant_id, destination_id, sender_id, accepted_at,
+                 next_attempt_at, delivered_at, version, failed_attempts, attempts, status, 'made up'
+             FROM webhook_events WHERE id = '{}'",
+            event(1_000),
+            event(7)
+        ),
+        format!("DELETE FROM delivery_attempts WHERE event_id = '{}'", event(8)),
+        "UPDATE delivery_statistics SET succeeded = 0, position = 1 WHERE hours = 24".to_owned(),
+        format!("UPDATE api_keys SET key_hash = '{}', name = 'theirs'", "f".repeat(64)),
+        "UPDATE users SET email = 'other@example.com', password_hash = 'known'".to_owned(),
+    ] {
+        fixture.execute(&change).await;
+    }
+}
+
 #[tokio::test]
 async fn rows_that_differ_are_listed() {
     let fixture = Fixture::with_events(50).await;
@@ -23,24 +49,7 @@ async fn rows_that_differ_are_listed() {
     assert!(said.output.contains("webhook_events: 0 of 58 rows differ at transaction"), "{}", said.output);
     assert!(said.output.contains("api_keys: 0 of 1 rows differ"), "{}", said.output);
 
-    let event = |number: u32| format!("00000000-0000-0000-0000-{number:012x}");
-    for change in [
-        format!("UPDATE webhook_events SET attempts = 7, status = 5 WHERE id = '{}'", event(5)),
-        format!("DELETE FROM webhook_events WHERE id = '{}'", event(6)),
-        format!(
-            "INSERT INTO webhook_events SELECT '{}', tenant_id, destination_id, sender_id, accepted_at,
-                 next_attempt_at, delivered_at, version, failed_attempts, attempts, status, 'made up'
-             FROM webhook_events WHERE id = '{}'",
-            event(1_000),
-            event(7)
-        ),
-        format!("DELETE FROM delivery_attempts WHERE event_id = '{}'", event(8)),
-        "UPDATE delivery_statistics SET succeeded = 0, position = 1 WHERE hours = 24".to_owned(),
-        format!("UPDATE api_keys SET key_hash = '{}', name = 'theirs'", "f".repeat(64)),
-        "UPDATE users SET email = 'other@example.com', password_hash = 'known'".to_owned(),
-    ] {
-        fixture.execute(&change).await;
-    }
+    change_rows_by_hand(&fixture).await;
     let said = fixture.hooksentry(&["verify-projections"]).await;
     let lines: Vec<&str> = said.output.lines().collect();
     for expected in [
