@@ -1,6 +1,6 @@
 //! Readiness of this process, and what it measured.
 //!
-//! Every process answers health checks, whatever its roles; the handlers are in `api::health`. A process that is not
+//! Every process answers health checks; the handlers are in `api::health`. A process that is not
 //! *live* can only be restarted. A process that is not *ready* cannot work now, which may change by itself.
 
 use std::sync::Arc;

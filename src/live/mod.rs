@@ -7,7 +7,7 @@
 //! **Never ahead of the read models.** The follower stays at or behind the position that the read models have applied.
 //! A client that is notified of a change and requests the resource finds it changed.
 //!
-//! **Slow subscribers delay nobody else.** Notifications are put into a bounded channel for each tenant. A subscriber
+//! **Slow subscribers do not delay others.** Notifications are put into a bounded channel for each tenant. A subscriber
 //! that falls behind the channel reads what it missed from the log, in pages and at its own pace, as does one that
 //! reconnects with its last position. If that is too much, it is reset: it is told so, continues at the present and has
 //! to request everything again. So memory is bounded, and no change is omitted silently.

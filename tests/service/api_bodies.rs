@@ -65,6 +65,13 @@ impl Kind {
         if !matches!(self, Self::Object) {
             refused.push(json!({}));
         }
+        refused.extend(self.refused_texts());
+        refused
+    }
+
+    /// Returns texts that are refused.
+    fn refused_texts(self) -> Vec<Value> {
+        let mut refused = vec![];
         match self {
             Self::Name(max) => {
                 refused.extend([
@@ -117,42 +124,40 @@ const OPTIONAL: bool = false;
 
 /// Every body that has fields, with a valid example.
 async fn bodies(owner: &User) -> Vec<Body> {
-    let (destination, _) = owner.destination().await;
-    let tenant = &owner.tenant_id;
-    let invite = owner.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
-    let colleague = owner.colleague("Viewer").await.id;
-    let number = Kind::Number { max: i32::MAX.unsigned_abs() };
-    let (email, password) = (("email", REQUIRED, Kind::Email), ("password", REQUIRED, Kind::Password(1_024)));
+    let mut bodies = auth_bodies(owner);
+    bodies.extend(tenant_bodies(&owner.tenant_id));
+    bodies.extend(user_bodies(owner).await);
+    bodies.extend(destination_bodies(owner).await);
+    bodies
+}
+
+const NUMBER: Kind = Kind::Number { max: i32::MAX.unsigned_abs() };
+const EMAIL: (&str, bool, Kind) = ("email", REQUIRED, Kind::Email);
+const NEW_PASSWORD: (&str, bool, Kind) = ("password", REQUIRED, Kind::Password(1_024));
+
+fn body(
+    method: &'static str,
+    route: &'static str,
+    path: String,
+    valid: Value,
+    fields: Vec<(&'static str, bool, Kind)>,
+) -> Body {
+    Body { route: (method, route), path, valid, fields }
+}
+
+fn new_email() -> String {
+    format!("{}@example.com", unique("body"))
+}
+
+fn auth_bodies(owner: &User) -> Vec<Body> {
     let token = vec![("refreshToken", REQUIRED, Kind::Name(512))];
-    let new = || format!("{}@example.com", unique("body"));
-    let destination_fields = |url| {
-        vec![
-            ("url", url, Kind::Url),
-            ("serverRateLimit", OPTIONAL, number),
-            ("authType", OPTIONAL, Kind::OneOf),
-            ("credentials", OPTIONAL, Kind::Object),
-        ]
-    };
-    let mut change_fields = destination_fields(OPTIONAL);
-    change_fields.extend([("status", OPTIONAL, Kind::OneOf), ("removeAuth", OPTIONAL, Kind::Boolean)]);
-    let bearer = json!({ "authType": "BearerToken", "credentials": { "token": "t" } });
-    let with_bearer = |mut body: Value| {
-        body.as_object_mut().unwrap().extend(bearer.as_object().unwrap().clone());
-        body
-    };
-    let body = |method, route: &'static str, path: String, valid, fields| Body {
-        route: (method, route),
-        path,
-        valid,
-        fields,
-    };
     vec![
         body(
             "post",
             "/api/v1/auth/login",
             "/api/v1/auth/login".into(),
             json!({ "email": owner.email, "password": PASSWORD }),
-            vec![email, password],
+            vec![EMAIL, NEW_PASSWORD],
         ),
         body(
             "post",
@@ -168,17 +173,22 @@ async fn bodies(owner: &User) -> Vec<Body> {
             json!({ "refreshToken": "rfr_x" }),
             token,
         ),
+    ]
+}
+
+fn tenant_bodies(tenant: &str) -> Vec<Body> {
+    vec![
         body(
             "post",
             "/api/v1/tenants",
             "/api/v1/tenants".into(),
-            json!({ "name": unique("body"), "ownerEmail": new(), "ownerPassword": "x", "maxTrys": 1, "circuitBreakerTimer": 1 }),
+            json!({ "name": unique("body"), "ownerEmail": new_email(), "ownerPassword": "x", "maxTrys": 1, "circuitBreakerTimer": 1 }),
             vec![
                 ("name", REQUIRED, Kind::Name(255)),
                 ("ownerEmail", REQUIRED, Kind::Email),
                 ("ownerPassword", REQUIRED, Kind::Password(1_024)),
-                ("maxTrys", OPTIONAL, number),
-                ("circuitBreakerTimer", OPTIONAL, number),
+                ("maxTrys", OPTIONAL, NUMBER),
+                ("circuitBreakerTimer", OPTIONAL, NUMBER),
             ],
         ),
         body(
@@ -188,8 +198,8 @@ async fn bodies(owner: &User) -> Vec<Body> {
             json!({ "name": unique("body"), "maxTrys": 1, "circuitBreakerTimer": 1, "payloadRetentionDays": 1, "eventRetentionDays": 1 }),
             vec![
                 ("name", OPTIONAL, Kind::Name(255)),
-                ("maxTrys", OPTIONAL, number),
-                ("circuitBreakerTimer", OPTIONAL, number),
+                ("maxTrys", OPTIONAL, NUMBER),
+                ("circuitBreakerTimer", OPTIONAL, NUMBER),
                 ("payloadRetentionDays", OPTIONAL, Kind::Number { max: 36_500 }),
                 ("eventRetentionDays", OPTIONAL, Kind::Number { max: 36_500 }),
             ],
@@ -208,18 +218,25 @@ async fn bodies(owner: &User) -> Vec<Body> {
             json!({ "payload": "{}", "signature": "sha256=" }),
             vec![("payload", REQUIRED, Kind::Text), ("signature", REQUIRED, Kind::Text)],
         ),
+    ]
+}
+
+async fn user_bodies(owner: &User) -> Vec<Body> {
+    let invite = owner.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
+    let colleague = owner.colleague("Viewer").await.id;
+    vec![
         body(
             "post",
             "/api/v1/users",
             "/api/v1/users".into(),
-            json!({ "email": new(), "password": "x", "role": "Viewer" }),
-            vec![email, password, ("role", OPTIONAL, Kind::OneOf)],
+            json!({ "email": new_email(), "password": "x", "role": "Viewer" }),
+            vec![EMAIL, NEW_PASSWORD, ("role", OPTIONAL, Kind::OneOf)],
         ),
         body(
             "patch",
             "/api/v1/users/{id}",
             format!("/api/v1/users/{colleague}"),
-            json!({ "email": new(), "password": "x", "role": "Viewer", "status": "Active" }),
+            json!({ "email": new_email(), "password": "x", "role": "Viewer", "status": "Active" }),
             vec![
                 ("email", OPTIONAL, Kind::Email),
                 ("password", OPTIONAL, Kind::Password(1_024)),
@@ -238,8 +255,8 @@ async fn bodies(owner: &User) -> Vec<Body> {
             "post",
             "/api/v1/invites/{token}/register",
             format!("/api/v1/invites/{invite}/register"),
-            json!({ "email": new(), "password": "x" }),
-            vec![email, password],
+            json!({ "email": new_email(), "password": "x" }),
+            vec![EMAIL, NEW_PASSWORD],
         ),
         body(
             "post",
@@ -248,6 +265,27 @@ async fn bodies(owner: &User) -> Vec<Body> {
             json!({ "name": "a" }),
             vec![("name", REQUIRED, Kind::Name(100))],
         ),
+    ]
+}
+
+async fn destination_bodies(owner: &User) -> Vec<Body> {
+    let (destination, _) = owner.destination().await;
+    let destination_fields = |url| {
+        vec![
+            ("url", url, Kind::Url),
+            ("serverRateLimit", OPTIONAL, NUMBER),
+            ("authType", OPTIONAL, Kind::OneOf),
+            ("credentials", OPTIONAL, Kind::Object),
+        ]
+    };
+    let mut change_fields = destination_fields(OPTIONAL);
+    change_fields.extend([("status", OPTIONAL, Kind::OneOf), ("removeAuth", OPTIONAL, Kind::Boolean)]);
+    let bearer = json!({ "authType": "BearerToken", "credentials": { "token": "t" } });
+    let with_bearer = |mut body: Value| {
+        body.as_object_mut().unwrap().extend(bearer.as_object().unwrap().clone());
+        body
+    };
+    vec![
         body(
             "post",
             "/api/v1/destinations",

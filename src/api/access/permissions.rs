@@ -7,51 +7,49 @@ use aggregates::role::Role;
 
 use crate::api::http::problem::{Kind, Problem};
 
-/// What a caller must be to use a route.
+/// Permission that a route requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permission {
-    /// Nobody in particular.
+    /// No authentication.
     Anyone,
-    /// A service with an API key, which the handler judges in the order of the contract.
+    /// API key, which the handler checks in the order of the contract.
     ApiKey,
-    /// A user who looks at what is the tenant's.
+    /// Read the tenant's resources.
     Read,
-    /// A user who closes their own session.
+    /// Close one's own session.
     LogOut,
-    /// A user who changes destinations, senders and mappings.
+    /// Change destinations, senders and mappings.
     ManageDestinations,
-    /// A user who issues and revokes API keys.
+    /// Issue and revoke API keys.
     ManageApiKeys,
-    /// A user who has failed events delivered again.
+    /// Replay events whose delivery was given up.
     ReplayEvents,
-    /// A user who sees the signing secret or checks a signature with it.
+    /// Read the webhook secret, or check a signature with it.
     UseWebhookSecret,
-    /// A user who replaces the signing secret.
+    /// Replace the webhook secret.
     RegenerateWebhookSecret,
-    /// A user who changes the tenant.
+    /// Change the tenant.
     UpdateTenant,
-    /// A user who invites, and sees the invites.
+    /// Issue and list invites.
     Invite,
-    /// A user who cancels what waits in a queue.
+    /// Cancel all events in a queue.
     PurgeQueue,
-    /// A user who cancels an event: whoever could not purge a queue shall not empty it event by event.
+    /// Cancel an event. Same roles as for a queue, which could otherwise be emptied event by event.
     CancelEvents,
-    /// A user who creates users.
     CreateUser,
-    /// A user who changes users: others, if the role allows, or oneself.
+    /// Change oneself, or other users if the role allows it.
     UpdateUser,
-    /// A user who deletes users.
     DeleteUser,
 }
 
 impl Permission {
-    /// Whether an access token is asked for.
+    /// Returns whether an access token is required.
     #[must_use]
     pub fn needs_user(self) -> bool {
         !matches!(self, Self::Anyone | Self::ApiKey)
     }
 
-    /// Whether a user of `role` has it.
+    /// Returns whether users of `role` have the permission.
     #[must_use]
     pub fn allows(self, role: Role) -> bool {
         match self {
@@ -70,7 +68,10 @@ impl Permission {
         }
     }
 
-    /// The refusal of whoever does not have it.
+    /// Checks that users of `role` have the permission.
+    ///
+    /// # Errors
+    /// A problem of kind `RoleForbids`.
     pub(crate) fn check(self, role: Role) -> Result<(), Problem> {
         if self.allows(role) {
             Ok(())
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_may_do_what_the_matrix_says() {
+    fn roles_have_the_permissions_of_the_matrix() {
         use Permission as P;
         let matrix = [
             (P::Read, [true, true, true, true]),

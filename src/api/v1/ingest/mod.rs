@@ -54,7 +54,7 @@ pub(crate) struct Accepted {
 
 /// Ingest a webhook
 ///
-/// The payload is any JSON object, whatever its Content-Type says. It is stored and delivered byte for byte; with the
+/// The payload is any JSON object; its Content-Type is ignored. It is stored and delivered byte for byte; with the
 /// token of a sender that has a mapping, the mapped object is delivered instead. The event is on disk before the
 /// response is sent.
 ///
