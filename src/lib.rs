@@ -1,7 +1,6 @@
 //! HookSentry: accepts webhooks, keeps them safe, delivers them, and can prove what it did.
 
 pub mod api;
-pub mod bench;
 pub mod clock;
 pub mod commands;
 pub mod config;

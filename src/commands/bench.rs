@@ -1,46 +1,44 @@
-//! `hooksentry bench`: load, a receiver, and a report; or a long history, and reads on it.
+//! `hooksentry bench`: measures a running service; with `load` and `read`, lists on a long history.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use hooksentry_bench::history::{self, LoadOptions, ReadOptions};
+use hooksentry_bench::{BenchOptions, Report};
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::history::{self, LoadOptions, ReadOptions};
-use crate::bench::{self, BenchOptions, Report};
 use crate::lifecycle::Lifecycle;
 
-/// The benchmark.
+/// Arguments of `hooksentry bench`.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Bench {
-    /// Something else than load.
     #[command(subcommand)]
-    pub other: Option<Other>,
-    /// What is measured and how.
+    pub history: Option<History>,
     #[command(flatten)]
     pub options: BenchOptions,
 }
 
-/// What can be done beside putting load on it.
+/// Benchmark of lists on a long history.
 #[derive(Debug, Subcommand)]
-pub enum Other {
-    /// Fill an installation of its own with a long history.
+pub enum History {
+    /// Fill an installation with a long history.
     Load(LoadOptions),
-    /// Measure lists and statistics on what `load` made.
+    /// Measure lists and statistics on the history that `load` created.
     Read(ReadOptions),
 }
 
 impl Bench {
-    /// Fails when an accepted event did not arrive. The first signal ends the load under way, so that what
-    /// was found out until then is still reported.
+    /// Fails when an accepted event did not arrive. The first signal ends the running load, and the results
+    /// so far are still reported.
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let lifecycle = Lifecycle::new(Duration::from_secs(1));
         lifecycle.handle_signals()?;
-        match &self.other {
-            Some(Other::Load(options)) => return load(options, &lifecycle.intake()).await,
-            Some(Other::Read(options)) => return read(options, &lifecycle.intake()).await,
+        match &self.history {
+            Some(History::Load(options)) => return load(options, &lifecycle.intake()).await,
+            Some(History::Read(options)) => return read(options, &lifecycle.intake()).await,
             None => {}
         }
         let (options, stop, hard) = (self.options.clone(), lifecycle.intake(), lifecycle.hard());
@@ -49,7 +47,7 @@ impl Bench {
             measured = measuring => measured.context("the benchmark panicked")??,
             () = hard.cancelled() => bail!("stopped without a report"),
         };
-        io::stdout().write_all(self.render(&reports)?.as_bytes()).context("the report cannot be printed")?;
+        print(&self.render(&reports)?)?;
         let missing: u64 = reports.iter().map(Report::lost_events).sum();
         if missing > 0 {
             bail!("{missing} accepted events did not arrive");
@@ -62,40 +60,39 @@ impl Bench {
             let report = serde_json::json!({ "workloads": reports });
             return Ok(serde_json::to_string_pretty(&report)? + "\n");
         }
-        let summary = bench::markdown(reports);
+        let summary = hooksentry_bench::markdown(reports);
         if self.options.markdown {
             return Ok(summary);
         }
-        let texts: Vec<_> = reports.iter().map(bench::describe).collect();
+        let texts: Vec<_> = reports.iter().map(hooksentry_bench::describe).collect();
         Ok(format!("{}\n{summary}", texts.join("\n")))
     }
 }
 
-/// Everything happens on a single thread: the fewer cores it takes from what it measures, the better.
+/// Runs the benchmark on one thread, because it shares the cores with what it measures.
 fn measure(options: &BenchOptions, stop: &CancellationToken) -> anyhow::Result<Vec<Report>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(bench::run(options, stop))
+    runtime.block_on(hooksentry_bench::run(options, stop))
 }
 
 async fn load(options: &LoadOptions, stop: &CancellationToken) -> anyhow::Result<()> {
     let loaded = history::load(options, stop, |progress| {
-        // Whoever started this may have stopped reading; the work goes on.
+        // A closed standard error does not stop the load.
         let _ = writeln!(io::stderr(), "{progress}");
     })
     .await?;
     let per_second = |time: Duration| loaded.facts as f64 / time.as_secs_f64();
-    writeln!(
-        io::stdout(),
-        "{} webhooks, {} facts: in the log after {:.0} s ({:.0} facts/s), folded after {:.0} s ({:.0} facts/s)",
+    print(&format!(
+        "{} webhooks, {} facts: in the log after {:.0} s ({:.0} facts/s), in the read models after {:.0} s ({:.0} facts/s)\n",
         loaded.events,
         loaded.facts,
         loaded.copied_in.as_secs_f64(),
         per_second(loaded.copied_in),
-        loaded.folded_in.as_secs_f64(),
-        per_second(loaded.folded_in),
-    )?;
+        loaded.applied_in.as_secs_f64(),
+        per_second(loaded.applied_in),
+    ))?;
     if stop.is_cancelled() {
-        bail!("stopped before all was loaded and folded");
+        bail!("stopped before the history was complete");
     }
     Ok(())
 }
@@ -105,7 +102,11 @@ async fn read(options: &ReadOptions, stop: &CancellationToken) -> anyhow::Result
     let text = if options.json {
         serde_json::to_string_pretty(&report)? + "\n"
     } else {
-        report.markdown(options.bar)
+        report.markdown(options.threshold)
     };
+    print(&text)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     io::stdout().write_all(text.as_bytes()).context("the report cannot be printed")
 }

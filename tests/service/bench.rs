@@ -1,4 +1,4 @@
-//! The benchmark against a stub that accepts and forwards as HookSentry does, and can misbehave.
+//! The benchmark against a stub of the API that accepts and delivers events, and can lose or repeat them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +10,9 @@ use axum::http::StatusCode;
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
 use clap::Parser;
-use hooksentry::bench::{self, BenchOptions, Report};
 use hooksentry::identifiers;
 use hooksentry::worker::request::EVENT_ID_HEADER;
+use hooksentry_bench::{self as bench, BenchOptions, Report};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::harness::client;
 use crate::harness::postgres::TestDatabase;
 
-/// How the stub misbehaves: of so many accepted events one is never delivered, one delivered twice.
+/// Faults of the stub: of this many accepted events, one is lost or delivered twice.
 #[derive(Clone, Copy, Default)]
 struct Faults {
     lost: Option<u64>,
@@ -60,12 +60,12 @@ async fn ingest(
     if let Some(pool) = &stub.pool {
         sqlx::query("SELECT pg_current_xact_id()").execute(pool).await.expect("a transaction");
     }
-    let is = |every: Option<u64>| every.is_some_and(|every| number.is_multiple_of(every));
-    let times = if is(stub.faults.lost) { 0 } else { 1 + u64::from(is(stub.faults.doubled)) };
+    let is_due = |every: Option<u64>| every.is_some_and(|every| number.is_multiple_of(every));
+    let times = if is_due(stub.faults.lost) { 0 } else { 1 + u64::from(is_due(stub.faults.doubled)) };
     let delivering = Arc::clone(&stub);
     stub.deliveries.lock().expect("no panic while held").spawn(async move {
         for _ in 0..times {
-            // A failure is tried again, at once.
+            // A failed delivery is retried at once.
             loop {
                 let request = delivering.client.post(&url).header(EVENT_ID_HEADER, event_id.to_string());
                 let answer = request.body(body.clone()).send().await;
@@ -80,7 +80,7 @@ async fn ingest(
     (StatusCode::ACCEPTED, Json(answer))
 }
 
-/// Starts a stub and answers with its URL. It ends with the set.
+/// Starts a stub and returns its URL. It stops when the set is dropped.
 async fn start(faults: Faults, pool: Option<sqlx::PgPool>) -> (String, JoinSet<()>) {
     let stub = Arc::new(Stub {
         faults,
@@ -109,12 +109,12 @@ async fn start(faults: Faults, pool: Option<sqlx::PgPool>) -> (String, JoinSet<(
 
 fn options(base: &str, line: &str) -> BenchOptions {
     #[derive(Parser)]
-    struct Line {
+    struct CommandLine {
         #[command(flatten)]
         options: BenchOptions,
     }
     let line = format!("bench --base {base} {line}");
-    Line::parse_from(line.split_whitespace()).options
+    CommandLine::parse_from(line.split_whitespace()).options
 }
 
 async fn run(base: &str, line: &str) -> Vec<Report> {
@@ -122,13 +122,13 @@ async fn run(base: &str, line: &str) -> Vec<Report> {
 }
 
 #[tokio::test]
-async fn every_event_is_followed_to_its_arrival() {
+async fn every_event_is_tracked_until_it_arrives() {
     let (base, _stub) = start(Faults::default(), None).await;
     let line = "custom --count 200 --connections 4 --tenants 2 --destinations 3 --idempotency-keys \
                 --payload-bytes 100:3,2000:1";
     let report = run(&base, line).await.remove(0);
-    let books = report.reconciliation;
-    assert_eq!((books.accepted, books.delivered, books.missing, books.repeats), (200, 200, 0, 0));
+    let counts = report.reconciliation;
+    assert_eq!((counts.accepted, counts.delivered, counts.missing, counts.repeats), (200, 200, 0, 0));
     let load = &report.phases[0].loads[0];
     assert_eq!((load.sent, load.accepted, load.delivered), (200, 200, 200));
     assert!(load.errors.is_empty());
@@ -139,43 +139,43 @@ async fn every_event_is_followed_to_its_arrival() {
 }
 
 #[tokio::test]
-async fn what_is_lost_and_what_is_doubled_is_noticed() {
+async fn lost_and_repeated_events_are_reported() {
     let faults = Faults { lost: Some(10), doubled: Some(25) };
     let (base, _stub) = start(faults, None).await;
     let report = run(&base, "--count 100 --connections 4 --drain 1s").await.remove(0);
-    let books = report.reconciliation;
+    let counts = report.reconciliation;
     // Every tenth is lost, every 25th doubled; 50 and 100 are lost before they can be doubled.
-    assert_eq!((books.accepted, books.delivered, books.missing, books.repeats), (100, 90, 10, 2));
+    assert_eq!((counts.accepted, counts.delivered, counts.missing, counts.repeats), (100, 90, 10, 2));
     assert_eq!(report.lost_events(), 10);
     assert!(bench::describe(&report).contains("10 MISSING"));
 }
 
 #[tokio::test]
-async fn failures_on_purpose_are_retried_and_no_loss() {
+async fn failures_on_purpose_are_retried_and_do_not_count_as_lost() {
     let (base, _stub) = start(Faults::default(), None).await;
     let line = "--count 100 --connections 4 --receiver-failure-rate 0.2 --receiver-latency 2ms";
     let report = run(&base, line).await.remove(0);
-    let books = report.reconciliation;
-    assert_eq!((books.delivered, books.missing, books.awaiting_retry), (100, 0, 0));
-    assert!(books.retried >= 10, "{books:?}");
+    let counts = report.reconciliation;
+    assert_eq!((counts.delivered, counts.missing, counts.awaiting_retry), (100, 0, 0));
+    assert!(counts.retried >= 10, "{counts:?}");
 }
 
 #[tokio::test]
-async fn what_the_database_did_is_divided_among_the_events() {
+async fn the_work_of_the_database_is_divided_by_the_number_of_events() {
     let database = TestDatabase::create().await;
     let (base, _stub) = start(Faults::default(), Some(database.pool().await)).await;
     let line = format!("sustained --count 100 --connections 4 --database-url {}", database.url());
     let report = run(&base, &line).await.remove(0);
-    let cost = report.phases[0].cost.database.as_ref().expect("what the database did");
-    // Other tests may write to the same server. Only what the server knows at once is asserted: it counts
-    // commits late, and a server whose data is disposable writes its WAL when it likes.
+    let cost = report.phases[0].cost.database.as_ref().expect("the work of the database");
+    // Other tests may write to the same server. Only what the server publishes at once is asserted: it counts
+    // commits late, and a server without durability writes its WAL at any time.
     assert!(cost.writes_per_event >= 1.0, "{cost:?}");
     assert!(bench::markdown(&[report]).contains("| Commits per event delivered; WAL bytes | "));
     database.discard().await;
 }
 
 #[tokio::test]
-async fn the_prepared_workloads_run_and_their_figures_are_summed_up() {
+async fn predefined_workloads_run_and_are_summarised() {
     let (base, _stub) = start(Faults::default(), None).await;
     let line = format!(
         "latency,sustained,accept-only,backlog,fairness --count 50 --connections 4 --duration 500ms \
@@ -189,7 +189,7 @@ async fn the_prepared_workloads_run_and_their_figures_are_summed_up() {
     let expected =
         ["100/s", "500/s", "load", "accept", "deliver", "accept", "deliver", "before", "loud", "hanging"];
     assert_eq!(names, expected);
-    // Behind the gate nothing is delivered before it is opened.
+    // A closed gate holds all deliveries.
     assert_eq!((phases[5].loads[0].accepted, phases[6].loads[0].delivered), (50, 50));
 
     let summary = bench::markdown(&reports);
@@ -198,9 +198,9 @@ async fn the_prepared_workloads_run_and_their_figures_are_summed_up() {
         "| Delivered/s sustained, closed loop, 4 connections | ",
         "| CPU ms per event delivered | ",
         "| Accepted/s, deliveries held back, closed loop, 4 connections | ",
-        "| Resident memory at most, 50 events waiting | stub ",
+        "| Peak resident memory, 50 events waiting | stub ",
         "| Delivered/s from a backlog, ingest idle | ",
-        "| Fairness, the others' end to end p50 / p99, hanging | ",
+        "| Fairness, end to end p50 / p99 of the others, hanging | ",
         "| Accepted events that did not arrive (backlog) | 0 of 50 |",
     ] {
         assert!(summary.contains(what), "{what} in\n{summary}");
@@ -208,7 +208,7 @@ async fn the_prepared_workloads_run_and_their_figures_are_summed_up() {
 }
 
 #[tokio::test]
-async fn a_hooksentry_that_is_not_there_or_not_ours_is_said_so() {
+async fn a_service_that_is_absent_or_remote_is_refused() {
     let free = TcpListener::bind("127.0.0.1:0").await.and_then(|l| l.local_addr()).expect("a free port");
     for (base, complaint) in [
         (format!("http://{free}"), "there is no HookSentry ready at"),

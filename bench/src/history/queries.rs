@@ -1,0 +1,184 @@
+//! Kinds of requests: every kind of list and statistics, with other values in each request.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use projections::webhook_events::EventStatus;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use uuid::Uuid;
+
+/// Items of a page, as the dashboard requests them.
+pub(super) const PAGE_ITEMS: u64 = 20;
+
+const SORTS: [&str; 10] = [
+    "id",
+    "tenantId",
+    "destinationUrlId",
+    "payload",
+    "status",
+    "idempotencyKey",
+    "currentRetryCount",
+    "nextAttemptAt",
+    "acceptedAt",
+    "deliveredAt",
+];
+
+/// Page that is requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    First,
+    /// A random page among all that match, in steps of a hundredth.
+    Anywhere,
+    /// The second page, by the cursor of the first.
+    Cursor,
+}
+
+/// Kind of request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueryKind {
+    status: Option<&'static str>,
+    destination: bool,
+    from: bool,
+    to: bool,
+    sort: &'static str,
+    ascending: bool,
+    depth: Depth,
+    statistics: Option<&'static str>,
+}
+
+/// Data from which the values of requests are drawn.
+#[derive(Clone, Debug)]
+pub(super) struct QueryContext {
+    pub(super) destinations: Vec<Uuid>,
+    pub(super) days: u32,
+    pub(super) now: DateTime<Utc>,
+}
+
+const PLAIN: QueryKind = QueryKind {
+    status: None,
+    destination: false,
+    from: false,
+    to: false,
+    sort: "acceptedAt",
+    ascending: false,
+    depth: Depth::First,
+    statistics: None,
+};
+
+/// Returns the names of the statuses in which events stay, as opposed to those between two facts.
+fn lasting_statuses() -> impl Iterator<Item = &'static str> {
+    let lasting = |status: &EventStatus| !matches!(status, EventStatus::Processing | EventStatus::Failed);
+    EventStatus::ALL.into_iter().filter(lasting).map(EventStatus::name)
+}
+
+/// Returns every kind.
+pub(super) fn kinds() -> Vec<QueryKind> {
+    let depths = [Depth::First, Depth::Anywhere, Depth::Cursor];
+    let mut kinds = Vec::new();
+    for depth in depths {
+        for status in std::iter::once(None).chain(lasting_statuses().map(Some)) {
+            for destination in [false, true] {
+                for (from, to) in [(false, false), (true, false), (false, true), (true, true)] {
+                    kinds.push(QueryKind { status, destination, from, to, depth, ..PLAIN });
+                }
+            }
+        }
+    }
+    for depth in depths {
+        for sort in SORTS {
+            for ascending in [false, true] {
+                kinds.push(QueryKind { sort, ascending, depth, ..PLAIN });
+            }
+        }
+    }
+    for interval in ["hour", "day"] {
+        for destination in [false, true] {
+            kinds.push(QueryKind { destination, statistics: Some(interval), ..PLAIN });
+        }
+    }
+    kinds
+}
+
+impl QueryKind {
+    /// Returns its name in the report.
+    pub(super) fn name(&self) -> String {
+        let mut name = String::new();
+        if let Some(interval) = self.statistics {
+            let _ = write!(name, "stats by {interval}");
+        } else {
+            let direction = if self.ascending { "Asc" } else { "Desc" };
+            let depth = match self.depth {
+                Depth::First => "first page",
+                Depth::Anywhere => "deep page",
+                Depth::Cursor => "next page by cursor",
+            };
+            let _ = write!(name, "{depth}, {} {direction}", self.sort);
+        }
+        for (filter, given) in [
+            (self.status.unwrap_or_default(), self.status.is_some()),
+            ("DestinationUrlId", self.destination),
+            ("From", self.from),
+            ("To", self.to),
+        ] {
+            if given {
+                let _ = write!(name, " + {filter}");
+            }
+        }
+        name
+    }
+
+    /// Whether a random page is requested, for which the length of the list must be known.
+    pub(super) fn is_deep(&self) -> bool {
+        self.depth == Depth::Anywhere && self.statistics.is_none()
+    }
+
+    /// Whether a page is requested by the cursor of the previous one.
+    pub(super) fn is_by_cursor(&self) -> bool {
+        self.depth == Depth::Cursor && self.statistics.is_none()
+    }
+
+    /// Draws values and returns the path of a request, without the page.
+    pub(super) fn path(&self, context: &QueryContext, rng: &mut StdRng) -> String {
+        if let Some(interval) = self.statistics {
+            return self.statistics_path(interval, context, rng);
+        }
+        let direction = if self.ascending { "Asc" } else { "Desc" };
+        let mut path = format!("/api/v1/events?Qt={PAGE_ITEMS}&CpOrd={}&TpOrd={direction}", self.sort);
+        if let Some(status) = self.status {
+            let _ = write!(path, "&Status={status}");
+        }
+        self.add_destination(&mut path, "DestinationUrlId", context, rng);
+        let days = i64::from(context.days);
+        let mut time = |first: i64, last: i64| {
+            let minutes = rng.random_range(first * 1_440..last * 1_440);
+            let milliseconds = rng.random_range(0..60_000);
+            let at = context.now - TimeDelta::minutes(minutes) - TimeDelta::milliseconds(milliseconds);
+            at.to_rfc3339_opts(SecondsFormat::Millis, true)
+        };
+        if self.from {
+            let _ = write!(path, "&From={}", time(days / 2, days));
+        }
+        if self.to {
+            let _ = write!(path, "&To={}", time(0, (days / 2).max(1)));
+        }
+        path
+    }
+
+    fn statistics_path(&self, interval: &str, context: &QueryContext, rng: &mut StdRng) -> String {
+        let days = if interval == "hour" { 7 } else { i64::from(context.days) };
+        let from = context.now - TimeDelta::days(days.min(i64::from(context.days)));
+        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let mut path =
+            format!("/api/v1/stats?Interval={interval}&From={}&To={}", time(from), time(context.now));
+        self.add_destination(&mut path, "DestinationId", context, rng);
+        path
+    }
+
+    fn add_destination(&self, path: &mut String, parameter: &str, context: &QueryContext, rng: &mut StdRng) {
+        if self.destination && !context.destinations.is_empty() {
+            let destination = context.destinations[rng.random_range(0..context.destinations.len())];
+            let _ = write!(path, "&{parameter}={destination}");
+        }
+    }
+}
