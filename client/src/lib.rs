@@ -70,7 +70,7 @@ impl ApiClient {
         }
     }
 
-    /// Sends a request and reads the whole answer, whatever its status.
+    /// Sends a request and reads the whole answer, of any status.
     ///
     /// # Errors
     ///

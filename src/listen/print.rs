@@ -1,13 +1,13 @@
-//! How an arrival looks on a terminal.
+//! Arrivals as text for a terminal.
 
 use std::fmt::Write as _;
 
-use super::{Arrival, Verdict};
+use super::{Arrival, SignatureStatus};
 
-/// The most that is shown of a body, in characters.
+/// Upper bound of the characters of a body that are shown.
 const BODY_SHOWN_MAX: usize = 4000;
 
-/// The headers that matter to someone who writes a receiver, besides the signatures themselves.
+/// Headers that authors of a receiver need.
 const HEADERS_SHOWN: [&str; 10] = [
     "content-type",
     "user-agent",
@@ -21,7 +21,7 @@ const HEADERS_SHOWN: [&str; 10] = [
     "authorization",
 ];
 
-/// An arrival as text, safe for a terminal.
+/// Renders an arrival as text without control characters.
 pub(super) fn describe(arrival: &Arrival) -> String {
     let mut text = format!(
         "{}  {} {}  answered {}\n",
@@ -31,8 +31,8 @@ pub(super) fn describe(arrival: &Arrival) -> String {
         arrival.status.as_u16()
     );
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "  {}  X-HookSentry-Signature", verdict(arrival.plain_signature));
-    let _ = writeln!(text, "  {}  Standard Webhooks", verdict(arrival.standard_signature));
+    let _ = writeln!(text, "  {}  X-HookSentry-Signature", signature_status(arrival.plain_signature));
+    let _ = writeln!(text, "  {}  Standard Webhooks", signature_status(arrival.standard_signature));
     for name in HEADERS_SHOWN {
         for value in arrival.headers.get_all(name) {
             let value = if name == "authorization" { b"(not shown)" } else { value.as_bytes() };
@@ -46,11 +46,11 @@ pub(super) fn describe(arrival: &Arrival) -> String {
     text
 }
 
-fn verdict(verdict: Verdict) -> String {
-    match verdict {
-        Verdict::Verified => "verified".to_owned(),
-        Verdict::NotVerified(reason) => format!("NOT VERIFIED ({reason})"),
-        Verdict::NotChecked => "not checked (no secret given)".to_owned(),
+fn signature_status(status: SignatureStatus) -> String {
+    match status {
+        SignatureStatus::Verified => "verified".to_owned(),
+        SignatureStatus::NotVerified(reason) => format!("NOT VERIFIED ({reason})"),
+        SignatureStatus::NotChecked => "not checked (no secret given)".to_owned(),
     }
 }
 
@@ -62,13 +62,13 @@ fn body(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let shown = if is_json { indented(&text) } else { text.chars().take(BODY_SHOWN_MAX + 1).collect() };
     match shown.char_indices().nth(BODY_SHOWN_MAX) {
-        Some((cut, _)) => format!("{}…\n({} bytes in all)", &shown[..cut], bytes.len()),
+        Some((cut, _)) => format!("{}…\n({} bytes in total)", &shown[..cut], bytes.len()),
         None => shown,
     }
 }
 
-/// JSON laid out for reading, a little more of it than is shown. It works on the text, because a parsed
-/// value would have lost the order of keys and the digits of great numbers.
+/// Indents JSON, a little more of it than is shown. It works on the text, because parsing would lose the
+/// order of keys and digits of large numbers.
 fn indented(json: &str) -> String {
     let mut text = String::new();
     let mut depth = 0;
@@ -113,7 +113,7 @@ fn indented(json: &str) -> String {
     text
 }
 
-/// Whatever a sender puts into a header or a body, it does not get to steer the terminal.
+/// Escapes control characters, so that a header or a body cannot control the terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|character| {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_indented_and_otherwise_left_alone() {
+    fn json_is_indented_and_otherwise_unchanged() {
         let json = r#" {"b":1.0000000000000000001,"a" : [ ] ,"c":{"d":["x, {y}\"",{}]}, "e":[1,2]}"#;
         let expected = r#"{
   "b": 1.0000000000000000001,
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(body(b"{oops"), "{oops");
         let long = format!("\"{}\"", "é".repeat(BODY_SHOWN_MAX));
         let shown = body(long.as_bytes());
-        assert!(shown.ends_with(&format!("é…\n({} bytes in all)", long.len())), "{shown}");
+        assert!(shown.ends_with(&format!("é…\n({} bytes in total)", long.len())), "{shown}");
         assert!(body(format!("[{}]", "[".repeat(9) + &"]".repeat(9)).as_bytes()).contains("[]"));
     }
 

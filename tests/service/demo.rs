@@ -1,4 +1,4 @@
-//! `dev --demo`, as a newcomer meets it.
+//! `dev --demo`: its summary, its receiver, and a restart.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,14 +15,14 @@ use crate::harness::{WAIT_TIMEOUT, install_tls};
 struct Demo {
     program: Child,
     output: Lines<BufReader<ChildStdout>>,
-    /// What the summary says, by the name before it.
+    /// Values of the summary by name.
     summary: HashMap<String, String>,
-    /// The line to paste.
+    /// The `curl` command of the summary, without `curl`.
     curl: String,
 }
 
 impl Demo {
-    /// Starts it and reads until the summary is complete.
+    /// Starts the demonstration and reads its output up to the end of the summary.
     async fn start(folder: &Path) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_hooksentry"))
             .args(["dev", "--demo", "--listen", "127.0.0.1:0", "--log", "warn", "--data-dir"])
@@ -59,12 +59,12 @@ impl Demo {
 }
 
 async fn next(output: &mut Lines<BufReader<ChildStdout>>) -> String {
-    let line = timeout(WAIT_TIMEOUT, output.next_line()).await.expect("it goes on");
-    line.expect("text").expect("it has not ended")
+    let line = timeout(WAIT_TIMEOUT, output.next_line()).await.expect("a line in time");
+    line.expect("text").expect("the output goes on")
 }
 
 #[tokio::test]
-async fn the_line_to_paste_works_and_the_next_start_goes_on_with_the_same_tenant() {
+async fn the_printed_request_works_and_the_next_start_uses_the_same_tenant() {
     install_tls();
     let folder =
         tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().expect("a folder");
@@ -79,7 +79,7 @@ async fn the_line_to_paste_works_and_the_next_start_goes_on_with_the_same_tenant
     let answer = request.body(body.to_owned()).send().await.expect("an answer");
     assert_eq!(answer.status(), 202);
     let event_id = answer.json::<serde_json::Value>().await.expect("JSON")["eventId"].clone();
-    // The receiver prints what arrived, and that its signature holds.
+    // The receiver prints the webhook, and that its signature is verified.
     let id_line = format!("  x-hooksentry-event-id: {}", event_id.as_str().expect("an id"));
     let mut arrival = Vec::new();
     loop {
@@ -100,7 +100,7 @@ async fn the_line_to_paste_works_and_the_next_start_goes_on_with_the_same_tenant
     for name in ["Login", "Password", "Tenant", "API key"] {
         assert_eq!(again.summary[name], before[name], "{name}");
     }
-    let kept = fs::metadata(folder.path().join("demo.json")).expect("what it remembers");
-    assert_eq!(kept.permissions().mode() & 0o777, 0o600);
+    let state = fs::metadata(folder.path().join("demo.json")).expect("the state");
+    assert_eq!(state.permissions().mode() & 0o777, 0o600);
     again.stop().await;
 }

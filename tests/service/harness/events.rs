@@ -1,4 +1,4 @@
-//! Webhook events in whatever state a test of the API needs them.
+//! Webhook events in the states that tests of the API need.
 
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
 use aggregates::backoff::Backoff;
@@ -12,19 +12,19 @@ use super::api::send;
 use super::tenant::User;
 use super::until;
 
-/// Has an event accepted, and waits until lists show it.
+/// Sends an event, and waits until lists show it.
 pub(crate) async fn accept(user: &User, api_key: &str, token: &str) -> String {
     let id = send(user.ingest(api_key, token, r#"{"event":"push"}"#)).await.expect(202).text_of("eventId");
     until_status(user, &id, "Pending").await;
     id
 }
 
-/// Makes one attempt to deliver an event, as a worker does, with this outcome; the event gets `max_attempts`.
+/// Appends the facts of one attempt with this outcome, as a worker does. The event has `max_attempts` in total.
 pub(crate) async fn attempt(user: &User, event_id: &str, outcome: Outcome, max_attempts: u32) {
     attempt_by(user, event_id, outcome, max_attempts, FIRST_SETTINGS).await;
 }
 
-/// The versions of the settings that an attempt goes by.
+/// Versions of the settings that apply to an attempt.
 #[derive(Clone, Copy)]
 pub(crate) struct SettingsUsed {
     pub(crate) destination: u64,
@@ -33,7 +33,7 @@ pub(crate) struct SettingsUsed {
 
 const FIRST_SETTINGS: SettingsUsed = SettingsUsed { destination: 1, tenant: 1 };
 
-/// The same, by the settings of these versions.
+/// Appends the facts of one attempt, with settings of these versions.
 pub(crate) async fn attempt_by(
     user: &User,
     event_id: &str,
@@ -58,12 +58,12 @@ pub(crate) async fn attempt_by(
     log.execute::<WebhookEvent>(id, record, &metadata).await.expect("an attempt that ends");
 }
 
-/// Starts an attempt to deliver an event, as a worker does.
+/// Starts an attempt, as a worker does.
 pub(crate) async fn start_attempt(user: &User, event_id: &str) {
     assert!(try_start_attempt(user, event_id).await, "an attempt that starts");
 }
 
-/// Tries to start an attempt, and says whether the event was still waiting for one.
+/// Tries to start an attempt. Returns whether the event was waiting for one.
 pub(crate) async fn try_start_attempt(user: &User, event_id: &str) -> bool {
     try_start_by(user, event_id, FIRST_SETTINGS).await
 }
@@ -84,7 +84,7 @@ async fn try_start_by(user: &User, event_id: &str, used: SettingsUsed) -> bool {
     }
 }
 
-/// Waits until lists show an event in this status.
+/// Waits until lists show an event with this status.
 pub(crate) async fn until_status(user: &User, event_id: &str, status: &str) -> Value {
     until(&format!("event {event_id} to be {status}"), async || {
         let list = user.get(&format!("/api/v1/events?Qt=200&Status={status}")).await.expect(200).body;

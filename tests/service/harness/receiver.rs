@@ -1,4 +1,4 @@
-//! Receivers: real HTTP servers that take webhooks, behave as told, and remember what they got.
+//! Receivers: HTTP servers with a configurable behaviour, which record the webhooks that arrive.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-/// A webhook that arrived.
+/// Webhook that arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) at: Instant,
@@ -22,12 +22,12 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// A header as text.
+    /// Returns a header as text; empty if it is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The id of the webhook event.
+    /// Returns the id of the webhook event.
     pub(crate) fn event_id(&self) -> &str {
         self.header("x-hooksentry-event-id")
     }
@@ -42,7 +42,7 @@ struct Behaviour {
     held: watch::Sender<bool>,
 }
 
-/// A receiver. It closes with the value.
+/// Receiver, which is closed when it is dropped.
 pub(crate) struct Receiver {
     address: SocketAddr,
     behaviour: Arc<Behaviour>,
@@ -50,7 +50,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// A receiver that answers with this status.
+    /// Starts a receiver that answers with this status.
     pub(crate) async fn answering(status: u16) -> Self {
         let behaviour = Arc::new(Behaviour {
             status: AtomicU16::new(status),
@@ -62,56 +62,55 @@ impl Receiver {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
-        let app = Router::new().fallback(take).with_state(Arc::clone(&behaviour));
+        let app = Router::new().fallback(receive).with_state(Arc::clone(&behaviour));
         let mut tasks = tokio::task::JoinSet::new();
         let server = tasks.spawn(async move { axum::serve(listener, app).await });
         tasks.detach_all();
         Self { address, behaviour, server }
     }
 
-    /// Its URL.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.address)
     }
 
-    /// From now on it answers with this status.
+    /// Changes the status of later answers.
     pub(crate) fn answer(&self, status: u16) {
         self.behaviour.status.store(status, Ordering::SeqCst);
     }
 
-    /// From now on it takes its time.
+    /// Delays later answers.
     pub(crate) fn delay(&self, delay: Duration) {
         self.behaviour
             .delay_ms
             .store(usize::try_from(delay.as_millis()).expect("a short delay"), Ordering::SeqCst);
     }
 
-    /// From now on it answers nobody until it is released.
+    /// Holds later requests until [`release`](Self::release) is called.
     pub(crate) fn hold(&self) {
         self.behaviour.held.send_replace(true);
     }
 
-    /// Answers everybody it holds, and holds nobody any more.
+    /// Answers the requests that it holds, and holds no more.
     pub(crate) fn release(&self) {
         self.behaviour.held.send_replace(false);
     }
 
-    /// How many requests are in flight.
+    /// Returns the number of requests in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.behaviour.in_flight.load(Ordering::SeqCst)
     }
 
-    /// What arrived so far.
+    /// Returns all arrivals so far.
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
         self.behaviour.arrivals.lock().expect("no panic while held").clone()
     }
 
-    /// How many arrived so far.
+    /// Returns the number of arrivals so far.
     pub(crate) fn count(&self) -> usize {
         self.behaviour.arrivals.lock().expect("no panic while held").len()
     }
 
-    /// The most requests that were in flight at once.
+    /// Returns the highest number of requests in flight so far.
     pub(crate) fn in_flight_max(&self) -> usize {
         self.behaviour.in_flight_max.load(Ordering::SeqCst)
     }
@@ -123,7 +122,7 @@ impl Drop for Receiver {
     }
 }
 
-/// Counts a request as in flight for as long as it lives, however it ends.
+/// Counts a request as in flight until it is dropped.
 struct InFlight(Arc<Behaviour>);
 
 impl InFlight {
@@ -140,7 +139,7 @@ impl Drop for InFlight {
     }
 }
 
-async fn take(State(behaviour): State<Arc<Behaviour>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn receive(State(behaviour): State<Arc<Behaviour>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let _in_flight = InFlight::enter(&behaviour);
     behaviour.arrivals.lock().expect("no panic while held").push(Arrival {
         at: Instant::now(),
@@ -148,7 +147,7 @@ async fn take(State(behaviour): State<Arc<Behaviour>>, headers: HeaderMap, body:
         body,
     });
     let mut held = behaviour.held.subscribe();
-    // The sender lives in the behaviour, which lives here.
+    // The sender is part of the behaviour, so waiting cannot fail.
     drop(held.wait_for(|held| !held).await);
     let delay = behaviour.delay_ms.load(Ordering::SeqCst);
     if delay > 0 {

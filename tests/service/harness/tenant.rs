@@ -160,7 +160,7 @@ impl Tenant {
         self.owner.client().update_destination(destination.id, &change).await.expect("a change")
     }
 
-    /// Sends a webhook, whatever the answer.
+    /// Sends a webhook, and returns the answer of any status.
     pub(crate) async fn try_ingest(
         &self,
         destination: &CreatedRoute,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aggregates::attempt_outcome::Outcome;
 use axum::http::StatusCode;
-use hooksentry::listen::{Arrival, Listener, ListenerSettings, Verdict};
+use hooksentry::listen::{Arrival, Listener, ListenerSettings, SignatureStatus};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -66,8 +66,8 @@ async fn a_valid_webhook_is_verified_printed_and_forwarded() {
     let report = client(TIMEOUT_LONG).attempt(&request(&running.url)).await;
     assert_eq!((report.outcome, report.status), (Outcome::Succeeded, Some(202)));
     let arrival = running.arrivals.recv().await.unwrap();
-    assert_eq!(arrival.plain_signature, Verdict::Verified);
-    assert_eq!(arrival.standard_signature, Verdict::Verified);
+    assert_eq!(arrival.plain_signature, SignatureStatus::Verified);
+    assert_eq!(arrival.standard_signature, SignatureStatus::Verified);
     assert_eq!(&arrival.body[..], br#"{"a":1}"#);
     assert_eq!(arrival.uri, "/a/b?c=d");
     assert_eq!(arrival.header("x-hooksentry-attempt"), Some("3"));
@@ -83,8 +83,8 @@ async fn a_webhook_signed_with_another_secret_is_not_verified() {
     let mut running = listen(settings).await;
     client(TIMEOUT_LONG).attempt(&request(&running.url)).await;
     let arrival = running.arrivals.recv().await.unwrap();
-    assert_eq!(arrival.plain_signature, Verdict::NotVerified("the signature does not fit"));
-    assert_eq!(arrival.standard_signature, Verdict::NotVerified("no signature fits"));
+    assert_eq!(arrival.plain_signature, SignatureStatus::NotVerified("the signature does not match"));
+    assert_eq!(arrival.standard_signature, SignatureStatus::NotVerified("no signature matches"));
     assert_eq!(running.paper.text().matches("NOT VERIFIED").count(), 2);
 }
 
