@@ -169,7 +169,11 @@ async fn an_expired_payload_is_erased_and_not_replayed() {
     let replay = |id: &str| format!("/api/v1/events/{id}/replay");
     let refused = setting.owner.call(&replay(&old)).await.expect(400);
     assert_eq!(refused.problem(), "event-not-replayable");
-    assert!(refused.text_of("detail").starts_with("The payload of the event no longer exists"), "{}", refused.text);
+    assert!(
+        refused.text_of("detail").starts_with("The payload of the event no longer exists"),
+        "{}",
+        refused.text
+    );
     assert_eq!(setting.event(&old).await["status"], "CriticalFailure");
     setting.owner.call(&replay(&young)).await.expect(200);
     // Whether there was anything to replay is said first.
