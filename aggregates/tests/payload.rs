@@ -1,4 +1,4 @@
-//! Which bytes are accepted as a payload, and what is said about the others.
+//! Bytes that are accepted as a payload, and the problems of others.
 
 use aggregates::payload::{NESTING_MAX, PayloadProblem, Position, check_payload};
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn any_json_object_is_accepted() {
         r#"{"a":1,"a":2}"#,
         r#"{"":{"é":[null,true,false,-0.5e-3,"\u00e9\/"]}}"#,
         r#"{"huge":1e999,"long":123456789012345678901234567890}"#,
-        r#"{"half a character":"\ud800"}"#,
+        r#"{"unpaired surrogate":"\ud800"}"#,
     ] {
         assert_eq!(check_payload(payload.as_bytes()), Ok(()), "{payload}");
     }
@@ -60,7 +60,7 @@ fn broken_json_is_refused_with_rule_and_position() {
 }
 
 #[test]
-fn bytes_that_are_not_utf8_are_refused_wherever_they_stand() {
+fn bytes_that_are_not_utf8_are_refused_at_any_position() {
     for (payload, line, column) in
         [(&b"{\"a\":\n\"b\xff\"}"[..], 2, 3), (b"{\"\xc3\":1}", 1, 3), (b"\xff", 1, 1), (b"{}\xe2\x82", 1, 3)]
     {
@@ -77,7 +77,7 @@ fn nesting_is_limited() {
     assert_eq!(check_payload(deepest.as_bytes()), Ok(()));
     let position = Position { line: 1, column: 64 * 6 + 1 };
     assert_eq!(problem(nested(NESTING_MAX)), PayloadProblem::TooDeep { position });
-    // Far beyond what a stack would hold.
+    // Recursion at this depth would overflow the stack.
     let bottomless = format!(r#"{{"a":{}{}}}"#, "[".repeat(1 << 20), "]".repeat(1 << 20));
     assert!(matches!(problem(bottomless), PayloadProblem::TooDeep { .. }));
 }
@@ -95,7 +95,7 @@ proptest! {
         let _ = check_payload(&bytes);
     }
 
-    /// A check that builds nothing accepts what a parser that builds a tree accepts.
+    /// The check, which builds no tree, accepts every object that a parser accepts.
     #[test]
     fn a_parser_agrees(text in r#"\{[{}\[\]":,\\atrue0-9.e ]{0,20}\}"#) {
         if serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text).is_ok() {

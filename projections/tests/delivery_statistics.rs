@@ -1,12 +1,13 @@
 use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
+use aggregates_testing::attempted;
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::delivery_statistics::{self, Bucket, Counts, Interval};
 use projections::{Projection, TenantScope};
 use sqlx::PgPool;
 
-use crate::given::{ACME, Log, RIVAL, accepted, apply, at, id, report, started};
+use crate::given::{ACME, Log, RIVAL, accepted, apply, at, id, started};
 use crate::rows;
 
 const HOUR: i64 = 3_600;
@@ -26,14 +27,7 @@ fn event(number: u128) -> WebhookEventId {
 
 /// The end of an attempt at a time.
 fn ended(destination_id: DestinationId, outcome: Outcome, at: DateTime<Utc>) -> WebhookEventFact {
-    WebhookEventFact::DeliveryAttempted {
-        destination_id,
-        attempt: 1,
-        failed_attempts: 0,
-        unknown_in_a_row: 0,
-        report: report(outcome),
-        at,
-    }
+    attempted().destination(destination_id).outcome(outcome).at(at).fact()
 }
 
 fn given_up(at: DateTime<Utc>) -> WebhookEventFact {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 
-use aggregates::attempt_outcome::{AttemptReport, Outcome};
+use aggregates::attempt_outcome::AttemptReport;
 use aggregates::destination::{AuthType, DestinationFact, OutboundAuth};
 use aggregates::email::Email;
 use aggregates::fact::Fact;
@@ -14,7 +14,8 @@ use aggregates::sender::SenderFact;
 use aggregates::session::{IssuedTokens, SessionFact};
 use aggregates::tenant::{Resilience, Retention, TenantFact, WebhookSecret};
 use aggregates::user::UserFact;
-use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
+use aggregates::webhook_event::WebhookEventFact;
+pub(crate) use aggregates_testing::report;
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::webhook_events::{self, EventStatus};
 use projections::{LogPosition, LoggedFact, Projection, TransactionId};
@@ -251,30 +252,16 @@ pub(crate) fn accepted(
     destination_id: DestinationId,
     when: DateTime<Utc>,
 ) -> WebhookEventFact {
-    WebhookEventFact::EventAccepted(Acceptance {
-        tenant_id,
-        destination_id,
-        sender_id: None,
-        idempotency_key: None,
-        payload: PayloadDigest { sha256: "00".to_owned(), bytes: 2 },
-        mapping: None,
-        at: when,
-    })
+    aggregates_testing::accepted().tenant(tenant_id).destination(destination_id).at(when).fact()
 }
 
 pub(crate) fn started(destination_id: DestinationId, attempt: u32) -> WebhookEventFact {
-    WebhookEventFact::DeliveryStarted {
-        destination_id,
-        attempt,
-        worker: "worker-1".to_owned(),
-        destination_version: 3,
-        tenant_version: 4,
-        at: at(10),
-    }
-}
-
-pub(crate) fn report(outcome: Outcome) -> AttemptReport {
-    AttemptReport::without_answer(outcome, 12, None)
+    aggregates_testing::started()
+        .destination(destination_id)
+        .attempt(attempt)
+        .settings(3, 4)
+        .at(at(10))
+        .fact()
 }
 
 pub(crate) fn attempted(
@@ -283,14 +270,13 @@ pub(crate) fn attempted(
     failed_attempts: u32,
     report: AttemptReport,
 ) -> WebhookEventFact {
-    WebhookEventFact::DeliveryAttempted {
-        destination_id,
-        attempt,
-        failed_attempts,
-        unknown_in_a_row: 0,
-        report,
-        at: at(11),
-    }
+    aggregates_testing::attempted()
+        .destination(destination_id)
+        .attempt(attempt)
+        .failed_attempts(failed_attempts)
+        .report(report)
+        .at(at(11))
+        .fact()
 }
 
 pub(crate) fn retry(

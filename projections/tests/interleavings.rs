@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use aggregates::api_key::{ApiKey, ApiKeyCommand};
 use aggregates::attempt_outcome::Outcome;
-use aggregates::backoff::Backoff;
 use aggregates::destination::{AuthChange, AuthType, Destination, DestinationCommand};
 use aggregates::fact::Fact;
 use aggregates::ids::{ApiKeyId, DestinationId, InviteId, SenderId, SessionId, UserId, WebhookEventId};
@@ -15,10 +14,9 @@ use aggregates::sender::{Sender, SenderCommand};
 use aggregates::session::{Closing, Session, SessionCommand};
 use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand};
 use aggregates::user::{User, UserCommand};
-use aggregates::webhook_event::{
-    Acceptance, PayloadDigest, WebhookEvent, WebhookEventCommand, WebhookEventFact,
-};
+use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand, WebhookEventFact};
 use aggregates::{Decide, Facts};
+use aggregates_testing::{accepted, attempted, started};
 use chrono::{DateTime, Utc};
 use projections::{LoggedFact, Projection};
 use proptest::collection::vec;
@@ -27,9 +25,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-use crate::given::{
-    ACME, IntoFact, IntoUuid, Log, at, auth, email, hash, id, report, sealed, secret, tokens,
-};
+use crate::given::{ACME, IntoFact, IntoUuid, Log, at, auth, email, hash, id, sealed, secret, tokens};
 use crate::rows;
 
 /// Number of cases; each takes up to a second.
@@ -294,28 +290,15 @@ impl World {
         let at = self.now();
         let outcome = if command == 6 { Outcome::Succeeded } else { Outcome::RefusedStatus };
         let command = match command {
-            0 => WebhookEventCommand::Accept(Acceptance {
-                tenant_id: ACME,
-                destination_id: id(500 + stream as u128),
-                sender_id: Some(id(600)),
-                idempotency_key: (stream == 0).then(|| "key".to_owned()),
-                payload: PayloadDigest { sha256: "00".to_owned(), bytes: 2 },
-                mapping: None,
-                at,
-            }),
-            1..=3 => WebhookEventCommand::Start {
-                worker: "worker".to_owned(),
-                destination_version: 1,
-                tenant_version: 1,
-                at,
-            },
-            4..=6 => WebhookEventCommand::RecordAttempt {
-                report: report(outcome),
-                backoff: Backoff::default(),
-                max_attempts: 2,
-                jitter_sample: 0.5,
-                at,
-            },
+            0 => accepted()
+                .tenant(ACME)
+                .destination(id(500 + stream as u128))
+                .sender(id(600))
+                .idempotency_key((stream == 0).then(|| "key".to_owned()))
+                .at(at)
+                .command(),
+            1..=3 => started().at(at).command(),
+            4..=6 => attempted().outcome(outcome).max_attempts(2).at(at).command(),
             7 => WebhookEventCommand::Replay { at },
             8 => WebhookEventCommand::ErasePayload { reason: "asked to".to_owned(), requested_by: None, at },
             _ => WebhookEventCommand::Cancel { reason: "purged".to_owned(), at },

@@ -2,7 +2,6 @@ use std::cmp::Ordering;
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, WebhookEventId};
-use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
 use projections::paging::{Direction, Page};
 use projections::webhook_events::{self, EventStatus, Filter, Listing, PageStart, SortField, WebhookEvent};
 use projections::{Projection, TenantScope, payloads};
@@ -29,16 +28,12 @@ fn some_events() -> Log {
         .with(RIVAL, event(90), accepted(RIVAL, id(12), at(3)));
     for number in 1..=12u128 {
         let destination_id = if number % 2 == 0 { open } else { closed };
-        let acceptance = Acceptance {
-            tenant_id: ACME,
-            destination_id,
-            sender_id: None,
-            idempotency_key: (number % 3 != 0).then(|| format!("key {}", 20 - number)),
-            payload: PayloadDigest { sha256: String::new(), bytes: 0 },
-            mapping: None,
-            at: at(i64::try_from(number * 7 % 5).unwrap()),
-        };
-        log.add(ACME, event(number), WebhookEventFact::EventAccepted(acceptance));
+        let event_accepted = aggregates_testing::accepted()
+            .tenant(ACME)
+            .destination(destination_id)
+            .idempotency_key((number % 3 != 0).then(|| format!("key {}", 20 - number)))
+            .at(at(i64::try_from(number * 7 % 5).unwrap()));
+        log.add(ACME, event(number), event_accepted.fact());
         if number % 4 == 0 {
             continue;
         }

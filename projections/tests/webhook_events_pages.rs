@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, WebhookEventId};
-use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
+use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
 use projections::paging::Direction;
 use projections::webhook_events::{self, EventStatus, Filter, Listing, PageStart, SortField, WebhookEvent};
@@ -104,16 +104,12 @@ fn add(log: &mut Log, number: u128, sample: Sample) {
     let to = destination(sample.destination);
     // The order of ids differs from that of time.
     let event: WebhookEventId = id(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
-    let acceptance = Acceptance {
-        tenant_id: ACME,
-        destination_id: to,
-        sender_id: None,
-        idempotency_key: sample.has_key.then(|| format!("key {}", number * 7 % 101)),
-        payload: PayloadDigest { sha256: String::new(), bytes: 0 },
-        mapping: None,
-        at: at(sample.accepted_at),
-    };
-    log.add(ACME, event, WebhookEventFact::EventAccepted(acceptance));
+    let event_accepted = aggregates_testing::accepted()
+        .tenant(ACME)
+        .destination(to)
+        .idempotency_key(sample.has_key.then(|| format!("key {}", number * 7 % 101)))
+        .at(at(sample.accepted_at));
+    log.add(ACME, event, event_accepted.fact());
     let failed = attempted(to, 1, 1, report(Outcome::Timeout));
     let facts = match sample.course {
         0 => vec![],

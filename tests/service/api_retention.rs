@@ -2,7 +2,8 @@
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
-use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEvent, WebhookEventCommand};
+use aggregates::webhook_event::WebhookEvent;
+use aggregates_testing::accepted;
 use chrono::TimeDelta;
 use hooksentry::clock;
 use hooksentry::event_store::Metadata;
@@ -45,15 +46,11 @@ impl Setting {
             Some(key) => WebhookEventId::for_idempotency_key(tenant_id, key),
             None => WebhookEventId(Uuid::from_u128(rand::random())),
         };
-        let acceptance = Acceptance {
-            tenant_id,
-            destination_id: DestinationId(self.destination.parse().unwrap()),
-            sender_id: None,
-            idempotency_key: idempotency_key.map(str::to_owned),
-            payload: PayloadDigest { sha256: "00".to_owned(), bytes: 2 },
-            mapping: None,
-            at: clock::now() - TimeDelta::days(days_ago),
-        };
+        let accept = accepted()
+            .tenant(tenant_id)
+            .destination(DestinationId(self.destination.parse().unwrap()))
+            .idempotency_key(idempotency_key.map(str::to_owned))
+            .at(clock::now() - TimeDelta::days(days_ago));
         let log = self.owner.api.log().await;
         sqlx::query("INSERT INTO payloads (event_id, tenant_id, delivered) VALUES ($1, $2, '{}')")
             .bind(id.0)
@@ -62,7 +59,7 @@ impl Setting {
             .await
             .unwrap();
         let metadata = Metadata::of_role(tenant_id, "tests");
-        log.execute::<WebhookEvent>(id.0, WebhookEventCommand::Accept(acceptance), &metadata).await.unwrap();
+        log.execute::<WebhookEvent>(id.0, accept.command(), &metadata).await.unwrap();
         id.to_string()
     }
 

@@ -1,4 +1,4 @@
-//! An API key is issued once and revoked once.
+//! API keys: issue and revocation.
 
 use aggregates::api_key::{ApiKey, ApiKeyCommand, ApiKeyFact, ApiKeyRefusal};
 
@@ -21,12 +21,12 @@ fn revoked() -> ApiKeyFact {
 }
 
 #[test]
-fn a_key_is_issued_with_its_hash_alone() {
+fn a_key_is_issued_with_its_hash_only() {
     given::<ApiKey>([]).when(issue()).then([issued()]);
 }
 
 #[test]
-fn a_key_is_not_issued_twice_even_after_it_was_revoked() {
+fn a_key_is_not_issued_twice_even_after_revocation() {
     given::<ApiKey>([issued()]).when(issue()).then_refused(ApiKeyRefusal::AlreadyIssued);
     given::<ApiKey>([issued(), revoked()]).when(issue()).then_refused(ApiKeyRefusal::AlreadyIssued);
 }
@@ -38,7 +38,7 @@ fn an_active_key_is_revoked() {
 }
 
 #[test]
-fn a_key_that_is_revoked_or_unknown_cannot_be_revoked() {
+fn a_revoked_or_unknown_key_cannot_be_revoked() {
     given::<ApiKey>([issued(), revoked()]).when(revoke()).then_refused(ApiKeyRefusal::NotActive);
     given::<ApiKey>([]).when(revoke()).then_refused(ApiKeyRefusal::NotActive);
 }

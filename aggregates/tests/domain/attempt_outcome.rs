@@ -1,4 +1,4 @@
-//! Which outcomes count, and when a receiver wants to be asked again.
+//! Which outcomes count as failures, and the header `Retry-After`.
 
 use aggregates::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
 use chrono::{DateTime, Utc};
@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use crate::given::moment;
 
 #[test]
-fn only_an_answer_of_success_is_a_success() {
+fn only_a_2xx_response_is_a_success() {
     let successes: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| outcome.is_success()).collect();
     assert_eq!(successes, [Outcome::Succeeded]);
 }
@@ -25,20 +25,20 @@ fn no_attempt_follows_a_success_or_an_erased_payload() {
 }
 
 #[test]
-fn a_wish_in_seconds_counts_from_the_answer() {
+fn seconds_count_from_the_response() {
     assert_eq!(RetryAfter::Seconds(90).time(moment(5)), moment(95));
     assert_eq!(RetryAfter::At(moment(7)).time(moment(5)), moment(7));
 }
 
 #[test]
-fn a_wish_beyond_the_end_of_time_is_no_panic() {
+fn seconds_beyond_the_latest_time_do_not_panic() {
     for seconds in [u64::MAX, i64::MAX as u64, 9_000_000_000_000] {
         assert_eq!(RetryAfter::Seconds(seconds).time(moment(5)), DateTime::<Utc>::MAX_UTC, "{seconds}");
     }
 }
 
 #[test]
-fn a_report_without_an_answer_holds_no_answer() {
+fn a_report_without_a_response_has_no_response_fields() {
     let report = AttemptReport::without_answer(Outcome::Dns, 12, Some("no such name".to_owned()));
     let stored = serde_json::to_value(&report).expect("a report");
     assert_eq!(stored, serde_json::json!({ "outcome": "dns", "durationMs": 12, "detail": "no such name" }));

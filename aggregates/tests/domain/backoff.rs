@@ -1,4 +1,4 @@
-//! The table of delays, and what a receiver's wish changes.
+//! Delays of retries, and `Retry-After` of receivers.
 
 use aggregates::attempt_outcome::RetryAfter;
 use aggregates::backoff::Backoff;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::given::moment;
 
-/// The jitter that moves a delay neither way.
+/// Sample without deviation.
 const MIDDLE: f64 = 0.5;
 const HOUR_MS: u64 = 60 * 60 * 1_000;
 
@@ -21,27 +21,27 @@ fn delays_grow_fourfold_from_ten_seconds_to_six_hours() {
 }
 
 #[test]
-fn jitter_moves_a_delay_by_a_fifth_either_way() {
+fn jitter_changes_a_delay_by_at_most_a_fifth() {
     assert_eq!(Backoff::default().delay_ms(1, 0.0), 8_000);
     assert_eq!(Backoff::default().delay_ms(1, 1.0), 12_000);
     assert_eq!(Backoff::default().delay_ms(2, 0.25), 36_000);
 }
 
 #[test]
-fn jitter_never_moves_a_delay_beyond_the_cap() {
+fn jitter_never_exceeds_the_cap() {
     assert_eq!(Backoff::default().delay_ms(9, 1.0), 6 * HOUR_MS);
     assert_eq!(Backoff::default().delay_ms(9, 0.0), 6 * HOUR_MS / 10 * 8);
 }
 
 #[test]
-fn a_chance_out_of_bounds_is_taken_for_the_nearest_within() {
+fn a_sample_out_of_range_is_clamped() {
     assert_eq!(Backoff::default().delay_ms(1, -3.0), Backoff::default().delay_ms(1, 0.0));
     assert_eq!(Backoff::default().delay_ms(1, 7.0), Backoff::default().delay_ms(1, 1.0));
 }
 
-/// Four to the power of 600 is beyond every float: nothing must become of nothing all the same.
+/// Four to the power of 600 overflows, and `0 * inf` is NaN.
 #[test]
-fn a_base_of_nothing_stays_nothing_however_often_it_grows() {
+fn a_base_of_zero_gives_no_delay_after_any_number_of_failures() {
     let at_once = Backoff { base_ms: 0, ..Backoff::default() };
     for failed_attempts in [1, 2, 600, u32::MAX] {
         assert_eq!(at_once.delay_ms(failed_attempts, MIDDLE), 0, "after {failed_attempts}");
@@ -49,31 +49,31 @@ fn a_base_of_nothing_stays_nothing_however_often_it_grows() {
 }
 
 #[test]
-fn without_a_wish_the_own_delay_counts() {
+fn without_retry_after_the_backoff_applies() {
     assert_eq!(retry_at(None), moment(10));
 }
 
 #[test]
-fn a_wish_that_lies_later_is_honoured() {
+fn a_later_requested_time_is_used() {
     assert_eq!(retry_at(Some(moment(77))), moment(77));
 }
 
 #[test]
-fn a_wish_that_lies_earlier_or_in_the_past_is_not() {
+fn an_earlier_or_past_requested_time_is_not_used() {
     assert_eq!(retry_at(Some(moment(3))), moment(10));
     assert_eq!(retry_at(Some(moment(-3))), moment(10));
     assert_eq!(retry_at(Some(DateTime::<Utc>::MIN_UTC)), moment(10));
 }
 
 #[test]
-fn a_wish_beyond_the_cap_is_cut_to_it() {
+fn a_requested_time_beyond_the_cap_is_reduced_to_it() {
     let six_hours_later = moment(6 * 60 * 60);
     assert_eq!(retry_at(Some(six_hours_later + TimeDelta::seconds(1))), six_hours_later);
     assert_eq!(retry_at(Some(RetryAfter::Seconds(u64::MAX).time(moment(0)))), six_hours_later);
 }
 
 #[test]
-fn a_delay_beyond_the_end_of_time_is_no_panic() {
+fn a_delay_beyond_the_latest_time_does_not_panic() {
     let patient = Backoff { base_ms: u64::MAX, cap_ms: u64::MAX, ..Backoff::default() };
     assert_eq!(patient.retry_at(moment(0), 1, 1.0, None), DateTime::<Utc>::MAX_UTC);
 }

@@ -1,4 +1,4 @@
-//! What was in force at an attempt, from the versions that its start names.
+//! Configuration in force at an attempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,7 +45,7 @@ fn regenerated(name: &str, previous_signs_until: Option<DateTime<Utc>>) -> Tenan
 }
 
 #[test]
-fn a_destination_is_told_at_every_version_that_is_asked_for() {
+fn the_configuration_of_a_destination_is_returned_for_every_version() {
     let versions = BTreeSet::from([1, 3, 4, 6]);
     let found = DestinationConfiguration::at_versions(numbered(destination_facts()), &versions);
     let of = |url: &str, concurrency_limit, auth_type| DestinationConfiguration {
@@ -66,7 +66,7 @@ fn a_destination_is_told_at_every_version_that_is_asked_for() {
 }
 
 #[test]
-fn facts_that_change_nothing_may_be_left_out() {
+fn facts_without_effect_may_be_omitted() {
     let versions: BTreeSet<u64> = (1..=6).collect();
     let all = DestinationConfiguration::at_versions(numbered(destination_facts()), &versions);
     let some = numbered(destination_facts())
@@ -82,7 +82,7 @@ fn before_its_first_fact_nothing_is_in_force() {
 }
 
 #[test]
-fn a_replaced_secret_signs_until_its_time_is_over() {
+fn a_replaced_secret_signs_until_the_overlap_ends() {
     let registered = TenantFact::TenantRegistered {
         name: "Acme".to_owned(),
         owner: ALICE,
@@ -106,7 +106,7 @@ fn a_replaced_secret_signs_until_its_time_is_over() {
 }
 
 #[test]
-fn the_facts_that_are_asked_for_exist() {
+fn the_listed_facts_exist() {
     let known = |names: &[&str], name: &str| names.contains(&name);
     for name in DestinationConfiguration::FACTS {
         assert!(known(<destination::Destination as Aggregate>::Event::NAMES, name), "{name}");

@@ -1,4 +1,4 @@
-//! A destination: its settings, and the stages of its breaker.
+//! Destinations: settings and the stages of the circuit breaker.
 
 use aggregates::destination::{
     AuthChange, AuthType, Destination, DestinationCommand as Command, DestinationFact as Fact,
@@ -34,7 +34,7 @@ fn registered() -> Fact {
     }
 }
 
-/// A change of nothing, to be filled with what a test is about.
+/// Change without settings; tests add those that they are about.
 fn no_change() -> Command {
     Command::Change {
         url: None,
@@ -100,7 +100,7 @@ fn resumed() -> Fact {
     Fact::DestinationResumed { at: moment(303) }
 }
 
-/// A destination in a stage, as its facts led there.
+/// Destination whose facts led to this stage.
 fn in_stage(stage: Stage) -> Given<Destination> {
     let destination = match stage {
         Stage::Active => given::<Destination>([registered()]),
@@ -118,13 +118,13 @@ fn stage_of(destination: &Given<Destination>) -> Stage {
 }
 
 #[test]
-fn a_destination_is_registered_and_receives() {
+fn a_destination_is_active_when_registered() {
     let destination = given::<Destination>([]).when(register(None)).then([registered()]);
     assert_eq!(stage_of(&destination), Stage::Active);
 }
 
 #[test]
-fn a_destination_registered_with_credentials_is_two_facts() {
+fn registration_with_credentials_gives_two_facts() {
     let configured = Fact::OutboundAuthConfigured { auth: auth("secret"), at: moment(0) };
     given::<Destination>([]).when(register(Some(auth("secret")))).then([registered(), configured]);
 }
@@ -135,7 +135,7 @@ fn a_destination_is_not_registered_twice() {
 }
 
 #[test]
-fn nothing_can_be_asked_of_an_unknown_destination() {
+fn an_unknown_destination_refuses_every_other_command() {
     let regenerate = Command::RegenerateIngestToken { ingest_token_hash: token("second"), at: moment(1) };
     for command in [no_change(), switch(true), regenerate, suspend(), probe(), resume()] {
         given::<Destination>([]).when(command).then_refused(Refusal::NotRegistered);
@@ -143,12 +143,12 @@ fn nothing_can_be_asked_of_an_unknown_destination() {
 }
 
 #[test]
-fn a_change_of_nothing_is_ignored() {
+fn an_empty_change_is_ignored() {
     given::<Destination>([registered()]).when(no_change()).then_nothing();
 }
 
 #[test]
-fn url_and_limit_change_only_to_something_else() {
+fn the_current_url_and_limit_are_ignored() {
     let elsewhere = "https://elsewhere.example.com";
     given::<Destination>([registered()])
         .when(change_url(URL))
@@ -185,7 +185,7 @@ fn credentials_are_configured_replaced_and_removed() {
 }
 
 #[test]
-fn one_change_may_be_several_facts() {
+fn one_change_can_give_several_facts() {
     let everything = Command::Change {
         url: Some("https://elsewhere.example.com".to_owned()),
         concurrency_limit: Some(1),
@@ -202,7 +202,7 @@ fn one_change_may_be_several_facts() {
 }
 
 #[test]
-fn a_new_ingest_token_may_be_asked_for_again_and_again_in_any_stage() {
+fn the_ingest_token_can_be_replaced_repeatedly_in_any_stage() {
     let regenerate = || Command::RegenerateIngestToken { ingest_token_hash: token("second"), at: moment(1) };
     let regenerated = || Fact::IngestTokenRegenerated { ingest_token_hash: token("second"), at: moment(1) };
     for stage in [Stage::Active, Stage::Probing, Stage::Suspended, Stage::Inactive] {
@@ -213,7 +213,7 @@ fn a_new_ingest_token_may_be_asked_for_again_and_again_in_any_stage() {
 }
 
 #[test]
-fn somebody_can_switch_it_on_in_any_stage_but_active() {
+fn it_can_be_activated_in_any_stage_but_active() {
     in_stage(Stage::Active).when(switch(true)).then_nothing();
     for stage in [Stage::Probing, Stage::Suspended, Stage::Inactive] {
         let after = in_stage(stage).when(switch(true)).then([activated()]);
@@ -222,7 +222,7 @@ fn somebody_can_switch_it_on_in_any_stage_but_active() {
 }
 
 #[test]
-fn somebody_can_switch_it_off_in_any_stage_but_inactive() {
+fn it_can_be_deactivated_in_any_stage_but_inactive() {
     in_stage(Stage::Inactive).when(switch(false)).then_nothing();
     for stage in [Stage::Active, Stage::Probing, Stage::Suspended] {
         let after = in_stage(stage).when(switch(false)).then([deactivated()]);
@@ -231,7 +231,7 @@ fn somebody_can_switch_it_off_in_any_stage_but_inactive() {
 }
 
 #[test]
-fn the_breaker_opens_while_the_destination_receives() {
+fn the_breaker_opens_only_while_active_or_probing() {
     for stage in [Stage::Active, Stage::Probing] {
         let after = in_stage(stage).when(suspend()).then([suspended()]);
         assert_eq!(stage_of(&after), Stage::Suspended, "from {stage:?}");
@@ -250,9 +250,9 @@ fn only_an_open_breaker_is_half_opened() {
     }
 }
 
-/// A late success closes an open breaker too.
+/// A success that arrives late closes an open breaker as well.
 #[test]
-fn a_success_closes_the_breaker_unless_it_is_closed_or_switched_off() {
+fn a_success_closes_the_breaker_unless_closed_or_inactive() {
     for stage in [Stage::Suspended, Stage::Probing] {
         let after = in_stage(stage).when(resume()).then([resumed()]);
         assert_eq!(stage_of(&after), Stage::Active, "from {stage:?}");
@@ -263,7 +263,7 @@ fn a_success_closes_the_breaker_unless_it_is_closed_or_switched_off() {
 }
 
 #[test]
-fn a_breaker_may_stay_open_as_long_as_its_timer_can_say() {
+fn the_longest_timer_does_not_overflow() {
     let at = moment(2);
     let next_check_at = at + chrono::TimeDelta::seconds(i64::from(u32::MAX));
     in_stage(Stage::Active)

@@ -1,9 +1,9 @@
-//! Which texts are emails, and in which form they are kept.
+//! Email addresses: valid texts and the normalised form.
 
 use aggregates::email::{EMAIL_CHARS_MAX, Email, EmailProblem};
 
 #[test]
-fn an_email_is_kept_trimmed_and_in_lower_case() {
+fn an_email_is_trimmed_and_in_lower_case() {
     for (typed, kept) in [
         ("alice@example.com", "alice@example.com"),
         (" \tAlice@Example.COM\n", "alice@example.com"),
@@ -19,7 +19,7 @@ fn an_email_is_kept_trimmed_and_in_lower_case() {
 }
 
 #[test]
-fn other_texts_are_refused_with_their_reason() {
+fn other_texts_are_refused_with_the_reason() {
     for (typed, problem) in [
         ("", EmailProblem::Blank),
         (" \n ", EmailProblem::Blank),

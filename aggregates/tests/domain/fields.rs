@@ -1,7 +1,6 @@
-//! Which fields a type would read from a JSON form, whether they stand in it or not.
+//! Fields that a type reads from a JSON form, including those that the form lacks.
 //!
-//! A type tells the fields of its structs to whatever it is read from. So it is read from a form that takes
-//! note of them.
+//! `Deserialize` passes the names of the fields of a struct to the deserializer. This deserializer records them.
 
 use std::cell::RefCell;
 
@@ -11,7 +10,7 @@ use serde::de::{
 };
 use serde_json::{Error as JsonError, Map, Value};
 
-/// The fields that `T` reads from `form`, nested ones by their path, and whether they are there.
+/// Returns the fields that `T` reads from `form`, nested ones by their path, and whether the form has them.
 pub(crate) fn of<T: DeserializeOwned>(form: &Value) -> Vec<(String, bool)> {
     let seen = RefCell::default();
     let _: T =
@@ -43,7 +42,7 @@ impl<'a> Form<'a> {
     }
 }
 
-/// What is no struct, no enum and no option has no fields of its own.
+/// Types without fields of their own.
 macro_rules! plainly {
     ($($method:ident)+) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {

@@ -1,4 +1,4 @@
-//! The framework gets the same answers as everybody else.
+//! The adapter to `cqrs-es`.
 
 use aggregates::Decide;
 use aggregates::destination::{AuthType, Destination, DestinationCommand, DestinationRefusal, OutboundAuth};
@@ -18,7 +18,7 @@ fn register() -> DestinationCommand {
 }
 
 #[test]
-fn the_framework_writes_all_that_was_decided() {
+fn the_framework_writes_every_decided_fact() {
     let decided = Destination::default().decide(register()).expect("two facts");
     assert_eq!(decided.len(), 2);
     TestFramework::<Destination>::with(())
@@ -28,7 +28,7 @@ fn the_framework_writes_all_that_was_decided() {
 }
 
 #[test]
-fn the_framework_hears_refusals() {
+fn the_framework_receives_refusals() {
     let decided = Destination::default().decide(register()).expect("two facts");
     TestFramework::<Destination>::with(())
         .given(decided)

@@ -1,4 +1,4 @@
-//! The words in which the tests speak, and the people and things they speak of.
+//! The `given`, `when`, `then` of the tests, and the ids they use.
 
 use std::fmt::Debug;
 
@@ -16,7 +16,7 @@ pub(crate) const BOB: UserId = UserId(Uuid::from_u128(0xb0b));
 pub(crate) const SHOP: DestinationId = DestinationId(Uuid::from_u128(0x5809));
 pub(crate) const GITHUB: SenderId = SenderId(Uuid::from_u128(0x917));
 
-/// So many seconds after the tests' first moment.
+/// Time this many seconds after the start of the tests' timeline.
 pub(crate) fn moment(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + TimeDelta::seconds(seconds)
 }
@@ -29,11 +29,11 @@ pub(crate) fn sealed(name: &str) -> Sealed {
     Sealed { data_key: Uuid::from_u128(0xda7a), ciphertext: name.to_owned() }
 }
 
-/// An aggregate of which some facts are known.
+/// Aggregate after some facts.
 #[derive(Debug)]
 pub(crate) struct Given<A>(A);
 
-/// What an aggregate answered to a command.
+/// Decision of an aggregate on a command.
 #[derive(Debug)]
 pub(crate) struct Answer<A: Decide> {
     aggregate: A,
@@ -55,14 +55,14 @@ where
     A::Event: Facts,
     A::Error: PartialEq,
 {
-    /// What was decided must not depend on anything but the facts and the command, and must be stored
-    /// and read back as it is: that holds for every test.
+    /// Decides a command. Every decision is also checked to depend on facts and command only, and to survive
+    /// storing and reading.
     pub(crate) fn when(self, command: A::Command) -> Answer<A> {
         let answer = self.0.decide(command.clone());
-        assert_eq!(answer, self.0.decide(command), "the same question, another answer");
+        assert_eq!(answer, self.0.decide(command), "the same command gave another decision");
         for fact in answer.iter().flatten() {
             let name = fact.event_type();
-            assert!(A::Event::NAMES.contains(&name.as_str()), "{name} is missing in the list of facts");
+            assert!(A::Event::NAMES.contains(&name.as_str()), "{name} is missing from the list of facts");
             let stored = serde_json::to_string(fact).expect("a fact that can be stored");
             let version = fact.event_version();
             let read = Fact::read(StoredFact {
@@ -75,7 +75,7 @@ where
             assert_eq!(
                 stored_form(&read),
                 serde_json::to_value(fact).expect("a fact"),
-                "{name} changed on disk"
+                "{name} changed when it was stored"
             );
         }
         Answer { aggregate: self.0, answer }
@@ -90,7 +90,7 @@ impl<A: Decide + Debug> Answer<A>
 where
     A::Error: PartialEq,
 {
-    /// These facts follow, and nothing else. The story may go on from there.
+    /// Expects exactly these facts, and applies them.
     #[track_caller]
     pub(crate) fn then(mut self, facts: impl IntoIterator<Item = A::Event>) -> Given<A> {
         let facts: Vec<_> = facts.into_iter().collect();
@@ -101,7 +101,7 @@ where
         Given(self.aggregate)
     }
 
-    /// The command was ignored: it asks for what is so already.
+    /// Expects that the command is ignored.
     #[track_caller]
     pub(crate) fn then_nothing(self) -> Given<A> {
         self.then([])
@@ -113,7 +113,7 @@ where
     }
 }
 
-/// A fact of any aggregate as JSON.
+/// Returns the JSON of a fact of any aggregate.
 pub(crate) fn stored_form(fact: &Fact) -> serde_json::Value {
     match fact {
         Fact::ApiKey(fact) => serde_json::to_value(fact),

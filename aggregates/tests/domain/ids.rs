@@ -1,10 +1,10 @@
-//! Ids that are derived rather than drawn.
+//! Derived ids.
 
 use aggregates::ids::{TenantId, WebhookEventId};
 
 use crate::given::ACME;
 
-/// The ids are stored: should they change, a repeated webhook would be accepted a second time.
+/// The ids are stored. If they changed, a repeated webhook event would be accepted again.
 #[test]
 fn the_id_of_an_idempotency_key_never_changes() {
     assert_eq!(

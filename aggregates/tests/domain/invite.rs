@@ -1,4 +1,4 @@
-//! An invite is good once, until it expires, and never leads to more than the host may give.
+//! Invites: valid once, until they expire, for a role that the inviting user may give.
 
 use aggregates::ids::UserId;
 use aggregates::invite::{Invite, InviteCommand as Command, InviteFact as Fact, InviteRefusal as Refusal};
@@ -40,7 +40,7 @@ fn accepted(at: i64) -> Fact {
 }
 
 #[test]
-fn an_owner_invites_anybody_but_an_owner() {
+fn an_owner_invites_every_role_except_owner() {
     for target_role in [Role::Viewer, Role::Developer, Role::Admin] {
         given::<Invite>([]).when(issue(Role::Owner, target_role)).then([issued(target_role)]);
     }
@@ -57,7 +57,7 @@ fn an_admin_invites_neither_admins_nor_owners() {
 }
 
 #[test]
-fn an_invite_is_not_issued_twice_even_after_it_was_used() {
+fn an_invite_is_not_issued_twice_even_after_use() {
     given::<Invite>([issued(Role::Viewer)])
         .when(issue(Role::Owner, Role::Viewer))
         .then_refused(Refusal::AlreadyIssued);
@@ -67,7 +67,7 @@ fn an_invite_is_not_issued_twice_even_after_it_was_used() {
 }
 
 #[test]
-fn an_invite_is_used_until_a_moment_before_it_expires() {
+fn an_invite_can_be_used_until_it_expires() {
     given::<Invite>([issued(Role::Viewer)]).when(accept(BOB, EXPIRY - 1)).then([accepted(EXPIRY - 1)]);
     for at in [EXPIRY, EXPIRY + 1] {
         given::<Invite>([issued(Role::Viewer)]).when(accept(BOB, at)).then_refused(Refusal::HasExpired);
@@ -75,7 +75,7 @@ fn an_invite_is_used_until_a_moment_before_it_expires() {
 }
 
 #[test]
-fn an_invite_is_used_by_one_person_once() {
+fn an_invite_is_used_once() {
     for user_id in [ALICE, BOB] {
         given::<Invite>([issued(Role::Viewer), accepted(1)])
             .when(accept(user_id, 2))
@@ -84,7 +84,7 @@ fn an_invite_is_used_by_one_person_once() {
 }
 
 #[test]
-fn a_used_invite_is_used_even_after_its_time() {
+fn a_used_invite_is_refused_as_used_even_after_expiry() {
     given::<Invite>([issued(Role::Viewer), accepted(1)])
         .when(accept(ALICE, EXPIRY + 1))
         .then_refused(Refusal::IsUsed);

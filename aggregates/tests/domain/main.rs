@@ -1,4 +1,4 @@
-//! The domain as its specification reads: given facts, when a command, then facts or a refusal.
+//! Specification of the domain: given facts, when a command, then facts or a refusal.
 
 mod api_key;
 mod attempt_outcome;

@@ -1,4 +1,4 @@
-//! A claim is held by one at a time.
+//! Reservations: one holder at a time.
 
 use aggregates::email::Email;
 use aggregates::reservation::{Reservation, ReservationCommand, ReservationFact, ReservationRefusal};
@@ -23,22 +23,22 @@ fn released(holder: Uuid) -> ReservationFact {
 }
 
 #[test]
-fn what_is_free_can_be_taken() {
+fn an_available_value_can_be_reserved() {
     given::<Reservation>([]).when(take(ALICE.0)).then([taken(ALICE.0)]);
 }
 
 #[test]
-fn what_is_held_cannot_be_taken_by_another() {
+fn a_reserved_value_cannot_be_reserved_by_another() {
     given::<Reservation>([taken(ALICE.0)]).when(take(BOB.0)).then_refused(ReservationRefusal::Taken);
 }
 
 #[test]
-fn taking_what_one_holds_is_ignored() {
+fn reserving_again_by_the_holder_is_ignored() {
     given::<Reservation>([taken(ALICE.0)]).when(take(ALICE.0)).then_nothing();
 }
 
 #[test]
-fn what_was_given_back_can_be_taken_by_another() {
+fn a_released_value_can_be_reserved_by_another() {
     given::<Reservation>([taken(ALICE.0)])
         .when(release(ALICE.0))
         .then([released(ALICE.0)])
@@ -49,15 +49,15 @@ fn what_was_given_back_can_be_taken_by_another() {
 }
 
 #[test]
-fn giving_back_what_one_does_not_hold_is_ignored() {
+fn releasing_by_another_than_the_holder_is_ignored() {
     given::<Reservation>([taken(ALICE.0)]).when(release(BOB.0)).then_nothing();
     given::<Reservation>([taken(ALICE.0), released(ALICE.0)]).when(release(ALICE.0)).then_nothing();
     given::<Reservation>([]).when(release(ALICE.0)).then_nothing();
 }
 
-/// The streams are stored under these ids: should they change, every name would be free again.
+/// The streams are stored under these ids. If they changed, every reserved value would be available again.
 #[test]
-fn the_stream_of_a_claim_never_changes() {
+fn the_stream_of_a_reservation_never_changes() {
     let email = Email::parse("alice@example.com").expect("an email");
     assert_eq!(Reservation::on_tenant_name("Acme Inc").to_string(), "413b42b9-b9dc-5c19-b208-e98743c2cdbe");
     assert_eq!(Reservation::on_email(&email).to_string(), "adc7ae54-bdfc-5d3a-9218-e3432aacddad");
@@ -71,7 +71,7 @@ fn tenant_names_are_compared_exactly_and_emails_in_any_case() {
 }
 
 #[test]
-fn a_tenant_may_be_called_like_an_email() {
+fn a_tenant_name_may_equal_an_email() {
     let email = Email::parse("alice@example.com").expect("an email");
     assert_ne!(Reservation::on_tenant_name("alice@example.com"), Reservation::on_email(&email));
 }

@@ -1,4 +1,4 @@
-//! A sender, from its registration to its deletion.
+//! Senders: registration, mapping, ingest token and deletion.
 
 use aggregates::sender::{Sender, SenderCommand as Command, SenderFact as Fact, SenderRefusal as Refusal};
 
@@ -63,13 +63,13 @@ fn a_sender_is_registered_without_a_mapping() {
 }
 
 #[test]
-fn a_sender_is_not_registered_twice_even_after_it_was_deleted() {
+fn a_sender_is_not_registered_twice_even_after_deletion() {
     given::<Sender>([registered()]).when(register()).then_refused(Refusal::AlreadyRegistered);
     given::<Sender>([registered(), deleted()]).when(register()).then_refused(Refusal::AlreadyRegistered);
 }
 
 #[test]
-fn a_mapping_is_set_once_and_then_has_to_be_removed_first() {
+fn a_mapping_has_to_be_removed_before_another_is_set() {
     given::<Sender>([registered()]).when(set_mapping()).then([mapping_set()]);
     given::<Sender>([registered(), mapping_set()]).when(set_mapping()).then_refused(Refusal::MappingIsSet);
     given::<Sender>([registered(), mapping_set()])
@@ -80,13 +80,13 @@ fn a_mapping_is_set_once_and_then_has_to_be_removed_first() {
 }
 
 #[test]
-fn removing_no_mapping_is_ignored() {
+fn removing_an_absent_mapping_is_ignored() {
     given::<Sender>([registered()]).when(remove_mapping()).then_nothing();
     given::<Sender>([registered(), mapping_set(), mapping_removed()]).when(remove_mapping()).then_nothing();
 }
 
 #[test]
-fn a_new_token_may_be_asked_for_again_and_again_and_leaves_the_mapping_alone() {
+fn the_ingest_token_can_be_replaced_repeatedly_and_the_mapping_stays() {
     given::<Sender>([registered(), mapping_set()])
         .when(regenerate())
         .then([regenerated()])
@@ -103,7 +103,7 @@ fn a_sender_is_deleted_with_or_without_a_mapping() {
 }
 
 #[test]
-fn nothing_can_be_asked_of_a_sender_that_is_unknown_or_deleted() {
+fn an_unknown_or_deleted_sender_refuses_every_other_command() {
     for command in [set_mapping(), remove_mapping(), regenerate(), delete()] {
         given::<Sender>([]).when(command.clone()).then_refused(Refusal::NotRegistered);
         given::<Sender>([registered(), deleted()]).when(command).then_refused(Refusal::NotRegistered);

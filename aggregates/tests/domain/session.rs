@@ -1,4 +1,4 @@
-//! A session: refresh tokens are good once, and one that comes back closes the session for everybody.
+//! Sessions: each refresh token is valid once, and its reuse closes the session.
 
 use aggregates::session::{
     Closing, IssuedTokens, Session, SessionCommand as Command, SessionFact as Fact, SessionRefusal as Refusal,
@@ -9,7 +9,7 @@ use crate::given::{ACME, ALICE, given, moment, token};
 
 const WEEK: i64 = 7 * 24 * 60 * 60;
 
-/// The tokens handed out at a second, named after their refresh token.
+/// Tokens issued at a second, named after their refresh token.
 fn tokens(name: &str, issued_at: i64) -> IssuedTokens {
     IssuedTokens {
         refresh_token_hash: token(name),
@@ -49,7 +49,7 @@ fn a_login_opens_a_session() {
 }
 
 #[test]
-fn a_session_is_not_opened_twice_even_after_it_was_closed() {
+fn a_session_is_not_opened_twice_even_after_closing() {
     given::<Session>([logged_in()]).when(open()).then_refused(Refusal::AlreadyOpen);
     given::<Session>([logged_in(), closed(Closing::Logout, 50)])
         .when(open())
@@ -66,7 +66,7 @@ fn the_newest_refresh_token_is_exchanged_for_the_next() {
 }
 
 #[test]
-fn a_refresh_token_that_is_used_again_closes_the_session_for_both_holders() {
+fn a_reused_refresh_token_closes_the_session() {
     given::<Session>([logged_in(), refreshed("second", 10)])
         .when(refresh("first", "thief", 20))
         .then([closed(Closing::RefreshTokenReused, 20)])
@@ -75,14 +75,14 @@ fn a_refresh_token_that_is_used_again_closes_the_session_for_both_holders() {
 }
 
 #[test]
-fn reuse_is_noticed_however_long_ago_the_token_was_new() {
+fn reuse_of_any_older_token_is_detected() {
     given::<Session>([logged_in(), refreshed("second", 10), refreshed("third", 20)])
         .when(refresh("first", "thief", WEEK + 5))
         .then([closed(Closing::RefreshTokenReused, WEEK + 5)]);
 }
 
 #[test]
-fn a_refresh_token_expires_a_moment_before_its_time_is_over() {
+fn a_refresh_token_is_refused_from_its_expiry() {
     given::<Session>([logged_in()])
         .when(refresh("first", "second", WEEK - 1))
         .then([refreshed("second", WEEK - 1)]);
@@ -90,14 +90,14 @@ fn a_refresh_token_expires_a_moment_before_its_time_is_over() {
 }
 
 #[test]
-fn every_refresh_lives_for_its_own_time() {
+fn every_refresh_token_has_its_own_expiry() {
     given::<Session>([logged_in(), refreshed("second", 10)])
         .when(refresh("second", "third", WEEK + 9))
         .then([refreshed("third", WEEK + 9)]);
 }
 
 #[test]
-fn a_session_is_closed_for_whatever_reason_and_then_stays_closed() {
+fn a_session_is_closed_for_any_reason_and_stays_closed() {
     for closing in [Closing::Logout, Closing::RefreshTokenReused, Closing::UserChanged] {
         given::<Session>([logged_in()])
             .when(close(closing))
@@ -110,7 +110,7 @@ fn a_session_is_closed_for_whatever_reason_and_then_stays_closed() {
 }
 
 #[test]
-fn closing_a_session_that_never_was_is_ignored_and_refreshing_it_refused() {
+fn closing_an_unknown_session_is_ignored_and_refreshing_it_refused() {
     given::<Session>([]).when(close(Closing::UserChanged)).then_nothing();
     given::<Session>([]).when(refresh("first", "second", 10)).then_refused(Refusal::HasEnded);
 }

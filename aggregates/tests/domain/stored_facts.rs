@@ -1,9 +1,8 @@
-//! Facts that were stored once can be read for ever.
+//! Every fact that was ever stored can still be read.
 //!
-//! `tests/stored_facts` holds one file for every version of every fact that was ever written, named
-//! `<Aggregate>.<Fact>.v<version>.json`, and further ones where optional fields make a difference
-//! (`.v1.minimal.json`). A file is never edited: a fact that changes gets a new version, a new file, and a
-//! step from the old version to it in `upcasting.rs`.
+//! `tests/stored_facts` contains one file for each version of each fact, named `<Aggregate>.<Fact>.v<version>.json`,
+//! and more where optional fields make a difference (`.v1.minimal.json`). A file is never edited: a fact whose form
+//! changes gets a new version, a new file, and a conversion to it in `upcasting.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -73,7 +72,7 @@ fn corpus() -> Vec<Stored> {
     corpus
 }
 
-/// Every fact that can be written today, as aggregate and name, with its version.
+/// Returns aggregate, name and current version of every fact.
 fn every_fact() -> BTreeMap<(&'static str, &'static str), u32> {
     fn of<A: Aggregate<Event: Facts>>() -> impl Iterator<Item = ((&'static str, &'static str), u32)> {
         A::Event::NAMES
@@ -92,7 +91,7 @@ fn every_fact() -> BTreeMap<(&'static str, &'static str), u32> {
         .collect()
 }
 
-/// What the fact says of itself when it is written.
+/// Returns the name and version with which a fact is written.
 fn name_and_version(fact: &Fact) -> (String, String) {
     fn of(fact: &impl DomainEvent) -> (String, String) {
         (fact.event_type(), fact.event_version())
@@ -111,7 +110,7 @@ fn name_and_version(fact: &Fact) -> (String, String) {
 }
 
 #[test]
-fn every_version_of_every_fact_is_read_and_written_in_the_newest() {
+fn every_version_of_every_fact_is_read_and_written_as_the_current_one() {
     let newest = every_fact();
     for stored in corpus() {
         let path = stored.path.display();
@@ -139,8 +138,8 @@ fn no_version_of_a_fact_lacks_its_stored_form() {
     assert_eq!(stored, known.collect());
 }
 
-/// A field that is left out where it has no value changes no file: so somebody could add one and nobody
-/// would know from which version on it may be there. It has to stand in some stored form.
+/// A new field that is omitted when empty changes no existing file, so its version would not be recorded. Each field
+/// has to appear in some stored form.
 #[test]
 fn no_field_of_a_fact_is_missing_in_its_stored_forms() {
     let newest = every_fact();
@@ -179,7 +178,7 @@ fn fields_of(aggregate: &str, form: &Value) -> Vec<(String, bool)> {
 }
 
 #[test]
-fn who_registered_before_there_was_retention_keeps_everything_for_ever() {
+fn tenants_registered_before_retention_keep_everything() {
     let old = corpus().into_iter().find(|stored| stored.name == "TenantRegistered" && stored.version == 1);
     let Fact::Tenant(fact) = old.expect("a stored form").read().expect("a fact") else { panic!("a tenant") };
     let TenantFact::TenantRegistered { name, retention, .. } = fact else { panic!("{fact:?}") };
@@ -187,7 +186,7 @@ fn who_registered_before_there_was_retention_keeps_everything_for_ever() {
 }
 
 #[test]
-fn what_a_newer_program_wrote_is_not_guessed_at() {
+fn facts_of_unknown_versions_are_refused() {
     for stored in corpus() {
         for version in ["0.0", "99.0", "1.5", ""] {
             let unknown = read(&stored.aggregate, &stored.name, version, &stored.text());
@@ -200,17 +199,17 @@ fn what_a_newer_program_wrote_is_not_guessed_at() {
     }
 }
 
-/// Names are shown to auditors and asked for by them: no two facts may share one.
+/// Auditors see names and filter by them, so they must be unique.
 #[test]
 fn no_two_facts_share_a_name() {
     let mut names = BTreeSet::new();
     for ((aggregate, name), _) in every_fact() {
-        assert!(names.insert(name), "{name} of {aggregate} has a namesake");
+        assert!(names.insert(name), "{name} of {aggregate} is not unique");
     }
 }
 
 #[test]
-fn what_is_no_fact_is_refused_with_its_reason() {
+fn malformed_facts_are_refused_with_the_reason() {
     let unknown = read("Gadget", "Wound", "1.0", "{}").expect_err("no such aggregate");
     assert!(matches!(unknown, UnreadableFact::UnknownAggregate(name) if name == "Gadget"));
     for stored in [

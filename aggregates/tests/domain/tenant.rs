@@ -1,4 +1,4 @@
-//! A tenant, its settings, and the owners it must not lose.
+//! Tenants: settings, signing secret and owners.
 
 use aggregates::Decide;
 use aggregates::ids::UserId;
@@ -88,7 +88,7 @@ fn a_tenant_is_registered_with_its_first_owner() {
 }
 
 #[test]
-fn unless_it_says_otherwise_a_tenant_tries_ten_times_and_waits_five_minutes() {
+fn by_default_a_tenant_has_ten_attempts_and_a_timer_of_five_minutes() {
     assert_eq!(Resilience::default(), Resilience { max_attempts: 10, circuit_breaker_timer: 300 });
 }
 
@@ -98,7 +98,7 @@ fn a_tenant_is_not_registered_twice() {
 }
 
 #[test]
-fn nothing_can_be_asked_of_an_unknown_tenant() {
+fn an_unknown_tenant_refuses_every_other_command() {
     let changes = [rename("Acme"), change_resilience(3), change_retention(None), regenerate()];
     for command in changes.into_iter().chain([appoint_bob(), dismiss(ALICE)]) {
         given::<Tenant>([]).when(command).then_refused(Refusal::NotRegistered);
@@ -106,7 +106,7 @@ fn nothing_can_be_asked_of_an_unknown_tenant() {
 }
 
 #[test]
-fn a_tenant_takes_another_name_but_not_its_own() {
+fn the_current_name_is_ignored() {
     let renamed = Fact::TenantRenamed { name: "Umbrella".to_owned(), at: moment(1) };
     given::<Tenant>([registered()])
         .when(rename("Acme"))
@@ -118,13 +118,13 @@ fn a_tenant_takes_another_name_but_not_its_own() {
 }
 
 #[test]
-fn names_that_differ_in_case_alone_are_different_names() {
+fn names_that_differ_only_in_case_are_different() {
     let renamed = Fact::TenantRenamed { name: "ACME".to_owned(), at: moment(1) };
     given::<Tenant>([registered()]).when(rename("ACME")).then([renamed]);
 }
 
 #[test]
-fn resilience_changes_only_to_something_else() {
+fn the_current_retry_policy_is_ignored() {
     let resilience = Resilience { max_attempts: 3, ..Resilience::default() };
     let changed = Fact::ResilienceChanged { resilience, at: moment(1) };
     given::<Tenant>([registered()])
@@ -137,7 +137,7 @@ fn resilience_changes_only_to_something_else() {
 }
 
 #[test]
-fn unless_it_says_otherwise_a_tenant_keeps_everything_for_ever() {
+fn by_default_a_tenant_keeps_everything() {
     assert_eq!(Retention::default(), Retention { payload_days: None, event_days: None });
     let tenant = given::<Tenant>([]).when(register()).then([registered()]);
     let Tenant::Registered(account) = tenant.state() else { panic!("it is registered") };
@@ -145,7 +145,7 @@ fn unless_it_says_otherwise_a_tenant_keeps_everything_for_ever() {
 }
 
 #[test]
-fn retention_changes_only_to_something_else() {
+fn the_current_retention_is_ignored() {
     let changed = |payload_days| Fact::RetentionChanged {
         retention: Retention { payload_days, event_days: None },
         at: moment(1),
@@ -162,7 +162,7 @@ fn retention_changes_only_to_something_else() {
 }
 
 #[test]
-fn payloads_go_at_the_latest_with_their_events() {
+fn payloads_are_removed_at_the_latest_with_their_events() {
     for (payload_days, event_days, at_most) in [
         (None, None, None),
         (Some(7), None, Some(7)),
@@ -176,7 +176,7 @@ fn payloads_go_at_the_latest_with_their_events() {
 }
 
 #[test]
-fn the_signing_secret_can_be_replaced_again_and_again() {
+fn the_signing_secret_can_be_replaced_repeatedly() {
     let tenant = given::<Tenant>([registered()])
         .when(regenerate())
         .then([regenerated()])
@@ -201,7 +201,7 @@ fn the_last_owner_cannot_be_dismissed() {
 }
 
 #[test]
-fn one_of_two_owners_can_be_dismissed_and_then_the_other_cannot() {
+fn of_two_owners_only_one_can_be_dismissed() {
     given::<Tenant>([registered(), bob_appointed()])
         .when(dismiss(ALICE))
         .then([dismissed(ALICE)])
@@ -210,7 +210,7 @@ fn one_of_two_owners_can_be_dismissed_and_then_the_other_cannot() {
 }
 
 #[test]
-fn dismissing_who_is_no_owner_is_ignored_even_with_one_owner_left() {
+fn dismissing_another_user_is_ignored_even_with_one_owner_left() {
     given::<Tenant>([registered()]).when(dismiss(BOB)).then_nothing();
     given::<Tenant>([registered(), bob_appointed(), dismissed(BOB)]).when(dismiss(BOB)).then_nothing();
 }

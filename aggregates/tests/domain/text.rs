@@ -1,16 +1,16 @@
-//! Names that people give to things.
+//! Names and labels.
 
 use aggregates::text::{NAME_CHARS_MAX, TextProblem, label, name};
 
 #[test]
-fn a_name_is_trimmed_and_must_say_something() {
+fn a_name_is_trimmed_and_must_not_be_blank() {
     assert_eq!(name("  Acme Inc ", NAME_CHARS_MAX).as_deref(), Ok("Acme Inc"));
     assert_eq!(name("", NAME_CHARS_MAX), Err(TextProblem::Blank));
     assert_eq!(name(" \t ", NAME_CHARS_MAX), Err(TextProblem::Blank));
 }
 
 #[test]
-fn a_label_is_kept_as_given_and_may_be_empty() {
+fn a_label_is_not_trimmed_and_may_be_empty() {
     assert_eq!(label(" GitHub ", NAME_CHARS_MAX).as_deref(), Ok(" GitHub "));
     assert_eq!(label("", NAME_CHARS_MAX).as_deref(), Ok(""));
 }

@@ -1,4 +1,4 @@
-//! A user, from registration to deletion.
+//! Users: registration, changes, refused logins and deletion.
 
 use aggregates::email::Email;
 use aggregates::role::{Role, UserStatus};
@@ -63,7 +63,7 @@ fn login_refused() -> Fact {
 }
 
 #[test]
-fn a_user_is_registered_and_may_log_in() {
+fn a_user_is_active_when_registered() {
     let user = given::<User>([]).when(register()).then([registered()]);
     let User::Registered(person) = user.state() else { panic!("registered") };
     assert_eq!((person.role, person.status), (Role::Developer, UserStatus::Active));
@@ -76,7 +76,7 @@ fn a_user_is_not_registered_twice_even_after_deletion() {
 }
 
 #[test]
-fn an_email_changes_only_to_another() {
+fn the_current_email_is_ignored() {
     let changed = Fact::EmailChanged { email: email("al@example.com"), at: moment(1) };
     given::<User>([registered()])
         .when(change_email("Alice@example.com"))
@@ -88,7 +88,7 @@ fn an_email_changes_only_to_another() {
 }
 
 #[test]
-fn a_password_changes_each_time() {
+fn every_password_is_recorded() {
     let changed = Fact::PasswordChanged { password_hash: "second".to_owned(), at: moment(1) };
     given::<User>([registered()])
         .when(change_password())
@@ -98,7 +98,7 @@ fn a_password_changes_each_time() {
 }
 
 #[test]
-fn a_role_changes_only_to_another() {
+fn the_current_role_is_ignored() {
     let changed = Fact::RoleChanged { role: Role::Viewer, at: moment(1) };
     given::<User>([registered()])
         .when(change_role(Role::Developer))
@@ -110,7 +110,7 @@ fn a_role_changes_only_to_another() {
 }
 
 #[test]
-fn a_user_is_locked_out_and_let_in_again() {
+fn a_user_is_deactivated_and_activated() {
     given::<User>([registered()])
         .when(change_status(UserStatus::Active))
         .then_nothing()
@@ -123,7 +123,7 @@ fn a_user_is_locked_out_and_let_in_again() {
 }
 
 #[test]
-fn a_user_who_is_locked_out_can_still_be_changed_and_deleted() {
+fn an_inactive_user_can_be_changed_and_deleted() {
     given::<User>([registered(), Fact::UserDeactivated { at: moment(1) }])
         .when(change_role(Role::Admin))
         .then([Fact::RoleChanged { role: Role::Admin, at: moment(1) }])
@@ -134,7 +134,7 @@ fn a_user_who_is_locked_out_can_still_be_changed_and_deleted() {
 }
 
 #[test]
-fn every_refused_login_is_noted_and_changes_nothing_else() {
+fn every_refused_login_is_recorded_and_changes_nothing_else() {
     let before = given::<User>([registered()]);
     let after = given::<User>([registered()])
         .when(refuse_login())
@@ -145,7 +145,7 @@ fn every_refused_login_is_noted_and_changes_nothing_else() {
 }
 
 #[test]
-fn nothing_can_be_asked_of_a_user_who_is_unknown_or_deleted() {
+fn an_unknown_or_deleted_user_refuses_every_other_command() {
     for command in [
         change_email("al@example.com"),
         change_password(),

@@ -1,83 +1,69 @@
-//! A webhook event: from its acceptance, attempt by attempt, to its end, and perhaps back again.
+//! Webhook events: acceptance, attempts, end of the delivery and replay.
 
 use aggregates::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
-use aggregates::backoff::Backoff;
 use aggregates::webhook_event::{
-    Acceptance, MappingResult, PayloadDigest, UNKNOWN_IN_A_ROW_TOLERATED, WebhookEvent,
-    WebhookEventCommand as Command, WebhookEventFact as Fact, WebhookEventRefusal as Refusal,
+    MappingResult, UNKNOWN_IN_A_ROW_TOLERATED, WebhookEvent, WebhookEventCommand as Command,
+    WebhookEventFact as Fact, WebhookEventRefusal as Refusal,
 };
+use aggregates_testing::{Accepted, Attempted, Started, digest, report};
 
 use crate::given::{ACME, ALICE, GITHUB, Given, SHOP, given, moment};
 
 const MAX_ATTEMPTS: u32 = 3;
 
-fn acceptance() -> Acceptance {
-    let digest = |sha256: &str| PayloadDigest { sha256: sha256.to_owned(), bytes: 7 };
-    Acceptance {
-        tenant_id: ACME,
-        destination_id: SHOP,
-        sender_id: Some(GITHUB),
-        idempotency_key: Some("order-7".to_owned()),
-        payload: digest("delivered"),
-        mapping: Some(MappingResult::Applied(digest("received"))),
-        at: moment(0),
-    }
+fn acceptance() -> Accepted {
+    aggregates_testing::accepted()
+        .tenant(ACME)
+        .destination(SHOP)
+        .sender(GITHUB)
+        .idempotency_key("order-7".to_owned())
+        .payload(digest("delivered", 7))
+        .mapping(MappingResult::Applied(digest("received", 7)))
+        .at(moment(0))
 }
 
 fn accepted() -> Fact {
-    Fact::EventAccepted(acceptance())
+    acceptance().fact()
 }
 
 fn start() -> Command {
-    let (destination_version, tenant_version) = (3, 4);
-    Command::Start { worker: "worker-1".to_owned(), destination_version, tenant_version, at: moment(1) }
+    attempt_start(1).command()
 }
 
 fn started(attempt: u32) -> Fact {
-    let (destination_version, tenant_version) = (3, 4);
-    Fact::DeliveryStarted {
-        destination_id: SHOP,
-        attempt,
-        worker: "worker-1".to_owned(),
-        destination_version,
-        tenant_version,
-        at: moment(1),
-    }
+    attempt_start(attempt).fact()
 }
 
-fn report(outcome: Outcome) -> AttemptReport {
-    AttemptReport::without_answer(outcome, 12, None)
+fn attempt_start(attempt: u32) -> Started {
+    aggregates_testing::started().destination(SHOP).attempt(attempt).settings(3, 4).at(moment(1))
+}
+
+fn attempt_end(report: AttemptReport) -> Attempted {
+    aggregates_testing::attempted().destination(SHOP).report(report).max_attempts(MAX_ATTEMPTS).at(moment(2))
 }
 
 fn record_report(report: AttemptReport) -> Command {
-    let backoff = Backoff::default();
-    Command::RecordAttempt { report, backoff, max_attempts: MAX_ATTEMPTS, jitter_sample: 0.5, at: moment(2) }
+    attempt_end(report).command()
 }
 
 fn record(outcome: Outcome) -> Command {
     record_report(report(outcome))
 }
 
-fn attempted_with(attempt: u32, failed_attempts: u32, report: AttemptReport) -> Fact {
-    Fact::DeliveryAttempted {
-        destination_id: SHOP,
-        attempt,
-        failed_attempts,
-        unknown_in_a_row: 0,
-        report,
-        at: moment(2),
-    }
+fn record_last(outcome: Outcome) -> Command {
+    attempt_end(report(outcome)).max_attempts(1).command()
 }
 
-fn vanished(attempt: u32, failed_attempts: u32, unknown_in_a_row: u32) -> Fact {
-    Fact::DeliveryAttempted {
-        destination_id: SHOP,
-        attempt,
-        failed_attempts,
-        unknown_in_a_row,
-        report: report(Outcome::Unknown),
-        at: moment(2),
-    }
+fn attempted_with(attempt: u32, failed_attempts: u32, report: AttemptReport) -> Fact {
+    attempt_end(report).attempt(attempt).failed_attempts(failed_attempts).fact()
+}
+
+fn worker_lost(attempt: u32, failed_attempts: u32, unknown_in_a_row: u32) -> Fact {
+    attempt_end(report(Outcome::Unknown))
+        .attempt(attempt)
+        .failed_attempts(failed_attempts)
+        .unknown_in_a_row(unknown_in_a_row)
+        .fact()
 }
 
 fn attempted(attempt: u32, failed_attempts: u32, outcome: Outcome) -> Fact {
@@ -129,7 +115,7 @@ fn succeeded() -> Given<WebhookEvent> {
     given([accepted(), started(1), attempted(1, 0, Outcome::Succeeded)])
 }
 
-/// After as many failures as are allowed.
+/// An event whose attempts are used up.
 fn critical() -> Given<WebhookEvent> {
     given([
         accepted(),
@@ -149,22 +135,22 @@ fn after_cancel() -> Given<WebhookEvent> {
     given([accepted(), cancelled()])
 }
 
-/// Every stage after the end.
-fn over() -> [Given<WebhookEvent>; 4] {
+/// Every state in which the delivery has ended.
+fn ended() -> [Given<WebhookEvent>; 4] {
     let erased = given([accepted(), started(1), attempted(1, 0, Outcome::Succeeded), erased()]);
     [succeeded(), critical(), after_cancel(), erased]
 }
 
 #[test]
 fn an_event_is_accepted_once() {
-    given::<WebhookEvent>([]).when(Command::Accept(acceptance())).then([accepted()]);
-    for event in [waiting(), delivering()].into_iter().chain(over()) {
-        event.when(Command::Accept(acceptance())).then_refused(Refusal::AlreadyAccepted);
+    given::<WebhookEvent>([]).when(acceptance().command()).then([accepted()]);
+    for event in [waiting(), delivering()].into_iter().chain(ended()) {
+        event.when(acceptance().command()).then_refused(Refusal::AlreadyAccepted);
     }
 }
 
 #[test]
-fn nothing_can_be_asked_of_an_unknown_event() {
+fn an_unknown_event_refuses_every_other_command() {
     for command in [start(), record(Outcome::Succeeded), cancel(), replay(), erase()] {
         given::<WebhookEvent>([]).when(command).then_refused(Refusal::NotAccepted);
     }
@@ -177,7 +163,7 @@ fn the_first_attempt_has_number_one() {
 
 #[test]
 fn an_attempt_starts_only_while_the_event_waits() {
-    for event in [delivering()].into_iter().chain(over()) {
+    for event in [delivering()].into_iter().chain(ended()) {
         event.when(start()).then_refused(Refusal::NotWaiting);
     }
 }
@@ -189,7 +175,7 @@ fn an_outcome_is_recorded_once() {
         .then([attempted(1, 0, Outcome::Succeeded)])
         .when(record(Outcome::Succeeded))
         .then_refused(Refusal::NoAttemptInProgress);
-    for event in [waiting()].into_iter().chain(over()) {
+    for event in [waiting()].into_iter().chain(ended()) {
         event.when(record(Outcome::Timeout)).then_refused(Refusal::NoAttemptInProgress);
     }
 }
@@ -211,10 +197,10 @@ fn every_failure_that_counts_is_retried() {
 }
 
 #[test]
-fn an_attempt_whose_worker_vanished_is_retried_and_uses_up_nothing() {
+fn an_attempt_whose_worker_disappeared_is_retried_and_not_counted() {
     delivering()
         .when(record(Outcome::Unknown))
-        .then([vanished(1, 0, 1), retry_in(10, 0)])
+        .then([worker_lost(1, 0, 1), retry_in(10, 0)])
         .when(start())
         .then([started(2)])
         .when(record(Outcome::Timeout))
@@ -239,52 +225,52 @@ fn an_event_whose_payload_was_erased_is_given_up_at_once() {
     .then([attempted(2, 1, Outcome::PayloadErased), given_up(1)]);
 }
 
-/// The event that `UNKNOWN_IN_A_ROW_TOLERATED` workers did not survive, as the next one is about to try.
-fn poisonous() -> Vec<Fact> {
+/// Facts of an event that has crashed `UNKNOWN_IN_A_ROW_TOLERATED` workers and is being attempted again.
+fn crashing() -> Vec<Fact> {
     let mut facts = vec![accepted()];
     for attempt in 1..=UNKNOWN_IN_A_ROW_TOLERATED {
-        facts.extend([started(attempt), vanished(attempt, 0, attempt), retry_in(10, 0)]);
+        facts.extend([started(attempt), worker_lost(attempt, 0, attempt), retry_in(10, 0)]);
     }
     facts.push(started(UNKNOWN_IN_A_ROW_TOLERATED + 1));
     facts
 }
 
 #[test]
-fn an_event_that_takes_down_worker_after_worker_comes_to_an_end() {
+fn an_event_that_crashes_one_worker_after_another_is_given_up() {
     assert_eq!(UNKNOWN_IN_A_ROW_TOLERATED, 4);
-    given::<WebhookEvent>(poisonous())
+    given::<WebhookEvent>(crashing())
         .when(record(Outcome::Unknown))
-        .then([vanished(5, 1, 5), retry_in(2_560, 1)])
+        .then([worker_lost(5, 1, 5), retry_in(2_560, 1)])
         .when(start())
         .then([started(6)])
         .when(record(Outcome::Unknown))
-        .then([vanished(6, 2, 6), retry_in(21_600, 2)])
+        .then([worker_lost(6, 2, 6), retry_in(21_600, 2)])
         .when(start())
         .then([started(7)])
         .when(record(Outcome::Unknown))
-        .then([vanished(7, 3, 7), given_up(3)])
-        // A replay is a full set of attempts.
+        .then([worker_lost(7, 3, 7), given_up(3)])
+        // A replay allows the full number of attempts again.
         .when(replay())
         .then([replayed(7)])
         .when(start())
         .then([started(8)])
         .when(record(Outcome::Unknown))
-        .then([vanished(8, 0, 1), retry_in(10, 0)]);
+        .then([worker_lost(8, 0, 1), retry_in(10, 0)]);
 }
 
 #[test]
-fn an_outcome_that_is_known_begins_the_count_anew() {
-    given::<WebhookEvent>(poisonous())
+fn a_known_outcome_resets_the_count_of_unknown_ones() {
+    given::<WebhookEvent>(crashing())
         .when(record(Outcome::Timeout))
         .then([attempted(5, 1, Outcome::Timeout), retry_in(10, 1)])
         .when(start())
         .then([started(6)])
         .when(record(Outcome::Unknown))
-        .then([vanished(6, 1, 1), retry_in(40, 1)]);
+        .then([worker_lost(6, 1, 1), retry_in(40, 1)]);
 }
 
 #[test]
-fn the_last_failure_allowed_is_the_end() {
+fn the_last_allowed_failure_ends_the_delivery() {
     given::<WebhookEvent>([accepted()])
         .when(start())
         .then([started(1)])
@@ -301,16 +287,12 @@ fn the_last_failure_allowed_is_the_end() {
 }
 
 #[test]
-fn with_one_attempt_allowed_the_first_failure_is_the_end() {
-    let backoff = Backoff::default();
-    let report = report(Outcome::Dns);
-    delivering()
-        .when(Command::RecordAttempt { report, backoff, max_attempts: 1, jitter_sample: 0.5, at: moment(2) })
-        .then([attempted(1, 1, Outcome::Dns), given_up(1)]);
+fn with_one_allowed_attempt_the_first_failure_ends_the_delivery() {
+    delivering().when(record_last(Outcome::Dns)).then([attempted(1, 1, Outcome::Dns), given_up(1)]);
 }
 
 #[test]
-fn fewer_attempts_allowed_than_were_made_is_the_end_at_the_next_failure() {
+fn if_fewer_attempts_are_allowed_than_were_made_the_next_failure_ends_the_delivery() {
     let two_failures = [
         accepted(),
         started(1),
@@ -321,22 +303,20 @@ fn fewer_attempts_allowed_than_were_made_is_the_end_at_the_next_failure() {
         retry_in(40, 2),
         started(3),
     ];
-    let backoff = Backoff::default();
-    let report = report(Outcome::Timeout);
     given::<WebhookEvent>(two_failures)
-        .when(Command::RecordAttempt { report, backoff, max_attempts: 1, jitter_sample: 0.5, at: moment(2) })
+        .when(record_last(Outcome::Timeout))
         .then([attempted(3, 3, Outcome::Timeout), given_up(3)]);
 }
 
 #[test]
-fn a_receiver_that_asks_for_more_time_gets_it() {
+fn a_receiver_can_ask_for_a_longer_delay() {
     let mut busy = report(Outcome::RefusedStatus);
     busy.retry_after = Some(RetryAfter::Seconds(120));
     delivering().when(record_report(busy.clone())).then([attempted_with(1, 1, busy), retry_in(120, 1)]);
 }
 
 #[test]
-fn a_receiver_cannot_ask_for_less_time_or_for_ever() {
+fn a_receiver_cannot_ask_for_a_shorter_or_unlimited_delay() {
     let mut hasty = report(Outcome::RefusedStatus);
     hasty.retry_after = Some(RetryAfter::At(moment(3)));
     delivering().when(record_report(hasty.clone())).then([attempted_with(1, 1, hasty), retry_in(10, 1)]);
@@ -349,7 +329,7 @@ fn a_receiver_cannot_ask_for_less_time_or_for_ever() {
 }
 
 #[test]
-fn an_event_that_waits_can_be_cancelled() {
+fn a_waiting_event_can_be_cancelled() {
     waiting().when(cancel()).then([cancelled()]);
     given::<WebhookEvent>([accepted(), started(1), attempted(1, 1, Outcome::Tls), retry_in(10, 1)])
         .when(cancel())
@@ -359,19 +339,19 @@ fn an_event_that_waits_can_be_cancelled() {
 }
 
 #[test]
-fn an_attempt_under_way_cannot_be_cancelled() {
+fn an_attempt_in_progress_cannot_be_cancelled() {
     delivering().when(cancel()).then_refused(Refusal::AttemptInProgress);
 }
 
 #[test]
-fn an_event_that_is_over_cannot_be_cancelled() {
-    for event in over() {
+fn an_ended_delivery_cannot_be_cancelled() {
+    for event in ended() {
         event.when(cancel()).then_refused(Refusal::NotWaiting);
     }
 }
 
 #[test]
-fn an_event_given_up_is_replayed_with_a_full_set_of_attempts() {
+fn an_event_in_critical_failure_is_replayed_with_the_full_number_of_attempts() {
     critical()
         .when(replay())
         .then([replayed(3)])
@@ -391,48 +371,40 @@ fn an_event_is_not_replayed_twice() {
 }
 
 #[test]
-fn only_an_event_given_up_can_be_replayed() {
+fn only_an_event_in_critical_failure_can_be_replayed() {
     for event in [waiting(), delivering(), succeeded(), after_cancel()] {
         event.when(replay()).then_refused(Refusal::NotInCriticalFailure);
     }
 }
 
 #[test]
-fn a_replayed_event_can_be_given_up_and_replayed_again() {
-    let backoff = Backoff::default();
-    let last = |report| Command::RecordAttempt {
-        report,
-        backoff,
-        max_attempts: 1,
-        jitter_sample: 0.5,
-        at: moment(2),
-    };
+fn a_replayed_event_can_fail_and_be_replayed_again() {
     critical()
         .when(replay())
         .then([replayed(3)])
         .when(start())
         .then([started(4)])
-        .when(last(report(Outcome::Timeout)))
+        .when(record_last(Outcome::Timeout))
         .then([attempted(4, 1, Outcome::Timeout), given_up(1)])
         .when(replay())
         .then([replayed(4)]);
 }
 
 #[test]
-fn the_payload_of_an_event_that_is_over_can_be_erased_again_and_again() {
-    for event in over() {
+fn after_the_delivery_the_payload_can_be_erased_repeatedly() {
+    for event in ended() {
         event.when(erase()).then([erased()]).when(erase()).then([erased()]);
     }
 }
 
 #[test]
-fn an_event_that_waits_is_cancelled_with_its_payload() {
+fn erasing_the_payload_of_a_waiting_event_cancels_it() {
     let cancelled = Fact::Cancelled { destination_id: SHOP, reason: "law".to_owned(), at: moment(5) };
     waiting().when(erase()).then([cancelled, erased()]).when(start()).then_refused(Refusal::NotWaiting);
 }
 
 #[test]
-fn a_payload_on_its_way_cannot_be_erased() {
+fn a_payload_cannot_be_erased_during_an_attempt() {
     delivering().when(erase()).then_refused(Refusal::AttemptInProgress);
 }
 

@@ -1,13 +1,13 @@
-//! What holds for a webhook event whatever is asked of it, in whatever order.
+//! Properties of webhook events for any sequence of commands.
 
 use aggregates::Decide;
 use aggregates::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
 use aggregates::backoff::Backoff;
 use aggregates::fact::{Fact as AnyFact, StoredFact};
 use aggregates::webhook_event::{
-    Acceptance, PayloadDigest, UNKNOWN_IN_A_ROW_TOLERATED, WebhookEvent, WebhookEventCommand as Command,
-    WebhookEventFact as Fact,
+    UNKNOWN_IN_A_ROW_TOLERATED, WebhookEvent, WebhookEventCommand as Command, WebhookEventFact as Fact,
 };
+use aggregates_testing::accepted;
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, DomainEvent};
 use proptest::collection::vec;
@@ -25,10 +25,10 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     ]
 }
 
-/// Any command. Attempts are frequent, so that stories get far.
+/// Any command. Attempts are frequent, so that many events reach their end.
 fn command() -> impl Strategy<Value = Command> {
     let at = (-10..1_000_i64).prop_map(moment);
-    let wish = prop::option::of(prop_oneof![
+    let retry_after = prop::option::of(prop_oneof![
         any::<u64>().prop_map(RetryAfter::Seconds),
         (-1_000..100_000_i64).prop_map(|seconds| RetryAfter::At(moment(seconds))),
     ]);
@@ -38,8 +38,8 @@ fn command() -> impl Strategy<Value = Command> {
         tenant_version: 1,
         at,
     });
-    let record =
-        (outcome(), wish, 0.0..=1.0_f64, at.clone()).prop_map(|(outcome, retry_after, jitter_sample, at)| {
+    let record = (outcome(), retry_after, 0.0..=1.0_f64, at.clone()).prop_map(
+        |(outcome, retry_after, jitter_sample, at)| {
             let report = AttemptReport { retry_after, ..AttemptReport::without_answer(outcome, 1, None) };
             Command::RecordAttempt {
                 report,
@@ -48,7 +48,8 @@ fn command() -> impl Strategy<Value = Command> {
                 jitter_sample,
                 at,
             }
-        });
+        },
+    );
     let cancel = at.clone().prop_map(|at| Command::Cancel { reason: "purged".to_owned(), at });
     let replay = at.clone().prop_map(|at| Command::Replay { at });
     let erase =
@@ -64,20 +65,11 @@ fn command() -> impl Strategy<Value = Command> {
 }
 
 fn accept(at: DateTime<Utc>) -> Command {
-    let payload = PayloadDigest { sha256: "digest".to_owned(), bytes: 7 };
-    Command::Accept(Acceptance {
-        tenant_id: ACME,
-        destination_id: SHOP,
-        sender_id: None,
-        idempotency_key: None,
-        payload,
-        mapping: None,
-        at,
-    })
+    accepted().tenant(ACME).destination(SHOP).at(at).command()
 }
 
-/// Everything that happens when these commands are asked one after the other of an accepted event.
-fn story(commands: Vec<Command>) -> (WebhookEvent, Vec<Fact>) {
+/// State and facts of an event after its acceptance and these commands.
+fn run(commands: Vec<Command>) -> (WebhookEvent, Vec<Fact>) {
     let mut event = WebhookEvent::default();
     let mut facts = vec![];
     for command in std::iter::once(accept(moment(0))).chain(commands) {
@@ -93,8 +85,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn attempts_are_numbered_without_gaps_over_the_whole_life(commands in vec(command(), 0..80)) {
-        let (_, facts) = story(commands);
+    fn attempts_are_numbered_without_gaps(commands in vec(command(), 0..80)) {
+        let (_, facts) = run(commands);
         let started: Vec<u32> = facts
             .iter()
             .filter_map(|fact| if let Fact::DeliveryStarted { attempt, .. } = fact { Some(*attempt) } else { None })
@@ -105,19 +97,19 @@ proptest! {
 
     #[test]
     fn every_outcome_belongs_to_the_attempt_that_was_just_started(commands in vec(command(), 0..80)) {
-        let (_, facts) = story(commands);
-        for (place, fact) in facts.iter().enumerate() {
+        let (_, facts) = run(commands);
+        for (index, fact) in facts.iter().enumerate() {
             let Fact::DeliveryAttempted { attempt, .. } = fact else { continue };
-            let before = place.checked_sub(1).and_then(|place| facts.get(place));
-            let starts_it =
+            let before = index.checked_sub(1).and_then(|index| facts.get(index));
+            let starts_the_attempt =
                 matches!(before, Some(Fact::DeliveryStarted { attempt: started, .. }) if started == attempt);
-            prop_assert!(starts_it, "{before:?} comes before {fact:?}");
+            prop_assert!(starts_the_attempt, "{before:?} comes before {fact:?}");
         }
     }
 
     #[test]
-    fn failures_are_counted_up_to_the_limit_and_anew_after_a_replay(commands in vec(command(), 0..80)) {
-        let (_, facts) = story(commands);
+    fn failures_are_counted_up_to_the_limit_and_from_zero_after_a_replay(commands in vec(command(), 0..80)) {
+        let (_, facts) = run(commands);
         let (mut failed, mut unknown, mut is_final) = (0, 0, false);
         for fact in &facts {
             match fact {
@@ -148,18 +140,18 @@ proptest! {
     fn every_failure_is_followed_by_a_retry_or_the_end_and_every_success_by_neither(
         commands in vec(command(), 0..80),
     ) {
-        let (_, facts) = story(commands);
-        for (place, fact) in facts.iter().enumerate() {
+        let (_, facts) = run(commands);
+        for (index, fact) in facts.iter().enumerate() {
             let Fact::DeliveryAttempted { report, .. } = fact else { continue };
             let follows =
-                matches!(facts.get(place + 1), Some(Fact::RetryScheduled { .. } | Fact::CriticalFailure { .. }));
+                matches!(facts.get(index + 1), Some(Fact::RetryScheduled { .. } | Fact::CriticalFailure { .. }));
             prop_assert_eq!(follows, !report.outcome.is_success());
         }
     }
 
     #[test]
-    fn the_state_is_what_the_stored_facts_say(commands in vec(command(), 0..80)) {
-        let (event, facts) = story(commands);
+    fn the_state_is_the_fold_of_the_stored_facts(commands in vec(command(), 0..80)) {
+        let (event, facts) = run(commands);
         let mut read_back = WebhookEvent::default();
         for fact in facts {
             let stored = serde_json::to_string(&fact).expect("a fact that can be stored");
@@ -175,7 +167,7 @@ proptest! {
             read_back.apply(fact);
         }
         prop_assert_eq!(&read_back, &event);
-        // Snapshots are taken in this form.
+        // The form of snapshots.
         let snapshot = serde_json::to_string(&event).expect("a state that can be stored");
         prop_assert_eq!(serde_json::from_str::<WebhookEvent>(&snapshot).expect("a state"), event);
     }

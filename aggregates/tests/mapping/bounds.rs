@@ -1,7 +1,6 @@
-//! Mappings and payloads that were made to be expensive.
+//! Mappings and payloads that are expensive on purpose.
 //!
-//! Without bounds, some would end the process for want of memory or stack and others keep it busy for far
-//! longer than reading the payload takes.
+//! Without bounds, some would exhaust memory or stack, and others would take far longer than reading the payload.
 
 use crate::{apply, mapped, mapping, value_of};
 use aggregates::mapping::{COPIED_BYTES_MAX, KEYS_MAX, Mapping, MappingFailure, TEXT_BYTES_MAX};
@@ -12,7 +11,7 @@ fn filled(unit: &str, bytes: usize) -> String {
     unit.repeat(bytes / unit.len())
 }
 
-/// A mapping of one key whose expression repeats an operand as often as the limit allows.
+/// Mapping of one key whose expression repeats an operand as often as the limit allows.
 fn longest_expression(operand: &str) -> Mapping {
     let repeated = filled(&format!("{operand}+"), TEXT_BYTES_MAX - 16);
     mapping(&format!(r#"{{"k":"{}"}}"#, repeated.trim_end_matches('+')))
@@ -56,7 +55,7 @@ fn a_result_that_grows_too_large_fails() {
     }
 }
 
-/// The results would be tiny: it is reading the same text again and again that costs.
+/// The results would be tiny; the cost is in reading the same text many times.
 #[test]
 fn work_is_bounded_where_the_result_is_small() {
     let blanks = format!(r#"{{"a":[{}]}}"#, filled(" ", MIB));
@@ -66,7 +65,7 @@ fn work_is_bounded_where_the_result_is_small() {
     assert_eq!(longest_expression("a").apply(digits.as_bytes()), Err(MappingFailure::TooLarge));
 }
 
-/// Each repetition makes thousands of values found under the earlier one void.
+/// Each repetition invalidates thousands of values found under the earlier one.
 #[test]
 fn a_name_repeated_many_times_costs_no_more_than_reading_it() {
     let names = (0..6_000).map(|name| format!(r#""a:{name}""#)).collect::<Vec<_>>();
@@ -78,7 +77,7 @@ fn a_name_repeated_many_times_costs_no_more_than_reading_it() {
 }
 
 #[test]
-fn thousands_of_paths_and_names_are_found_without_trying_all_pairs() {
+fn thousands_of_paths_and_names_do_not_take_quadratic_time() {
     let names = (0..9_000).map(|name| format!(r#""{name}""#)).collect::<Vec<_>>();
     let payload = (0..60_000).map(|name| format!(r#""{name}":{name}"#)).collect::<Vec<_>>();
     let result = mapped(&format!(r#"{{"k":[{}]}}"#, names.join(",")), &format!("{{{}}}", payload.join(",")));
@@ -93,7 +92,7 @@ fn the_deepest_path_on_the_deepest_payload() {
     assert_eq!(value_of(&path(1), &payload).as_deref(), Some(&payload[5..payload.len() - 1]));
     let too_deep = format!(r#"{{"a":{payload}}}"#);
     assert!(matches!(mapping(r#"{"k":"a"}"#).apply(too_deep.as_bytes()), Err(MappingFailure::Payload(_))));
-    // Every level is wanted whole as well as entered.
+    // Every level is both copied and a prefix of another path.
     let levels = (1..=128).map(|steps| format!("\"k{steps}\":{}", path(steps))).collect::<Vec<_>>();
     assert!(apply(&format!("{{{}}}", levels.join(",")), &payload).missing.is_empty());
 }

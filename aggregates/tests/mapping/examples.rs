@@ -1,9 +1,9 @@
-//! The table of examples, every row about the same payload.
+//! Examples of expressions, all on the same payload.
 
 use crate::{SOURCE, value_of};
 use aggregates::mapping::Mapping;
 
-/// An expression, and what it becomes; nothing if its key is left out.
+/// Expression and its JSON value; `None` if the key is left out.
 type Row = (&'static str, Option<&'static str>);
 
 fn check(rows: &[Row]) {
@@ -13,14 +13,14 @@ fn check(rows: &[Row]) {
 }
 
 #[test]
-fn paths_lead_to_values() {
+fn paths_select_values() {
     check(&[
         (r#""id""#, Some("42")),
         (r#"" id ""#, Some("42")),
         (r#""\tid\n""#, Some("42")),
         (r#""user:name""#, Some(r#""octo""#)),
         (r#""user:address:city""#, Some(r#""Rio""#)),
-        // Blanks inside a path belong to the names.
+        // White space inside a path belongs to the names.
         (r#""user : name""#, None),
         (r#""user::name""#, None),
         (r#""USER:name""#, None),
@@ -51,7 +51,7 @@ fn objects_and_arrays_are_copied_whole() {
 }
 
 #[test]
-fn indexes_lead_into_arrays() {
+fn indexes_select_elements() {
     check(&[
         (r#""tags[0]""#, Some(r#""x""#)),
         (r#""tags[ 1 ]""#, Some(r#""y""#)),
@@ -65,7 +65,7 @@ fn indexes_lead_into_arrays() {
         (r#""[0]""#, None),
         (r#""[0]:id""#, None),
         (r#""items[1]:sku""#, Some(r#""B2""#)),
-        // One index may follow another, and a segment may be nothing but indexes.
+        // An index may follow another, and a segment may consist of indexes only.
         (r#""grid[0][1]""#, Some("2")),
         (r#""grid[0]:[1]""#, Some("2")),
         (r#""grid[0]:[1]:[0]""#, None),
@@ -74,9 +74,9 @@ fn indexes_lead_into_arrays() {
 }
 
 #[test]
-fn numbers_keep_their_text_until_something_is_added() {
+fn numbers_keep_their_text_unless_they_are_added() {
     check(&[
-        // Read as a float and written again, this would be 1.
+        // Parsed as a float and formatted, this would be 1.
         (r#""whole""#, Some("1.0")),
         (r#""max""#, Some("9223372036854775807")),
         (r#""whole+whole""#, Some("2")),
@@ -96,10 +96,10 @@ fn numbers_add_up() {
         (r#""price+qty""#, Some("11.5")),
         (r#""price+price""#, Some("19")),
         (r#""grid[1]:[0]+items[0]:p""#, Some("6")),
-        // Whole numbers that do not fit 64 bits become floats; they never wrap around.
+        // Integers that do not fit 64 bits become floats; they do not wrap around.
         (r#""max+qty""#, Some("9.223372036854776e18")),
         (r#""max+whole""#, Some("9.223372036854776e18")),
-        // Any number of operands is folded from left to right; a name never contains the second `+`.
+        // Any number of operands is combined from left to right; a name cannot contain the second `+`.
         (r#""id+qty+price""#, Some("53.5")),
         (r#""id+qty+qty+qty""#, Some("48")),
     ]);
@@ -112,12 +112,12 @@ fn text_is_joined() {
         (r#""name+id""#, Some(r#""acme42""#)),
         (r#""id+name""#, Some(r#""42acme""#)),
         (r#""price+name""#, Some(r#""9.5acme""#)),
-        // A number that was added to nothing is joined in its own text.
+        // A number that is not added to another is joined with its own text.
         (r#""name+whole""#, Some(r#""acme1.0""#)),
         (r#""whole+name""#, Some(r#""1.0acme""#)),
         (r#""name+empty""#, Some(r#""acme""#)),
         (r#""empty+empty""#, Some(r#""""#)),
-        // Numbers add up until text appears, and never after it.
+        // Numbers are added up to the first text, but not after it.
         (r#""id+qty+name""#, Some(r#""44acme""#)),
         (r#""name+id+qty""#, Some(r#""acme422""#)),
         (r#""price+price+name+price+whole""#, Some(r#""19acme9.51.0""#)),
@@ -143,11 +143,11 @@ fn a_plus_needs_numbers_or_text_on_both_sides() {
 #[test]
 fn a_plus_always_separates_unless_it_comes_first() {
     check(&[
-        // `a+b` is a property of the payload, and still means the sum of `a` and `b`, which it has not.
+        // The payload has a property `a+b`, but the expression means the sum of `a` and `b`, which it lacks.
         (r#""a+b""#, None),
         (r#""+id""#, None),
         (r#"" +id""#, None),
-        // After the last `+` stands the empty name.
+        // The empty name follows the last `+`.
         (r#""id+""#, Some(r#""42noname""#)),
         (r#""id++qty""#, Some(r#""42noname2""#)),
     ]);
@@ -175,9 +175,9 @@ fn arrays_of_expressions_become_arrays() {
     ]);
 }
 
-/// Rows of the table that nothing can come of are refused when the mapping is saved.
+/// Expressions that cannot be parsed are refused when the mapping is saved.
 #[test]
-fn what_cannot_be_read_is_no_mapping() {
+fn an_expression_that_cannot_be_parsed_is_refused() {
     let refused = [
         r#""tags[-1]""#,
         r#""tags[x]""#,

@@ -1,5 +1,4 @@
-//! The mapping language: what expressions mean, which mappings are refused and in which words, and what holds
-//! for every mapping and every payload.
+//! The mapping language: the meaning of expressions, the refused mappings, and the properties of all mappings.
 
 mod bounds;
 mod examples;
@@ -10,7 +9,7 @@ mod stored;
 
 use aggregates::mapping::{Applied, Mapping};
 
-/// The payload that the examples are about.
+/// Payload of the examples.
 const SOURCE: &str = r#"{"id":42,"price":9.5,"qty":2,"whole":1.0,"max":9223372036854775807,"name":"acme","kind":"repo","ok":true,"nil":null,"empty":"","user":{"name":"octo","address":{"city":"Rio"}},"tags":["x","y",null,7],"grid":[[1,2],[3,4]],"items":[{"sku":"A1","p":3},{"sku":"B2","p":4}],"a+b":"plus","":"noname","0":"zero"}"#;
 
 fn mapping(json: &str) -> Mapping {
@@ -28,7 +27,7 @@ fn mapped(mapping_json: &str, payload: &str) -> String {
     String::from_utf8(apply(mapping_json, payload).bytes).expect("JSON is UTF-8")
 }
 
-/// What the value of key `K` becomes, as JSON text; nothing if the key is left out.
+/// Returns the JSON text of the mapped value of key `K`; `None` if the key is left out.
 fn value_of(value_json: &str, payload: &str) -> Option<String> {
     let object = mapped(&format!(r#"{{"K":{value_json}}}"#), payload);
     if object == "{}" {

@@ -1,4 +1,4 @@
-//! Whole mappings on whole payloads: order, missing keys, repeated names, text, and failures.
+//! Complete mappings on complete payloads: order, missing keys, repeated names, text and failures.
 
 use crate::{apply, mapped, mapping, value_of};
 use aggregates::mapping::MappingFailure;
@@ -31,7 +31,7 @@ fn an_empty_mapping_makes_an_empty_object() {
 }
 
 #[test]
-fn of_a_repeated_name_the_last_one_counts() {
+fn the_last_value_of_a_repeated_name_counts() {
     assert_eq!(value_of(r#""a""#, r#"{"a":1,"a":2}"#).as_deref(), Some("2"));
     assert_eq!(value_of(r#""a""#, r#"{"a":1,"\u0061":null}"#), None);
     assert_eq!(value_of(r#""a:b""#, r#"{"a":{"b":1},"a":{"c":2}}"#), None);
@@ -41,12 +41,12 @@ fn of_a_repeated_name_the_last_one_counts() {
         value_of(r#"["a","a:b:c"]"#, r#"{"a":{"b":{"c":1}},"a":{"b":[]}}"#).as_deref(),
         Some(r#"[{"b":[]},null]"#)
     );
-    // The mapping's own keys follow the same rule, at the place of the first.
+    // The keys of the mapping follow the same rule, at the position of the first.
     assert_eq!(mapped(r#"{"k":"a","j":"a","k":"b"}"#, r#"{"a":1,"b":2}"#), r#"{"k":2,"j":1}"#);
 }
 
 #[test]
-fn names_may_hold_anything_but_the_separators() {
+fn names_may_contain_anything_but_the_separators() {
     let payload = r#"{"a]b":1,"]":[2],"ключ":{"é":3},"a.b":4,"a b":5,"\"":6,"{":7,"a\nb":8,"\ud800":9}"#;
     for (value, expected) in [
         (r#""a]b""#, "1"),
@@ -64,7 +64,7 @@ fn names_may_hold_anything_but_the_separators() {
 }
 
 #[test]
-fn the_result_is_compact_and_escapes_only_what_json_demands() {
+fn the_result_is_compact_with_required_escapes_only() {
     let payload = "{ \"text\" : \"caf\\u00e9 < & > ' + \\/ 😀 \\ud83d\\ude00 \\\" \\\\ \\u0001 \\n\" ,\n\"deep\" : { \"x y\" : [ 1 , { } ] } }";
     assert_eq!(
         value_of(r#""text""#, payload).as_deref(),
@@ -78,7 +78,7 @@ fn the_result_is_compact_and_escapes_only_what_json_demands() {
 fn joined_text_stays_valid() {
     let payload = r#"{"a":"say \"hi\"\\","b":"\u00e9\n","n":-1.50,"high":"\ud83d","low":"\ude00"}"#;
     assert_eq!(value_of(r#""a+b+n""#, payload).as_deref(), Some(r#""say \"hi\"\\é\n-1.50""#));
-    // The halves of a character make it whole when they meet; alone, they stay the escapes they were.
+    // Two surrogates that are joined to a pair become a character; an unpaired one remains an escape.
     assert_eq!(value_of(r#""high+low""#, payload).as_deref(), Some(r#""😀""#));
     assert_eq!(value_of(r#""low+high""#, payload).as_deref(), Some(r#""\ude00\ud83d""#));
 }
@@ -89,7 +89,7 @@ fn sums_are_exact_in_64_bits_and_floats_beyond() {
         ("9007199254740993,2", "9007199254740995"),
         ("-9223372036854775808,9223372036854775807", "-1"),
         ("-9223372036854775808,-1", "-9.223372036854776e18"),
-        // Both lie beyond 64 bits and so are floats from the start.
+        // Both exceed 64 bits and are therefore floats from the start.
         ("9223372036854775808,1", "9.223372036854776e18"),
         ("0.1,0.2", "0.30000000000000004"),
         ("1e2,1", "101"),
@@ -108,7 +108,7 @@ fn sums_are_exact_in_64_bits_and_floats_beyond() {
 }
 
 #[test]
-fn a_sum_beyond_every_number_fails() {
+fn a_sum_beyond_the_largest_float_fails() {
     let too_large = |key: &str| Err(MappingFailure::SumTooLarge { key: key.to_owned() });
     let mapping = mapping(r#"{"fine":"n[0]","total":"n[0]+n[1]"}"#);
     assert_eq!(mapping.apply(br#"{"n":[1e308,1e308]}"#), too_large("total"));
@@ -116,13 +116,13 @@ fn a_sum_beyond_every_number_fails() {
     assert_eq!(mapping.apply(br#"{"n":[1e999,-1e999]}"#), too_large("total"));
     let failure = mapping.apply(br#"{"n":[1e308,1e308]}"#).expect_err("the sum has no number");
     assert_eq!(failure.to_string(), r#"the sum for key "total" is too large for a number"#);
-    // Copied and joined, the same number is only text.
+    // Copied or joined, the same number is text.
     assert_eq!(value_of(r#""n""#, r#"{"n":1e999}"#).as_deref(), Some("1e999"));
     assert_eq!(value_of(r#""n+s""#, r#"{"n":1e999,"s":"!"}"#).as_deref(), Some(r#""1e999!""#));
 }
 
 #[test]
-fn what_is_no_payload_fails() {
+fn bytes_that_are_no_payload_fail() {
     let mapping = mapping(r#"{"k":"[0]"}"#);
     let position = Position { line: 1, column: 1 };
     let problem = PayloadProblem::NotAnObject { position, found: '[' };

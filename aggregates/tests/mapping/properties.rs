@@ -1,4 +1,4 @@
-//! What holds for every mapping and every payload.
+//! Properties of every mapping and every payload.
 
 use aggregates::mapping::{Mapping, MappingFailure};
 use aggregates::payload::check_payload;
@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// Names that payloads and expressions share, so that paths often lead somewhere.
+/// Names that payloads and expressions share, so that paths often have a value.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![4 => "[abc]", 1 => "[a-c\\] é\"\\\\]{0,3}"]
 }
@@ -79,12 +79,12 @@ proptest! {
                 expected.retain(|key| !applied.missing.contains(key));
                 prop_assert_eq!(keys(&applied.bytes), expected);
             }
-            // Exponents have up to three digits, so a sum may well exceed every float.
+            // Exponents have up to three digits, so a sum may exceed the largest float.
             Err(failure) => prop_assert!(matches!(&failure, MappingFailure::SumTooLarge { .. }), "{}", failure),
         }
     }
 
-    /// Mappings are written by strangers and payloads sent by others: nothing they say may panic.
+    /// Neither mappings nor payloads are trusted: none may cause a panic.
     #[test]
     fn nothing_panics(mapping in r#"\{"k":"[a+:\[\]0 "\\é]{0,12}"\}"#, payload in r#"[{}\[\]"a:,\\0e. ]{0,30}"#) {
         if let Ok(mapping) = Mapping::parse(&mapping) {
@@ -117,7 +117,7 @@ proptest! {
         if value == "null" {
             prop_assert_eq!(result.missing, ["v"]);
         } else if let Ok(meaning) = serde_json::from_str::<Value>(&payload) {
-            // serde_json cannot hold every number and every escape; the rest it must read the same.
+            // serde_json does not represent every number and escape; it must read the others identically.
             prop_assert_eq!(serde_json::from_slice::<Value>(&result.bytes).expect("valid"), meaning);
         }
     }
@@ -151,7 +151,7 @@ fn keys(json: &[u8]) -> Vec<String> {
     keys_of(std::str::from_utf8(json).expect("JSON is UTF-8"))
 }
 
-/// The keys of an object in their order, which serde_json's own tree would lose.
+/// Returns the keys of an object in their order, which serde_json's map does not keep.
 fn keys_of(json: &str) -> Vec<String> {
     struct Keys;
     impl<'de> serde::de::Visitor<'de> for Keys {

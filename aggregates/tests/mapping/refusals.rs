@@ -1,4 +1,4 @@
-//! Mappings that are refused, and the words they are refused in.
+//! Mappings that are refused, and the messages.
 
 use aggregates::mapping::{
     ExpressionProblem, ExpressionRule, KEYS_MAX, Mapping, MappingProblem, TEXT_BYTES_MAX,
@@ -46,7 +46,7 @@ fn an_expression_is_refused_at_the_character_that_breaks_a_rule() {
 }
 
 #[test]
-fn the_words_name_the_key_the_place_and_the_rule() {
+fn the_message_names_the_key_the_position_and_the_rule() {
     for (json, words) in [
         (
             r#"{"total":"price + tags[x]"}"#,
@@ -99,13 +99,13 @@ fn only_text_and_arrays_of_text_are_expressions() {
 }
 
 #[test]
-fn a_repeated_key_is_judged_by_its_last_value() {
+fn the_last_value_of_a_repeated_key_is_checked() {
     assert_eq!(problem(r#"{"k":"a","k":5}"#).key(), Some("k"));
     assert!(Mapping::parse(r#"{"k":5,"k":"a"}"#).is_ok());
 }
 
 #[test]
-fn what_is_not_one_json_object_in_utf8_is_refused() {
+fn anything_but_one_json_object_in_utf8_is_refused() {
     for text in [
         "null",
         "[]",
@@ -127,19 +127,19 @@ fn what_is_not_one_json_object_in_utf8_is_refused() {
 }
 
 #[test]
-fn a_mapping_has_500_keys_at_most() {
+fn a_mapping_has_at_most_500_keys() {
     let keys = |count: usize| {
         let entries = (0..count).map(|key| format!(r#""k{key}":"a""#)).collect::<Vec<_>>();
         format!("{{{}}}", entries.join(","))
     };
     assert!(Mapping::parse(keys(KEYS_MAX)).is_ok());
     assert_eq!(problem(keys(KEYS_MAX + 1)), MappingProblem::TooManyKeys { keys: 501 });
-    // Repetitions of a key are one key.
+    // Repetitions of a key count once.
     assert!(Mapping::parse(format!("{{{}\"a\":\"b\"}}", r#""a":"b","#.repeat(KEYS_MAX))).is_ok());
 }
 
 #[test]
-fn a_mapping_takes_64_kib_at_most() {
+fn a_mapping_has_at_most_64_kib() {
     let json = |name: usize| format!(r#"{{"k":"{}"}}"#, "a".repeat(name));
     assert!(Mapping::parse(json(TEXT_BYTES_MAX - 8)).is_ok());
     assert_eq!(problem(json(TEXT_BYTES_MAX - 7)), MappingProblem::TooLong { bytes: TEXT_BYTES_MAX + 1 });
@@ -159,7 +159,7 @@ fn a_path_has_as_many_steps_as_a_payload_has_levels() {
 }
 
 #[test]
-fn long_texts_are_cut_in_the_words_but_kept_in_the_problem() {
+fn long_texts_are_cut_in_the_message_only() {
     let key = "ключ".repeat(100);
     let problem = problem(format!(r#"{{"{key}":"{}["}}"#, "x".repeat(1000)));
     assert_eq!(problem.key(), Some(key.as_str()));

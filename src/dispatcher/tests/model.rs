@@ -7,14 +7,15 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use aggregates::Decide;
-use aggregates::attempt_outcome::{AttemptReport, Outcome};
+use aggregates::attempt_outcome::Outcome;
 use aggregates::backoff::Backoff;
 use aggregates::circuit_breaker::BreakerStep;
 use aggregates::destination::{AuthChange, Destination, DestinationCommand, Stage};
 use aggregates::fact::Fact;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::sealed::TokenHash;
-use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEvent, WebhookEventCommand};
+use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand};
+use aggregates_testing::{accepted, attempted, started};
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use futures::FutureExt;
@@ -162,19 +163,8 @@ impl Model {
 
     pub(super) fn accept(&mut self, destination_id: DestinationId) -> WebhookEventId {
         let id = WebhookEventId(Uuid::from_u128(0xe000_0000 + self.events.len() as u128));
-        let payload = PayloadDigest { sha256: String::new(), bytes: 2 };
-        self.execute(
-            id,
-            WebhookEventCommand::Accept(Acceptance {
-                tenant_id: TENANT,
-                destination_id,
-                sender_id: None,
-                idempotency_key: None,
-                payload,
-                mapping: None,
-                at: self.now,
-            }),
-        );
+        let accept = accepted().tenant(TENANT).destination(destination_id).at(self.now);
+        self.execute(id, accept.command());
         id
     }
 
@@ -226,14 +216,11 @@ impl Model {
         {
             return None;
         }
-        let start = WebhookEventCommand::Start {
-            worker: "worker".to_owned(),
-            destination_version: 1,
-            tenant_version: 1,
-            at: self.now,
-        };
         let event_id = delivery.event_id;
-        assert!(self.execute(event_id, start), "an event at the job's version waits");
+        assert!(
+            self.execute(event_id, started().at(self.now).command()),
+            "an event at the job's version waits"
+        );
         Some(event_id)
     }
 
@@ -243,16 +230,9 @@ impl Model {
     }
 
     pub(super) fn finish(&mut self, id: WebhookEventId, outcome: Outcome) -> bool {
-        let report = AttemptReport::without_answer(outcome, 1, None);
-        let (backoff, max_attempts) = (Backoff { jitter: 0.0, ..Backoff::default() }, self.max_attempts);
-        let record = WebhookEventCommand::RecordAttempt {
-            report,
-            backoff,
-            max_attempts,
-            jitter_sample: 0.5,
-            at: self.now,
-        };
-        self.execute(id, record)
+        let backoff = Backoff { jitter: 0.0, ..Backoff::default() };
+        let end = attempted().outcome(outcome).backoff(backoff).max_attempts(self.max_attempts).at(self.now);
+        self.execute(id, end.command())
     }
 }
 

@@ -15,7 +15,8 @@ use aggregates::destination::{Destination, DestinationCommand};
 use aggregates::ids::{ApiKeyId, DestinationId, TenantId, UserId, WebhookEventId};
 use aggregates::sealed::{Fingerprint, Sealed, TokenHash};
 use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSecret};
-use aggregates::webhook_event::{Acceptance, PayloadDigest};
+use aggregates::webhook_event::Acceptance;
+use aggregates_testing::accepted;
 use hooksentry::event_store::{EventStore, LogNotifier, Metadata};
 use hooksentry::{clock, identifiers};
 use projections::{LoggedFact, Projection, log_rows};
@@ -216,15 +217,7 @@ fn invalid_metadata(tenant: TenantId) -> Metadata {
 }
 
 fn acceptance(tenant_id: TenantId, destination_id: DestinationId) -> Acceptance {
-    Acceptance {
-        tenant_id,
-        destination_id,
-        sender_id: None,
-        idempotency_key: None,
-        payload: PayloadDigest { sha256: "digest".to_owned(), bytes: 2 },
-        mapping: None,
-        at: clock::now(),
-    }
+    accepted().tenant(tenant_id).destination(destination_id).at(clock::now()).build()
 }
 
 fn new_event() -> WebhookEventId {

@@ -3,6 +3,7 @@
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact as Fact;
+use aggregates_testing::attempted;
 use futures::future::join_all;
 use hooksentry::clock;
 use hooksentry::config::TenantWeights;
@@ -33,14 +34,7 @@ fn failed_at(event: WebhookEventId, version: u64, reporter: &str, metadata: &Met
     let (destination_id, at) = (DestinationId::default(), clock::now());
     let report = AttemptReport::without_answer(Outcome::Timeout, 1, Some(reporter.to_owned()));
     let facts = [
-        Fact::DeliveryAttempted {
-            destination_id,
-            attempt: 1,
-            failed_attempts: 1,
-            unknown_in_a_row: 0,
-            report,
-            at,
-        },
+        attempted().failed_attempts(1).report(report).at(at).fact(),
         Fact::RetryScheduled { destination_id, failed_attempts: 1, retry_at: at, at },
     ];
     StreamAppendItem::new(event, version, &facts, metadata).expect("facts")

@@ -1,9 +1,9 @@
 //! Webhook events in the states that tests of the API need.
 
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
-use aggregates::backoff::Backoff;
 use aggregates::ids::TenantId;
-use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand, WebhookEventRefusal};
+use aggregates::webhook_event::{WebhookEvent, WebhookEventRefusal};
+use aggregates_testing::{attempted, started};
 use hooksentry::clock;
 use hooksentry::event_store::{CommandFailure, Metadata};
 use serde_json::Value;
@@ -47,14 +47,7 @@ pub(crate) async fn attempt_by(
     let metadata = Metadata::of_role(TenantId(user.tenant_id.parse().expect("an id")), "worker");
     let mut report = AttemptReport::without_answer(outcome, 12, Some("for a test".to_owned()));
     report.status = outcome.is_success().then_some(204);
-    let backoff = Backoff::default();
-    let record = WebhookEventCommand::RecordAttempt {
-        report,
-        backoff,
-        max_attempts,
-        jitter_sample: 0.5,
-        at: clock::now(),
-    };
+    let record = attempted().report(report).max_attempts(max_attempts).at(clock::now()).command();
     log.execute::<WebhookEvent>(id, record, &metadata).await.expect("an attempt that ends");
 }
 
@@ -71,12 +64,7 @@ pub(crate) async fn try_start_attempt(user: &User, event_id: &str) -> bool {
 async fn try_start_by(user: &User, event_id: &str, used: SettingsUsed) -> bool {
     let id = event_id.parse().expect("an id");
     let metadata = Metadata::of_role(TenantId(user.tenant_id.parse().expect("an id")), "worker");
-    let start = WebhookEventCommand::Start {
-        worker: "tests".to_owned(),
-        destination_version: used.destination,
-        tenant_version: used.tenant,
-        at: clock::now(),
-    };
+    let start = started().settings(used.destination, used.tenant).at(clock::now()).command();
     match user.api.log().await.execute::<WebhookEvent>(id, start, &metadata).await {
         Ok(_) => true,
         Err(CommandFailure::Refused(WebhookEventRefusal::NotWaiting)) => false,

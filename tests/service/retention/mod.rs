@@ -4,12 +4,12 @@ mod events;
 mod exclusion;
 mod payloads;
 
-use aggregates::attempt_outcome::{AttemptReport, Outcome};
-use aggregates::backoff::Backoff;
+use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, TenantId, UserId, WebhookEventId};
 use aggregates::sealed::{Fingerprint, Sealed};
 use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSecret};
-use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEvent, WebhookEventCommand};
+use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand};
+use aggregates_testing::{accepted, attempted, digest, started};
 use chrono::TimeDelta;
 use hooksentry::clock;
 use hooksentry::event_store::Metadata;
@@ -49,16 +49,12 @@ impl Fixture {
         let number = self.next_number();
         let id = WebhookEventId(Uuid::from_u128(u128::from(number)));
         let later = TimeDelta::milliseconds(i64::try_from(number).expect("a small number"));
-        let acceptance = Acceptance {
-            tenant_id,
-            destination_id: DESTINATION,
-            sender_id: None,
-            idempotency_key: None,
-            payload: PayloadDigest { sha256: "00".to_owned(), bytes: bytes as u64 },
-            mapping: None,
-            at: clock::now() - TimeDelta::days(days_ago) + later,
-        };
-        self.command(tenant_id, id, WebhookEventCommand::Accept(acceptance)).await;
+        let accept = accepted()
+            .tenant(tenant_id)
+            .destination(DESTINATION)
+            .payload(digest("00", bytes as u64))
+            .at(clock::now() - TimeDelta::days(days_ago) + later);
+        self.command(tenant_id, id, accept.command()).await;
         sqlx::query("INSERT INTO payloads (event_id, tenant_id, delivered) VALUES ($1, $2, $3)")
             .bind(id.0)
             .bind(tenant_id.0)
@@ -80,21 +76,9 @@ impl Fixture {
 
     /// Makes the only attempt of an event.
     async fn attempt(&self, id: WebhookEventId, outcome: Outcome) {
-        let start = WebhookEventCommand::Start {
-            worker: "test".to_owned(),
-            destination_version: 1,
-            tenant_version: 1,
-            at: clock::now(),
-        };
-        self.command(ACME, id, start).await;
-        let record = WebhookEventCommand::RecordAttempt {
-            report: AttemptReport::without_answer(outcome, 1, None),
-            backoff: Backoff::default(),
-            max_attempts: 1,
-            jitter_sample: 0.5,
-            at: clock::now(),
-        };
-        self.command(ACME, id, record).await;
+        self.command(ACME, id, started().at(clock::now()).command()).await;
+        let end = attempted().outcome(outcome).max_attempts(1).at(clock::now());
+        self.command(ACME, id, end.command()).await;
     }
 
     async fn cancelled(&self, days_ago: i64) -> WebhookEventId {
