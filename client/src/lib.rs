@@ -36,7 +36,6 @@ pub struct ApiClient {
 ///
 /// reqwest needs a process-wide TLS provider even for plain HTTP. This installs one, unless the process has
 /// one already.
-#[must_use]
 pub fn http_client() -> ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().redirect(redirect::Policy::none())
@@ -61,7 +60,6 @@ impl ApiClient {
     }
 
     /// Begins a request to `path`, with the access token if this client has one.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, self.url(path));
         match &self.access_token {

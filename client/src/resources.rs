@@ -134,7 +134,6 @@ impl ApiClient {
     }
 
     /// Begins an ingest request without the access token, to which headers may be added before it is sent.
-    #[must_use]
     pub fn ingest_request(&self, target: &IngestTarget, payload: impl Into<Body>) -> RequestBuilder {
         let request = self.http.request(Method::POST, self.url(&target.path()));
         request.header("X-Api-Key", &target.api_key).body(payload)

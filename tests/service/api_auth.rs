@@ -36,7 +36,7 @@ async fn wrong_credentials_are_refused_alike_whoever_they_name() {
     let api = Api::shared().await;
     let owner = User::owner(&api).await;
     let wrong_password = login(&api, &owner.email, "another").await.expect(401);
-    let unknown = login(&api, &format!("{}@example.com", unique("nobody")), "another").await.expect(401);
+    let unknown = login(&api, &format!("{}@example.com", unique("unknown")), "another").await.expect(401);
     assert_eq!(wrong_password.body, unknown.body);
     assert_eq!(wrong_password.problem(), "wrong-credentials");
     let user = owner.colleague("Developer").await;
@@ -55,7 +55,7 @@ async fn ten_failures_from_an_address_or_with_an_email_are_enough() {
     let owner = User::owner(&api).await;
     // From one address, with many emails, known or not.
     for _ in 0..10 {
-        login(&api, &format!("{}@example.com", unique("nobody")), "x").await.expect(401);
+        login(&api, &format!("{}@example.com", unique("unknown")), "x").await.expect(401);
     }
     let refused = login(&api, &owner.email, PASSWORD).await.expect(429);
     let wait: u64 = refused.header("retry-after").parse().unwrap();
@@ -65,12 +65,12 @@ async fn ten_failures_from_an_address_or_with_an_email_are_enough() {
         login(&api.from_new_address(), &owner.email, "x").await.expect(401);
     }
     login(&api.from_new_address(), &owner.email, PASSWORD).await.expect(429);
-    // An email that nobody has is limited as well: the limit does not tell who exists.
-    let nobody = format!("{}@example.com", unique("nobody"));
+    // An unregistered email is limited as well, so the limit does not reveal which emails exist.
+    let unknown = format!("{}@example.com", unique("unknown"));
     for _ in 0..10 {
-        login(&api.from_new_address(), &nobody, "x").await.expect(401);
+        login(&api.from_new_address(), &unknown, "x").await.expect(401);
     }
-    login(&api.from_new_address(), &nobody, "x").await.expect(429);
+    login(&api.from_new_address(), &unknown, "x").await.expect(429);
     // A request that is not valid says so first, and does not count.
     send(api.request("POST", "/api/v1/auth/login").json(&json!({}))).await.expect(400);
 }
@@ -105,7 +105,7 @@ async fn a_refresh_token_is_good_once() {
     let again = refresh(&api, &next.text_of("refreshToken")).await.expect(200);
     let access = again.text_of("accessToken");
     send(api.request("GET", "/api/v1/users").bearer_auth(&access)).await.expect(200);
-    // A token that was used before is in two hands: nobody keeps the session.
+    // A token that was used before may be stolen, so the session ends.
     refresh(&api, &owner.refresh_token).await.expect(401);
     send(api.request("GET", "/api/v1/users").bearer_auth(&access)).await.expect(401);
     refresh(&api, &again.text_of("refreshToken")).await.expect(401);
@@ -124,7 +124,7 @@ async fn of_two_who_refresh_at_once_one_gets_tokens() {
 async fn what_was_never_a_refresh_token_closes_nothing() {
     let api = Api::shared().await;
     let owner = User::owner(&api).await;
-    // The id of the session stands in every access token; with it alone nobody is logged out.
+    // Every access token carries the session id; the id alone does not log the session out.
     let session_id = &owner.refresh_token[owner.refresh_token.len() - 32..];
     let made_up = format!("rfr_{}{session_id}", "0".repeat(32));
     for token in [made_up.as_str(), "rfr_x", "nonsense", &owner.token[..500]] {

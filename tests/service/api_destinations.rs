@@ -124,7 +124,7 @@ async fn a_destination_is_changed_all_or_nothing() {
     assert_eq!((&after["status"], &after["authType"]), (&json!("Inactive"), &json!("BearerToken")));
     assert!(after["updatedAt"].as_str() > before["updatedAt"].as_str());
     assert_eq!(owner.get(&path).await.expect(200).body, after);
-    // What is removed is removed, whatever else is said about it.
+    // What is removed is removed, even if the request also sets it.
     let removal = json!({ "removeAuth": true, "authType": "Nonsense", "credentials": 7, "status": "Active" });
     let removed = owner.patch(&path, &removal).await.expect(200).body;
     assert_eq!((&removed["authType"], &removed["status"]), (&Value::Null, &json!("Active")));

@@ -19,7 +19,7 @@ async fn register(api: &Api, token: &str, body: &Value) -> Answer {
     send(api.request("POST", &format!("/api/v1/invites/{token}/register")).json(body)).await
 }
 
-fn somebody() -> Value {
+fn new_user() -> Value {
     json!({ "email": format!("{}@example.com", unique("invited")), "password": PASSWORD })
 }
 
@@ -40,12 +40,12 @@ async fn an_invite_makes_one_user() {
     let list = owner.get("/api/v1/invites?Status=0").await.expect(200);
     assert_eq!(list.body["items"][0], invite.body);
 
-    let person = somebody();
+    let person = new_user();
     let user = register(&owner.api, &token, &person).await.expect(201);
     assert_eq!((&user.body["role"], &user.body["tenantId"]), (&json!("Viewer"), &json!(owner.tenant_id)));
     assert_eq!(user.header("location"), format!("/api/v1/users/{}", user.text_of("id")));
     login(&owner.api, person["email"].as_str().unwrap(), PASSWORD).await.expect(200);
-    assert_eq!(register(&owner.api, &token, &somebody()).await.expect(409).problem(), "invite-used");
+    assert_eq!(register(&owner.api, &token, &new_user()).await.expect(409).problem(), "invite-used");
     let used = owner.get("/api/v1/invites?Status=used").await.expect(200);
     assert_eq!((&used.body["total"], &used.body["items"][0]["status"]), (&json!(1), &json!("Used")));
     assert!(used.body["items"][0]["usedAt"].is_string());
@@ -77,14 +77,14 @@ async fn a_registration_is_checked_in_the_documented_order() {
     let owner = User::owner(&Api::shared().await).await;
     let api = owner.api.from_new_address();
     assert_eq!(register(&api, "inv_unknown", &json!({})).await.expect(404).problem(), "not-found");
-    register(&api, &"x".repeat(513), &somebody()).await.expect(400);
-    register(&api, "a%0Ab", &somebody()).await.expect(400);
+    register(&api, &"x".repeat(513), &new_user()).await.expect(400);
+    register(&api, "a%0Ab", &new_user()).await.expect(400);
     let token = owner.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
     let answer = register(&api, &token, &json!({ "email": "no" })).await.expect(400);
     assert_eq!(answer.wrong(), ["email", "password"]);
     let taken = json!({ "email": owner.email, "password": PASSWORD });
     assert_eq!(register(&api, &token, &taken).await.expect(409).problem(), "email-taken");
-    register(&api, &token, &somebody()).await.expect(201);
+    register(&api, &token, &new_user()).await.expect(201);
     for _ in 0..4 {
         register(&api, "inv_unknown", &json!({})).await.expect(404);
     }
@@ -96,7 +96,7 @@ async fn of_many_who_use_an_invite_at_once_one_joins() {
     let owner = User::owner(&Api::shared().await).await;
     let token = owner.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
     let answers =
-        join_all((0..6).map(async |_| register(&owner.api.from_new_address(), &token, &somebody()).await))
+        join_all((0..6).map(async |_| register(&owner.api.from_new_address(), &token, &new_user()).await))
             .await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
     assert!(answers.iter().all(|answer| answer.status == 201 || answer.problem() == "invite-used"));
@@ -106,7 +106,7 @@ async fn of_many_who_use_an_invite_at_once_one_joins() {
 #[tokio::test]
 async fn an_expired_invite_is_refused() {
     let owner = User::owner(&Api::shared().await).await;
-    // Nobody waits a day for this: the fact is written as it would have been a week ago.
+    // The invite is written as it would have been a week ago, so that the test does not wait for a day.
     let (id, token) = (InviteId(identifiers::new_id()), unique("inv_"));
     let at = clock::now() - TimeDelta::days(7);
     let tenant_id = TenantId(owner.tenant_id.parse().unwrap());
@@ -123,7 +123,7 @@ async fn an_expired_invite_is_refused() {
     log.execute::<Invite>(id.0, issue, &Metadata::of_role(tenant_id, "tests")).await.unwrap();
     let api = owner.api.clone();
     let refused = until("the invite to be known", async || {
-        Some(register(&api.from_new_address(), &token, &somebody()).await)
+        Some(register(&api.from_new_address(), &token, &new_user()).await)
             .filter(|answer| answer.status != 404)
     })
     .await;

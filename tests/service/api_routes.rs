@@ -11,7 +11,7 @@ use crate::harness::api::{Answer, Api, send, unique};
 use crate::harness::events::accept;
 use crate::harness::tenant::User;
 
-/// An answer that does not end, and no list: `live.rs` shows whose changes it tells.
+/// Excluded: the response does not end. `live.rs` tests which changes it sends.
 const STREAM: &str = "/api/v1/stream";
 const UNKNOWN: &str = "7d8e9f0a-1b2c-4d3e-8f5a-6b7c8d9e0f1a";
 
@@ -114,7 +114,7 @@ async fn every_role_may_do_what_the_matrix_says_and_nothing_else() {
     for role in Role::ALL {
         let user = if role == Role::Owner { owner.clone() } else { owner.colleague(role.name()).await };
         for route in routes_for_users().filter(|route| route.permission != Permission::LogOut) {
-            // An id that does not exist: whoever is let through learns that, whoever is not does not.
+            // An id that does not exist: only a caller with permission learns that it does not exist.
             let path = route.path.replace("{id}", UNKNOWN);
             let answer = call(&user, route, &path).await;
             let what = format!("{} {} as {}: {}", route.method, path, role.name(), answer.text);

@@ -100,7 +100,7 @@ async fn a_tenant_is_shown_and_changed() {
     assert_eq!((&after.body["maxTrys"], &after.body["circuitBreakerTimer"]), (&json!(4), &json!(300)));
     assert_eq!(after.body["createdAt"], before.body["createdAt"]);
     assert_eq!(owner.get(&path).await.expect(200).body, after.body);
-    // To what it is: nothing happens, and nobody minds.
+    // The same name again changes nothing.
     assert_eq!(owner.patch(&path, &json!({ "name": name })).await.expect(200).body, after.body);
     assert_eq!(owner.patch(&path, &json!({})).await.expect(200).body, after.body);
 }

@@ -143,7 +143,7 @@ async fn roles_decide_who_changes_whom() {
     for (by, target, change) in forbidden {
         assert_eq!(by.patch(&path(target), &change).await.expect(403).problem(), "role-forbids", "{change}");
     }
-    // What changes nothing is nobody's business.
+    // A change to the current value appends no fact.
     admin.patch(&path(&admin), &json!({ "role": "admin", "status": "Active" })).await.expect(200);
     developer.patch(&path(&developer), &email).await.expect(200);
     admin.patch(&path(&developer), &json!({ "role": "Viewer" })).await.expect(200);
