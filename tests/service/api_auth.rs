@@ -62,15 +62,15 @@ async fn ten_failures_from_an_address_or_with_an_email_are_enough() {
     assert!((1..=300).contains(&wait));
     // With one email, from many addresses.
     for _ in 0..10 {
-        login(&api.from_new_address(), &owner.email, "x").await.expect(401);
+        login(&api.with_new_address(), &owner.email, "x").await.expect(401);
     }
-    login(&api.from_new_address(), &owner.email, PASSWORD).await.expect(429);
+    login(&api.with_new_address(), &owner.email, PASSWORD).await.expect(429);
     // An unregistered email is limited as well, so the limit does not reveal which emails exist.
     let unknown = format!("{}@example.com", unique("unknown"));
     for _ in 0..10 {
-        login(&api.from_new_address(), &unknown, "x").await.expect(401);
+        login(&api.with_new_address(), &unknown, "x").await.expect(401);
     }
-    login(&api.from_new_address(), &unknown, "x").await.expect(429);
+    login(&api.with_new_address(), &unknown, "x").await.expect(429);
     // A request that is not valid says so first, and does not count.
     send(api.request("POST", "/api/v1/auth/login").json(&json!({}))).await.expect(400);
 }

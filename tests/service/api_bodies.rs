@@ -358,7 +358,7 @@ async fn every_wrong_field_is_refused_by_name_and_nothing_else_is() {
         let method = body.route.0.to_uppercase();
         let call = async |sent: &Value| {
             // Limits by address are not what is tried here.
-            let visitor = User { api: owner.api.from_new_address(), ..owner.clone() };
+            let visitor = User { api: owner.api.with_new_address(), ..owner.clone() };
             send(visitor.request(&method, &body.path).json(sent)).await
         };
         for (name, required, kind) in &body.fields {
@@ -411,7 +411,7 @@ async fn absent_and_null_are_alike_and_unknown_fields_and_case_do_not_matter() {
             sent.insert(name.to_uppercase(), if required { value.clone() } else { Value::Null });
         }
         sent.insert("somethingElse".to_owned(), json!({ "a": ["b"] }));
-        let visitor = User { api: owner.api.from_new_address(), ..owner.clone() };
+        let visitor = User { api: owner.api.with_new_address(), ..owner.clone() };
         let answer = send(visitor.request(&method, &body.path).json(&sent)).await;
         // Tokens that are well-formed and not known are refused for that.
         let well_formed = if body.valid.get("refreshToken").is_some() { 401..402 } else { 200..300 };

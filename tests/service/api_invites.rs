@@ -75,7 +75,7 @@ async fn an_invite_has_its_defaults_and_its_bounds() {
 #[tokio::test]
 async fn a_registration_is_checked_in_the_documented_order() {
     let owner = User::owner(&Api::shared().await).await;
-    let api = owner.api.from_new_address();
+    let api = owner.api.with_new_address();
     assert_eq!(register(&api, "inv_unknown", &json!({})).await.expect(404).problem(), "not-found");
     register(&api, &"x".repeat(513), &new_user()).await.expect(400);
     register(&api, "a%0Ab", &new_user()).await.expect(400);
@@ -96,7 +96,7 @@ async fn of_many_who_use_an_invite_at_once_one_joins() {
     let owner = User::owner(&Api::shared().await).await;
     let token = owner.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
     let answers =
-        join_all((0..6).map(async |_| register(&owner.api.from_new_address(), &token, &new_user()).await))
+        join_all((0..6).map(async |_| register(&owner.api.with_new_address(), &token, &new_user()).await))
             .await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
     assert!(answers.iter().all(|answer| answer.status == 201 || answer.problem() == "invite-used"));
@@ -123,7 +123,7 @@ async fn an_expired_invite_is_refused() {
     log.execute::<Invite>(id.0, issue, &Metadata::of_role(tenant_id, "tests")).await.unwrap();
     let api = owner.api.clone();
     let refused = until("the invite to be known", async || {
-        Some(register(&api.from_new_address(), &token, &new_user()).await)
+        Some(register(&api.with_new_address(), &token, &new_user()).await)
             .filter(|answer| answer.status != 404)
     })
     .await;

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::api::Api;
+use crate::harness::api::{Api, unique};
 use crate::harness::events::accept;
 use crate::harness::tenant::User;
 
@@ -42,7 +42,7 @@ async fn the_main_resources() {
     let owner = User::owner(&Api::shared().await).await;
     let post = async |path: &str, body: Value| owner.post(path, &body).await.expect(201).body;
     let get = async |path: String| owner.get(&path).await.expect(200).body;
-    let user = json!({ "email": format!("{}@example.com", Uuid::new_v4()), "password": "x" });
+    let user = json!({ "email": format!("{}@example.com", unique("user")), "password": "x" });
     let destination = json!({ "url": "https://receiver.example.com/hooks",
         "authType": "BearerToken", "credentials": { "token": "t" } });
     let destination = post("/api/v1/destinations", destination).await;

@@ -84,7 +84,7 @@ async fn an_address_creates_so_many_tenants_an_hour() {
         register(&api, &json!({})).await.expect(400);
     }
     register(&api, &new_tenant()).await.expect(429);
-    register(&api.from_new_address(), &new_tenant()).await.expect(201);
+    register(&api.with_new_address(), &new_tenant()).await.expect(201);
 }
 
 #[tokio::test]

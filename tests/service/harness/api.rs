@@ -65,11 +65,11 @@ impl Api {
 
     /// Returns the API of the shared service, for requests from a new address.
     pub(crate) async fn shared() -> Self {
-        Self::at(&shared_service().await.base).from_new_address()
+        Self::at(&shared_service().await.base).with_new_address()
     }
 
     /// Returns the same API, for requests from another address.
-    pub(crate) fn from_new_address(&self) -> Self {
+    pub(crate) fn with_new_address(&self) -> Self {
         let [_, b, c, d] = rand::random::<u32>().to_be_bytes();
         let address = HeaderValue::from_str(&format!("11.{b}.{c}.{d}")).expect("an address");
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-forwarded-for"), address)]);
