@@ -268,7 +268,7 @@ mod tests {
     fn other_machines_require_allow_remote() {
         assert_eq!(
             refused("--sink 0.0.0.0:0"),
-            "0.0.0.0 is not on this machine; with --allow-remote it is used all the same"
+            "0.0.0.0 is not on this machine; use --allow-remote to allow it"
         );
         options("--sink 0.0.0.0:0 --allow-remote").check().unwrap();
         let local_only = options("");
