@@ -89,5 +89,8 @@ async fn a_newer_form_is_refused_by_all_readers_of_the_log() {
     let unreadable = LoggedFact::try_from(rows[0].clone()).expect_err("an unknown form");
     assert!(unreadable.to_string().contains("cannot be read"), "{unreadable}");
     let cause = std::error::Error::source(&unreadable).expect("a cause").to_string();
-    assert_eq!(cause, "TenantRegistered is stored in version 3.0, which this version of the program does not know");
+    assert_eq!(
+        cause,
+        "TenantRegistered is stored in version 3.0, which this version of the program does not know"
+    );
 }
