@@ -35,7 +35,7 @@ pub struct ActiveApiKey {
 list_filter! {
     /// Filter of the list of API keys.
     Filter {
-        /// Only active keys, or only revoked ones.
+        /// `true`: only active keys; `false`: only revoked keys.
         active: flag => "IsActive", "(revoked_at IS NULL) = {}";
     }
 }

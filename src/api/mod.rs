@@ -29,7 +29,6 @@ pub use openapi::openapi;
 pub use state::{ApiDependencies, ApiSettings};
 
 use access::authentication;
-use http::fields::choice;
 use http::layers::{self, Admission};
 use openapi::schemas;
 use state::AppState;
@@ -78,11 +77,7 @@ macro_rules! routes {
         #[openapi(
             paths($($($handler)::+),+),
             // utoipa does not collect the schemas that only parameters refer to.
-            components(schemas(
-                schemas::DateOrTime,
-                choice::DestinationStatusFilter,
-                choice::InviteStatusGiven,
-            ))
+            components(schemas(schemas::DateOrTime))
         )]
         struct Handlers;
     };

@@ -1,68 +1,27 @@
 //! Fields and query parameters that choose among names, sent in any case or as the number of the name.
 
-use std::borrow::Cow;
-
 use aggregates::role::{Role, UserStatus};
-use projections::destinations;
-use projections::invites::InviteStatus;
+use aggregates::stored_enum::StoredEnum;
 use serde_json::Value;
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Type};
 
-use super::number::{decimal, whole_number};
+use super::number::whole_number;
 use super::{field, in_any_case, string};
 
 /// Name and number of a value.
 pub(crate) type Variant = (&'static str, i16);
 
-/// Field type or query parameter that chooses among values of an enum.
-pub(crate) trait Choice {
-    type Value: Copy + 'static;
-    const VALUES: &'static [Self::Value];
-
-    fn variant(value: Self::Value) -> Variant;
-
-    fn variants() -> Vec<Variant> {
-        Self::VALUES.iter().copied().map(Self::variant).collect()
-    }
-
-    /// Reads the value of a field.
-    ///
-    /// # Errors
-    /// Which values there are, as a clause that follows the name of the field.
-    fn from_json(value: &Value) -> Result<Self::Value, String> {
-        let text = value.as_str().unwrap_or_default();
-        find(&Self::variants(), text, whole_number(value)).map(|index| Self::VALUES[index])
-    }
-
-    /// Reads a query parameter.
-    ///
-    /// # Errors
-    /// As [`Choice::from_json`].
-    fn from_text(text: &str) -> Result<Self::Value, Cow<'static, str>> {
-        let found = find(&Self::variants(), text, decimal(text));
-        found.map(|index| Self::VALUES[index]).map_err(Cow::Owned)
-    }
-}
-
+/// Declares field types that choose among values of an enum.
 macro_rules! choices {
-    ($($(#[$doc:meta])* $choice:ident: $enum:ty { $example:ident $(, $variant:ident)* $(,)? })+) => {$(
-        impl Choice for $choice {
-            type Value = $enum;
-            const VALUES: &'static [$enum] = &[<$enum>::$example $(, <$enum>::$variant)*];
-
-            fn variant(value: $enum) -> Variant {
-                (value.name(), value.number())
-            }
-        }
-
-        field! {
+    ($($(#[$doc:meta])* $choice:ident: $enum:ident { $($variant:ident),+ $(,)? })+) => {
+        field! {$(
             $(#[$doc])*
             $choice: $enum {
-                schema: schema(&$choice::variants()),
-                parse: |value| $choice::from_json(value),
+                schema: schema(&variants(&[$($enum::$variant),+])),
+                parse: |value| read(&[$($enum::$variant),+], value),
             }
-        }
-    )+};
+        )+}
+    };
 }
 
 choices! {
@@ -72,10 +31,15 @@ choices! {
     InvitedRoleGiven: Role { Developer, Admin, Viewer }
     /// Status of a user.
     UserStatusGiven: UserStatus { Active, Inactive }
-    /// Status of an invite.
-    InviteStatusGiven: InviteStatus { Pending, Used }
-    /// Status of a destination, in filters.
-    DestinationStatusFilter: destinations::Status { Active, Inactive, Suspended }
+}
+
+fn variants<E: StoredEnum>(values: &[E]) -> Vec<Variant> {
+    values.iter().map(|value| (value.name(), value.number())).collect()
+}
+
+fn read<E: StoredEnum>(values: &[E], value: &Value) -> Result<E, String> {
+    let text = value.as_str().unwrap_or_default();
+    find(&variants(values), text, whole_number(value)).map(|index| values[index])
 }
 
 /// Returns the index of the variant with this name, in any case, or this number.
@@ -115,20 +79,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::http::fields::Field;
+
+    fn parse<F: Field<()>>(value: &Value) -> Result<F::Value, String> {
+        F::parse(value, &())
+    }
 
     #[test]
     fn an_enum_comes_by_name_in_any_case_or_by_number() {
         for value in [json!("owner"), json!("OWNER"), json!(10), json!("10")] {
-            assert_eq!(RoleGiven::from_json(&value), Ok(Role::Owner), "{value}");
+            assert_eq!(parse::<RoleGiven>(&value), Ok(Role::Owner), "{value}");
         }
         for value in [json!("boss"), json!(2), json!(-1), json!(""), json!([]), json!(true), json!("1O")] {
-            assert!(RoleGiven::from_json(&value).is_err(), "{value}");
+            assert!(parse::<RoleGiven>(&value).is_err(), "{value}");
         }
-        assert!(InvitedRoleGiven::from_json(&json!("Owner")).is_err());
-        assert_eq!(UserStatusGiven::from_text("inactive"), Ok(UserStatus::Inactive));
-        assert_eq!(
-            UserStatusGiven::from_json(&json!(2)),
-            Err("must be Active (0) or Inactive (1)".to_owned())
-        );
+        assert!(parse::<InvitedRoleGiven>(&json!("Owner")).is_err());
+        assert_eq!(parse::<UserStatusGiven>(&json!(2)), Err("must be Active (0) or Inactive (1)".to_owned()));
     }
 }

@@ -6,13 +6,14 @@ use projections::{TenantScope, api_keys};
 
 use super::{ApiKeyView, ApiKeys};
 use crate::api::access::authentication::Caller;
+use crate::api::http::filter::FilterParameters;
 use crate::api::http::problem::Problem;
-use crate::api::http::query::{self, Query};
+use crate::api::http::query::Query;
 use crate::api::openapi::schemas::Page;
 
 /// List API keys
 #[utoipa::path(get, path = "/api/v1/apikeys", tag = "API keys",
-    params(("IsActive" = Option<bool>, Query, description = "`true`: only active keys; `false`: only revoked keys.")),
+    params(FilterParameters<api_keys::Filter>),
     responses((status = 200, body = Page<ApiKeyView>, description = "A page of the tenant's API keys."),
         (status = 400)))]
 pub(crate) async fn handler(
@@ -21,7 +22,7 @@ pub(crate) async fn handler(
     mut query: Query,
 ) -> Result<Json<Page<ApiKeyView>>, Problem> {
     let paging = query.paging();
-    let filter = api_keys::Filter { active: query.optional("IsActive", query::boolean) };
+    let filter: api_keys::Filter = query.filter();
     query.complete()?;
     let mut scope = TenantScope::begin(keys.commands.pool(), caller.tenant_id).await?;
     let listed = api_keys::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;

@@ -6,14 +6,14 @@ use projections::{TenantScope, destinations};
 
 use super::{DestinationView, Destinations};
 use crate::api::access::authentication::Caller;
-use crate::api::http::fields::choice::{Choice, DestinationStatusFilter};
+use crate::api::http::filter::FilterParameters;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::openapi::schemas::Page;
 
 /// List destinations
 #[utoipa::path(get, path = "/api/v1/destinations", tag = "Destinations",
-    params(("Status" = Option<DestinationStatusFilter>, Query, description = "Only destinations of this status.")),
+    params(FilterParameters<destinations::Filter>),
     responses((status = 200, body = Page<DestinationView>, description = "A page of the tenant's destinations."),
         (status = 400)))]
 pub(crate) async fn handler(
@@ -22,8 +22,7 @@ pub(crate) async fn handler(
     mut query: Query,
 ) -> Result<Json<Page<DestinationView>>, Problem> {
     let paging = query.paging();
-    let filter =
-        destinations::Filter { status: query.optional("Status", DestinationStatusFilter::from_text) };
+    let filter: destinations::Filter = query.filter();
     query.complete()?;
     let mut scope = TenantScope::begin(destinations.commands.pool(), caller.tenant_id).await?;
     let listed = destinations::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;

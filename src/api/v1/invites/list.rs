@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{InviteView, Invites, context};
 use crate::api::access::authentication::Caller;
-use crate::api::http::fields::choice::{Choice, InviteStatusGiven};
+use crate::api::http::filter::FilterParameters;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::http::time::Timestamp;
@@ -15,7 +15,7 @@ use crate::api::openapi::schemas::Page;
 
 /// List invites
 #[utoipa::path(get, path = "/api/v1/invites", tag = "Invites",
-    params(("Status" = Option<InviteStatusGiven>, Query, description = "Only invites of this status.")),
+    params(FilterParameters<invites::Filter>),
     responses((status = 200, body = Page<InviteView>, description = "A page of the tenant's invites."),
         (status = 400)))]
 pub(crate) async fn handler(
@@ -24,7 +24,7 @@ pub(crate) async fn handler(
     mut query: Query,
 ) -> Result<Json<Page<InviteView>>, Problem> {
     let paging = query.paging();
-    let filter = invites::Filter { status: query.optional("Status", InviteStatusGiven::from_text) };
+    let filter: invites::Filter = query.filter();
     query.complete()?;
     let mut scope = TenantScope::begin(invites.commands.pool(), caller.tenant_id).await?;
     let listed = invites::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;

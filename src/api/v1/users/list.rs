@@ -6,17 +6,14 @@ use projections::{TenantScope, users};
 
 use super::{UserView, Users};
 use crate::api::access::authentication::Caller;
-use crate::api::http::fields::choice::{Choice, RoleGiven, UserStatusGiven};
+use crate::api::http::filter::FilterParameters;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::openapi::schemas::Page;
 
 /// List users
 #[utoipa::path(get, path = "/api/v1/users", tag = "Users",
-    params(
-        ("Status" = Option<UserStatusGiven>, Query, description = "Only users of this status."),
-        ("Role" = Option<RoleGiven>, Query, description = "Only users of this role."),
-    ),
+    params(FilterParameters<users::Filter>),
     responses((status = 200, body = Page<UserView>, description = "A page of the tenant's users."), (status = 400)))]
 pub(crate) async fn handler(
     State(users): State<Users>,
@@ -24,10 +21,7 @@ pub(crate) async fn handler(
     mut query: Query,
 ) -> Result<Json<Page<UserView>>, Problem> {
     let paging = query.paging();
-    let filter = users::Filter {
-        status: query.optional("Status", UserStatusGiven::from_text),
-        role: query.optional("Role", RoleGiven::from_text),
-    };
+    let filter: users::Filter = query.filter();
     query.complete()?;
     let mut scope = TenantScope::begin(users.commands.pool(), caller.tenant_id).await?;
     let listed = users::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
