@@ -86,7 +86,7 @@ pub struct DeliverySettings {
 
     /// HTTP proxy for requests to destinations.
     ///
-    /// A URL such as http://user:password@proxy.internal:3128. The proxy decides which addresses may be
+    /// A URL such as `http://user:password@proxy.internal:3128`. The proxy decides which addresses may be
     /// reached. HTTP_PROXY and similar variables are ignored.
     #[arg(long, env = "HOOKSENTRY_OUTBOUND_PROXY", value_name = "URL", hide_env_values = true)]
     pub outbound_proxy: Option<OutboundProxy>,

@@ -13,7 +13,7 @@ pub struct HttpSettings {
     /// IP address and port to listen on.
     ///
     /// Every process listens, those without the role api only for /health and /metrics, so each process on
-    /// one machine needs a different port. Addresses other than 127.0.0.1 and [::1] can be reached from other
+    /// one machine needs a different port. Addresses other than `127.0.0.1` and `[::1]` can be reached from other
     /// machines and need a proxy that terminates TLS.
     #[arg(long, env = "HOOKSENTRY_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:5143", value_parser = address)]
     pub listen: SocketAddr,
@@ -33,7 +33,7 @@ pub struct HttpSettings {
 
     /// Origin of the website whose scripts may use the management API.
     ///
-    /// An origin such as https://dashboard.example.com. If it is not set, browsers allow only the pages of
+    /// An origin such as `https://dashboard.example.com`. If it is not set, browsers allow only the pages of
     /// the API itself. Ingest is open to every origin.
     #[arg(long, env = "HOOKSENTRY_CORS_ORIGIN", value_name = "ORIGIN", value_parser = origin)]
     pub cors_origin: Option<HeaderValue>,

@@ -32,7 +32,7 @@ const ROUNDS_MAX: usize = 4;
 /// a leader election takes.
 pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
 /// Interval at which the state of the connection is checked: it may be closed without an event, and
-/// [`QueueState`](crate::queue::QueueState) must show that when nothing is published, too.
+/// [`QueueState`] must show that when nothing is published, too.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that unconfirmed rounds get when the process stops.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
