@@ -1,6 +1,6 @@
 -- Webhook events and the state of their deliveries.
 
--- Sets of statuses. This is their only declaration in SQL; a test compares it with `Status` in Rust. The
+-- Sets of statuses. This is their only declaration in SQL; a test compares it with `EventStatus` in Rust. The
 -- functions are inlined, so that a query with them uses the partial indexes with them. Queries name them with the
 -- schema, because sessions that rebuild read models do not have it in their search_path.
 CREATE FUNCTION event_status_is_waiting(status smallint) RETURNS boolean

@@ -1,4 +1,4 @@
-//! TimedReader, and telling how long the answers took.
+//! Reads lists of a long history, and measures the latency of the answers.
 
 use std::fmt::Write as _;
 use std::time::Instant;
