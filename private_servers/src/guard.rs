@@ -35,7 +35,7 @@ const SHELL: &str = "/bin/sh";
 
 /// A running server and its guard. Dropping it stops the server, but does not wait for it.
 #[derive(Debug)]
-pub(crate) struct GuardedProcess {
+pub struct GuardedProcess {
     guard: Child,
     lifeline: OwnedFd,
     process_id: u32,
@@ -51,8 +51,17 @@ impl GuardedProcess {
         command
     }
 
+    /// Returns such a command for the current user, with no environment but a `PATH`.
+    #[must_use]
+    pub fn command_of_current_user(stop_signal: &str, program: &Path) -> Command {
+        Self::command(&ServerUser::Current { uid: 0 }, stop_signal, program)
+    }
+
     /// Starts such a command, which writes its output to the file `log`.
-    pub(crate) async fn spawn(mut command: Command, log: PathBuf) -> Result<Self, ServerError> {
+    ///
+    /// # Errors
+    /// The log cannot be written, or the command cannot be started.
+    pub async fn spawn(mut command: Command, log: PathBuf) -> Result<Self, ServerError> {
         let not_run = |source| ServerError::NotRun { program: SHELL.into(), source };
         let log_file = open_log(&log).map_err(failure("open", &log))?;
         command
@@ -74,7 +83,8 @@ impl GuardedProcess {
     }
 
     /// The id of the server's process.
-    pub(crate) fn process_id(&self) -> u32 {
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
         self.process_id
     }
 
@@ -100,7 +110,7 @@ impl GuardedProcess {
     }
 
     /// Resolves when the server ends without having been stopped.
-    pub(crate) async fn unexpected_end(&mut self) -> ServerError {
+    pub async fn unexpected_end(&mut self) -> ServerError {
         match self.guard.wait().await {
             Ok(status) => self.ended(status),
             Err(source) => failure("watch", &self.log)(source),
@@ -125,17 +135,26 @@ impl GuardedProcess {
     }
 
     /// Kills the server with SIGKILL and blocks until it is gone.
-    pub(crate) fn kill(mut self) {
+    pub fn kill(mut self) {
         let deadline = std::time::Instant::now() + KILL_LIMIT;
         while let Ok(None) = self.guard.try_wait()
             && std::time::Instant::now() < deadline
         {
-            // A process that has ended by itself in the meantime needs no signal.
-            let _ = std::process::Command::new("kill")
-                .args(["-KILL", &self.process_id.to_string()])
-                .stderr(Stdio::null())
-                .status();
+            self.signal("KILL");
         }
+    }
+
+    /// Returns whether the server has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.guard.try_wait(), Ok(None))
+    }
+
+    /// Sends the server a signal, by its name. A server that has ended by itself needs none.
+    pub fn signal(&self, name: &str) {
+        let _ = std::process::Command::new("kill")
+            .args([format!("-{name}"), self.process_id.to_string()])
+            .stderr(Stdio::null())
+            .status();
     }
 
     fn ended(&self, status: ExitStatus) -> ServerError {

@@ -15,6 +15,7 @@ mod temporary_folder;
 use std::time::Duration;
 
 pub use error::ServerError;
+pub use guard::GuardedProcess;
 pub use temporary_folder::TemporaryFolder;
 
 /// Time within which a server must be ready. PostgreSQL's recovery after a crash replays up to

@@ -15,7 +15,7 @@ use crate::server_user::ServerUser;
 const SYSTEM_STATE: &str = "/var/lib/hooksentry";
 
 /// Name of the socket within its folder. PostgreSQL makes it from a fixed prefix and the port.
-const SOCKET_NAME: &str = ".s.PGSQL.5432";
+pub(super) const SOCKET_NAME: &str = ".s.PGSQL.5432";
 
 /// The address of a Unix socket has 108 bytes on Linux and 104 on macOS, including the terminating zero.
 const SOCKET_PATH_BYTES_MAX: usize = 103;

@@ -20,6 +20,7 @@ mod initialization;
 mod installation;
 mod settings;
 mod stale_server;
+mod standby;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,7 @@ pub struct PrivatePostgres {
     folder: Folder,
     socket_folder: PathBuf,
     installation: Installation,
+    user: ServerUser,
 }
 
 impl PrivatePostgres {
@@ -116,7 +118,7 @@ impl PrivatePostgres {
             postgres.data_dir = %folder.root().display(),
             "the private PostgreSQL is ready"
         );
-        Ok(Self { server, folder, socket_folder, installation })
+        Ok(Self { server, folder, socket_folder, installation, user })
     }
 
     /// The URL of the database, for sqlx and psql alike.
@@ -125,6 +127,12 @@ impl PrivatePostgres {
         // Port and TLS mode are explicit because clients would otherwise take them from the environment.
         let host = percent_encode(self.socket_folder.as_os_str().as_encoded_bytes(), ESCAPED_IN_URL);
         format!("postgres://{NAME}@{host}:5432/{NAME}?sslmode=disable")
+    }
+
+    /// The path of the socket on which the server listens.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.socket_folder.join(folder::SOCKET_NAME)
     }
 
     /// The folder in use, which for root may differ from the requested one.
@@ -148,6 +156,13 @@ impl PrivatePostgres {
     /// Resolves with the reason if the server ends without having been stopped.
     pub async fn unexpected_end(&mut self) -> ServerError {
         self.server.unexpected_end().await
+    }
+
+    /// Ends the server without a shutdown, as `pg_ctl stop -m immediate` does, and waits until it has ended. The
+    /// next start recovers its data.
+    pub async fn crash(mut self) {
+        self.server.signal("QUIT");
+        self.server.unexpected_end().await;
     }
 
     /// Stops the server and waits until everything is written. Open transactions are rolled back.

@@ -55,9 +55,9 @@ impl PidFile {
         }
     }
 
-    /// Whether the server with this process id accepts connections.
+    /// Whether the server with this process id accepts connections, as a primary or as a standby.
     pub(super) fn is_ready(&self, process: u32) -> bool {
-        self.process == Some(process) && self.status.as_deref() == Some("ready")
+        self.process == Some(process) && matches!(self.status.as_deref(), Some("ready" | "standby"))
     }
 
     /// Whether a server listens on the socket. It can only be ours: the folder of the socket is private.
@@ -122,6 +122,7 @@ mod tests {
             (Some(4711), Some(Path::new("/run/it/.s.PGSQL.5432")))
         );
         assert!(file.is_ready(4711) && !file.is_ready(4712));
+        assert!(PidFile::parse(&text.replace("ready", "standby")).is_ready(4711));
         assert!(!PidFile::parse(&text.replace("ready", "starting")).is_ready(4711));
     }
 
