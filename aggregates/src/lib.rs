@@ -78,8 +78,6 @@
 //!
 //! Each file reads from top to bottom: state, commands, facts, refusals, `decide`, `fold`.
 
-#![warn(clippy::missing_errors_doc)]
-
 #[macro_use]
 mod decision;
 

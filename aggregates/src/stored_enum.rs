@@ -145,6 +145,9 @@ macro_rules! stored_enum {
 }
 
 /// Reads the exact name of a variant.
+///
+/// # Errors
+/// When the text is no such name.
 #[doc(hidden)]
 pub fn deserialize<'de, E: StoredEnum, D: Deserializer<'de>>(deserializer: D) -> Result<E, D::Error> {
     deserializer.deserialize_str(ExactName(PhantomData))
