@@ -33,17 +33,16 @@ pub struct Destination {
 }
 
 stored_enum! {
-    /// Status of a destination, as callers see it: its stage, but one that is being probed counts as active.
-    pub enum Status {
+    /// Whether a destination receives events: `Inactive` if a user deactivated it, `Suspended` if its circuit
+    /// breaker is open.
+    pub enum DestinationStatus {
         Active = 0 => "Active",
-        /// Deactivated by a user.
         Inactive = 1 => "Inactive",
-        /// Its circuit breaker is open.
         Suspended = 2 => "Suspended",
     }
 }
 
-impl From<Stage> for Status {
+impl From<Stage> for DestinationStatus {
     fn from(stage: Stage) -> Self {
         match stage {
             Stage::Active | Stage::Probing => Self::Active,
@@ -57,7 +56,7 @@ list_filter! {
     /// Filter of the list of destinations.
     Filter {
         /// Only destinations of this status.
-        status: one_of Status => "Status", "status = {}";
+        status: one_of DestinationStatus => "Status", "status = {}";
     }
 }
 

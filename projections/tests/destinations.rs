@@ -1,6 +1,6 @@
 use aggregates::destination::{AuthType, DestinationFact, Stage};
 use aggregates::ids::DestinationId;
-use projections::destinations::{self, Destination, Filter, SortField, Status};
+use projections::destinations::{self, Destination, DestinationStatus, Filter, SortField};
 use projections::paging::{Direction, Page};
 use projections::{Projection, TenantScope};
 use sqlx::PgPool;
@@ -56,7 +56,7 @@ async fn the_circuit_breaker_sets_stage_and_next_check(pool: PgPool) {
     let log = log.with(ACME, destination(1), DestinationFact::DestinationProbed { at: at(300) });
     let half_open = shown(&pool, &log).await;
     assert_eq!((half_open.stage, half_open.next_check_at), (Stage::Probing, None));
-    assert_eq!(Status::from(half_open.stage), Status::Active);
+    assert_eq!(DestinationStatus::from(half_open.stage), DestinationStatus::Active);
 
     let log = log.with(ACME, destination(1), DestinationFact::DestinationResumed { at: at(301) });
     assert_eq!(shown(&pool, &log).await.stage, Stage::Active);
@@ -90,7 +90,7 @@ async fn destinations_are_filtered_and_sorted(pool: PgPool) {
         )
         .fold_into(&pool, Projection::Destinations)
         .await;
-    let listed = async |status: Option<Status>, sort, direction| {
+    let listed = async |status: Option<DestinationStatus>, sort, direction| {
         let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
         let page = Page { limit: 10, offset: 0 };
         let listed = destinations::list(&mut scope, Filter { status }, sort, direction, page).await.unwrap();
@@ -107,9 +107,9 @@ async fn destinations_are_filtered_and_sorted(pool: PgPool) {
     assert_eq!(listed(None, SortField::AuthType, Ascending).await, [3, 1, 2, 4]);
     assert_eq!(listed(None, SortField::AuthType, Descending).await, [4, 2, 1, 3]);
     assert_eq!(listed(None, SortField::UpdatedAt, Ascending).await, [1, 4, 3, 2]);
-    assert_eq!(listed(Some(Status::Active), SortField::Id, Ascending).await, [3, 4]);
-    assert_eq!(listed(Some(Status::Inactive), SortField::Id, Ascending).await, [2]);
-    assert_eq!(listed(Some(Status::Suspended), SortField::Id, Ascending).await, [1]);
+    assert_eq!(listed(Some(DestinationStatus::Active), SortField::Id, Ascending).await, [3, 4]);
+    assert_eq!(listed(Some(DestinationStatus::Inactive), SortField::Id, Ascending).await, [2]);
+    assert_eq!(listed(Some(DestinationStatus::Suspended), SortField::Id, Ascending).await, [1]);
 
     let mut connection = pool.acquire().await.unwrap();
     assert_eq!(destinations::owner_of(&mut connection, destination(5)).await.unwrap(), Some(RIVAL));

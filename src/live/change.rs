@@ -12,7 +12,7 @@ use aggregates::user::UserFact;
 use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
 use projections::webhook_events::EventStatus;
-use projections::{LogPosition, LoggedFact, destinations};
+use projections::{LogPosition, LoggedFact};
 use uuid::Uuid;
 
 /// Change of a resource. It identifies the resource and contains no other data of it: a client that may read the
@@ -109,7 +109,7 @@ fn of_event(fact: &WebhookEventFact) -> NameAndStatus {
 
 fn of_destination(fact: &DestinationFact) -> NameAndStatus {
     use DestinationFact as Fact;
-    use destinations::Status;
+    use projections::destinations::DestinationStatus as Status;
     let status = match fact {
         Fact::DestinationRegistered { .. } => return ("destination.created", Some(Status::Active.name())),
         Fact::DestinationActivated { .. } | Fact::DestinationResumed { .. } => Some(Status::Active),

@@ -17,7 +17,7 @@ use crate::api::http::time::{self, Bound};
 /// Default number of items of a page.
 pub(crate) const PAGE_ITEMS_DEFAULT: i64 = 10;
 /// Default number of items of a page of an event's attempts or facts.
-pub(crate) const ENTRIES_DEFAULT: i64 = 100;
+const ENTRIES_DEFAULT: i64 = 100;
 /// Maximum number of items of a page. A higher `Qt` is reduced to it.
 pub(crate) const PAGE_ITEMS_MAX: i64 = 200;
 
@@ -78,8 +78,18 @@ impl Query {
         Paging { page, sort, direction: self.direction(Direction::Descending) }
     }
 
+    /// Returns page and direction of an event's attempts or facts, which are oldest first by default.
+    ///
+    /// # Errors
+    /// The problem that names all invalid parameters.
+    pub(crate) fn entries(mut self) -> Result<(Page, Direction), Problem> {
+        let entries = (self.page(ENTRIES_DEFAULT), self.direction(Direction::Ascending));
+        self.complete()?;
+        Ok(entries)
+    }
+
     /// Returns the page: `Qt` and `Pg`.
-    pub(crate) fn page(&mut self, items_default: i64) -> Page {
+    fn page(&mut self, items_default: i64) -> Page {
         let limit = self.optional("Qt", from_one).unwrap_or(items_default).min(PAGE_ITEMS_MAX);
         let number = self.optional("Pg", from_one).unwrap_or(1);
         // A page number beyond the range of integers is as empty as any other beyond the last page.
@@ -87,7 +97,7 @@ impl Query {
     }
 
     /// Returns the direction: `TpOrd`.
-    pub(crate) fn direction(&mut self, default: Direction) -> Direction {
+    fn direction(&mut self, default: Direction) -> Direction {
         self.optional("TpOrd", direction).unwrap_or(default)
     }
 

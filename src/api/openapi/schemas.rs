@@ -1,10 +1,11 @@
 //! Schemas that several resources share: enums by their names, pages of lists, times, mappings, payloads.
 
+use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::AuthType;
 use aggregates::mapping::KEYS_MAX;
 use aggregates::role::{Role, UserStatus};
 use aggregates::stored_enum::StoredEnum;
-use projections::destinations;
+use projections::destinations::DestinationStatus;
 use projections::invites::InviteStatus;
 use projections::webhook_events::EventStatus;
 use serde::{Serialize, Serializer};
@@ -23,7 +24,9 @@ pub(crate) type RoleName = Named<Role>;
 pub(crate) type UserStatusName = Named<UserStatus>;
 pub(crate) type AuthTypeName = Named<AuthType>;
 pub(crate) type InviteStatusName = Named<InviteStatus>;
+pub(crate) type DestinationStatusName = Named<DestinationStatus>;
 pub(crate) type EventStatusName = Named<EventStatus>;
+pub(crate) type OutcomeName = Named<Outcome>;
 
 impl<E: StoredEnum> From<E> for Named<E> {
     fn from(value: E) -> Self {
@@ -52,27 +55,6 @@ impl<E: StoredEnum> ToSchema for Named<E> {
     }
 }
 
-/// Declares an enum of a response and how it follows from one of the read models.
-macro_rules! names {
-    ($(#[$attribute:meta])* $name:ident of $domain:ty { $($variant:ident),+ $(,)? }) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-        $(#[$attribute])*
-        pub(crate) enum $name { $($variant),+ }
-
-        impl From<$domain> for $name {
-            fn from(value: $domain) -> Self {
-                match value { $(<$domain>::$variant => Self::$variant),+ }
-            }
-        }
-    };
-}
-
-names! {
-    /// Whether a destination receives events: `Inactive` if a user deactivated it, `Suspended` if its circuit
-    /// breaker is open.
-    #[schema(as = DestinationStatus)]
-    DestinationStatusName of destinations::Status { Active, Inactive, Suspended }
-}
 /// Page of a list.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Page<T> {

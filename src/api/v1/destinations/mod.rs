@@ -7,10 +7,11 @@ pub(crate) mod regenerate_token;
 pub(crate) mod register;
 pub(crate) mod update;
 
-use aggregates::destination::{OutboundAuth, Stage};
+use aggregates::destination::OutboundAuth;
 use aggregates::destination_url::Insecure;
 use aggregates::ids::{DestinationId, TenantId};
 use aggregates::outbound_credentials::OutboundCredentials;
+use projections::destinations::DestinationStatus;
 use projections::{TenantScope, destinations};
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -98,23 +99,13 @@ impl Destinations {
     }
 }
 
-impl From<Stage> for DestinationStatusName {
-    fn from(stage: Stage) -> Self {
-        match stage {
-            Stage::Active | Stage::Probing => Self::Active,
-            Stage::Suspended => Self::Suspended,
-            Stage::Inactive => Self::Inactive,
-        }
-    }
-}
-
 impl From<destinations::Destination> for DestinationView {
     fn from(destination: destinations::Destination) -> Self {
         Self {
             id: destination.id.0,
             tenant_id: destination.tenant_id.0,
             url: destination.url,
-            status: destination.stage.into(),
+            status: DestinationStatus::from(destination.stage).into(),
             server_rate_limit: destination.concurrency_limit,
             auth_type: destination.auth_type.map(Into::into),
             created_at: destination.created_at.into(),

@@ -5,6 +5,7 @@ use aggregates::destination_url::Insecure;
 use aggregates::ids::DestinationId;
 use axum::extract::State;
 use axum::response::IntoResponse;
+use projections::destinations::DestinationStatus;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,7 +19,6 @@ use crate::api::http::fields::body;
 use crate::api::http::fields::destination::DestinationUrlText;
 use crate::api::http::fields::number::PositiveNumber;
 use crate::api::http::problem::Problem;
-use crate::api::openapi::schemas::DestinationStatusName;
 use crate::secrets::token::{self, TokenKind};
 use crate::{clock, identifiers};
 
@@ -78,7 +78,7 @@ pub(crate) async fn handler(
                 id: id.0,
                 tenant_id: tenant_id.0,
                 url: new.url.to_string(),
-                status: DestinationStatusName::Active,
+                status: DestinationStatus::Active.into(),
                 server_rate_limit: concurrency_limit,
                 auth_type,
                 created_at: at.into(),

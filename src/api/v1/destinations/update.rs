@@ -5,6 +5,7 @@ use aggregates::destination_url::Insecure;
 use aggregates::ids::DestinationId;
 use axum::Json;
 use axum::extract::State;
+use projections::destinations::DestinationStatus;
 
 use super::authentication::ChangedAuthentication;
 use super::{DestinationView, Destinations};
@@ -71,7 +72,7 @@ pub(crate) async fn handler(
         id: id.0,
         tenant_id: caller.tenant_id.0,
         url: after.url,
-        status: after.stage.into(),
+        status: DestinationStatus::from(after.stage).into(),
         server_rate_limit: after.concurrency_limit,
         auth_type: after.auth.map(|auth| auth.auth_type.into()),
         created_at: before.created_at.into(),

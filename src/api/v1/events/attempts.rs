@@ -15,9 +15,9 @@ use uuid::Uuid;
 use crate::api::access::authentication::Caller;
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
-use crate::api::http::query::{ENTRIES_DEFAULT, Query};
+use crate::api::http::query::Query;
 use crate::api::http::time::Timestamp;
-use crate::api::openapi::schemas::Page;
+use crate::api::openapi::schemas::{OutcomeName, Page};
 use crate::api::v1::events::attempt_configuration::{ConfigurationView, ConfigurationsInForce};
 use crate::api::v1::events::state::Events;
 use crate::api::v1::events::streams;
@@ -34,8 +34,8 @@ pub(crate) struct AttemptView {
     started_at: Timestamp,
     /// `null` while the attempt is in progress.
     finished_at: Option<Timestamp>,
-    /// Outcome, such as `succeeded`, `refused_status` or `timeout`; `null` while the attempt is in progress.
-    outcome: Option<&'static str>,
+    /// `null` while the attempt is in progress.
+    outcome: Option<OutcomeName>,
     http_status: Option<u16>,
     duration_ms: Option<u64>,
     response_headers: BTreeMap<String, String>,
@@ -65,12 +65,10 @@ pub(crate) async fn handler(
     State(events): State<Events>,
     caller: Caller,
     Id(id): Id<WebhookEventId>,
-    mut query: Query,
+    query: Query,
 ) -> Result<Json<Page<AttemptView>>, Problem> {
     events.find(&caller, id).await?;
-    let page = query.page(ENTRIES_DEFAULT);
-    let direction = query.direction(Direction::Ascending);
-    query.complete()?;
+    let (page, direction) = query.entries()?;
     let pool = events.commands.pool();
     let mut scope = TenantScope::begin(pool, caller.tenant_id).await?;
     let mut listed = delivery_attempts::list(&mut scope, id, direction, page).await?;
@@ -110,7 +108,7 @@ impl AttemptView {
             destination_id: attempt.destination_id.0,
             started_at: attempt.started_at.into(),
             finished_at: end.as_ref().map(|end| end.finished_at.into()),
-            outcome: end.as_ref().map(|end| end.outcome.name()),
+            outcome: end.as_ref().map(|end| end.outcome.into()),
             http_status: end.as_ref().and_then(|end| end.http_status),
             duration_ms: end.as_ref().map(|end| end.duration_ms),
             response_headers: end.as_ref().map(|end| end.response_headers.clone()).unwrap_or_default(),

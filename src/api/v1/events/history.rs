@@ -6,7 +6,6 @@ use aggregates::ids::WebhookEventId;
 use aggregates::webhook_event::WebhookEvent;
 use axum::Json;
 use axum::extract::State;
-use projections::paging::Direction;
 use projections::{LogPosition, TenantScope};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -15,7 +14,7 @@ use utoipa::ToSchema;
 use crate::api::access::authentication::Caller;
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
-use crate::api::http::query::{ENTRIES_DEFAULT, Query};
+use crate::api::http::query::Query;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::Page;
 use crate::api::v1::events::state::Events;
@@ -62,12 +61,10 @@ pub(crate) async fn handler(
     State(events): State<Events>,
     caller: Caller,
     Id(id): Id<WebhookEventId>,
-    mut query: Query,
+    query: Query,
 ) -> Result<Json<Page<FactView>>, Problem> {
     events.find(&caller, id).await?;
-    let page = query.page(ENTRIES_DEFAULT);
-    let direction = query.direction(Direction::Ascending);
-    query.complete()?;
+    let (page, direction) = query.entries()?;
     let mut scope = TenantScope::begin(events.commands.pool(), caller.tenant_id).await?;
     let listed = stream_reader::history::<WebhookEvent>(scope.connection(), id.0, direction, page).await?;
     scope.end().await?;

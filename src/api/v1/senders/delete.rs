@@ -1,7 +1,7 @@
 //! `DELETE /api/v1/senders/{id}`
 
 use aggregates::ids::SenderId;
-use aggregates::sender::{Sender, SenderCommand};
+use aggregates::sender::SenderCommand;
 use axum::extract::State;
 use axum::http::StatusCode;
 
@@ -21,8 +21,6 @@ pub(crate) async fn handler(
     caller: Caller,
     Id(id): Id<SenderId>,
 ) -> Result<StatusCode, Problem> {
-    senders.check_owner(&caller, id).await?;
-    let command = SenderCommand::Delete { at: clock::now() };
-    senders.commands.execute::<Sender>(id.0, command, &caller.metadata()).await?;
+    senders.execute(&caller, id, SenderCommand::Delete { at: clock::now() }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

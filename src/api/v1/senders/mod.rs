@@ -8,6 +8,7 @@ pub(crate) mod regenerate_token;
 pub(crate) mod register;
 
 use aggregates::ids::SenderId;
+use aggregates::sender::{Sender, SenderCommand};
 use projections::senders;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -49,6 +50,16 @@ impl Senders {
     async fn check_owner(&self, caller: &Caller, id: SenderId) -> Result<(), Problem> {
         let owner = senders::owner_of(&mut *self.commands.pool().acquire().await?, id).await?;
         caller.check_owner(owner, "sender")
+    }
+
+    /// Executes a command on a sender of the caller's tenant.
+    ///
+    /// # Errors
+    /// The sender does not exist, belongs to another tenant or refuses the command.
+    async fn execute(&self, caller: &Caller, id: SenderId, command: SenderCommand) -> Result<(), Problem> {
+        self.check_owner(caller, id).await?;
+        self.commands.execute::<Sender>(id.0, command, &caller.metadata()).await?;
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! `POST /api/v1/senders/{id}/ingest-token`
 
 use aggregates::ids::SenderId;
-use aggregates::sender::{Sender, SenderCommand};
+use aggregates::sender::SenderCommand;
 use axum::Json;
 use axum::extract::State;
 use secrecy::ExposeSecret;
@@ -25,10 +25,9 @@ pub(crate) async fn handler(
     caller: Caller,
     Id(id): Id<SenderId>,
 ) -> Result<Json<IngestToken>, Problem> {
-    senders.check_owner(&caller, id).await?;
     let token = TokenKind::SenderIngest.generate();
     let ingest_token_hash = token::hash(token.expose_secret());
     let command = SenderCommand::RegenerateIngestToken { ingest_token_hash, at: clock::now() };
-    senders.commands.execute::<Sender>(id.0, command, &caller.metadata()).await?;
+    senders.execute(&caller, id, command).await?;
     Ok(Json(IngestToken { ingest_token: token.expose_secret().to_owned() }))
 }
