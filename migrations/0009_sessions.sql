@@ -3,9 +3,7 @@ CREATE TABLE sessions (
     id                 uuid        PRIMARY KEY,
     tenant_id          uuid        NOT NULL,
     user_id            uuid        NOT NULL,
-    -- SHA-256 of the newest refresh token, in lower-case hex.
-    refresh_token_hash text        NOT NULL,
-    -- When that token expires.
+    -- When the newest refresh token expires.
     expires_at         timestamptz NOT NULL,
     opened_at          timestamptz NOT NULL,
     closed_at          timestamptz,
@@ -13,5 +11,5 @@ CREATE TABLE sessions (
     version            bigint      NOT NULL
 );
 
-CREATE INDEX sessions_by_refresh_token ON sessions (refresh_token_hash);
-CREATE INDEX sessions_open_of_a_user ON sessions (user_id) WHERE closed_at IS NULL;
+-- With the expiry, because a session that expires is not closed.
+CREATE INDEX sessions_open_of_a_user ON sessions (user_id, expires_at) WHERE closed_at IS NULL;

@@ -87,15 +87,6 @@ impl ApiClient {
         self.post("/api/v1/auth/login", &json!({ "email": email, "password": password })).await
     }
 
-    /// Exchanges a refresh token for new tokens.
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Self::call).
-    pub async fn refresh(&self, refresh_token: &str) -> Result<Tokens, ApiError> {
-        self.post("/api/v1/auth/refresh", &json!({ "refreshToken": refresh_token })).await
-    }
-
     /// Creates an API key of the tenant.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 use aggregates::email::Email;
 use aggregates::ids::{SessionId, TenantId, UserId};
 use aggregates::role::{Role, UserStatus};
-use aggregates::sealed::TokenHash;
 use aggregates::session::SessionFact;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -23,23 +22,12 @@ pub struct SessionUser {
     pub role: Role,
 }
 
-/// An open session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenSession {
-    pub id: SessionId,
-    pub user_id: UserId,
-    pub tenant_id: TenantId,
-    /// When its refresh token expires.
-    pub expires_at: DateTime<Utc>,
-}
-
 read_model! {
     Sessions: table "sessions", facts SessionFact;
     struct Row {
         id: Uuid,
         tenant_id: TenantId,
         user_id: UserId,
-        refresh_token_hash: String,
         expires_at: DateTime<Utc>,
         opened_at: DateTime<Utc>,
         closed_at: Option<DateTime<Utc>>,
@@ -58,7 +46,6 @@ impl StreamRow for Row {
             id: logged.stream_id,
             tenant_id: *tenant_id,
             user_id: *user_id,
-            refresh_token_hash: tokens.refresh_token_hash.0.clone(),
             expires_at: tokens.refresh_expires_at,
             opened_at: *at,
             closed_at: None,
@@ -69,10 +56,7 @@ impl StreamRow for Row {
     fn follow(&mut self, fact: &SessionFact) {
         match fact {
             SessionFact::LoggedIn { .. } => {}
-            SessionFact::SessionRefreshed { tokens, .. } => {
-                self.refresh_token_hash.clone_from(&tokens.refresh_token_hash.0);
-                self.expires_at = tokens.refresh_expires_at;
-            }
+            SessionFact::SessionRefreshed { tokens, .. } => self.expires_at = tokens.refresh_expires_at,
             SessionFact::LoggedOut { at, .. } => self.closed_at = Some(*at),
         }
     }
@@ -102,29 +86,6 @@ pub async fn user(connection: &mut PgConnection, id: SessionId) -> Result<Option
         "#,
         id.0,
         UserStatus::Active.number(),
-    )
-    .fetch_optional(connection)
-    .await
-}
-
-/// Returns the open session whose newest refresh token has this hash. Tokens that were used before are in no
-/// row: to detect the reuse of one, find the session by the id that the token carries.
-///
-/// # Errors
-/// When the database fails.
-#[tracing::instrument(name = "db.sessions.by_refresh_token", level = "debug", skip_all, err(level = "debug"))]
-pub async fn by_refresh_token(
-    connection: &mut PgConnection,
-    hash: &TokenHash,
-) -> Result<Option<OpenSession>, sqlx::Error> {
-    sqlx::query_as!(
-        OpenSession,
-        r#"
-        SELECT id, user_id, tenant_id, expires_at
-        FROM sessions
-        WHERE refresh_token_hash = $1 AND closed_at IS NULL
-        "#,
-        hash.0,
     )
     .fetch_optional(connection)
     .await

@@ -1,11 +1,12 @@
 use aggregates::ids::{SessionId, UserId};
 use aggregates::role::Role;
-use aggregates::session::{Closing, SessionFact};
+use aggregates::session::{Closing, IssuedTokens, SessionFact};
 use aggregates::user::UserFact;
+use chrono::{TimeDelta, Utc};
 use projections::sessions::{self, SessionUser};
 use sqlx::PgPool;
 
-use crate::given::{ACME, Log, at, email, hash, id, logged_in, tokens, user_registered};
+use crate::given::{ACME, Log, at, email, id, logged_in, tokens, user_registered};
 
 fn login() -> (UserId, SessionId, Log) {
     let (user, session) = (id::<UserId>(1), id::<SessionId>(100));
@@ -44,7 +45,6 @@ async fn a_closed_session_returns_no_user(pool: PgPool) {
     assert_eq!(user_of(&pool, session).await, None);
     let mut connection = pool.acquire().await.unwrap();
     assert!(sessions::open_of_user(&mut connection, user).await.unwrap().is_empty());
-    assert_eq!(sessions::by_refresh_token(&mut connection, &hash("first")).await.unwrap(), None);
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -63,14 +63,17 @@ async fn the_session_of_an_inactive_or_deleted_user_returns_no_user(pool: PgPool
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_session_is_found_by_its_newest_refresh_token_only(pool: PgPool) {
+async fn a_session_is_open_until_its_newest_refresh_token_expires(pool: PgPool) {
     let (user, session, log) = login();
-    log.with(ACME, session, SessionFact::SessionRefreshed { tokens: tokens("second"), at: at(1) })
-        .fold_into_all(&pool)
-        .await;
+    let expiring = |refresh_expires_at| IssuedTokens { refresh_expires_at, ..tokens("second") };
     let mut connection = pool.acquire().await.unwrap();
-    assert_eq!(sessions::by_refresh_token(&mut connection, &hash("first")).await.unwrap(), None);
-    let found = sessions::by_refresh_token(&mut connection, &hash("second")).await.unwrap().unwrap();
-    assert_eq!((found.id, found.user_id, found.tenant_id), (session, user, ACME));
+    let soon =
+        SessionFact::SessionRefreshed { tokens: expiring(Utc::now() + TimeDelta::hours(1)), at: at(1) };
+    let log = log.with(ACME, session, soon);
+    log.fold_into_all(&pool).await;
     assert_eq!(sessions::open_of_user(&mut connection, user).await.unwrap(), [session]);
+
+    let now = SessionFact::SessionRefreshed { tokens: expiring(Utc::now()), at: at(2) };
+    log.with(ACME, session, now).fold_into_all(&pool).await;
+    assert_eq!(sessions::open_of_user(&mut connection, user).await.unwrap(), []);
 }
