@@ -18,4 +18,4 @@ CREATE TABLE due_deliveries (
 );
 
 CREATE INDEX due_deliveries_waiting ON due_deliveries (destination_id, due_at, event_id) WHERE started_at IS NULL;
-CREATE INDEX due_deliveries_under_way ON due_deliveries (event_id) WHERE started_at IS NOT NULL;
+CREATE INDEX due_deliveries_started ON due_deliveries (event_id) WHERE started_at IS NOT NULL;

@@ -20,24 +20,24 @@ pub enum PayloadProblem {
     Empty,
     #[error("expected a JSON object, but found {found:?} at {position}")]
     NotAnObject {
-        /// Of the first character that is not white space.
+        /// Position of the first character that is not white space.
         position: Position,
         found: char,
     },
     #[error("invalid UTF-8 at {position}")]
     NotUtf8 {
-        /// Of the first invalid byte.
+        /// Position of the first invalid byte.
         position: Position,
     },
     #[error("invalid JSON at {position}: {rule}")]
     NotJson {
-        /// Of the character at which parsing failed.
+        /// Position of the character at which parsing failed.
         position: Position,
         rule: String,
     },
     #[error("more than {NESTING_MAX} levels of nested objects and arrays at {position}")]
     TooDeep {
-        /// Of the bracket that opens the first level beyond the limit.
+        /// Position of the bracket that opens the first level beyond the limit.
         position: Position,
     },
 }

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::payload::PayloadMix;
-use super::setup::Target;
+use crate::payload::PayloadMix;
+use crate::setup::Target;
 
 /// Digits of the number in an idempotency key.
 const KEY_DIGITS: usize = 20;

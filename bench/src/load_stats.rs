@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::rate_series::RateSeries;
+use crate::rate_series::RateSeries;
 
 /// Longest latency that is distinguished from longer ones.
 const LATENCY_MAX: Duration = Duration::from_secs(2 * 3_600);

@@ -16,13 +16,13 @@ use uuid::Uuid;
 
 /// Position in the order in which events were accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct AcceptancePosition {
     pub accepted_at: DateTime<Utc>,
     /// Orders the events that were accepted at the same time.
     pub id: WebhookEventId,
 }
 
-impl Place {
+impl AcceptancePosition {
     /// Returns the position before every event that was accepted at this time or later.
     #[must_use]
     pub fn before(accepted_at: DateTime<Utc>) -> Self {
@@ -34,7 +34,7 @@ impl Place {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Floor {
     /// The payloads of final events up to this position are erased, except those in `retention_exceptions`.
-    pub payloads: Option<Place>,
+    pub payloads: Option<AcceptancePosition>,
     /// Final events that were accepted before this time have no rows.
     pub events_before: Option<DateTime<Utc>>,
 }
@@ -136,7 +136,8 @@ pub(crate) async fn floors(
         .into_iter()
         .map(|row| {
             let payloads = row.payloads_until.zip(row.payloads_last);
-            let payloads = payloads.map(|(accepted_at, id)| Place { accepted_at, id: id.into() });
+            let payloads =
+                payloads.map(|(accepted_at, id)| AcceptancePosition { accepted_at, id: id.into() });
             (TenantId(row.tenant_id), Floor { payloads, events_before: row.events_before })
         })
         .collect())
@@ -155,7 +156,7 @@ pub(crate) async fn floors(
 pub async fn raise_payloads(
     connection: &mut PgConnection,
     tenant_id: TenantId,
-    to: Place,
+    to: AcceptancePosition,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -220,7 +221,7 @@ pub async fn add_exceptions(
         "
         INSERT INTO retention_exceptions (tenant_id, event_id)
         SELECT $1, event_id
-        FROM unnest($2::uuid[]) AS straggler (event_id)
+        FROM unnest($2::uuid[]) AS exception (event_id)
         ON CONFLICT DO NOTHING
         ",
         tenant_id.0,

@@ -46,11 +46,11 @@ async fn an_attempt_is_stored_at_its_start_and_completed_at_its_end(pool: PgPool
         started(destination(), 1),
     );
     log.fold_into(&pool, Projection::DeliveryAttempts).await;
-    let under_way = shown(&pool).await;
-    assert_eq!(under_way.len(), 1);
-    assert_eq!((under_way[0].attempt, under_way[0].worker.as_str()), (1, "worker-1"));
-    assert_eq!((under_way[0].destination_version, under_way[0].tenant_version), (3, 4));
-    assert_eq!((under_way[0].started_at, &under_way[0].end), (at(10), &None));
+    let in_progress = shown(&pool).await;
+    assert_eq!(in_progress.len(), 1);
+    assert_eq!((in_progress[0].attempt, in_progress[0].worker.as_str()), (1, "worker-1"));
+    assert_eq!((in_progress[0].destination_version, in_progress[0].tenant_version), (3, 4));
+    assert_eq!((in_progress[0].started_at, &in_progress[0].end), (at(10), &None));
 
     let log = log
         .with(ACME, event(), attempted(destination(), 1, 1, answered()))

@@ -3,7 +3,7 @@
 use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
-use projections::retention::{self, Floor, Place};
+use projections::retention::{self, AcceptancePosition, Floor};
 use projections::webhook_events::{self, RetentionCandidate};
 use projections::{ApplyFailure, Projection, delivery_attempts, payloads};
 use sqlx::{PgConnection, PgPool};
@@ -76,9 +76,9 @@ async fn final_events_are_found_oldest_first(pool: PgPool) {
 
     let all = webhook_events::candidates(connection, ACME, None, at(5), 10).await.unwrap();
     assert_eq!(all, [aged(1, true), aged(2, true), aged(3, true), aged(4, false)]);
-    let after = Place { accepted_at: at(2), id: event(2) };
+    let after = AcceptancePosition { accepted_at: at(2), id: event(2) };
     assert_eq!(webhook_events::candidates(connection, ACME, Some(after), at(5), 1).await.unwrap(), all[2..3]);
-    let after = Some(Place::before(at(2)));
+    let after = Some(AcceptancePosition::before(at(2)));
     assert_eq!(webhook_events::candidates(connection, ACME, after, at(5), 10).await.unwrap(), all[1..]);
 
     // An event without a row was removed before.
@@ -266,13 +266,13 @@ async fn floors_are_by_tenant_and_never_fall(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     let connection = &mut *connection;
     assert_eq!(retention::floor(connection, ACME).await.unwrap(), Floor::default());
-    let place = |seconds, number| Place { accepted_at: at(seconds), id: event(number) };
+    let position = |seconds, number| AcceptancePosition { accepted_at: at(seconds), id: event(number) };
     for (to, reached) in [
-        (place(5, 2), place(5, 2)),
-        (place(5, 1), place(5, 2)),
-        (place(4, 9), place(5, 2)),
-        (place(5, 3), place(5, 3)),
-        (place(6, 0), place(6, 0)),
+        (position(5, 2), position(5, 2)),
+        (position(5, 1), position(5, 2)),
+        (position(4, 9), position(5, 2)),
+        (position(5, 3), position(5, 3)),
+        (position(6, 0), position(6, 0)),
     ] {
         retention::raise_payloads(connection, ACME, to).await.unwrap();
         assert_eq!(retention::floor(connection, ACME).await.unwrap().payloads, Some(reached));
@@ -280,7 +280,7 @@ async fn floors_are_by_tenant_and_never_fall(pool: PgPool) {
     for (to, reached) in [(3, 3), (2, 3), (4, 4)] {
         retention::raise_events(connection, ACME, at(to)).await.unwrap();
         let floor = retention::floor(connection, ACME).await.unwrap();
-        assert_eq!(floor, Floor { payloads: Some(place(6, 0)), events_before: Some(at(reached)) });
+        assert_eq!(floor, Floor { payloads: Some(position(6, 0)), events_before: Some(at(reached)) });
     }
     assert_eq!(retention::floor(connection, RIVAL).await.unwrap(), Floor::default());
 }

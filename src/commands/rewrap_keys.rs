@@ -42,16 +42,16 @@ impl RewrapKeys {
             io::stdout(),
             "{} data keys were wrapped with the key {first}; {} were already",
             outcome.rewrapped,
-            outcome.already
+            outcome.already_current
         )?;
-        if outcome.left.is_empty() {
+        if outcome.unreadable.is_empty() {
             return Ok(());
         }
-        let left: Vec<String> = outcome
-            .left
+        let unreadable: Vec<String> = outcome
+            .unreadable
             .iter()
             .map(|under| format!("{} with the key {}", under.data_keys, under.master_key))
             .collect();
-        bail!("some data keys could not be unwrapped and were not changed: {}", left.join(", "))
+        bail!("some data keys could not be unwrapped and were not changed: {}", unreadable.join(", "))
     }
 }

@@ -7,6 +7,9 @@ use aggregates::backoff::Backoff;
 use super::problem::SettingProblem;
 use super::values::{duration_between, number_between};
 
+/// Largest value of the base and of the cap.
+const DELAY_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 /// Retry schedule: the delay starts at the base, is multiplied by the factor with each failure, and is
 /// limited by the cap.
 #[derive(Clone, Debug, clap::Args)]
@@ -21,7 +24,7 @@ pub struct RetrySettings {
         env = "HOOKSENTRY_RETRY_BASE",
         value_name = "DURATION",
         default_value = "10s",
-        value_parser = duration_between(Duration::from_millis(1), LONGEST)
+        value_parser = duration_between(Duration::from_millis(1), DELAY_MAX)
     )]
     pub base: Duration,
 
@@ -47,7 +50,7 @@ pub struct RetrySettings {
         env = "HOOKSENTRY_RETRY_CAP",
         value_name = "DURATION",
         default_value = "6h",
-        value_parser = duration_between(Duration::from_millis(1), LONGEST)
+        value_parser = duration_between(Duration::from_millis(1), DELAY_MAX)
     )]
     pub cap: Duration,
 
@@ -64,8 +67,6 @@ pub struct RetrySettings {
     )]
     pub jitter: f64,
 }
-
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 impl RetrySettings {
     pub(super) fn check(&self) -> Result<(), SettingProblem> {

@@ -69,12 +69,12 @@ pub enum DatabaseFailure {
     #[error("the database schema cannot be migrated")]
     Schema(#[source] MigrateError),
     #[error("the database schema lacks {missing} migrations: run `hooksentry migrate` first")]
-    SchemaOld { missing: usize },
+    MigrationsMissing { missing: usize },
     #[error(
         "the database schema lacks {missing} migrations and this user may not change it: run `hooksentry \
          migrate` as the owner of the database"
     )]
-    SchemaBehind { missing: usize, source: sqlx::Error },
+    MigrationsForbidden { missing: usize, source: sqlx::Error },
 }
 
 impl From<MigrateError> for DatabaseFailure {
@@ -145,7 +145,7 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<usize, DatabaseFai
         Err(DatabaseFailure::Query(source) | DatabaseFailure::Migration { source, .. })
             if has_code(&source, INSUFFICIENT_PRIVILEGE) =>
         {
-            Err(DatabaseFailure::SchemaBehind { missing, source })
+            Err(DatabaseFailure::MigrationsForbidden { missing, source })
         }
         Err(failure) => Err(failure),
     }
@@ -174,11 +174,11 @@ async fn unlock_migrations(connection: &mut PgConnection) -> Result<(), sqlx::Er
 /// Checks that no migration is missing. Changes nothing.
 ///
 /// # Errors
-/// [`DatabaseFailure::SchemaOld`] when a migration is missing.
+/// [`DatabaseFailure::MigrationsMissing`] when a migration is missing.
 pub async fn require_current(connection: &mut PgConnection) -> Result<(), DatabaseFailure> {
     match missing_migrations(connection).await? {
         0 => Ok(()),
-        missing => Err(DatabaseFailure::SchemaOld { missing }),
+        missing => Err(DatabaseFailure::MigrationsMissing { missing }),
     }
 }
 

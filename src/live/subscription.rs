@@ -128,7 +128,7 @@ impl Subscription {
     async fn next_item(&mut self) -> Result<Option<StreamItem>, sqlx::Error> {
         loop {
             if std::mem::take(&mut self.reset) {
-                metrics::counter!("hooksentry_live_passed_over_total").increment(1);
+                metrics::counter!("hooksentry_live_resets_total").increment(1);
                 return Ok(Some(StreamItem::Reset));
             }
             let notification = match &mut self.catch_up {

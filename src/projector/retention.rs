@@ -20,7 +20,7 @@ use std::time::Duration;
 use aggregates::ids::{TenantId, WebhookEventId};
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::checkpoints::{self, CheckpointFailure};
-use projections::retention::{self, Place};
+use projections::retention::{self, AcceptancePosition};
 use projections::tenants::{self, TenantWithRetention};
 use projections::webhook_events::{self, RetentionCandidate};
 use projections::{Projection, delivery_attempts, payloads};
@@ -234,11 +234,11 @@ async fn erase_payloads(
     retention::add_exceptions(connection, tenant.id, &ids_of(&not_ended)).await?;
     removed.payloads += payloads::erase(connection, &ids_of(&ended)).await?;
     let goes_on = !all || taken.len() < aged.len();
-    let place = match taken.last() {
-        Some(last) if goes_on => Place { accepted_at: last.accepted_at, id: last.id },
-        _ => Place::before(before),
+    let position = match taken.last() {
+        Some(last) if goes_on => AcceptancePosition { accepted_at: last.accepted_at, id: last.id },
+        _ => AcceptancePosition::before(before),
     };
-    retention::raise_payloads(connection, tenant.id, place).await?;
+    retention::raise_payloads(connection, tenant.id, position).await?;
     Ok(goes_on.then_some(Phase::Payloads))
 }
 

@@ -31,10 +31,10 @@ pub struct Rewrapped {
     /// Data keys that were rewrapped.
     pub rewrapped: u64,
     /// Data keys that were wrapped with the first master key already.
-    pub already: u64,
+    pub already_current: u64,
     /// Data keys that could not be unwrapped, by the master key that wraps them. While there are any, that
     /// master key cannot be removed.
-    pub left: Vec<KeysUnder>,
+    pub unreadable: Vec<KeysUnder>,
 }
 
 /// Rewraps all data keys, and reports the progress after each batch.
@@ -53,7 +53,7 @@ pub async fn rewrap(
     let count = |under: &[KeysUnder]| under.iter().map(|under| under.data_keys).sum();
     let mut so_far = Progress { done: 0, total: count(&under_others) };
     let mut rewrapped = 0;
-    let mut left: BTreeMap<MasterKeyId, u64> = BTreeMap::new();
+    let mut unreadable: BTreeMap<MasterKeyId, u64> = BTreeMap::new();
     let mut after = Uuid::nil();
     loop {
         let mut transaction = pool.begin().await?;
@@ -67,7 +67,7 @@ pub async fn rewrap(
                 Err(failure) => {
                     let failure: &dyn std::error::Error = &failure;
                     tracing::error!(error = failure, data_key.id = %key.id, "a data key cannot be rewrapped");
-                    *left.entry(key.wrapped_under.clone()).or_default() += 1;
+                    *unreadable.entry(key.wrapped_under.clone()).or_default() += 1;
                 }
             }
         }
@@ -77,8 +77,9 @@ pub async fn rewrap(
         so_far.done += page.len() as u64;
         progress(so_far);
     }
-    let left = left.into_iter().map(|(master_key, data_keys)| KeysUnder { master_key, data_keys }).collect();
-    Ok(Rewrapped { rewrapped, already: count(&under_first), left })
+    let unreadable =
+        unreadable.into_iter().map(|(master_key, data_keys)| KeysUnder { master_key, data_keys }).collect();
+    Ok(Rewrapped { rewrapped, already_current: count(&under_first), unreadable })
 }
 
 fn rewrap_key(master_keys: &MasterKeys, key: &WrappedKey) -> Result<WrappedKey, VaultFailure> {

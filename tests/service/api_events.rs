@@ -5,7 +5,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, send};
-use crate::harness::events::{accept, attempt, start_attempt, try_start_attempt, until_status};
+use crate::harness::events::{accept, attempt, start_attempt, try_start_attempt, until_listed};
 use crate::harness::tenant::User;
 
 struct Setting {
@@ -43,7 +43,7 @@ async fn events_are_filtered_sorted_and_paged() {
     let (first, second) = (setting.accept().await, setting.accept().await);
     let third = accept(&setting.owner, &setting.key, &other_token).await;
     attempt(&setting.owner, &second, Outcome::Succeeded, 10).await;
-    until_status(&setting.owner, &second, "Succeeded").await;
+    until_listed(&setting.owner, &second, "Succeeded").await;
     let list = setting.owner.get("/api/v1/events").await.expect(200).body;
     let ids: Vec<_> = list["items"].as_array().unwrap().iter().map(|event| event["id"].clone()).collect();
     assert_eq!(ids, [json!(third), json!(second), json!(first)], "newest first");
@@ -199,12 +199,12 @@ async fn an_event_in_critical_failure_is_replayed_once() {
     let replay = format!("/api/v1/events/{id}/replay");
     assert_eq!(setting.owner.call(&replay).await.expect(400).problem(), "event-not-replayable");
     attempt(&setting.owner, &id, Outcome::Timeout, 2).await;
-    let waiting = until_status(&setting.owner, &id, "WaitingRetry").await;
+    let waiting = until_listed(&setting.owner, &id, "WaitingRetry").await;
     assert_eq!(waiting["currentRetryCount"], 1);
     assert!(waiting["nextAttemptAt"].is_string());
     setting.owner.call(&replay).await.expect(400);
     attempt(&setting.owner, &id, Outcome::Timeout, 2).await;
-    let failed = until_status(&setting.owner, &id, "CriticalFailure").await;
+    let failed = until_listed(&setting.owner, &id, "CriticalFailure").await;
     assert_eq!((&failed["currentRetryCount"], &failed["nextAttemptAt"]), (&json!(2), &Value::Null));
     let replays = join_all((0..5).map(|_| setting.owner.call(&replay))).await;
     let mut statuses: Vec<_> = replays.iter().map(|answer| answer.status).collect();
@@ -215,7 +215,7 @@ async fn an_event_in_critical_failure_is_replayed_once() {
     assert!(replayed["nextAttemptAt"].is_string());
     assert_eq!(setting.event(&id).await, replayed);
     attempt(&setting.owner, &id, Outcome::Succeeded, 2).await;
-    let delivered = until_status(&setting.owner, &id, "Succeeded").await;
+    let delivered = until_listed(&setting.owner, &id, "Succeeded").await;
     assert!(delivered["deliveredAt"].is_string() && delivered["nextAttemptAt"].is_null());
     setting.owner.call(&replay).await.expect(400);
 }
@@ -247,14 +247,15 @@ async fn a_waiting_event_is_cancelled_once() {
 #[tokio::test]
 async fn an_event_that_does_not_wait_is_not_cancelled() {
     let setting = Setting::new().await;
-    let (under_way, delivered, failed) =
+    let (in_progress, delivered, failed) =
         (setting.accept().await, setting.accept().await, setting.accept().await);
     attempt(&setting.owner, &delivered, Outcome::Succeeded, 1).await;
     attempt(&setting.owner, &failed, Outcome::Connect, 1).await;
-    start_attempt(&setting.owner, &under_way).await;
-    for (id, status) in [(&under_way, "Processing"), (&delivered, "Succeeded"), (&failed, "CriticalFailure")]
+    start_attempt(&setting.owner, &in_progress).await;
+    for (id, status) in
+        [(&in_progress, "Processing"), (&delivered, "Succeeded"), (&failed, "CriticalFailure")]
     {
-        until_status(&setting.owner, id, status).await;
+        until_listed(&setting.owner, id, status).await;
         let refused = setting.owner.call(&format!("/api/v1/events/{id}/cancel")).await.expect(400);
         assert_eq!(refused.problem(), "event-not-cancellable", "{status}");
         assert_eq!(setting.event(id).await["status"], status);
@@ -271,7 +272,7 @@ async fn only_one_of_a_cancellation_and_an_attempt_succeeds() {
             tokio::join!(setting.owner.call(&path), try_start_attempt(&setting.owner, &id));
         assert_eq!(cancelled.status == 200, !started, "{}", cancelled.text);
         let status = if started { "Processing" } else { "Cancelled" };
-        until_status(&setting.owner, &id, status).await;
+        until_listed(&setting.owner, &id, status).await;
     }
 }
 
@@ -281,7 +282,7 @@ async fn attempts_and_history_describe_the_delivery() {
     let id = setting.accept().await;
     attempt(&setting.owner, &id, Outcome::Dns, 2).await;
     attempt(&setting.owner, &id, Outcome::Succeeded, 2).await;
-    until_status(&setting.owner, &id, "Succeeded").await;
+    until_listed(&setting.owner, &id, "Succeeded").await;
     let attempts =
         setting.owner.get(&format!("/api/v1/events/{id}/attempts?TpOrd=Asc")).await.expect(200).body;
     assert_eq!(attempts["total"], 2);

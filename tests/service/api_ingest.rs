@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::api::{Answer, Api, PAYLOAD_BYTES_MAX, send};
-use crate::harness::events::until_status;
+use crate::harness::events::until_listed;
 use crate::harness::tenant::User;
 
 /// A tenant with a key and a destination.
@@ -98,7 +98,7 @@ async fn a_payload_is_one_json_object_within_the_limit() {
     let largest = format!("{{\"a\":\"{}\"}}", "x".repeat(PAYLOAD_BYTES_MAX - 8));
     let accepted = setting.ingest(&largest).await.expect(202);
     setting.ingest(&format!("{largest} ")).await.expect(413);
-    until_status(&setting.owner, &accepted.text_of("eventId"), "Pending").await;
+    until_listed(&setting.owner, &accepted.text_of("eventId"), "Pending").await;
     assert_eq!(setting.owner.get("/api/v1/events").await.expect(200).body["total"], 1);
 }
 
@@ -210,7 +210,7 @@ async fn of_many_twins_at_once_one_is_accepted() {
         assert_eq!(answer.body["eventId"], accepted[0].body["eventId"]);
         assert_eq!(answer.body["acceptedAt"], accepted[0].body["acceptedAt"]);
     }
-    until_status(&setting.owner, &accepted[0].text_of("eventId"), "Pending").await;
+    until_listed(&setting.owner, &accepted[0].text_of("eventId"), "Pending").await;
     assert_eq!(setting.owner.get("/api/v1/events").await.expect(200).body["total"], 1);
 }
 

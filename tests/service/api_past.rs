@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::harness::api::{Api, send};
-use crate::harness::events::{SettingsUsed, accept, attempt, attempt_by, until_status};
+use crate::harness::events::{SettingsUsed, accept, attempt, attempt_by, until_listed};
 use crate::harness::tenant::User;
 use crate::harness::until;
 
@@ -122,7 +122,7 @@ async fn an_event_is_shown_as_it_was_with_the_breaker_of_that_time() {
     let mut story = Story::of(&owner, format!("/api/v1/events/{id}"));
     story.look().await;
     attempt(&owner, &id, Outcome::Timeout, 2).await;
-    until_status(&owner, &id, "WaitingRetry").await;
+    until_listed(&owner, &id, "WaitingRetry").await;
     story.look().await;
     let log = owner.api.log().await;
     let suspend =
@@ -136,12 +136,12 @@ async fn an_event_is_shown_as_it_was_with_the_breaker_of_that_time() {
     .await;
     story.look().await;
     attempt(&owner, &id, Outcome::Timeout, 2).await;
-    until_status(&owner, &id, "CriticalFailure").await;
+    until_listed(&owner, &id, "CriticalFailure").await;
     story.look().await;
     owner.call(&format!("/api/v1/events/{id}/replay")).await.expect(200);
     story.look().await;
     attempt(&owner, &id, Outcome::Succeeded, 2).await;
-    until_status(&owner, &id, "Succeeded").await;
+    until_listed(&owner, &id, "Succeeded").await;
     story.look().await;
     story.stays_remembered().await;
 
@@ -269,7 +269,7 @@ async fn an_attempt_shows_what_it_went_by() {
     // The breaker changes nothing of it, and the overlap ends with the next secret.
     let third = owner.call(&secret).await.expect(200).text_of("webhookSecret");
     attempt_by(&owner, &id, Outcome::Succeeded, 9, SettingsUsed { destination: 3, tenant: 4 }).await;
-    until_status(&owner, &id, "Succeeded").await;
+    until_listed(&owner, &id, "Succeeded").await;
 
     let attempts = owner.get(&format!("/api/v1/events/{id}/attempts")).await.expect(200);
     let configurations: Vec<_> =

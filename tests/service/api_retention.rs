@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::harness::api::{Api, send};
-use crate::harness::events::{attempt, until_status};
+use crate::harness::events::{attempt, until_listed};
 use crate::harness::tenant::User;
 use crate::harness::until;
 
@@ -151,7 +151,7 @@ async fn an_expired_payload_is_erased_and_not_replayed() {
     let waiting = setting.accept(9, None).await;
     for id in [&old, &young] {
         attempt(&setting.owner, id, Outcome::Timeout, 1).await;
-        until_status(&setting.owner, id, "CriticalFailure").await;
+        until_listed(&setting.owner, id, "CriticalFailure").await;
     }
     let before = setting.event(&old).await;
     assert_eq!(before["payload"], "{}");
@@ -185,9 +185,9 @@ async fn events_removed_from_the_lists_keep_their_history() {
     let old = setting.accept(40, Some(key)).await;
     attempt(&setting.owner, &old, Outcome::Timeout, 2).await;
     attempt(&setting.owner, &old, Outcome::Timeout, 2).await;
-    let listed = until_status(&setting.owner, &old, "CriticalFailure").await;
+    let listed = until_listed(&setting.owner, &old, "CriticalFailure").await;
     let young = setting.accept(1, None).await;
-    until_status(&setting.owner, &young, "Pending").await;
+    until_listed(&setting.owner, &young, "Pending").await;
     let path = format!("/api/v1/events/{old}");
     let attempts = setting.owner.get(&format!("{path}/attempts")).await.expect(200).body;
     let last = setting.owner.get(&format!("{path}/attempts?TpOrd=Desc&Qt=1&Pg=1")).await.expect(200).body;

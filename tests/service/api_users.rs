@@ -28,7 +28,7 @@ async fn a_user_is_created_shown_and_listed() {
 }
 
 #[tokio::test]
-async fn a_role_comes_by_name_or_by_number() {
+async fn a_role_is_given_by_name_or_by_number() {
     let owner = User::owner(&Api::shared().await).await;
     for (given, role) in
         [(json!("vIEWER"), "Viewer"), (json!(1), "Admin"), (json!("0"), "Developer"), (json!(10), "Owner")]
@@ -96,7 +96,7 @@ async fn lists_are_filtered_paged_and_sorted() {
 }
 
 #[tokio::test]
-async fn an_email_is_one_user_s_and_free_again_after() {
+async fn an_email_belongs_to_one_user_until_it_is_changed_or_the_user_deleted() {
     let owner = User::owner(&Api::shared().await).await;
     let (first, second) = (owner.colleague("Developer").await, owner.colleague("Developer").await);
     let taken = json!({ "email": first.email, "password": "x" });
@@ -113,7 +113,7 @@ async fn an_email_is_one_user_s_and_free_again_after() {
 }
 
 #[tokio::test]
-async fn a_new_password_ends_the_sessions_of_before() {
+async fn a_new_password_closes_earlier_sessions() {
     let owner = User::owner(&Api::shared().await).await;
     let user = owner.colleague("Viewer").await;
     let other = User::login(&user.api, &user.id, &user.tenant_id, &user.email).await;
@@ -165,7 +165,7 @@ async fn the_last_owner_stays() {
     owner.delete(&path(&owner)).await.expect(409);
     let second = owner.colleague("Owner").await;
     owner.patch(&path(&second), &json!({ "status": "Inactive" })).await.expect(200);
-    // An inactive Owner is none to keep a tenant with.
+    // An inactive owner does not count.
     owner.delete(&path(&owner)).await.expect(409);
     owner.patch(&path(&second), &json!({ "status": "Active" })).await.expect(200);
     owner.delete(&path(&owner)).await.expect(204);

@@ -131,12 +131,12 @@ async fn a_master_key_is_replaced_without_changing_sealed_secrets(pool: PgPool) 
 
     let mut steps = Vec::new();
     let first_run = rewrap(&pool, &keys(&[2, 1]), |progress| steps.push(progress)).await.unwrap();
-    assert_eq!((first_run.rewrapped, first_run.already), (501, 1));
-    assert_eq!(first_run.left, []);
+    assert_eq!((first_run.rewrapped, first_run.already_current), (501, 1));
+    assert_eq!(first_run.unreadable, []);
     assert_eq!(steps, [Progress { done: 500, total: 501 }, Progress { done: 501, total: 501 }]);
 
     let second_run = rewrap(&pool, &keys(&[2, 1]), |_| panic!("nothing is left to rewrap")).await.unwrap();
-    assert_eq!((second_run.rewrapped, second_run.already), (0, 502));
+    assert_eq!((second_run.rewrapped, second_run.already_current), (0, 502));
 
     let new = vault(&pool, &[2]);
     for (number, sealed) in (0..501).zip(&sealed) {
@@ -154,7 +154,7 @@ async fn data_keys_that_cannot_be_unwrapped_are_skipped_and_counted(pool: PgPool
     vault(&pool, &[3]).seal(tenant(2), CONTEXT, b"b").await.unwrap();
     vault(&pool, &[1]).seal(tenant(3), CONTEXT, b"c").await.unwrap();
     let outcome = rewrap(&pool, &keys(&[2, 1]), |_| ()).await.unwrap();
-    assert_eq!((outcome.rewrapped, outcome.already), (2, 0));
-    assert_eq!(outcome.left.len(), 1);
-    assert_eq!((&outcome.left[0].master_key, outcome.left[0].data_keys), (keys(&[3]).first(), 1));
+    assert_eq!((outcome.rewrapped, outcome.already_current), (2, 0));
+    assert_eq!(outcome.unreadable.len(), 1);
+    assert_eq!((&outcome.unreadable[0].master_key, outcome.unreadable[0].data_keys), (keys(&[3]).first(), 1));
 }

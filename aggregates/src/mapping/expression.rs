@@ -134,7 +134,7 @@ impl<'a> Parser<'a> {
         digits.parse().map_err(|_| (self.offset(digits), ExpressionRule::IndexTooLarge))
     }
 
-    /// Returns the byte offset of a part of the text.
+    /// Returns the byte offset of `part`, which must be a slice of the text.
     fn offset(&self, part: &str) -> usize {
         part.as_ptr().addr() - self.text.as_ptr().addr()
     }

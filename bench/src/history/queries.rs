@@ -28,7 +28,7 @@ const SORTS: [&str; 10] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Depth {
     First,
-    /// A random page among all that match, in steps of a hundredth.
+    /// A random page of the list.
     Anywhere,
     /// The second page, by the cursor of the first.
     Cursor,
@@ -37,13 +37,18 @@ enum Depth {
 /// Kind of request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueryKind {
+    /// Filter by status; `None`: no filter.
     status: Option<&'static str>,
+    /// Whether it filters by a random destination.
     destination: bool,
+    /// Whether it filters by the earliest time of acceptance.
     from: bool,
+    /// Whether it filters by the latest time of acceptance.
     to: bool,
     sort: &'static str,
     ascending: bool,
     depth: Depth,
+    /// Interval of statistics; `None`: it requests a list.
     statistics: Option<&'static str>,
 }
 
@@ -55,6 +60,7 @@ pub(super) struct QueryContext {
     pub(super) now: DateTime<Utc>,
 }
 
+/// The first page of all events, newest first.
 const PLAIN: QueryKind = QueryKind {
     status: None,
     destination: false,
@@ -166,8 +172,8 @@ impl QueryKind {
     }
 
     fn statistics_path(&self, interval: &str, context: &QueryContext, rng: &mut StdRng) -> String {
-        let days = if interval == "hour" { 7 } else { i64::from(context.days) };
-        let from = context.now - TimeDelta::days(days.min(i64::from(context.days)));
+        let days = if interval == "hour" { context.days.min(7) } else { context.days };
+        let from = context.now - TimeDelta::days(days.into());
         let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
         let mut path =
             format!("/api/v1/stats?Interval={interval}&From={}&To={}", time(from), time(context.now));

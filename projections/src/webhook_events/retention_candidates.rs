@@ -18,7 +18,7 @@ use super::row::Row;
 use crate::fold::{AggregateFact, VersionedRow};
 use crate::log_rows;
 use crate::logged_fact::LoggedFact;
-use crate::retention::{self, Place, uuids};
+use crate::retention::{self, AcceptancePosition, uuids};
 
 /// Event that is old enough for retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct RetentionCandidate {
 pub async fn candidates(
     connection: &mut PgConnection,
     tenant_id: TenantId,
-    after: Option<Place>,
+    after: Option<AcceptancePosition>,
     before: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<RetentionCandidate>, sqlx::Error> {
@@ -61,8 +61,8 @@ pub async fn candidates(
         LIMIT $5
         "#,
         tenant_id.0,
-        after.map(|place| place.accepted_at),
-        after.map_or(Uuid::nil(), |place| place.id.0),
+        after.map(|position| position.accepted_at),
+        after.map_or(Uuid::nil(), |position| position.id.0),
         before,
         limit,
     )
@@ -136,11 +136,11 @@ pub async fn ended_among(
         RetentionCandidate,
         r#"
         SELECT
-            straggler.id AS "id!",
+            given.id AS "id!",
             coalesce(event.accepted_at, 'epoch') AS "accepted_at!",
             true AS "ended!"
-        FROM unnest($1::uuid[]) AS straggler (id)
-        LEFT JOIN webhook_events AS event ON event.id = straggler.id
+        FROM unnest($1::uuid[]) AS given (id)
+        LEFT JOIN webhook_events AS event ON event.id = given.id
         WHERE event.id IS NULL
            OR public.event_status_is_final(event.status) AND NOT EXISTS (
                 SELECT FROM events

@@ -15,7 +15,7 @@ use super::until;
 /// Sends an event, and waits until lists show it.
 pub(crate) async fn accept(user: &User, api_key: &str, token: &str) -> String {
     let id = send(user.ingest(api_key, token, r#"{"event":"push"}"#)).await.expect(202).text_of("eventId");
-    until_status(user, &id, "Pending").await;
+    until_listed(user, &id, "Pending").await;
     id
 }
 
@@ -72,8 +72,9 @@ async fn try_start_by(user: &User, event_id: &str, used: SettingsUsed) -> bool {
     }
 }
 
-/// Waits until lists show an event with this status.
-pub(crate) async fn until_status(user: &User, event_id: &str, status: &str) -> Value {
+/// Waits until the list of events shows an event with this status, and returns it. The event itself may be shown
+/// earlier: [`Tenant::until_event`](super::tenant::Tenant::until_event).
+pub(crate) async fn until_listed(user: &User, event_id: &str, status: &str) -> Value {
     until(&format!("event {event_id} to be {status}"), async || {
         let list = user.get(&format!("/api/v1/events?Qt=200&Status={status}")).await.expect(200).body;
         list["items"].as_array()?.iter().find(|event| event["id"] == event_id).cloned()

@@ -52,7 +52,7 @@ impl TestDatabase {
         PgPoolOptions::new().max_connections(16).connect(&self.url()).await.expect("the test database")
     }
 
-    /// Drops the database at the end of a test. A failed test leaves its database to the end of the server.
+    /// Drops the database at the end of a test. The database of a failed test exists until the server ends.
     pub(crate) async fn discard(self) {
         let mut admin = PgConnection::connect(self.server.as_str()).await.expect("the test server");
         execute(&mut admin, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
