@@ -1,10 +1,19 @@
 -- Creates a database role for the running service that can read and append to the log but not change it. Run
--- this once, as the owner of the database, after `hooksentry migrate`; then set the DATABASE_URL of the
--- service to this role and run later migrations as the owner.
+-- this as the owner of the database, after `hooksentry migrate`; then set the DATABASE_URL of the service to this
+-- role, and run later migrations as the same owner: their tables are open to the role at once. It may be run
+-- again, for example for another database of the same server or after a restore.
 --
---   psql "$OWNER_DATABASE_URL" -v password="'...'" -f docker/runtime-role.sql
+--   psql "$OWNER_DATABASE_URL" -v ON_ERROR_STOP=1 -v password="'...'" -f docker/runtime-role.sql
 
-CREATE ROLE hooksentry_runtime LOGIN PASSWORD :password;
+SET hooksentry.runtime_password = :password;
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'hooksentry_runtime') THEN
+        CREATE ROLE hooksentry_runtime LOGIN;
+    END IF;
+    EXECUTE format('ALTER ROLE hooksentry_runtime PASSWORD %L', current_setting('hooksentry.runtime_password'));
+END
+$$;
 GRANT hooksentry_tenant TO hooksentry_runtime;
 GRANT USAGE ON SCHEMA public TO hooksentry_runtime;
 
@@ -19,6 +28,7 @@ DO $$
 DECLARE scoped regclass;
 BEGIN
     FOR scoped IN SELECT oid FROM pg_class WHERE relrowsecurity AND relnamespace = 'public'::regnamespace LOOP
+        EXECUTE format('DROP POLICY IF EXISTS of_the_service ON %s', scoped);
         EXECUTE format('CREATE POLICY of_the_service ON %s TO hooksentry_runtime USING (true) WITH CHECK (true)', scoped);
     END LOOP;
 END

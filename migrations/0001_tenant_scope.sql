@@ -26,7 +26,8 @@ BEGIN
 END
 $$;
 
--- Scopes a table to the tenant named by the setting `hooksentry.tenant_id`.
+-- Scopes a table to the tenant named by the setting `hooksentry.tenant_id`. The role that the service runs as, if it
+-- has one of its own (`docker/runtime-role.sql`), has all rows of the table.
 CREATE FUNCTION scope_to_tenant(scoped regclass, tenant_column name DEFAULT 'tenant_id') RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -37,5 +38,10 @@ BEGIN
         scoped, tenant_column
     );
     EXECUTE format('GRANT SELECT ON %s TO hooksentry_tenant', scoped);
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'hooksentry_runtime') THEN
+        EXECUTE format(
+            'CREATE POLICY of_the_service ON %s TO hooksentry_runtime USING (true) WITH CHECK (true)', scoped
+        );
+    END IF;
 END
 $$;

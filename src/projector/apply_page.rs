@@ -35,9 +35,9 @@ pub(crate) enum NotApplied {
     Fact,
 }
 
-/// SQLSTATE classes that do not depend on the fact: connection, transaction rollback, resources, object state,
-/// operator intervention, system.
-const TRANSIENT_CLASSES: [&str; 8] = ["08", "25", "40", "53", "55", "57", "58", "XX"];
+/// SQLSTATE classes that do not depend on the fact: connection, transaction rollback, missing objects and rights (a
+/// migration of another version), resources, object state, operator intervention, system.
+const TRANSIENT_CLASSES: [&str; 9] = ["08", "25", "40", "42", "53", "55", "57", "58", "XX"];
 
 impl From<ApplyFailure> for NotApplied {
     fn from(failure: ApplyFailure) -> Self {

@@ -4,6 +4,10 @@ use hooksentry::database::{DatabaseFailure, migrate};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
+use crate::harness::postgres::OwnServer;
+
+const RUNTIME_ROLE: &str = include_str!("../../docker/runtime-role.sql");
+
 /// Creates a user without the right to change the schema.
 async fn create_reader(pool: &PgPool) -> (PgConnectOptions, String) {
     let name = format!("reader_{:016x}", rand::random::<u64>());
@@ -56,4 +60,28 @@ async fn a_migration_that_was_changed_afterwards_is_refused_and_a_newer_schema_i
         .expect("a change");
     let refused = migrate(&mut connection).await.expect_err("a changed migration");
     assert!(matches!(refused, DatabaseFailure::Schema(_)), "{refused:?}");
+}
+
+/// On its own server, because the role belongs to all databases of a server.
+#[tokio::test]
+async fn the_role_of_the_service_may_use_tables_of_later_migrations() {
+    let server = OwnServer::start().await;
+    let database = server.create_database().await;
+    let owner = database.pool().await;
+    // It may be run again.
+    for _ in 0..2 {
+        owner.execute(RUNTIME_ROLE.replace(":password", "'secret'").as_str()).await.expect("a role");
+    }
+    owner
+        .execute("CREATE TABLE later (tenant_id uuid NOT NULL); SELECT scope_to_tenant('later')")
+        .await
+        .expect("a later migration");
+    let options = (*owner.connect_options()).clone().username("hooksentry_runtime");
+    let mut service = PgConnection::connect_with(&options).await.expect("a connection");
+    service.execute("INSERT INTO later VALUES (gen_random_uuid())").await.expect("a row");
+    let rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM later").fetch_one(&mut service).await.expect("rows");
+    assert_eq!(rows, 1);
+    let refused = service.execute("DELETE FROM events").await.expect_err("no right");
+    assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"));
 }

@@ -5,6 +5,7 @@ use projections::Projection;
 use uuid::Uuid;
 
 use crate::harness::log_fixture::Fixture;
+use crate::harness::until;
 
 #[tokio::test]
 async fn a_sequence_gap_halts_its_projection_and_no_other() {
@@ -88,5 +89,23 @@ async fn the_next_leader_tries_a_halted_projection_again_and_it_misses_nothing()
     for (user, _) in positions {
         assert!(fixture.user_is_shown(user).await);
     }
+    fixture.discard().await;
+}
+
+#[tokio::test]
+async fn a_missing_table_halts_no_projection() {
+    let fixture = Fixture::new().await;
+    let mut term = fixture.lead().await;
+    // As with a migration of another version, or without the right to use the table.
+    fixture.execute("ALTER TABLE users RENAME TO users_of_another_version").await;
+    let (user, _) = fixture.register_user(1).await;
+    until("a step to fail", async || term.run_once().await.err()).await;
+    assert!(fixture.halted().await.is_empty());
+    drop(term);
+
+    fixture.execute("ALTER TABLE users_of_another_version RENAME TO users").await;
+    let mut term = fixture.lead().await;
+    fixture.catch_up(&mut term).await;
+    assert!(fixture.user_is_shown(user).await);
     fixture.discard().await;
 }
