@@ -150,7 +150,9 @@ impl Projector {
         loop {
             // Before reading, so that a notification during the reading wakes this loop again.
             notifications.mark_unchanged();
+            let begun = Instant::now();
             let step = term.run_once().await?;
+            let batch_delay = term::batch_delay(begun.elapsed());
             *is_logged = false;
             if stop.is_cancelled() {
                 return Ok(());
@@ -169,7 +171,7 @@ impl Projector {
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
                     () = self.awaited.notified() => {}
-                    () = tokio::time::sleep(term::BATCH_DELAY) => {}
+                    () = tokio::time::sleep(batch_delay) => {}
                 }
             }
             tokio::select! {

@@ -22,9 +22,13 @@ use crate::leadership::{Leadership, LeadershipFailure};
 
 /// Interval at which the log is read without a notification, and the lead is confirmed.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Delay before folding the next facts, after others were folded. Higher: lists show deliveries later. Lower: a
-/// busy log is folded in many small transactions.
-pub(super) const BATCH_DELAY: Duration = Duration::from_millis(100);
+/// Shortest delay before folding the next facts, after others were folded. Higher: lists show deliveries later.
+/// Lower: a busy log is folded in many small transactions.
+const BATCH_DELAY_MIN: Duration = Duration::from_millis(100);
+/// Longest delay, if folding is slow.
+const BATCH_DELAY_MAX: Duration = Duration::from_secs(1);
+/// Ratio of the delay to the time that folding took.
+const BATCH_DELAY_FACTOR: u32 = 10;
 /// Most facts applied in one transaction. Higher: longer transactions. Lower: each transaction writes fewer rows,
 /// and some rows more often.
 const PAGE_FACTS_MAX: usize = 2_000;
@@ -350,6 +354,15 @@ impl Term {
     }
 }
 
+/// Returns the delay before folding the next facts, after a step that took this long.
+///
+/// While an old snapshot is held, for example by a backup, no version of a row can be removed, and each transaction
+/// has to pass all earlier versions of the rows that it updates: the current statistics, counts and checkpoints.
+/// Fewer and larger transactions make fewer versions.
+pub(super) fn batch_delay(took: Duration) -> Duration {
+    (took * BATCH_DELAY_FACTOR).clamp(BATCH_DELAY_MIN, BATCH_DELAY_MAX)
+}
+
 /// Begins the transaction that applies `page`.
 async fn begin<'c>(
     connection: &'c mut PgConnection,
@@ -363,4 +376,17 @@ async fn begin<'c>(
             .await?;
     }
     Ok(transaction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_folding_makes_larger_batches() {
+        let delay = |took_ms| batch_delay(Duration::from_millis(took_ms)).as_millis();
+        assert_eq!([0, 5, 10].map(delay), [100; 3]);
+        assert_eq!([30, 70].map(delay), [300, 700]);
+        assert_eq!([100, 60_000].map(delay), [1_000; 2]);
+    }
 }
