@@ -8,6 +8,7 @@
 //! payloads from each other.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aggregates::ids::{TenantId, WebhookEventId};
 use chrono::{DateTime, Utc};
@@ -75,17 +76,40 @@ pub async fn hold_off(connection: &mut PgConnection, tenant_id: TenantId) -> Res
     Ok(())
 }
 
-/// Pauses retention until [`resume`], or until the session ends. Waits for a step in progress, at most for the
-/// session's `lock_timeout`.
+/// Pauses retention until [`resume`], or until the session ends. The server ends the session when it has been idle
+/// for `idle_max`, so that a process that hangs does not pause retention for longer. Waits for a step in progress, at
+/// most for the session's `lock_timeout`.
 ///
 /// # Errors
 /// When the database fails.
 #[tracing::instrument(name = "db.retention.pause", level = "debug", skip_all, err(level = "debug"))]
-pub async fn pause(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!("SELECT pg_advisory_lock(hashtext('hooksentry.retention.pause'), 0)::text AS paused")
-        .fetch_one(connection)
-        .await?;
+pub async fn pause(connection: &mut PgConnection, idle_max: Duration) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        SELECT
+            set_config('idle_session_timeout', $1, false) AS idle_max,
+            pg_advisory_lock(hashtext('hooksentry.retention.pause'), 0)::text AS paused
+        "#,
+        idle_max.as_millis().to_string(),
+    )
+    .fetch_one(connection)
+    .await?;
     Ok(())
+}
+
+/// Returns whether another session has paused retention.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.retention.is_paused", level = "debug", skip_all, err(level = "debug"))]
+pub async fn is_paused(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT NOT pg_try_advisory_xact_lock_shared(hashtext('hooksentry.retention.pause'), 0) AS "is_paused!"
+        "#
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// Resumes retention.
@@ -94,9 +118,15 @@ pub async fn pause(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
 /// When the database fails.
 #[tracing::instrument(name = "db.retention.resume", level = "debug", skip_all, err(level = "debug"))]
 pub async fn resume(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!("SELECT pg_advisory_unlock(hashtext('hooksentry.retention.pause'), 0) AS resumed")
-        .fetch_one(connection)
-        .await?;
+    sqlx::query!(
+        r#"
+        SELECT
+            set_config('idle_session_timeout', '0', false) AS idle_max,
+            pg_advisory_unlock(hashtext('hooksentry.retention.pause'), 0) AS resumed
+        "#
+    )
+    .fetch_one(connection)
+    .await?;
     Ok(())
 }
 

@@ -1,12 +1,14 @@
 //! Retention: events that are removed from the read models, and their facts in the log.
 
+use std::time::{Duration, Instant};
+
 use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
 use projections::retention::{self, AcceptancePosition, Floor};
 use projections::webhook_events::{self, RetentionCandidate};
 use projections::{ApplyFailure, Projection, delivery_attempts, payloads};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::given::{
     ACME, Log, RIVAL, accepted, apply, at, attempted, events, failed_for_good, id, report, retry, started,
@@ -240,10 +242,29 @@ async fn nothing_is_removed_while_it_is_paused(pool: PgPool) {
         begun
     };
     assert!(begun().await);
-    retention::pause(&mut pausing).await.unwrap();
+    retention::pause(&mut pausing, Duration::from_secs(3_600)).await.unwrap();
     assert!(!begun().await);
     retention::resume(&mut pausing).await.unwrap();
     assert!(begun().await);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_pause_ends_with_a_session_that_is_idle_for_too_long(pool: PgPool) {
+    let is_paused = async || {
+        let mut transaction = pool.begin().await.unwrap();
+        let is_paused = retention::is_paused(&mut transaction).await.unwrap();
+        transaction.rollback().await.unwrap();
+        is_paused
+    };
+    let mut pausing = PgConnection::connect_with(&pool.connect_options()).await.unwrap();
+    retention::pause(&mut pausing, Duration::from_millis(500)).await.unwrap();
+    assert!(is_paused().await);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while is_paused().await {
+        assert!(Instant::now() < deadline, "a process that hangs pauses retention without limit");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(retention::resume(&mut pausing).await.is_err(), "the session has ended");
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -15,6 +15,8 @@ use super::{Progress, RebuildFailure, live_tables, program, record};
 
 /// The schema of shadow tables until they replace the live ones.
 const SCHEMA: &str = "rebuilding";
+/// Time for which the session that pauses retention may be idle. Longer than any step of a swap.
+const PAUSE_IDLE_MAX: Duration = Duration::from_secs(300);
 /// Time for an interrupted rebuild to release checkpoints. Holds expire soon in any case.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -139,7 +141,7 @@ impl ShadowSchema {
         report: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), RebuildFailure> {
         let projection = shadow.projection;
-        match retention::pause(&mut self.reader).await {
+        match retention::pause(&mut self.reader, PAUSE_IDLE_MAX).await {
             Err(error) if is_lock_failure(&error) => {
                 let obstacle = "a retention step did not end in time".to_owned();
                 return Err(RebuildFailure::SwapBlocked { projection, obstacle });

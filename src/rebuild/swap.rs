@@ -17,6 +17,7 @@
 use std::time::Duration;
 
 use projections::checkpoints::{self, Held};
+use projections::retention;
 use sqlx::Connection;
 use tokio::time::{Instant, sleep};
 
@@ -117,7 +118,7 @@ impl ShadowSchema {
     }
 
     /// Exchanges the tables and releases the checkpoint. Returns `false`, and changes nothing, when the checkpoint is
-    /// not as it was when it was held.
+    /// not as it was when it was held, or retention is not paused any more.
     async fn exchange_tables(&mut self, shadow: &ShadowTables, held: &Held) -> Result<bool, RebuildFailure> {
         let projection = shadow.projection;
         let mut transaction = self.writer.begin().await?;
@@ -139,6 +140,12 @@ impl ShadowSchema {
             return Err(RebuildFailure::DefinitionChanged { projection });
         }
         let name = projection.name();
+        // This process may have been stopped for so long that the server ended the pause: retention may have removed
+        // rows that the shadow tables have.
+        if !retention::is_paused(&mut transaction).await? {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
         if !checkpoints::replace(&mut transaction, name, held, shadow.position).await? {
             transaction.rollback().await?;
             return Ok(false);
