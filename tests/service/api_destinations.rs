@@ -178,6 +178,26 @@ async fn a_sender_is_registered_shown_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_destination_has_a_limited_number_of_senders() {
+    let owner = User::owner(&Api::shared().await).await;
+    let (id, _) = owner.destination().await;
+    sqlx::query(
+        "INSERT INTO senders (id, tenant_id, destination_id, created_at, updated_at, version)
+         SELECT gen_random_uuid(), $1::text::uuid, $2::text::uuid, now(), now(), 1 FROM generate_series(1, 999)",
+    )
+    .bind(&owner.tenant_id)
+    .bind(&id)
+    .execute(owner.api.log().await.pool())
+    .await
+    .unwrap();
+    let senders = format!("/api/v1/destinations/{id}/senders");
+    let last = owner.post(&senders, &json!({})).await.expect(201).text_of("id");
+    assert_eq!(owner.post(&senders, &json!({})).await.expect(400).problem(), "too-many-senders");
+    owner.delete(&format!("/api/v1/senders/{last}")).await.expect(204);
+    owner.post(&senders, &json!({})).await.expect(201);
+}
+
+#[tokio::test]
 async fn a_mapping_is_set_once_shown_as_given_and_removed() {
     let owner = User::owner(&Api::shared().await).await;
     let (destination, _) = owner.destination().await;

@@ -59,6 +59,8 @@ kinds! {
     InvalidPayload = BAD_REQUEST "invalid-payload" "The payload is not a JSON object",
     /// A sender has a mapping already.
     MappingAlreadySet = BAD_REQUEST "mapping-already-set" "The sender has a mapping",
+    /// A destination has as many senders as it may have.
+    TooManySenders = BAD_REQUEST "too-many-senders" "The destination has too many senders",
     /// An event that was not given up cannot be replayed.
     EventNotReplayable = BAD_REQUEST "event-not-replayable" "The event cannot be replayed",
     /// An event that does not wait cannot be cancelled.

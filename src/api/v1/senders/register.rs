@@ -4,6 +4,9 @@ use aggregates::ids::{DestinationId, SenderId};
 use aggregates::sender::{Sender, SenderCommand};
 use axum::extract::State;
 use axum::response::IntoResponse;
+use projections::TenantScope;
+use projections::paging::{Direction, Page};
+use projections::senders::{SortField, list};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,10 +18,14 @@ use crate::api::http::created::Created;
 use crate::api::http::fields::body;
 use crate::api::http::fields::text::LabelText;
 use crate::api::http::path::Id;
-use crate::api::http::problem::Problem;
+use crate::api::http::problem::{Kind, Problem};
 use crate::api::v1::destinations;
 use crate::secrets::token::{self, TokenKind};
 use crate::{clock, identifiers};
+
+/// Maximum number of senders of a destination. When the destination is suspended or resumed, one transaction of the
+/// projector changes the routes of all of them. Senders that are registered at the same moment may exceed it.
+const SENDERS_MAX: i64 = 1_000;
 
 body! {
     /// A sender to register.
@@ -39,6 +46,8 @@ pub(crate) struct RegisteredSender {
 }
 
 /// Register a sender of a destination
+///
+/// A destination has at most 1000 senders.
 #[utoipa::path(post, path = "/api/v1/destinations/{id}/senders", tag = "Senders", request_body = NewSender,
     responses((status = 201, body = RegisteredSender,
         description = "The sender, with its ingest token, which is shown only once."),
@@ -51,6 +60,7 @@ pub(crate) async fn handler(
 ) -> Result<impl IntoResponse, Problem> {
     destinations::check_owner(&senders.commands, &caller, destination_id).await?;
     let NewSender { label } = body.read().await?;
+    check_number(&senders, &caller, destination_id).await?;
     let (id, at, tenant_id) = (SenderId(identifiers::new_id()), clock::now(), caller.tenant_id);
     let token = TokenKind::SenderIngest.generate();
     let command = SenderCommand::Register {
@@ -76,4 +86,21 @@ pub(crate) async fn handler(
             ingest_token: token.expose_secret().to_owned(),
         },
     })
+}
+
+/// Checks that the destination may have another sender.
+async fn check_number(
+    senders: &Senders,
+    caller: &Caller,
+    destination_id: DestinationId,
+) -> Result<(), Problem> {
+    let mut scope = TenantScope::begin(senders.commands.pool(), caller.tenant_id).await?;
+    let (sort, page) = (SortField::default(), Page { limit: 1, offset: 0 });
+    let listed = list(&mut scope, destination_id, sort, Direction::Ascending, page).await?;
+    scope.end().await?;
+    if listed.total < SENDERS_MAX {
+        return Ok(());
+    }
+    let detail = format!("A destination has at most {SENDERS_MAX} senders: delete one that is not used.");
+    Err(Problem::new(Kind::TooManySenders, detail))
 }
