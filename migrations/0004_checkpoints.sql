@@ -14,3 +14,28 @@ CREATE TABLE checkpoints (
     -- move. The hold expires by itself if its holder dies.
     held_until     timestamptz
 );
+
+-- Progress of the completeness check, which compares the log with what follows from it. One row.
+CREATE TABLE completeness_check (
+    is_only_row    boolean     PRIMARY KEY DEFAULT true CHECK (is_only_row),
+    -- The last fact of the log that was examined.
+    transaction_id xid8        NOT NULL DEFAULT '0',
+    position       bigint      NOT NULL DEFAULT 0,
+    -- The last unfinished event that was examined, in the order of tenant, destination and id.
+    tenant_id      uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    destination_id uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    event_id       uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    -- When some process last began a step.
+    stepped_at     timestamptz NOT NULL DEFAULT '-infinity',
+    -- When all facts and all unfinished events had been examined; NULL: never yet.
+    completed_at   timestamptz
+);
+
+INSERT INTO completeness_check DEFAULT VALUES;
+
+-- Accepted events that have neither ended nor will be delivered, or that the read model lacks.
+CREATE TABLE unaccounted_events (
+    event_id  uuid        PRIMARY KEY,
+    tenant_id uuid        NOT NULL,
+    found_at  timestamptz NOT NULL DEFAULT now()
+);

@@ -39,10 +39,9 @@ CREATE TABLE webhook_events (
 CREATE INDEX webhook_events_of_a_tenant ON webhook_events (tenant_id, accepted_at, id);
 CREATE INDEX webhook_events_of_a_destination ON webhook_events (tenant_id, destination_id, accepted_at, id);
 CREATE INDEX webhook_events_by_status ON webhook_events (tenant_id, status, accepted_at, id);
--- Waiting events are counted, and cancelled by a purge. The index begins with the tenant, so that counting is
--- an index-only scan.
-CREATE INDEX webhook_events_waiting ON webhook_events (tenant_id, destination_id, id)
-WHERE event_status_is_waiting(status);
+-- Waiting events are cancelled by a purge, and unfinished ones examined by the completeness check.
+CREATE INDEX webhook_events_unfinished ON webhook_events (tenant_id, destination_id, id)
+WHERE NOT event_status_is_final(status);
 -- Lists sorted by a field that only some events have.
 CREATE INDEX webhook_events_by_delivery ON webhook_events (tenant_id, delivered_at, accepted_at, id)
 WHERE delivered_at IS NOT NULL;

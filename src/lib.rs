@@ -3,6 +3,7 @@
 pub mod api;
 pub mod clock;
 pub mod commands;
+pub mod completeness;
 pub mod config;
 pub mod database;
 mod demo;

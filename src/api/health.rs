@@ -16,6 +16,7 @@ use crate::api::http::layers;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::time::Timestamp;
 use crate::clock;
+use crate::completeness;
 use crate::health::Health as ProcessHealth;
 use crate::projector::ProjectorHealth;
 
@@ -47,12 +48,24 @@ pub(crate) struct Alive {
 /// Response of a process that can work.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Ready {
-    /// `ready`, or `degraded` while a read model has halted.
+    /// `ready`, or `degraded` while a read model has halted or an accepted event is not accounted for.
     #[schema(examples("ready"))]
     status: &'static str,
     timestamp: Timestamp,
+    completeness: CompletenessView,
     /// State of each read model.
     projections: Vec<ReadModel>,
+}
+
+/// Result of the check that every accepted event has ended or will be delivered.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Completeness)]
+pub(crate) struct CompletenessView {
+    /// Number of accepted events that have neither ended nor will be delivered, or that lists lack.
+    unaccounted_events: u64,
+    /// Time of the last complete check; `null` before the first one.
+    checked_at: Option<Timestamp>,
 }
 
 /// State of a read model.
@@ -99,7 +112,7 @@ pub(crate) async fn live() -> Json<Alive> {
 ///
 /// If this fails, route no requests to the process.
 #[utoipa::path(get, path = "/health/ready", tag = "Health",
-    responses((status = 200, body = Ready, description = "The process can work, with the state of each read model."),
+    responses((status = 200, body = Ready, description = "The process can work, with the state of each read model and the result of the completeness check."),
         (status = 503)))]
 pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, Problem> {
     let reasons = health.process.not_ready_reasons().await;
@@ -110,7 +123,8 @@ pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
     let read_models = tokio::time::timeout(READ_MODELS_TIME_MAX, health.projector.look()).await;
     let read_models =
         read_models.map_err(|_| Problem::unavailable("the checkpoints could not be read in time"))??;
-    let halted = read_models.halted().next().is_some();
+    let completeness = completeness::look(&health.process.pool).await?;
+    let is_degraded = read_models.halted().next().is_some() || completeness.unaccounted > 0;
     let projections = read_models.projections.into_iter().map(|model| ReadModel {
         name: model.projection.name(),
         halted: model.halted_because.is_some(),
@@ -118,8 +132,12 @@ pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
         lag_seconds: model.lag.as_secs_f64(),
     });
     Ok(Json(Ready {
-        status: if halted { "degraded" } else { "ready" },
+        status: if is_degraded { "degraded" } else { "ready" },
         timestamp: clock::now().into(),
+        completeness: CompletenessView {
+            unaccounted_events: completeness.unaccounted,
+            checked_at: completeness.completed_at.map(Timestamp),
+        },
         projections: projections.collect(),
     }))
 }

@@ -59,7 +59,7 @@ use schedule::Schedule;
 use wakeup_receiver::WakeupReceiver;
 
 /// The dispatcher's name in `checkpoints` and `leaderships`. It is stored, and never changes.
-const READER_NAME: &str = "dispatcher";
+pub(crate) const READER_NAME: &str = "dispatcher";
 /// Facts read at once.
 const PAGE_FACTS_MAX: usize = 1_000;
 /// Interval at which the log is read without a notification, and the lead is confirmed.

@@ -72,6 +72,9 @@ impl Service {
             true => starter.start_projector(),
             false => Projected::elsewhere(dependencies.pool.clone()),
         };
+        if roles.has(Role::Projector) {
+            starter.start_completeness_check();
+        }
         if roles.has(Role::Dispatcher) {
             starter.start_dispatcher()?;
         }

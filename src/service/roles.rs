@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 
 use super::dependencies::{Dependencies, group_commit};
 use crate::api;
+use crate::completeness::CompletenessCheck;
 use crate::config::Settings;
 use crate::dispatcher::Dispatcher;
 use crate::event_store::AcceptBatch;
@@ -47,6 +48,15 @@ impl RoleStarter<'_> {
             Ok(())
         });
         projected
+    }
+
+    pub(super) fn start_completeness_check(&self) {
+        let check = CompletenessCheck::new(self.dependencies.pool.clone());
+        let stop = self.lifecycle.drained();
+        self.lifecycle.spawn_supporting("the completeness check", async {
+            check.run(stop).await;
+            Ok(())
+        });
     }
 
     pub(super) fn start_dispatcher(&self) -> anyhow::Result<()> {

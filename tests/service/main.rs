@@ -16,6 +16,7 @@ mod api_users;
 mod bench;
 mod bench_history;
 mod broker_outage;
+mod completeness;
 mod crash;
 mod database;
 mod delivery;
