@@ -12,6 +12,9 @@ use hooksentry_chaos::faults::{FaultKind, PlanSize};
 use hooksentry_chaos::report::report;
 use hooksentry_chaos::run::{RunOptions, run};
 
+/// Upper bound of each kind of fault that replaces the database, unless kinds are selected.
+const RARE_MAX: usize = 2;
+
 /// Run HookSentry under faults, and check that every promise was kept.
 ///
 /// Everything runs on the loopback interface of this machine and ends with this command. Exit code 0: no
@@ -51,6 +54,10 @@ struct CommandLine {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     nodes: u8,
 
+    /// Run PostgreSQL as a cluster under Patroni, with a synchronous standby.
+    #[arg(long)]
+    patroni: bool,
+
     /// The program under test.
     #[arg(long, env = "HOOKSENTRY_CHAOS_PROGRAM", default_value = "target/debug/hooksentry")]
     program: PathBuf,
@@ -77,13 +84,17 @@ async fn run_and_report(line: CommandLine) -> anyhow::Result<bool> {
     // Logs of an earlier run with this seed would be mixed with those of this one.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be created", folder.display()))?;
-    let kinds = if line.only.is_empty() { FaultKind::ALL.to_vec() } else { line.only };
+    let (kinds, rare_max) = match line.only.is_empty() {
+        true => (FaultKind::ALL.to_vec(), RARE_MAX),
+        false => (line.only, line.faults),
+    };
     let history = run(RunOptions {
         seed: line.seed,
         events: line.events,
-        plan: PlanSize { faults: line.faults, longest: line.longest, kinds, rare_max: 2 },
+        plan: PlanSize { faults: line.faults, longest: line.longest, kinds, rare_max },
         per_second: line.rate,
         program: std::path::absolute(&line.program)?,
+        patroni: line.patroni,
         broker_nodes: usize::from(line.nodes),
         delivery_timeout: line.delivery_timeout,
         logs: folder.clone(),

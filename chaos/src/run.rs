@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use private_servers::TemporaryFolder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -41,6 +41,8 @@ pub struct RunOptions {
     /// The program `hooksentry`.
     pub program: PathBuf,
     pub broker_nodes: usize,
+    /// Whether PostgreSQL is a cluster under Patroni.
+    pub patroni: bool,
     pub delivery_timeout: Duration,
     /// Folder of the logs of processes, which stay.
     pub logs: PathBuf,
@@ -64,6 +66,7 @@ struct Run {
 /// # Errors
 /// The installation does not start, or a fault cannot be injected. Violations are not errors.
 pub async fn run(mut options: RunOptions) -> anyhow::Result<History> {
+    options.plan.kinds.retain(|kind| kind.is_possible(options.patroni));
     // In this order, so that servers end before their folder is removed.
     let folder = TemporaryFolder::create()?;
     let recorder = Arc::new(Recorder::new(behaviours().len()));
@@ -73,6 +76,7 @@ pub async fn run(mut options: RunOptions) -> anyhow::Result<History> {
         folder: folder.path().to_owned(),
         logs: options.logs.clone(),
         broker_nodes: options.broker_nodes,
+        patroni: options.patroni,
         delivery_timeout: options.delivery_timeout,
         vanished_margin: options.delivery_timeout,
     })
@@ -117,7 +121,7 @@ impl Run {
             ended.context("the load panicked")??;
         }
         receivers.heal();
-        self.activate().await?;
+        self.activate().await;
         self.settle().await?;
         self.collect(receivers).await
     }
@@ -165,6 +169,9 @@ impl Run {
         let recovered = self.until_delivered(step_ended).await;
         self.restart_ended().await?;
         self.print_step(&active, step_ended, recovered);
+        for fault in &active {
+            self.injector.repair(&mut self.installation, fault.planned.kind).await?;
+        }
         sleep(step.pause).await;
         Ok(())
     }
@@ -221,14 +228,18 @@ impl Run {
         }
     }
 
-    /// Ends the suspension of destinations, through any process that answers.
-    async fn activate(&self) -> anyhow::Result<()> {
+    /// Ends the suspension of destinations, through any process that answers. If none does, events that have not
+    /// ended are left to the checker.
+    async fn activate(&self) {
         let deadline = Instant::now() + SETTLED_WITHIN;
         loop {
             for base in self.installation.apis() {
                 match self.tenants.activate(&base).await {
-                    Ok(()) => return Ok(()),
-                    Err(error) if Instant::now() >= deadline => bail!("no process answers: {error:#}"),
+                    Ok(()) => return,
+                    Err(error) if Instant::now() >= deadline => {
+                        (self.options.progress)(&format!("destinations stay suspended: {error:#}"));
+                        return;
+                    }
                     Err(_) => sleep(SETTLE_INTERVAL).await,
                 }
             }

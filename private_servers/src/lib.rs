@@ -7,6 +7,7 @@
 
 mod error;
 mod guard;
+pub mod patroni;
 pub mod postgres;
 pub mod rabbitmq;
 mod server_user;

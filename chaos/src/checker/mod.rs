@@ -10,6 +10,7 @@ mod standstill;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -130,7 +131,7 @@ impl Verdict {
         let mut invariants: Vec<Invariant> = self.violations.iter().map(|found| found.invariant).collect();
         invariants.sort_unstable();
         invariants.dedup();
-        let mut text = String::new();
+        let (mut text, mut printed) = (String::new(), HashSet::new());
         for invariant in invariants {
             let found: Vec<_> = self.violations.iter().filter(|found| found.invariant == invariant).collect();
             text.push_str(&format!(
@@ -140,7 +141,7 @@ impl Verdict {
             ));
             for violation in found.iter().take(PRINTED_MAX) {
                 text.push_str(&format!("- {}\n", violation.text));
-                if let Some(event_id) = violation.event_id {
+                if let Some(event_id) = violation.event_id.filter(|id| printed.insert(*id)) {
                     text.push_str(&print_event(history, event_id));
                 }
             }

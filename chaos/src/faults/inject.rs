@@ -77,6 +77,7 @@ impl Injector {
             FaultKind::ClockStep => installation.processes[process].set_clock(planned.clock_step)?,
             FaultKind::AsyncFailover => began = self.lose_tail(installation, planned.duration).await?,
             FaultKind::SyncFailover => began = self.fail_over(installation).await?,
+            FaultKind::PatroniFailover => installation.database.patroni()?.fail_over().await?,
             FaultKind::Restore => restore(installation).await?,
         }
         Ok(ActiveFault { target: describe(&planned, installation), planned, began, backend })
@@ -114,7 +115,23 @@ impl Injector {
             | FaultKind::QueueDeletion
             | FaultKind::AsyncFailover
             | FaultKind::SyncFailover
+            | FaultKind::PatroniFailover
             | FaultKind::Restore => {}
+        }
+        Ok(())
+    }
+
+    /// Restores what a fault used up and the next fault of its kind needs.
+    ///
+    /// # Errors
+    /// A server does not start.
+    pub(crate) async fn repair(
+        &self,
+        installation: &mut Installation,
+        kind: FaultKind,
+    ) -> anyhow::Result<()> {
+        if kind == FaultKind::PatroniFailover {
+            installation.database.patroni()?.repair().await?;
         }
         Ok(())
     }
@@ -156,7 +173,7 @@ impl Injector {
         let key = |fact: &Fact| (fact.aggregate_id.clone(), fact.sequence, fact.recorded);
         let kept: HashSet<_> = after.iter().map(key).collect();
         self.lost_facts.extend(before.into_iter().filter(|fact| !kept.contains(&key(fact))));
-        redirect(installation);
+        redirect(installation)?;
         Ok(began)
     }
 
@@ -169,7 +186,7 @@ impl Injector {
         let began = self.clock.now();
         lose_primary(installation).await;
         installation.database.promote(standby).await?;
-        redirect(installation);
+        redirect(installation)?;
         Ok(began)
     }
 }
@@ -182,11 +199,12 @@ async fn lose_primary(installation: &Installation) {
     sleep(SESSIONS_END).await;
 }
 
-fn redirect(installation: &Installation) {
-    let socket = installation.database.socket();
+fn redirect(installation: &Installation) -> anyhow::Result<()> {
+    let target = installation.database.target()?;
     for links in &installation.links {
-        links.redirect_postgres(&socket);
+        links.redirect_postgres(target.clone());
     }
+    Ok(())
 }
 
 /// Moves the database to a new cluster, as the documentation says: no process runs meanwhile.
@@ -197,7 +215,7 @@ async fn restore(installation: &mut Installation) -> anyhow::Result<()> {
     if !succeeded {
         bail!("hooksentry restore failed: {output}");
     }
-    redirect(installation);
+    redirect(installation)?;
     for process in &mut installation.processes {
         process.start().await?;
     }
@@ -230,6 +248,7 @@ fn describe(planned: &PlannedFault, installation: &Installation) -> String {
         | FaultKind::BackendPause
         | FaultKind::AsyncFailover
         | FaultKind::SyncFailover
+        | FaultKind::PatroniFailover
         | FaultKind::Restore => "PostgreSQL".to_owned(),
     }
 }

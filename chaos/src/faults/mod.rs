@@ -41,12 +41,14 @@ pub enum FaultKind {
     AsyncFailover,
     /// A standby that every commit waits for replaces the primary.
     SyncFailover,
+    /// The primary of a cluster under Patroni is killed.
+    PatroniFailover,
     /// The database is dumped and restored into a new cluster.
     Restore,
 }
 
 impl FaultKind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Kill,
         Self::Pause,
         Self::PostgresCrash,
@@ -60,6 +62,7 @@ impl FaultKind {
         Self::ClockStep,
         Self::AsyncFailover,
         Self::SyncFailover,
+        Self::PatroniFailover,
         Self::Restore,
     ];
 
@@ -80,6 +83,7 @@ impl FaultKind {
             Self::ClockStep => "clock-step",
             Self::AsyncFailover => "async-failover",
             Self::SyncFailover => "sync-failover",
+            Self::PatroniFailover => "patroni-failover",
             Self::Restore => "restore",
         }
     }
@@ -96,6 +100,20 @@ impl FaultKind {
         matches!(self, Self::Cut | Self::Delay | Self::Stall | Self::Swallow)
     }
 
+    /// Whether it is possible with this kind of database.
+    #[must_use]
+    pub fn is_possible(self, patroni: bool) -> bool {
+        match self {
+            Self::PatroniFailover => patroni,
+            Self::PostgresCrash
+            | Self::BackendPause
+            | Self::AsyncFailover
+            | Self::SyncFailover
+            | Self::Restore => !patroni,
+            _ => true,
+        }
+    }
+
     /// Whether it is over as soon as it has begun.
     #[must_use]
     pub fn ends_at_once(self) -> bool {
@@ -105,7 +123,7 @@ impl FaultKind {
     /// Whether it replaces the server of the database, so that no other fault may happen at the same time.
     #[must_use]
     pub fn replaces_database(self) -> bool {
-        matches!(self, Self::AsyncFailover | Self::SyncFailover | Self::Restore)
+        matches!(self, Self::AsyncFailover | Self::SyncFailover | Self::PatroniFailover | Self::Restore)
     }
 }
 

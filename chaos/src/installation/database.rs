@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fault_proxy::{Direction, Fault, FaultProxy, Scope};
+use fault_proxy::{Direction, Fault, FaultProxy, Scope, Target};
+use private_servers::patroni::PatroniCluster;
 use private_servers::postgres::{Durability, PostgresOptions, PrivatePostgres};
 use sqlx::{Connection, PgConnection};
 use tokio::process::Command;
@@ -33,8 +34,14 @@ pub(crate) struct Database {
     /// Number of clusters that were created.
     clusters: u32,
     current: PathBuf,
+    server: DatabaseServer,
+}
+
+/// The server, or the cluster, of the installation.
+enum DatabaseServer {
     /// `None` only while it is restarted.
-    primary: Option<PrivatePostgres>,
+    Own(Option<PrivatePostgres>),
+    Patroni(PatroniCluster),
 }
 
 /// Standby of the installation's PostgreSQL.
@@ -46,12 +53,50 @@ pub(crate) struct Standby {
 
 impl Database {
     pub(super) async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let mut database =
-            Self { folder: folder.to_owned(), clusters: 0, current: PathBuf::new(), primary: None };
+        let server = DatabaseServer::Own(None);
+        let mut database = Self { folder: folder.to_owned(), clusters: 0, current: PathBuf::new(), server };
         let cluster = database.next_folder();
-        database.primary = Some(start(&cluster).await?);
+        database.server = DatabaseServer::Own(Some(start(&cluster).await?));
         database.current = cluster;
         Ok(database)
+    }
+
+    /// Starts a cluster under Patroni instead.
+    pub(super) async fn start_patroni(folder: &Path) -> anyhow::Result<Self> {
+        let current = folder.join("patroni");
+        let cluster = PatroniCluster::start(&current).await?;
+        let deadline = Instant::now() + STANDBY_WITHIN;
+        let mut connection = PgConnection::connect(&cluster.url("postgres")).await?;
+        // Before its first checks HAProxy takes every node for a primary.
+        while sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut connection).await? {
+            if Instant::now() >= deadline {
+                bail!("HAProxy does not find the primary within {STANDBY_WITHIN:?}");
+            }
+            sleep(POLL_INTERVAL).await;
+            connection = PgConnection::connect(&cluster.url("postgres")).await?;
+        }
+        sqlx::raw_sql("CREATE DATABASE hooksentry").execute(&mut connection).await?;
+        let server = DatabaseServer::Patroni(cluster);
+        Ok(Self { folder: folder.to_owned(), clusters: 0, current, server })
+    }
+
+    /// Returns the cluster under Patroni.
+    ///
+    /// # Errors
+    /// It is another server.
+    pub(crate) fn patroni(&mut self) -> anyhow::Result<&mut PatroniCluster> {
+        match &mut self.server {
+            DatabaseServer::Patroni(cluster) => Ok(cluster),
+            DatabaseServer::Own(_) => bail!("the database is not under Patroni"),
+        }
+    }
+
+    /// Returns the server that this suite starts by itself, leaving none.
+    fn take(&mut self) -> Option<PrivatePostgres> {
+        match &mut self.server {
+            DatabaseServer::Own(server) => server.take(),
+            DatabaseServer::Patroni(_) => None,
+        }
     }
 
     fn next_folder(&mut self) -> PathBuf {
@@ -59,20 +104,34 @@ impl Database {
         self.folder.join(format!("postgres-{}", self.clusters))
     }
 
-    fn primary(&self) -> &PrivatePostgres {
-        self.primary.as_ref().expect("it is started again before anything else uses it")
+    fn own(&self) -> anyhow::Result<&PrivatePostgres> {
+        match &self.server {
+            DatabaseServer::Own(Some(server)) => Ok(server),
+            DatabaseServer::Own(None) => bail!("PostgreSQL did not start again"),
+            DatabaseServer::Patroni(_) => bail!("this fault is not possible under Patroni"),
+        }
     }
 
-    /// The path of its socket.
-    #[must_use]
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.primary().socket()
+    /// Where proxies find it.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(crate) fn target(&self) -> anyhow::Result<Target> {
+        match &self.server {
+            DatabaseServer::Patroni(cluster) => Ok(cluster.address().into()),
+            DatabaseServer::Own(_) => Ok(Target::Unix(self.own()?.socket())),
+        }
     }
 
-    /// Its URL without a proxy.
-    #[must_use]
-    pub(crate) fn url(&self) -> String {
-        self.primary().url()
+    /// Its URL without a proxy of this suite.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(crate) fn url(&self) -> anyhow::Result<String> {
+        match &self.server {
+            DatabaseServer::Patroni(cluster) => Ok(cluster.url("hooksentry")),
+            DatabaseServer::Own(_) => Ok(self.own()?.url()),
+        }
     }
 
     /// Opens a connection without a proxy.
@@ -80,7 +139,7 @@ impl Database {
     /// # Errors
     /// The server does not answer.
     pub(crate) async fn connect(&self) -> anyhow::Result<PgConnection> {
-        Ok(PgConnection::connect(&self.url()).await?)
+        Ok(PgConnection::connect(&self.url()?).await?)
     }
 
     /// Ends the server without a shutdown, and starts it again.
@@ -88,10 +147,11 @@ impl Database {
     /// # Errors
     /// It does not start.
     pub(crate) async fn crash(&mut self) -> anyhow::Result<()> {
-        if let Some(primary) = self.primary.take() {
-            primary.crash().await;
+        self.own()?;
+        if let Some(server) = self.take() {
+            server.crash().await;
         }
-        self.primary = Some(start(&self.current).await?);
+        self.server = DatabaseServer::Own(Some(start(&self.current).await?));
         Ok(())
     }
 
@@ -101,11 +161,11 @@ impl Database {
     /// It does not start.
     pub(crate) async fn create_standby(&mut self) -> anyhow::Result<Standby> {
         let folder = self.next_folder();
-        let replication = FaultProxy::start(self.socket().as_path()).await?;
+        let replication = FaultProxy::start(self.target()?).await?;
         let address = replication.address();
         let primary =
             format!("host={} port={} user=hooksentry sslmode=disable", address.ip(), address.port());
-        self.primary().create_standby(&folder, &primary).await.context("no base backup")?;
+        self.own()?.create_standby(&folder, &primary).await.context("no base backup")?;
         let postgres = start(&folder).await.context("the standby does not start")?;
         self.until_replication("state = 'streaming'").await?;
         Ok(Standby { folder, postgres, replication })
@@ -147,7 +207,8 @@ impl Database {
     pub(crate) async fn promote(&mut self, standby: Standby) -> anyhow::Result<()> {
         let Standby { folder, postgres, replication } = standby;
         replication.set(Scope::All, Direction::Both, Fault::Cut);
-        let old = self.primary.replace(postgres);
+        let old = self.take();
+        self.server = DatabaseServer::Own(Some(postgres));
         let old_folder = std::mem::replace(&mut self.current, folder);
         let mut connection = self.connect().await?;
         sqlx::raw_sql("SELECT pg_promote(true, 60)").execute(&mut connection).await?;
@@ -164,9 +225,9 @@ impl Database {
     /// One of the steps fails.
     pub(crate) async fn move_to_new_cluster(&mut self) -> anyhow::Result<()> {
         let dump = self.folder.join("dump");
-        let programs = self.primary().programs().to_owned();
+        let (programs, url) = (self.own()?.programs().to_owned(), self.url()?);
         run(Command::new(programs.join("pg_dump"))
-            .args(["--format=custom", "--dbname", &self.url()])
+            .args(["--format=custom", "--dbname", &url])
             .arg("--file")
             .arg(&dump))
         .await?;
@@ -180,7 +241,8 @@ impl Database {
             .args(["--exit-on-error", "--dbname", &new.url()])
             .arg(&dump))
         .await?;
-        let old = self.primary.replace(new);
+        let old = self.take();
+        self.server = DatabaseServer::Own(Some(new));
         let old_folder = std::mem::replace(&mut self.current, folder);
         remove(old, &old_folder).await;
         Ok(())

@@ -1,11 +1,10 @@
 //! The proxies of one process: to PostgreSQL, and to each node of RabbitMQ.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use fault_proxy::{Direction, Fault, FaultProxy, Scope};
+use fault_proxy::{Direction, Fault, FaultProxy, Scope, Target};
 use private_servers::rabbitmq::RabbitMq;
 
 use crate::faults::FaultKind;
@@ -25,7 +24,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(super) async fn start(postgres: &Path, broker: &RabbitMq) -> anyhow::Result<Self> {
+    pub(super) async fn start(postgres: Target, broker: &RabbitMq) -> anyhow::Result<Self> {
         let mut rabbitmq = Vec::new();
         for node in &broker.nodes {
             rabbitmq.push(FaultProxy::start(address_of(&node.url())?).await?);
@@ -85,8 +84,8 @@ impl Links {
     }
 
     /// Connects new connections to another PostgreSQL.
-    pub(crate) fn redirect_postgres(&self, socket: &Path) {
-        self.postgres.redirect(socket);
+    pub(crate) fn redirect_postgres(&self, target: Target) {
+        self.postgres.redirect(target);
         self.postgres.set(Scope::New, Direction::Both, Fault::Pass);
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct InstallationOptions {
     /// Folder of the logs of processes.
     pub(crate) logs: PathBuf,
     pub(crate) broker_nodes: usize,
+    /// Whether PostgreSQL is a cluster under Patroni.
+    pub(crate) patroni: bool,
     pub(crate) delivery_timeout: Duration,
     pub(crate) vanished_margin: Duration,
 }
@@ -59,7 +61,13 @@ impl Installation {
     /// A server or a process does not start.
     pub(crate) async fn start(options: InstallationOptions) -> anyhow::Result<Self> {
         let (database, broker) = tokio::try_join!(
-            async { Database::start(&options.folder).await.context("PostgreSQL does not start") },
+            async {
+                let database = match options.patroni {
+                    true => Database::start_patroni(&options.folder).await,
+                    false => Database::start(&options.folder).await,
+                };
+                database.context("PostgreSQL does not start")
+            },
             async {
                 let broker = RabbitMq::start(&options.folder.join("rabbitmq"), options.broker_nodes).await;
                 broker.context("RabbitMQ does not start")
@@ -67,7 +75,7 @@ impl Installation {
         )?;
         let mut links = Vec::new();
         for _ in PROCESSES {
-            links.push(Links::start(&database.socket(), &broker).await.context("no proxy")?);
+            links.push(Links::start(database.target()?, &broker).await.context("no proxy")?);
         }
         let mut processes = Vec::new();
         for (number, links) in links.iter().enumerate() {
@@ -109,7 +117,7 @@ impl Installation {
         command
             .args(arguments)
             .envs(process::environment(&self.options))
-            .env("DATABASE_URL", self.database.url())
+            .env("DATABASE_URL", self.database.url()?)
             .kill_on_drop(true);
         let output = command.output().await.context("the program cannot be started")?;
         let text = [output.stdout, output.stderr].concat();

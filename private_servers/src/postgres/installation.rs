@@ -27,14 +27,14 @@ const VERSIONED: [&str; 6] = [
 
 /// One complete set of programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Installation {
+pub(crate) struct Installation {
     folder: PathBuf,
     major: u32,
 }
 
 impl Installation {
     /// Finds the programs to use. `written_by` is the major version that wrote the existing data, if any.
-    pub(super) async fn find(written_by: Option<u32>, data_folder: &Path) -> Result<Self, ServerError> {
+    pub(crate) async fn find(written_by: Option<u32>, data_folder: &Path) -> Result<Self, ServerError> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut newest_other = None;
         for folder in candidates(&path) {
@@ -56,7 +56,7 @@ impl Installation {
         self.folder.join(name)
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 

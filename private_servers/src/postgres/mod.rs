@@ -17,7 +17,7 @@
 
 mod folder;
 mod initialization;
-mod installation;
+pub(crate) mod installation;
 mod settings;
 mod stale_server;
 mod standby;

@@ -40,9 +40,9 @@ pub(super) fn check(index: &Index<'_>, violations: &mut Violations) {
     }
 }
 
-/// Returns the time at which the worker may give the request's permit to another one. A receiver notices a
+/// Returns the time at which the worker may give the request's permit to another one, and the event another attempt. A receiver notices a
 /// closed connection later than the worker that closed it.
-fn permit_end(request: &Request, delivery_timeout: RunTime) -> RunTime {
+pub(super) fn permit_end(request: &Request, delivery_timeout: RunTime) -> RunTime {
     match request.end {
         RequestEnd::Answered(_) => request.ended_for_sender(delivery_timeout),
         RequestEnd::Aborted => {

@@ -92,7 +92,7 @@ fn check_not_late(id: Uuid, event: &EventRecord<'_>, violations: &mut Violations
 
 fn check_overlap(index: &Index<'_>, id: Uuid, event: &EventRecord<'_>, violations: &mut Violations) {
     for (first, second) in event.requests.iter().zip(event.requests.iter().skip(1)) {
-        let ended = first.ended_for_sender(index.history.delivery_timeout);
+        let ended = limits::permit_end(first, index.history.delivery_timeout);
         if second.began < ended && !event.lost_attempt(first.attempt) {
             let text = format!(
                 "attempt {} began {:.3} s before attempt {} ended",
