@@ -25,6 +25,32 @@ CREATE TABLE events (
 -- Total order of the log, in which readers follow it.
 CREATE INDEX events_in_log_order ON events (transaction_id, position);
 
+-- Returns the version of each stream: the sequence of its last fact, 0 if it has none. An append checks it, because the
+-- primary key admits every version that is free: after a failover that lost the last commits, a writer that survived
+-- would append behind a fact that no longer exists, and a stream with a gap cannot be folded.
+--
+-- Streams are looked up by the primary key even while the table is so small that a scan is cheaper, because the plan is
+-- kept while the table grows.
+CREATE FUNCTION stream_versions(aggregate_types text[], aggregate_ids text[])
+RETURNS TABLE (number bigint, version bigint)
+LANGUAGE plpgsql STABLE ROWS 64
+SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT stream.number, coalesce(last.sequence, 0)
+    FROM unnest(aggregate_types, aggregate_ids) WITH ORDINALITY AS stream (aggregate_type, aggregate_id, number)
+    LEFT JOIN LATERAL (
+        SELECT fact.sequence
+        FROM events AS fact
+        WHERE fact.aggregate_type = stream.aggregate_type
+          AND fact.aggregate_id = stream.aggregate_id
+        ORDER BY fact.sequence DESC
+        LIMIT 1
+    ) AS last ON true;
+END
+$$;
+
 CREATE FUNCTION refuse_to_change_history() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN

@@ -129,7 +129,7 @@ impl Columns {
     }
 }
 
-/// Appends to every stream or to none, and returns the position of the last fact.
+/// Appends to every stream or to none, and returns the position of the last fact. There must be a fact.
 #[tracing::instrument(name = "db.events.append", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn append_atomically(
     connection: &mut PgConnection,
@@ -145,6 +145,13 @@ pub(super) async fn append_atomically(
         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[])
             AS incoming
             (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+        WHERE NOT EXISTS (
+            SELECT
+            FROM unnest($3::bigint[], $8::bool[]) WITH ORDINALITY AS first (sequence, head, number)
+            JOIN stream_versions($1::text[], $2::text[]) AS stream USING (number)
+            WHERE head
+              AND stream.version <> first.sequence - 1
+        )
         RETURNING
             transaction_id AS "transaction_id: _",
             position
@@ -156,8 +163,10 @@ pub(super) async fn append_atomically(
         &columns.event_versions,
         &columns.payloads,
         &columns.metadata,
+        &columns.heads,
     )
     .fetch_all(connection)
     .await?;
-    Ok(positions.into_iter().max().unwrap_or_default())
+    // Nothing was inserted: a stream does not have its expected version.
+    positions.into_iter().max().ok_or(AppendFailure::Conflict)
 }

@@ -4,8 +4,8 @@
 //! configuration load their aggregates, decide, and append to one or several streams in one transaction
 //! ([`EventStore::execute`], [`EventStore::append`]). The hot paths (accepting a webhook, claiming an
 //! attempt, recording its outcome) load nothing and share their commits ([`group_commit`]). Every append
-//! names the version that it expects of a stream, and of several appends with the same one the table's
-//! primary key admits one.
+//! names the version that it expects of a stream, which must be that of its last fact. Of several appends with
+//! the same one the table's primary key admits one.
 
 mod acceptance;
 mod append;

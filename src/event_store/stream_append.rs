@@ -1,9 +1,8 @@
 //! Appends to the streams of webhook events, such as `DeliveryAttempted` and `RetryScheduled` after an
 //! attempt.
 //!
-//! An append of several facts is stored completely or not at all: its first fact is inserted if its version
-//! is free, and the others only if the first was. Streams have no gaps, so if the first version is free, the
-//! next ones are too.
+//! An append of several facts is stored completely or not at all: its first fact is inserted if it follows the
+//! stream's last one and its version is still free, and the others only if the first was.
 
 use std::collections::HashSet;
 
@@ -104,14 +103,17 @@ async fn record(pool: &PgPool, appends: &[StreamAppend]) -> Result<HashSet<i32>,
             FROM unnest(
                 $1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[],
                 $6::text[], $7::text[], $8::int[], $9::bool[]
-            ) AS incoming (
+            ) WITH ORDINALITY AS incoming (
                 aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload, metadata, append, head
+                payload, metadata, append, head, number
             )
         ),
         candidates AS (
-            SELECT DISTINCT ON (aggregate_type, aggregate_id, sequence) *
+            SELECT DISTINCT ON (aggregate_type, aggregate_id, sequence) incoming.*
             FROM incoming
+            JOIN stream_versions($1::text[], $2::text[]) AS stream
+              ON stream.number = incoming.number
+             AND stream.version = incoming.sequence - 1
             WHERE head
             ORDER BY aggregate_type, aggregate_id, sequence, append
         ),

@@ -10,6 +10,7 @@ use hooksentry::{clock, identifiers};
 use uuid::Uuid;
 
 use super::{Log, metadata_of, token};
+use crate::harness::postgres::lose_facts;
 
 /// An append of one fact; the log does not check whether the aggregate would decide it.
 fn reservation(stream: Uuid, expected_version: u64) -> StreamAppend {
@@ -116,6 +117,27 @@ async fn several_streams_are_appended_to_together_or_not_at_all() {
     let facts = log.facts().await;
     assert_eq!(facts.len(), 4);
     assert!(facts[1..].iter().all(|fact| fact.transaction == facts[1].transaction));
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn an_append_must_follow_the_last_fact_of_its_stream() {
+    let log = Log::create().await;
+    let [stream, other] = [(); 2].map(|()| identifiers::new_id());
+    for version in 0..3 {
+        log.store.append(&[reservation(stream, version)]).await.expect("the next version");
+    }
+    lose_facts(&log.pool, "sequence >= 2").await;
+    for appends in [
+        vec![reservation(stream, 3)],
+        vec![reservation(other, 0), reservation(stream, 3)],
+        vec![reservation(other, 1)],
+    ] {
+        let failure = log.store.append(&appends).await.expect_err("a predecessor that is missing");
+        assert!(matches!(failure, AppendFailure::Conflict), "{failure:?}");
+    }
+    assert_eq!(log.facts().await.len(), 1);
+    log.store.append(&[reservation(stream, 1)]).await.expect("the version after the last one");
     log.discard().await;
 }
 

@@ -95,14 +95,6 @@ impl Log {
             .expect("the log")
     }
 
-    /// Returns the number of transactions that wrote the log.
-    async fn transactions(&self) -> usize {
-        let mut transactions: Vec<_> = self.facts().await.into_iter().map(|fact| fact.transaction).collect();
-        transactions.sort_unstable();
-        transactions.dedup();
-        transactions.len()
-    }
-
     /// Applies all facts to the read models.
     async fn project(&self) {
         let rows = log_rows!("FROM events ORDER BY position").fetch_all(&self.pool).await.expect("the log");

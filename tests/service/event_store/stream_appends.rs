@@ -1,5 +1,7 @@
 //! Concurrent appends of outcomes: each is stored completely or not at all, with its own result.
 
+use std::collections::BTreeSet;
+
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact as Fact;
@@ -12,13 +14,40 @@ use hooksentry::event_store::{
     LogNotifier, Metadata, StreamAppendBatch, StreamAppendItem, StreamAppendResult,
 };
 
-use super::{Log, invalid_metadata, metadata_of, new_event};
+use super::{Log, StoredFact, invalid_metadata, metadata_of, new_event};
+use crate::harness::postgres::lose_facts;
 
 const WRITERS: usize = 64;
 /// Version of the stream before: the event was accepted and an attempt was started.
 const BEFORE: u64 = 2;
+/// Name of the facts up to that version.
+const EARLIER: &str = "Earlier";
 
 impl Log {
+    /// Returns an event whose stream has the version [`BEFORE`].
+    async fn started_event(&self) -> WebhookEventId {
+        let event = new_event();
+        sqlx::query(
+            "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+             SELECT 'WebhookEvent', $1, sequence, $2, '1.0', '{}', '{}' FROM generate_series(1, 2) AS sequence",
+        )
+        .bind(event.to_string())
+        .bind(EARLIER)
+        .execute(&self.pool)
+        .await
+        .expect("an append");
+        event
+    }
+
+    async fn started_events(&self, count: usize) -> Vec<WebhookEventId> {
+        join_all((0..count).map(|_| self.started_event())).await
+    }
+
+    /// Returns the facts that were appended later.
+    async fn outcome_facts(&self) -> Vec<StoredFact> {
+        self.facts().await.into_iter().filter(|fact| fact.event_type != EARLIER).collect()
+    }
+
     fn outcomes(&self) -> GroupCommit<StreamAppendBatch> {
         let batch = StreamAppendBatch::new(self.pool.clone(), LogNotifier::within_process());
         GroupCommit::start(batch, 1, TenantWeights::default(), &self.tasks)
@@ -48,7 +77,7 @@ fn tenant() -> Metadata {
 async fn many_writers_share_a_few_commits() {
     let log = Log::create().await;
     let appends = log.outcomes();
-    let events: Vec<_> = (0..WRITERS).map(|_| new_event()).collect();
+    let events = log.started_events(WRITERS).await;
     let held = log.hold().await;
     let commits = join_all(events.iter().map(|event| appends.commit(failed(*event, "worker", &tenant()))));
     let (results, ()) = tokio::join!(commits, async {
@@ -59,9 +88,11 @@ async fn many_writers_share_a_few_commits() {
         assert_eq!(result.expect("a commit"), StreamAppendResult::Recorded);
     }
     for event in events {
-        assert_eq!(log.stream(event.0).await, ["DeliveryAttempted", "RetryScheduled"]);
+        assert_eq!(log.stream(event.0).await, [EARLIER, EARLIER, "DeliveryAttempted", "RetryScheduled"]);
     }
-    assert!(log.transactions().await <= 2, "{} commits", log.transactions().await);
+    let transactions: BTreeSet<_> =
+        log.outcome_facts().await.into_iter().map(|fact| fact.transaction).collect();
+    assert!(transactions.len() <= 2, "{} commits", transactions.len());
     log.discard().await;
 }
 
@@ -69,7 +100,7 @@ async fn many_writers_share_a_few_commits() {
 async fn of_two_writers_of_a_stream_one_is_stored_completely_and_the_other_not_at_all() {
     let log = Log::create().await;
     let appends = log.outcomes();
-    let events: Vec<_> = (0..WRITERS / 2).map(|_| new_event()).collect();
+    let events = log.started_events(WRITERS / 2).await;
     let held = log.hold().await;
     let commits = join_all(events.iter().flat_map(|event| {
         ["one", "other"].map(|reporter| appends.commit(failed(*event, reporter, &tenant())))
@@ -79,7 +110,7 @@ async fn of_two_writers_of_a_stream_one_is_stored_completely_and_the_other_not_a
         held.rollback().await.expect("a rollback");
     });
     let results: Vec<_> = results.into_iter().map(|result| result.expect("an outcome")).collect();
-    let facts = log.facts().await;
+    let facts = log.outcome_facts().await;
     assert_eq!(facts.len(), WRITERS);
     for (event, results) in events.iter().zip(results.chunks(2)) {
         let winner = match results {
@@ -98,22 +129,22 @@ async fn of_two_writers_of_a_stream_one_is_stored_completely_and_the_other_not_a
 async fn an_outcome_that_is_too_late_is_not_stored() {
     let log = Log::create().await;
     let appends = log.outcomes();
-    let event = new_event();
+    let event = log.started_event().await;
     appends.commit(failed(event, "dispatcher", &tenant())).await.expect("a commit");
-    let before = log.facts().await;
+    let before = log.outcome_facts().await;
     let late = appends.commit(failed(event, "worker", &tenant())).await.expect("an outcome");
     assert_eq!(late, StreamAppendResult::Conflict);
-    assert_eq!(log.facts().await, before);
+    assert_eq!(log.outcome_facts().await, before);
     log.discard().await;
 }
 
-/// The second append begins at the version of the first one's second fact; each alone would be stored.
+/// The second append begins at the version of the first one's second fact.
 #[tokio::test]
 async fn overlapping_appends_in_one_batch_are_not_stored_partly() {
     for swapped in [false, true] {
         let log = Log::create().await;
         let appends = log.outcomes();
-        let event = new_event();
+        let event = log.started_event().await;
         let mut items = [failed_at(event, 2, "first", &tenant()), failed_at(event, 3, "second", &tenant())];
         if swapped {
             items.reverse();
@@ -126,16 +157,31 @@ async fn overlapping_appends_in_one_batch_are_not_stored_partly() {
         });
         let recorded =
             results.iter().filter(|result| matches!(result, Ok(StreamAppendResult::Recorded))).count();
-        assert_eq!(log.facts().await.len(), recorded * 2, "{results:?}");
+        assert_eq!(log.outcome_facts().await.len(), recorded * 2, "{results:?}");
         log.discard().await;
     }
+}
+
+/// After a failover that lost the last commits, a worker records the outcome of an attempt that never started.
+#[tokio::test]
+async fn an_outcome_without_its_predecessor_is_not_stored() {
+    let log = Log::create().await;
+    let appends = log.outcomes();
+    let (unstarted, unknown) = (log.started_event().await, new_event());
+    lose_facts(&log.pool, &format!("aggregate_id = '{unstarted}' AND sequence = 2")).await;
+    for event in [unstarted, unknown] {
+        let outcome = appends.commit(failed(event, "worker", &tenant())).await.expect("an outcome");
+        assert_eq!(outcome, StreamAppendResult::Conflict);
+    }
+    assert!(log.outcome_facts().await.is_empty());
+    log.discard().await;
 }
 
 #[tokio::test]
 async fn an_item_that_the_database_rejects_fails_alone() {
     let log = Log::create().await;
     let appends = log.outcomes();
-    let events: Vec<_> = (0..10).map(|_| new_event()).collect();
+    let events = log.started_events(10).await;
     let held = log.hold().await;
     let commits = join_all(events.iter().enumerate().map(|(number, event)| {
         let metadata = if number == 4 { invalid_metadata(TenantId::default()) } else { tenant() };
@@ -151,7 +197,7 @@ async fn an_item_that_the_database_rejects_fails_alone() {
             (_, result) => assert_eq!(result.expect("a commit"), StreamAppendResult::Recorded),
         }
     }
-    assert_eq!(log.facts().await.len(), 18);
+    assert_eq!(log.outcome_facts().await.len(), 18);
     log.discard().await;
 }
 
@@ -160,13 +206,13 @@ async fn an_item_that_the_database_rejects_fails_alone() {
 async fn a_report_may_contain_any_character() {
     let log = Log::create().await;
     let appends = log.outcomes();
-    let event = new_event();
+    let event = log.started_event().await;
     let detail = "\0 \u{1f980} \" \\ \u{7f} \u{2028}";
     assert_eq!(
         appends.commit(failed(event, detail, &tenant())).await.expect("a commit"),
         StreamAppendResult::Recorded
     );
-    let stored = log.facts().await.remove(0).payload;
+    let stored = log.outcome_facts().await.remove(0).payload;
     let fact: Fact = serde_json::from_str(&stored).expect("the fact");
     assert!(
         matches!(fact, Fact::DeliveryAttempted { report, .. } if report.detail.as_deref() == Some(detail))

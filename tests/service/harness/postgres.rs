@@ -60,6 +60,18 @@ impl TestDatabase {
     }
 }
 
+/// Deletes the facts that match `condition`, as a failover to a standby that lacks the last commits does. The trigger
+/// that refuses it does not fire in this session.
+pub(crate) async fn lose_facts(pool: &PgPool, condition: &str) {
+    let mut connection = pool.acquire().await.expect("a connection");
+    let statements = format!(
+        "SET session_replication_role = replica;
+         DELETE FROM events WHERE {condition};
+         RESET session_replication_role"
+    );
+    sqlx::raw_sql(&statements).execute(&mut *connection).await.expect("facts that are lost");
+}
+
 /// A PostgreSQL for one test alone.
 pub(crate) struct OwnServer {
     // In this order, so that the server is stopped before its folder is removed.
