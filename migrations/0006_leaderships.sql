@@ -9,3 +9,34 @@ CREATE TABLE leaderships (
 );
 
 INSERT INTO leaderships (role) VALUES ('dispatcher');
+
+-- Returns the epoch of a role, and prevents a new one until the transaction ends. Every claim of an attempt calls it.
+-- The lock is advisory, because claims that lock the row at the same time would each create a multixact.
+CREATE FUNCTION lock_epoch(role_name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE current_epoch bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtext('hooksentry.epoch'), hashtext(role_name));
+    -- A volatile function takes a new snapshot for each statement, so this one sees the epoch of a leader for which the
+    -- lock has waited.
+    SELECT epoch INTO current_epoch FROM leaderships WHERE role = role_name;
+    RETURN current_epoch;
+END
+$$;
+
+-- Begins the next epoch of a role, after all transactions that have locked the current one.
+CREATE FUNCTION begin_epoch(role_name text, holder_name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE next_epoch bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('hooksentry.epoch'), hashtext(role_name));
+    INSERT INTO leaderships AS leadership (role, epoch, holder, since)
+    VALUES (role_name, 1, holder_name, now())
+    ON CONFLICT (role) DO UPDATE SET
+        epoch = leadership.epoch + 1,
+        holder = excluded.holder,
+        since = excluded.since
+    RETURNING epoch INTO next_epoch;
+    RETURN next_epoch;
+END
+$$;

@@ -75,18 +75,9 @@ impl Leadership {
             }
             tokio::time::sleep(ACQUIRE_INTERVAL).await;
         }
-        // Writers under the old epoch hold the row FOR SHARE: this statement waits for them, and later ones
-        // see the new epoch.
+        // Waits until all writers under the old epoch have committed; later ones see the new epoch.
         let BigInt(epoch) = sqlx::query_scalar!(
-            r#"
-            INSERT INTO leaderships (role, epoch, holder, since)
-            VALUES ($1, 1, $2, now())
-            ON CONFLICT (role) DO UPDATE SET
-                epoch = leaderships.epoch + 1,
-                holder = excluded.holder,
-                since = excluded.since
-            RETURNING epoch AS "epoch: BigInt"
-            "#,
+            r#"SELECT begin_epoch($1, $2) AS "epoch!: BigInt""#,
             role,
             format!("process {}", std::process::id()),
         )

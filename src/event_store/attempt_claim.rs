@@ -4,14 +4,20 @@
 //! request is preceded by its `DeliveryStarted`, and an event has one attempt at a time. A job of a
 //! dispatcher that no longer leads is void. The fact names the versions of the destination and the tenant
 //! whose settings the attempt uses; when there is a newer version at the time of the append, nothing is
-//! appended and the caller reads the settings again. The statement returns the payload to the winner, which
-//! saves a round trip.
+//! appended and the caller reads the settings again.
+//!
+//! The winners' payloads are read after the commit, with one more statement for the whole batch. A transaction
+//! that sends payloads to a process that has stopped reading stays open, and with it every reader of the log
+//! waits.
+
+use std::collections::HashMap;
 
 use aggregates::Facts;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
 use projections::BigInt;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
 use super::group_commit::Batch;
 use super::log_notifier::{LogNotifier, Notification};
@@ -98,10 +104,48 @@ impl Batch for AttemptClaimBatch {
     }
 }
 
-#[tracing::instrument(name = "db.events.claim_attempts", level = "debug", skip_all, fields(items = items.len()), err(level = "debug"))]
+/// What became of a claim in the log.
+struct Claimed {
+    won: bool,
+    /// Whether the settings that the claim names are the current ones.
+    current: bool,
+}
+
 async fn claim(pool: &PgPool, items: &[AttemptClaimItem]) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let claimed = append(&mut connection, items).await?;
+    let event_id = |item: &AttemptClaimItem| item.claim.event_id.0;
+    let winners: Vec<Uuid> = items
+        .iter()
+        .zip(&claimed)
+        .filter(|(_, claimed)| claimed.won)
+        .map(|(item, _)| event_id(item))
+        .collect();
+    let mut payloads = match payloads(&mut connection, &winners).await {
+        Ok(payloads) => payloads,
+        // The claims are in the log: without their payloads these attempts would have to be given up.
+        Err(error) => {
+            tracing::debug!(%error, "reading the payloads of claims failed, retrying with another connection");
+            drop(connection);
+            payloads(&mut *pool.acquire().await?, &winners).await?
+        }
+    };
+    let outcomes = items.iter().zip(claimed).map(|(item, claimed)| match claimed {
+        Claimed { won: true, .. } => AttemptClaimOutcome::Won(payloads.remove(&event_id(item))),
+        Claimed { current: true, .. } => AttemptClaimOutcome::Lost,
+        Claimed { .. } => AttemptClaimOutcome::SettingsChanged,
+    });
+    Ok(outcomes.collect())
+}
+
+#[tracing::instrument(name = "db.events.claim_attempts", level = "debug", skip_all, fields(items = items.len()), err(level = "debug"))]
+async fn append(
+    connection: &mut PgConnection,
+    items: &[AttemptClaimItem],
+) -> Result<Vec<Claimed>, sqlx::Error> {
     let claims = || items.iter().map(|item| &item.claim);
-    let rows = sqlx::query_file!(
+    sqlx::query_file_as!(
+        Claimed,
         "src/event_store/attempt_claim.sql",
         &claims().map(|claim| claim.event_id.0).collect::<Vec<_>>(),
         &claims().map(|claim| BigInt(claim.expected_version.saturating_add(1))).collect::<Vec<_>>()
@@ -115,14 +159,28 @@ async fn claim(pool: &PgPool, items: &[AttemptClaimItem]) -> Result<Vec<AttemptC
         &items.iter().map(|item| item.metadata.clone()).collect::<Vec<_>>(),
         WebhookEventFact::stored_version("DeliveryStarted"),
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
+    .await
+}
+
+/// Returns the payloads of those `events` that have one.
+#[tracing::instrument(name = "db.payloads.of_claims", level = "debug", skip_all, fields(events = events.len()), err(level = "debug"))]
+async fn payloads(
+    connection: &mut PgConnection,
+    events: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<u8>>, sqlx::Error> {
+    if events.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query!(
+        r#"
+        SELECT event_id AS "event_id!", delivered
+        FROM unnest($1::uuid[]) AS claimed (event_id)
+        JOIN payloads USING (event_id)
+        "#,
+        events,
+    )
+    .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| match (row.won, row.current) {
-            (true, _) => AttemptClaimOutcome::Won(row.delivered),
-            (false, true) => AttemptClaimOutcome::Lost,
-            (false, false) => AttemptClaimOutcome::SettingsChanged,
-        })
-        .collect())
+    Ok(rows.into_iter().map(|row| (row.event_id, row.delivered)).collect())
 }

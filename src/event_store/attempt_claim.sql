@@ -1,13 +1,13 @@
 -- Appends DeliveryStarted for each claim that is valid, and returns a row for each claim, in their order.
 --
--- FOR SHARE makes a new leader wait until all claims of the previous epoch are in the log, and makes later claims
+-- `lock_epoch` makes a new leader wait until all claims of the previous epoch are in the log, and makes later claims
 -- see the new epoch: the new leader counts every attempt that is in flight. `destinations` and `tenants` belong to
 -- their projections; they are queried here because the settings must be checked in the statement that appends.
-WITH leadership AS (
-    SELECT epoch
-    FROM leaderships
-    WHERE role = 'dispatcher'
-    FOR SHARE
+--
+-- No payloads are returned: while a client does not read them, the transaction would stay open and hold back every
+-- reader of the log.
+WITH leadership AS MATERIALIZED (
+    SELECT lock_epoch('dispatcher') AS epoch
 ),
 incoming AS (
     SELECT
@@ -29,6 +29,11 @@ candidates AS (
     SELECT DISTINCT ON (event_id, sequence) incoming.*
     FROM incoming
     JOIN leadership ON leadership.epoch = incoming.epoch
+    JOIN stream_versions(
+        ARRAY(SELECT 'WebhookEvent' FROM unnest($1::uuid[])), $1::uuid[]::text[]
+    ) AS stream
+      ON stream.number = incoming.number
+     AND stream.version = incoming.sequence - 1
     WHERE current
     ORDER BY event_id, sequence, number
 ),
@@ -43,15 +48,13 @@ appended AS (
     RETURNING aggregate_id::uuid AS event_id, sequence
 ),
 winners AS (
-    SELECT candidates.number, candidates.event_id
+    SELECT candidates.number
     FROM candidates
     JOIN appended USING (event_id, sequence)
 )
 SELECT
     incoming.current AS "current!",
-    winners.number IS NOT NULL AS "won!",
-    payloads.delivered AS "delivered?"
+    winners.number IS NOT NULL AS "won!"
 FROM incoming
 LEFT JOIN winners ON winners.number = incoming.number
-LEFT JOIN payloads ON payloads.event_id = winners.event_id
 ORDER BY incoming.number

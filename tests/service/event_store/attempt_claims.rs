@@ -15,11 +15,12 @@ use hooksentry::event_store::{
 use hooksentry::leadership::Leadership;
 
 use super::{Log, acceptance, metadata_of, new_event, webhook_secret};
+use crate::harness::postgres::lose_facts;
 
 const PAYLOAD: &[u8] = b"{ \"a\" : 1.50 }";
 
 /// Job for the first attempt of an event.
-struct Job {
+pub(super) struct Job {
     tenant: TenantId,
     destination: DestinationId,
     event: WebhookEventId,
@@ -27,24 +28,33 @@ struct Job {
 }
 
 impl Log {
-    async fn release_job(&self, epoch: u64) -> Job {
-        let tenant = self.register_tenant().await;
-        let destination = self.register_destination(tenant).await;
-        let event = new_event();
-        let accept = WebhookEventCommand::Accept(acceptance(tenant, destination));
-        self.store.execute::<WebhookEvent>(event.0, accept, &metadata_of(tenant)).await.expect("an event");
-        sqlx::query("INSERT INTO payloads (event_id, tenant_id, delivered) VALUES ($1, $2, $3)")
-            .bind(event.0)
-            .bind(tenant.0)
-            .bind(PAYLOAD)
-            .execute(&self.pool)
-            .await
-            .expect("a payload");
-        self.project().await;
-        Job { tenant, destination, event, epoch }
+    pub(super) async fn release_job(&self, epoch: u64) -> Job {
+        self.release_jobs(epoch, 1).await.remove(0)
     }
 
-    async fn lead(&self) -> Leadership {
+    pub(super) async fn release_jobs(&self, epoch: u64, count: usize) -> Vec<Job> {
+        let tenant = self.register_tenant().await;
+        let destination = self.register_destination(tenant).await;
+        let mut jobs = vec![];
+        for _ in 0..count {
+            let event = new_event();
+            let accept = WebhookEventCommand::Accept(acceptance(tenant, destination));
+            let metadata = metadata_of(tenant);
+            self.store.execute::<WebhookEvent>(event.0, accept, &metadata).await.expect("an event");
+            sqlx::query("INSERT INTO payloads (event_id, tenant_id, delivered) VALUES ($1, $2, $3)")
+                .bind(event.0)
+                .bind(tenant.0)
+                .bind(PAYLOAD)
+                .execute(&self.pool)
+                .await
+                .expect("a payload");
+            jobs.push(Job { tenant, destination, event, epoch });
+        }
+        self.project().await;
+        jobs
+    }
+
+    pub(super) async fn lead(&self) -> Leadership {
         Leadership::acquire(&self.pool, "dispatcher").await.expect("the lead")
     }
 
@@ -55,7 +65,7 @@ impl Log {
 }
 
 impl Job {
-    fn claim(&self) -> AttemptClaim {
+    pub(super) fn claim(&self) -> AttemptClaim {
         AttemptClaim {
             event_id: self.event,
             expected_version: 1,
@@ -68,7 +78,7 @@ impl Job {
     }
 }
 
-fn item(claim: AttemptClaim, worker: &str) -> AttemptClaimItem {
+pub(super) fn item(claim: AttemptClaim, worker: &str) -> AttemptClaimItem {
     let fact = WebhookEventFact::DeliveryStarted {
         destination_id: claim.destination_id,
         attempt: 1,
@@ -193,6 +203,19 @@ async fn a_new_leader_waits_for_pending_claims_of_the_previous_epoch() {
     log.discard().await;
 }
 
+/// Its job outlived the commit that accepted it.
+#[tokio::test]
+async fn an_event_that_was_lost_cannot_be_claimed() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let job = log.release_job(lead.epoch()).await;
+    lose_facts(&log.pool, &format!("aggregate_id = '{}'", job.event)).await;
+    let outcome = log.claims().commit(item(job.claim(), "worker")).await;
+    assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Lost);
+    assert!(log.stream(job.event.0).await.is_empty());
+    log.discard().await;
+}
+
 #[tokio::test]
 async fn an_attempt_with_outdated_settings_does_not_start() {
     let log = Log::create().await;
@@ -223,6 +246,25 @@ async fn an_attempt_with_outdated_settings_does_not_start() {
         let claim = AttemptClaim { destination_version, tenant_version, ..job.claim() };
         assert_eq!(claims.commit(item(claim, "worker")).await.expect("an outcome"), outcome);
     }
+    log.discard().await;
+}
+
+/// Row locks of two claims at the same time would create a multixact.
+#[tokio::test]
+async fn claims_do_not_lock_the_row_of_the_leader() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let job = log.release_job(lead.epoch()).await;
+    let locker = async || -> String {
+        sqlx::query_scalar("SELECT xmax::text FROM leaderships WHERE role = 'dispatcher'")
+            .fetch_one(&log.pool)
+            .await
+            .expect("the row")
+    };
+    let before = locker().await;
+    let outcome = log.claims().commit(item(job.claim(), "worker")).await;
+    assert_eq!(outcome.expect("an outcome"), won());
+    assert_eq!(locker().await, before);
     log.discard().await;
 }
 

@@ -7,6 +7,7 @@ mod following;
 mod group_commit;
 mod leading;
 mod notifying;
+mod stopped_clients;
 mod stream_appends;
 mod versions;
 
