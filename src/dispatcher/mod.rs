@@ -140,6 +140,7 @@ impl Dispatcher {
     /// Serves one term as leader: takes the lead, loads what is in flight, dispatches until `stop`.
     async fn lead(&self, stop: &CancellationToken, is_logged: &mut bool) -> Result<(), TermEnded> {
         let leadership = Leadership::acquire(&self.pool, READER_NAME).await?;
+        self.store.recent().clear();
         let term_over = stop.child_token();
         let _ends_with_term = term_over.clone().drop_guard();
         let publisher = Publisher::start(Arc::clone(&self.queue), &self.tasks, term_over);

@@ -5,6 +5,9 @@
 //! reader whose position is within the cache gets exactly what the database would return, and reads from the
 //! database after its end. A reader whose position is elsewhere (it starts, or catches up) reads from the
 //! database only.
+//!
+//! After a failover that lost the last commits, the rows may be facts that no longer exist. So the cache is cleared
+//! when a reader begins a term or cannot read the log; its position is then what the database says.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,9 +31,16 @@ struct CachedRows {
     after: LogPosition,
     until: LogPosition,
     rows: VecDeque<LogRow>,
+    /// How often it was cleared.
+    generation: u64,
 }
 
 impl RecentLog {
+    /// Forgets all rows, also those that a reader is reading at the moment.
+    pub fn clear(&self) {
+        self.with(|cache| *cache = CachedRows { generation: cache.generation + 1, ..CachedRows::default() });
+    }
+
     /// Returns the next rows after `after`, at most `rows_max`, as [`log_reader::read_after`] does.
     ///
     /// # Errors
@@ -41,14 +51,19 @@ impl RecentLog {
         after: LogPosition,
         rows_max: usize,
     ) -> Result<LogPage, sqlx::Error> {
-        let mut rows = self.with(|cache| cache.rows_after(after, rows_max));
+        let (mut rows, generation) = self.with(|cache| (cache.rows_after(after, rows_max), cache.generation));
         let from = rows.last().map_or(after, LogRow::log_position);
         let missing = rows_max - rows.len();
         if missing == 0 {
             return Ok(LogPage { rows, held_back: false });
         }
-        let page = log_reader::read_after(connection, from, missing).await?;
-        self.with(|cache| cache.extend(from, &page.rows));
+        let page =
+            log_reader::read_after(connection, from, missing).await.inspect_err(|_| self.clear())?;
+        self.with(|cache| {
+            if cache.generation == generation {
+                cache.extend(from, &page.rows);
+            }
+        });
         rows.extend(page.rows);
         Ok(LogPage { rows, held_back: page.held_back })
     }
@@ -72,7 +87,8 @@ impl CachedRows {
     fn extend(&mut self, from: LogPosition, rows: &[LogRow]) {
         let Some(last) = rows.last() else { return };
         if from > self.until || self.rows.is_empty() {
-            *self = Self { after: from, until: from, rows: VecDeque::new() };
+            (self.after, self.until) = (from, from);
+            self.rows.clear();
         }
         if from != self.until {
             return;

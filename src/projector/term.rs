@@ -108,6 +108,7 @@ impl Term {
         reached: watch::Sender<Option<LogPosition>>,
     ) -> Result<Self, TermEnded> {
         let leadership = Leadership::acquire(pool, ROLE).await?;
+        recent.clear();
         let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
         // Should this process be paused within a transaction, it would hold back every reader of the log.
         sqlx::query!(

@@ -3,6 +3,7 @@
 
 mod halting;
 mod leadership;
+mod lost_tail;
 mod positions;
 mod waiting;
 
