@@ -72,6 +72,23 @@ impl Fact {
         WebhookEvent::TYPE,
     ];
 
+    /// Returns the name of its aggregate, as it is stored.
+    #[must_use]
+    pub fn aggregate_type(&self) -> &'static str {
+        match self {
+            Self::ApiKey(_) => ApiKey::TYPE,
+            Self::Reservation(_) => Reservation::TYPE,
+            Self::Destination(_) => Destination::TYPE,
+            Self::Installation(_) => Installation::TYPE,
+            Self::Invite(_) => Invite::TYPE,
+            Self::Sender(_) => Sender::TYPE,
+            Self::Session(_) => Session::TYPE,
+            Self::Tenant(_) => Tenant::TYPE,
+            Self::User(_) => User::TYPE,
+            Self::WebhookEvent(_) => WebhookEvent::TYPE,
+        }
+    }
+
     /// Returns the name of the fact, as it is stored and shown to auditors.
     #[must_use]
     pub fn event_type(&self) -> String {

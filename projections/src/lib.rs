@@ -31,6 +31,7 @@ pub mod listing;
 pub mod logged_fact;
 pub mod paging;
 pub mod payloads;
+pub mod quarantine;
 pub mod retention;
 
 pub use big_int::BigInt;

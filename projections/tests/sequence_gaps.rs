@@ -2,7 +2,6 @@
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::DestinationFact;
-use aggregates::fact::Fact;
 use aggregates::ids::{DestinationId, SenderId, UserId, WebhookEventId};
 use aggregates::role::Role;
 use aggregates::user::UserFact;
@@ -79,13 +78,6 @@ async fn facts_of_other_aggregates_are_skipped(pool: PgPool) {
 
 #[sqlx::test(migrations = "../migrations")]
 async fn facts_change_rows_only_of_projections_that_declare_their_aggregate(pool: PgPool) {
-    let aggregate_of = |fact: &Fact| match fact {
-        Fact::User(_) => "User",
-        Fact::Destination(_) => "Destination",
-        Fact::Sender(_) => "Sender",
-        Fact::WebhookEvent(_) => "WebhookEvent",
-        other => panic!("{other:?}"),
-    };
     let (destination, event) = (id::<DestinationId>(10), id::<WebhookEventId>(2));
     let log = Log::default()
         .with(ACME, id::<UserId>(1), user_registered("a@acme.example", Role::Viewer))
@@ -100,7 +92,7 @@ async fn facts_change_rows_only_of_projections_that_declare_their_aggregate(pool
             projection.apply(&mut connection, std::slice::from_ref(fact)).await.unwrap();
             let changed = rows::all(&pool).await != before;
             if changed {
-                assert!(projection.folds(aggregate_of(&fact.fact)), "{projection:?} {fact:?}");
+                assert!(projection.folds(fact.fact.aggregate_type()), "{projection:?} {fact:?}");
             }
         }
     }

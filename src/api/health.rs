@@ -47,14 +47,19 @@ pub(crate) struct Alive {
 
 /// Response of a process that can work.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Ready {
-    /// `ready`, or `degraded` while a read model has halted or an accepted event is not accounted for.
+    /// `ready`, or `degraded` while a read model has halted, a stream is quarantined or an accepted event is not
+    /// accounted for.
     #[schema(examples("ready"))]
     status: &'static str,
     timestamp: Timestamp,
     completeness: CompletenessView,
     /// State of each read model.
     projections: Vec<ReadModel>,
+    /// Number of streams that the log has with a gap. Read models show them up to the gap;
+    /// `hooksentry quarantine` lists them.
+    quarantined_streams: u64,
 }
 
 /// Result of the check that every accepted event has ended or will be delivered.
@@ -124,7 +129,10 @@ pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
     let read_models =
         read_models.map_err(|_| Problem::unavailable("the checkpoints could not be read in time"))??;
     let completeness = completeness::look(&health.process.pool).await?;
-    let is_degraded = read_models.halted().next().is_some() || completeness.unaccounted > 0;
+    let quarantined_streams = read_models.quarantined_streams;
+    let is_degraded = read_models.halted().next().is_some()
+        || quarantined_streams > 0
+        || completeness.unaccounted > 0;
     let projections = read_models.projections.into_iter().map(|model| ReadModel {
         name: model.projection.name(),
         halted: model.halted_because.is_some(),
@@ -139,6 +147,7 @@ pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
             checked_at: completeness.completed_at.map(Timestamp),
         },
         projections: projections.collect(),
+        quarantined_streams,
     }))
 }
 

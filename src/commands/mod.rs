@@ -5,6 +5,7 @@ mod dev;
 mod listen;
 mod migrate;
 mod openapi;
+mod quarantine;
 mod rebuild;
 mod rewrap_keys;
 mod serve;
@@ -17,6 +18,7 @@ pub use dev::Dev;
 pub use listen::Listen;
 pub use migrate::Migrate;
 pub use openapi::Openapi;
+pub use quarantine::Quarantine;
 pub use rebuild::Rebuild;
 pub use rewrap_keys::RewrapKeys;
 pub use serve::Serve;
@@ -41,6 +43,7 @@ pub enum Command {
     Bench(Box<Bench>),
     Rebuild(Rebuild),
     VerifyProjections(VerifyProjections),
+    Quarantine(Quarantine),
     RewrapKeys(RewrapKeys),
 }
 
@@ -60,6 +63,7 @@ impl Command {
             Self::Bench(bench) => bench.run().await,
             Self::Rebuild(rebuild) => rebuild.run().await,
             Self::VerifyProjections(verify) => verify.run().await,
+            Self::Quarantine(quarantine) => quarantine.run().await,
             Self::RewrapKeys(rewrap_keys) => rewrap_keys.run().await,
         }
     }

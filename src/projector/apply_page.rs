@@ -31,7 +31,9 @@ impl Applied {
 pub(crate) enum NotApplied {
     /// The same page may be applied later.
     Transient(ApplyFailure),
-    /// Some fact does not apply.
+    /// The rows lack the predecessor of a fact. Either they are wrong, or the log has a gap.
+    Gap,
+    /// Some fact does not apply for another reason.
     Fact,
 }
 
@@ -41,7 +43,11 @@ const TRANSIENT_CLASSES: [&str; 9] = ["08", "25", "40", "42", "53", "55", "57", 
 
 impl From<ApplyFailure> for NotApplied {
     fn from(failure: ApplyFailure) -> Self {
-        if is_transient(&failure) { Self::Transient(failure) } else { Self::Fact }
+        match failure {
+            ApplyFailure::SequenceGap(_) => Self::Gap,
+            failure if is_transient(&failure) => Self::Transient(failure),
+            _ => Self::Fact,
+        }
     }
 }
 

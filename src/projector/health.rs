@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use projections::Projection;
 use projections::checkpoints::{self, Lag};
+use projections::{Projection, quarantine};
 use sqlx::{PgConnection, PgPool};
 
 /// Reads the health of the read models, in any process.
@@ -16,6 +16,8 @@ pub struct ProjectorHealth {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
     pub projections: Vec<ProjectionHealth>,
+    /// Number of streams that read models show only up to a gap.
+    pub quarantined_streams: u64,
 }
 
 /// Health of one read model.
@@ -30,6 +32,17 @@ pub struct ProjectionHealth {
     pub lag: Duration,
 }
 
+impl ProjectionHealth {
+    fn of(lag: Lag) -> Option<Self> {
+        Some(Self {
+            projection: Projection::from_name(&lag.reader)?,
+            halted_because: lag.halted_because,
+            lag_facts: lag.facts,
+            lag: lag.age,
+        })
+    }
+}
+
 impl Health {
     /// Returns the read models that have halted.
     pub fn halted(&self) -> impl Iterator<Item = &ProjectionHealth> {
@@ -41,23 +54,6 @@ impl Health {
     pub fn lag(&self) -> Duration {
         let live = self.projections.iter().filter(|health| health.halted_because.is_none());
         live.map(|health| health.lag).max().unwrap_or_default()
-    }
-}
-
-impl From<Vec<Lag>> for Health {
-    fn from(lags: Vec<Lag>) -> Self {
-        let projections = lags
-            .into_iter()
-            .filter_map(|lag| {
-                Some(ProjectionHealth {
-                    projection: Projection::from_name(&lag.reader)?,
-                    halted_because: lag.halted_because,
-                    lag_facts: lag.facts,
-                    lag: lag.age,
-                })
-            })
-            .collect();
-        Self { projections }
     }
 }
 
@@ -80,12 +76,18 @@ impl ProjectorHealth {
 }
 
 async fn look(connection: &mut PgConnection) -> Result<Health, sqlx::Error> {
-    Ok(checkpoints::lag(connection, &Projection::ALL.map(Projection::name)).await?.into())
+    let lags = checkpoints::lag(connection, &Projection::ALL.map(Projection::name)).await?;
+    Ok(Health {
+        projections: lags.into_iter().filter_map(ProjectionHealth::of).collect(),
+        quarantined_streams: quarantine::count(connection).await?,
+    })
 }
 
 /// Sets the metrics of every projection.
 pub(super) async fn measure(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    for health in look(connection).await?.projections {
+    let health = look(connection).await?;
+    metrics::gauge!("hooksentry_quarantined_streams").set(health.quarantined_streams as f64);
+    for health in health.projections {
         set_metrics(
             health.projection,
             // Precise far beyond any lag one would act on differently.
@@ -99,6 +101,7 @@ pub(super) async fn measure(connection: &mut PgConnection) -> Result<(), sqlx::E
 
 /// Resets the metrics: only the leader measures, and old figures must not outlive the lead.
 pub(super) fn forget_metrics() {
+    metrics::gauge!("hooksentry_quarantined_streams").set(0.0);
     for projection in Projection::ALL {
         set_metrics(projection, 0.0, 0.0, false);
     }

@@ -8,7 +8,10 @@
 //! be paused and replaced, and continue in the middle of a page. So every move of a checkpoint carries the epoch
 //! of the lead under which it was made, and a stale epoch rolls the transaction back.
 //!
-//! **A fact that cannot be applied** halts the projection that it does not apply to, and no other. Nothing is
+//! **A stream with a gap** ([`projections::quarantine`]) is skipped from the gap on, and reported. It stops nothing
+//! else.
+//!
+//! **Any other fact that cannot be applied** halts the projection that it does not apply to, and no other. Nothing is
 //! skipped: a row that misses a fact would stay wrong. The reason is stored with the checkpoint, logged and
 //! counted in a metric. The next leader tries again, for example after a restart; a rebuild
 //! ([`crate::rebuild`]) lets the projection continue too. Meanwhile, or while a new projection catches up, the

@@ -5,6 +5,7 @@ use std::error::Error as _;
 use aggregates::fact::Fact;
 use chrono::{DateTime, Utc};
 use projections::logged_fact::UnreadableRow;
+use projections::quarantine::Quarantine;
 use projections::{LogPosition, LogRow, LoggedFact, Projection};
 
 /// Consecutive facts of the log.
@@ -35,6 +36,16 @@ impl Page {
             }
         }
         page
+    }
+
+    /// Removes the facts that follow a gap of their stream.
+    pub(crate) fn skip(&mut self, quarantine: &Quarantine) {
+        self.facts.retain(|logged| !quarantine.skips(logged));
+    }
+
+    /// Returns the facts that can be read.
+    pub(crate) fn facts(&self) -> &[LoggedFact] {
+        &self.facts
     }
 
     /// Returns the number of rows.

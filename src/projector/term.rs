@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use projections::checkpoints::{self, BEHIND_FACTS_MAX, CheckpointFailure, Move};
+use projections::quarantine::{self, Quarantine};
 use projections::{ApplyFailure, LogPosition, Projection, TransactionId, webhook_events};
 use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
@@ -42,6 +43,7 @@ pub struct Term {
     connection: PgConnection,
     recent: RecentLog,
     cursors: Vec<Cursor>,
+    quarantine: Quarantine,
     reached: watch::Sender<Option<LogPosition>>,
     held_back: HeldBack,
     blocking_transaction: BlockingTransactionWatch,
@@ -128,6 +130,7 @@ impl Term {
         let names = Projection::ALL.map(Projection::name);
         let taken = checkpoints::take_over_all(&mut transaction, &names, leadership.epoch()).await?;
         transaction.commit().await?;
+        let quarantine = Quarantine::load(&mut connection).await?;
         let cursors = taken
             .into_iter()
             .filter_map(|checkpoint| {
@@ -141,6 +144,7 @@ impl Term {
             connection,
             recent,
             cursors,
+            quarantine,
             reached,
             held_back: HeldBack::default(),
             blocking_transaction: BlockingTransactionWatch::default(),
@@ -172,9 +176,9 @@ impl Term {
         let look_again = self.held_back.after(&read);
         self.blocking_transaction.record(read.held_back);
         let mut more = read.rows.len() == PAGE_FACTS_MAX;
-        let page = Page::parse(read.rows);
+        let mut page = Page::parse(read.rows);
         let mut facts = page.len();
-        let applied = self.apply(front, &page).await?;
+        let applied = self.apply(front, &mut page).await?;
         more |= !applied;
         match page.recorded_until() {
             _ if !applied => {}
@@ -187,10 +191,10 @@ impl Term {
             let mut rows = self.recent.read_after(&mut self.connection, rearmost, PAGE_FACTS_MAX).await?.rows;
             // Not beyond the front, so that the two cohorts meet there.
             rows.retain(|row| row.log_position() <= front);
-            let page = Page::parse(rows);
+            let mut page = Page::parse(rows);
             facts += page.len();
             more |= page.len() > 0;
-            more |= !self.apply(rearmost, &page).await?;
+            more |= !self.apply(rearmost, &mut page).await?;
         }
         if !self.is_recounted {
             more |= self.recount().await?;
@@ -288,11 +292,13 @@ impl Term {
     }
 
     /// Applies a page to the projections whose position is `from`, and moves their checkpoints, in one transaction.
-    /// Applies nothing and returns `false` when one of the checkpoints is held.
-    async fn apply(&mut self, from: LogPosition, page: &Page) -> Result<bool, TermEnded> {
+    /// Applies nothing and returns `false` when one of the checkpoints is held. Facts of quarantined streams are
+    /// removed from the page.
+    async fn apply(&mut self, from: LogPosition, page: &mut Page) -> Result<bool, TermEnded> {
         if page.len() == 0 {
             return Ok(true);
         }
+        page.skip(&self.quarantine);
         let cohort: Vec<Projection> =
             self.free().filter(|cursor| cursor.position == from).map(|cursor| cursor.projection).collect();
         let epoch = self.leadership.epoch();
@@ -301,8 +307,11 @@ impl Term {
         let applied = match apply_all(&mut transaction, &cohort, page).await {
             Ok(applied) => applied,
             Err(NotApplied::Transient(failure)) => return Err(failure.into()),
-            Err(NotApplied::Fact) => {
+            Err(reason) => {
                 transaction.rollback().await?;
+                if matches!(reason, NotApplied::Gap) {
+                    quarantine_gaps(&mut self.quarantine, &mut self.connection, page).await?;
+                }
                 transaction = begin(&mut self.connection, page).await?;
                 apply_until_failure(&mut transaction, &cohort, from, page).await?
             }
@@ -362,6 +371,32 @@ impl Term {
 /// Fewer and larger transactions make fewer versions.
 pub(super) fn batch_delay(took: Duration) -> Duration {
     (took * BATCH_DELAY_FACTOR).clamp(BATCH_DELAY_MIN, BATCH_DELAY_MAX)
+}
+
+/// Puts the streams of a page that the log has with a gap into quarantine, and removes their facts from the page.
+async fn quarantine_gaps(
+    quarantine: &mut Quarantine,
+    connection: &mut PgConnection,
+    page: &mut Page,
+) -> Result<(), TermEnded> {
+    let gaps = quarantine.find(connection, page.facts()).await?;
+    if gaps.is_empty() {
+        return Ok(());
+    }
+    let mut transaction = connection.begin().await?;
+    event_store::mark_non_appending(&mut transaction).await?;
+    quarantine::record(&mut transaction, &gaps).await?;
+    transaction.commit().await?;
+    for gap in gaps {
+        tracing::error!(
+            aggregate = gap.aggregate_type,
+            stream.id = %gap.stream_id,
+            missing_sequence = gap.missing_sequence,
+            "the log has a stream with a gap; read models skip its later facts"
+        );
+    }
+    page.skip(quarantine);
+    Ok(())
 }
 
 /// Begins the transaction that applies `page`.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use aggregates::fact::Fact;
+use projections::quarantine::Quarantine;
 use projections::{LogPosition, Projection};
 use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
@@ -96,12 +97,13 @@ impl ShadowSchema {
     ) -> Result<(), RebuildFailure> {
         let folds = |aggregate: &&str| cohort.iter().any(|projection| projection.folds(aggregate));
         let aggregates: Vec<String> = Fact::AGGREGATES.into_iter().filter(folds).map(str::to_owned).collect();
-        let Self { writer, reader, kind, page_facts, .. } = self;
+        let Self { writer, reader, kind, page_facts, quarantine, .. } = self;
         let mut from = from;
         let mut range = log_reader::read_range(reader, &aggregates, from, until, *page_facts).await?;
         while let Some(last) = range.last {
             let facts = range.facts;
-            let page = Page::parse(range.rows);
+            let mut page = Page::parse(range.rows);
+            page.skip(quarantine);
             let read_ahead = async {
                 if last >= until {
                     return Ok(LogRange::default());
@@ -109,7 +111,8 @@ impl ShadowSchema {
                 log_reader::read_range(reader, &aggregates, last, until, *page_facts).await
             };
             let began = Instant::now();
-            let (applied, ahead) = tokio::join!(apply(writer, cohort, from, last, &page, *kind), read_ahead);
+            let (applied, ahead) =
+                tokio::join!(apply(writer, quarantine, cohort, from, last, &mut page, *kind), read_ahead);
             applied?;
             range = ahead?;
             *page_facts = next_page_facts(*page_facts, facts, began.elapsed());
@@ -134,22 +137,28 @@ fn next_page_facts(page_facts: i64, facts: usize, took: Duration) -> i64 {
 /// Applies a page, which ends at `last`, to a cohort whose position is `from`, in one transaction.
 async fn apply(
     writer: &mut PgConnection,
+    quarantine: &mut Quarantine,
     cohort: &[Projection],
     from: LogPosition,
     last: LogPosition,
-    page: &Page,
+    page: &mut Page,
     kind: ShadowKind,
 ) -> Result<(), RebuildFailure> {
-    let mut transaction = writer.begin().await?;
-    event_store::mark_non_appending(&mut transaction).await?;
-    match apply_all(&mut transaction, cohort, page).await {
-        Ok(_) => {}
-        Err(NotApplied::Transient(failure)) => return Err(failure.into()),
-        Err(NotApplied::Fact) => {
-            transaction.rollback().await?;
+    let mut transaction = loop {
+        let mut transaction = writer.begin().await?;
+        event_store::mark_non_appending(&mut transaction).await?;
+        let reason = match apply_all(&mut transaction, cohort, page).await {
+            Ok(_) => break transaction,
+            Err(NotApplied::Transient(failure)) => return Err(failure.into()),
+            Err(reason) => reason,
+        };
+        transaction.rollback().await?;
+        let is_gap = matches!(reason, NotApplied::Gap);
+        if !is_gap || quarantine.find(writer, page.facts()).await?.is_empty() {
             return Err(find_inapplicable_fact(writer, cohort, from, page).await?);
         }
-    }
+        page.skip(quarantine);
+    };
     if kind == ShadowKind::Replacement {
         record::advance(&mut transaction, cohort, last).await?;
     }

@@ -1,6 +1,7 @@
 //! The two sessions of a rebuild or a verification: one writes shadow tables, one reads the log and the live side.
 
 use projections::checkpoints::{self, Checkpoint};
+use projections::quarantine::Quarantine;
 use projections::{LogPosition, Projection};
 use sqlx::PgConnection;
 
@@ -26,6 +27,7 @@ pub(super) struct ShadowSchema {
     pub(super) kind: ShadowKind,
     pub(super) writer: PgConnection,
     pub(super) reader: PgConnection,
+    pub(super) quarantine: Quarantine,
     /// Facts in the next transaction.
     pub(super) page_facts: i64,
 }
@@ -84,7 +86,8 @@ impl ShadowSchema {
         ddl::enter_schema(&mut writer, name, projections).await?;
         // The projector locks a checkpoint only for the moment of a move.
         sqlx::query!("SELECT set_config('lock_timeout', '5s', false) AS wait").fetch_one(&mut reader).await?;
-        Ok(Self { name, kind, writer, reader, page_facts: PAGE_FACTS_FIRST })
+        let quarantine = Quarantine::load(&mut reader).await?;
+        Ok(Self { name, kind, writer, reader, quarantine, page_facts: PAGE_FACTS_FIRST })
     }
 
     /// Returns the checkpoint of the live rows.

@@ -103,8 +103,11 @@ impl Log {
             rows.into_iter().map(|row| row.try_into().expect("a fact that can be read")).collect();
         let mut transaction = self.pool.begin().await.expect("a transaction");
         for projection in Projection::ALL {
-            let own: Vec<_> =
-                facts.iter().filter(|logged| projection.folds(aggregate_of(logged))).cloned().collect();
+            let own: Vec<_> = facts
+                .iter()
+                .filter(|logged| projection.folds(logged.fact.aggregate_type()))
+                .cloned()
+                .collect();
             projection.apply(&mut transaction, &own).await.expect("facts that can be folded");
         }
         transaction.commit().await.expect("a commit");
@@ -173,21 +176,6 @@ impl Log {
         };
         self.store.execute::<ApiKey>(id.0, command, &metadata_of(tenant)).await.expect("a key");
         id
-    }
-}
-
-fn aggregate_of(logged: &LoggedFact) -> &'static str {
-    use aggregates::fact::Fact;
-    match &logged.fact {
-        Fact::ApiKey(_) => "ApiKey",
-        Fact::Reservation(_) => "Reservation",
-        Fact::Destination(_) => "Destination",
-        Fact::Invite(_) => "Invite",
-        Fact::Sender(_) => "Sender",
-        Fact::Session(_) => "Session",
-        Fact::Tenant(_) => "Tenant",
-        Fact::User(_) => "User",
-        Fact::WebhookEvent(_) => "WebhookEvent",
     }
 }
 

@@ -1,6 +1,8 @@
 //! Facts that do not apply, and the projections that halt at them.
 
-use aggregates::ids::DestinationId;
+use aggregates::user::{User, UserCommand};
+use hooksentry::clock;
+use hooksentry::event_store::Metadata;
 use projections::Projection;
 use uuid::Uuid;
 
@@ -8,17 +10,16 @@ use crate::harness::log_fixture::Fixture;
 use crate::harness::until;
 
 #[tokio::test]
-async fn a_sequence_gap_halts_its_projection_and_no_other() {
+async fn a_row_that_lacks_a_fact_of_the_log_halts_its_projection_and_no_other() {
     let fixture = Fixture::new().await;
     let mut term = fixture.lead().await;
     let (before, _) = fixture.register_tenant(1).await;
-    // An attempt of an event that was never accepted.
-    let started = format!(
-        r#"{{"DeliveryStarted":{{"destinationId":"{}","attempt":1,"worker":"w","destinationVersion":1,
-        "tenantVersion":1,"at":"2026-01-01T00:00:00Z"}}}}"#,
-        DestinationId(Uuid::from_u128(9)),
-    );
-    fixture.insert_fact("WebhookEvent", Uuid::from_u128(77), 5, &started).await;
+    let (user, _) = fixture.register_user(7).await;
+    fixture.catch_up(&mut term).await;
+    fixture.execute("DELETE FROM users").await;
+    let gone = UserCommand::Delete { at: clock::now() };
+    let metadata = Metadata::of_role(before, "test");
+    fixture.store.execute::<User>(user.0, gone, &metadata).await.expect("a fact");
     let (after, _) = fixture.register_tenant(2).await;
     fixture.catch_up(&mut term).await;
 
@@ -27,9 +28,9 @@ async fn a_sequence_gap_halts_its_projection_and_no_other() {
     let halted = fixture.halted().await;
     assert_eq!(halted.len(), 1, "{halted:?}");
     let (projection, because) = &halted[0];
-    assert_eq!(*projection, Projection::WebhookEvents);
-    assert!(because.contains("version 5"), "{because}");
-    assert!(because.contains(&Uuid::from_u128(77).to_string()), "{because}");
+    assert_eq!(*projection, Projection::Users);
+    assert!(because.contains("version 2"), "{because}");
+    assert!(because.contains(&user.to_string()), "{because}");
 
     // The others continue, and the halted one is not waited for.
     let (later, _) = fixture.register_tenant(3).await;

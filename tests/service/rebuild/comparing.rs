@@ -105,8 +105,8 @@ async fn a_failed_comparison_reports_neither_equality_nor_drift() {
         run(&["verify-projections", "--start-timeout", "1s"], "postgres://stranger@127.0.0.1:1/x").await;
     nowhere.failed_with(2, &["could not be compared", "could not be reached"]);
 
-    // Rows that show a fact which does not follow from the log.
-    fixture.insert_fact("WebhookEvent", Uuid::from_u128(0x77), 5, r#"{"PayloadErased":{"reason":"requested","requestedBy":"9c858901-8a57-4791-81fe-4c455b099bc9","at":"2026-07-03T14:32:00.125Z"}}"#).await;
+    // A fact that this program cannot read.
+    fixture.insert_fact("WebhookEvent", Uuid::from_u128(0x77), 1, r#"{"EventForgotten":{}}"#).await;
     fixture
         .execute(
             "UPDATE checkpoints SET position = (SELECT max(position) FROM events), transaction_id = '999999'",

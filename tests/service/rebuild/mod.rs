@@ -3,6 +3,7 @@
 mod comparing;
 mod fixture;
 mod interrupting;
+mod quarantining;
 mod replacing;
 mod retaining;
 mod traffic;
