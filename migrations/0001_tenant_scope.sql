@@ -5,9 +5,11 @@
 -- Tables that are not scoped are closed to `hooksentry_tenant`: `sessions`, `ingest_routes` and `data_keys` are
 -- read before the tenant of the caller is known, the others belong to no tenant or show nothing to tenants.
 
--- Roles belong to the cluster, and other databases of it may be migrated at the same time. If the user that
--- migrates may not create roles, an administrator creates this one and grants it beforehand.
-DO $$
+-- Creates the role and grants it to the current user. Roles belong to the cluster: other databases of it may be migrated
+-- at the same time, and a dump of the database does not contain them. If the user may not create roles, an administrator
+-- creates this one and grants it beforehand.
+CREATE FUNCTION create_tenant_role() RETURNS void
+LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'hooksentry_tenant') THEN
         BEGIN
@@ -25,6 +27,8 @@ BEGIN
     END IF;
 END
 $$;
+
+SELECT create_tenant_role();
 
 -- Scopes a table to the tenant named by the setting `hooksentry.tenant_id`. The role that the service runs as, if it
 -- has one of its own (`docker/runtime-role.sql`), has all rows of the table.

@@ -13,7 +13,8 @@ CREATE TABLE events (
     position       bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
     -- Order between transactions. Positions are assigned before the commit, so the lower position of a
     -- slow writer may appear after a higher one was read. A reader that stays below the oldest running
-    -- transaction and orders by (transaction_id, position) never skips a fact.
+    -- transaction and orders by (transaction_id, position) never skips a fact. After a restore from a dump the id
+    -- contains an era: see `log_eras`.
     transaction_id xid8        NOT NULL DEFAULT pg_current_xact_id(),
     tenant_id      uuid        GENERATED ALWAYS AS ((metadata ->> 'tenantId')::uuid) STORED,
     recorded_at    timestamptz NOT NULL DEFAULT clock_timestamp(),

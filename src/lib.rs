@@ -21,6 +21,7 @@ mod open_files;
 pub mod projector;
 pub mod queue;
 pub mod rebuild;
+mod restore;
 pub mod secrets;
 pub mod service;
 pub mod telemetry;

@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::Facts;
 use crate::api_key::{ApiKey, ApiKeyFact};
 use crate::destination::{Destination, DestinationFact};
+use crate::installation::{Installation, InstallationFact};
 use crate::invite::{Invite, InviteFact};
 use crate::reservation::{Reservation, ReservationFact};
 use crate::sender::{Sender, SenderFact};
@@ -21,6 +22,7 @@ pub enum Fact {
     ApiKey(ApiKeyFact),
     Reservation(ReservationFact),
     Destination(DestinationFact),
+    Installation(InstallationFact),
     Invite(InviteFact),
     Sender(SenderFact),
     Session(SessionFact),
@@ -60,10 +62,11 @@ pub enum UnreadableFact {
 
 impl Fact {
     /// Names of all aggregates.
-    pub const AGGREGATES: [&str; 9] = [
+    pub const AGGREGATES: [&str; 10] = [
         ApiKey::TYPE,
         Reservation::TYPE,
         Destination::TYPE,
+        Installation::TYPE,
         Invite::TYPE,
         Sender::TYPE,
         Session::TYPE,
@@ -96,6 +99,7 @@ impl Fact {
             Self::ApiKey(fact) => fact.event_type(),
             Self::Reservation(fact) => fact.event_type(),
             Self::Destination(fact) => fact.event_type(),
+            Self::Installation(fact) => fact.event_type(),
             Self::Invite(fact) => fact.event_type(),
             Self::Sender(fact) => fact.event_type(),
             Self::Session(fact) => fact.event_type(),
@@ -142,6 +146,7 @@ impl Fact {
             Invite::TYPE => parse::<Invite>(stored, Self::Invite),
             ApiKey::TYPE => parse::<ApiKey>(stored, Self::ApiKey),
             Reservation::TYPE => parse::<Reservation>(stored, Self::Reservation),
+            Installation::TYPE => parse::<Installation>(stored, Self::Installation),
             unknown => Err(UnreadableFact::UnknownAggregate(unknown.to_owned())),
         }
     }

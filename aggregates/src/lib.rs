@@ -19,6 +19,7 @@
 //! | stream | Facts of one aggregate in order. Its **version** is the number of its facts. |
 //! | log | Facts of all streams in one total order, in the table `events`. |
 //! | log position | Place of a fact in that order: transaction id, then position. |
+//! | era | Part of the log that one database cluster has written. Every restore into another cluster begins the next one. |
 //! | stored form | JSON of a fact, with a version of its own. Older versions are converted when they are read ([`upcasting`]). |
 //! | read model | Tables that a **projection** folds from the log and that answer the queries of the API. |
 //! | rebuild | Folding a read model from the start of the log into new tables, which then replace the old ones. |
@@ -75,6 +76,7 @@
 //! | [`Invite`](invite::Invite) | one invitation to a tenant | `invite.rs` |
 //! | [`ApiKey`](api_key::ApiKey) | one key for ingest | `api_key.rs` |
 //! | [`Reservation`](reservation::Reservation) | one unique name or email address | `reservation.rs` |
+//! | [`Installation`](installation::Installation) | the log as a whole and its restores | `installation.rs` |
 //!
 //! Each file reads from top to bottom: state, commands, facts, refusals, `decide`, `fold`.
 
@@ -92,6 +94,7 @@ pub mod destination_url;
 pub mod email;
 pub mod fact;
 pub mod ids;
+pub mod installation;
 pub mod invite;
 pub mod mapping;
 pub mod outbound_auth;

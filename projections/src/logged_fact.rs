@@ -16,11 +16,12 @@ use uuid::Uuid;
 const XID8: Oid = Oid(5069);
 const XID8_ARRAY: Oid = Oid(271);
 
-/// Id of a PostgreSQL transaction: an `xid8`, which is never used again.
+/// Id of a transaction in the log: the era in the upper 16 bits, and in the lower 48 PostgreSQL's `xid8`, which a
+/// cluster never uses again. So facts of a later era come after all facts of an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransactionId(pub u64);
 
-/// Position in the total order of the log: by transaction, then by order of insertion. The default is before
+/// Position in the total order of the log: by era, transaction, and order of insertion. The default is before
 /// the first fact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogPosition {

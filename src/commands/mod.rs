@@ -7,6 +7,7 @@ mod migrate;
 mod openapi;
 mod quarantine;
 mod rebuild;
+mod restore;
 mod rewrap_keys;
 mod serve;
 mod verify_projections;
@@ -20,6 +21,7 @@ pub use migrate::Migrate;
 pub use openapi::Openapi;
 pub use quarantine::Quarantine;
 pub use rebuild::Rebuild;
+pub use restore::Restore;
 pub use rewrap_keys::RewrapKeys;
 pub use serve::Serve;
 pub use verify_projections::{ComparisonFailed, VerifyProjections};
@@ -44,6 +46,7 @@ pub enum Command {
     Rebuild(Rebuild),
     VerifyProjections(VerifyProjections),
     Quarantine(Quarantine),
+    Restore(Restore),
     RewrapKeys(RewrapKeys),
 }
 
@@ -64,6 +67,7 @@ impl Command {
             Self::Rebuild(rebuild) => rebuild.run().await,
             Self::VerifyProjections(verify) => verify.run().await,
             Self::Quarantine(quarantine) => quarantine.run().await,
+            Self::Restore(restore) => restore.run().await,
             Self::RewrapKeys(rewrap_keys) => rewrap_keys.run().await,
         }
     }

@@ -105,7 +105,7 @@ impl VerifyProjections {
     }
 }
 
-fn summary_line(report: &DriftReport) -> String {
+pub(super) fn summary_line(report: &DriftReport) -> String {
     let DriftReport { projection, position, halted_because, rows, drifted } = report;
     let halted = match halted_because {
         Some(because) => format!("; the projection is halted there: {because}"),

@@ -19,6 +19,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 /// Oldest supported major version of PostgreSQL that has every feature in use.
 const OLDEST_MAJOR: i32 = 14;
 
+/// Name under which sessions of the program are shown in `pg_stat_activity`.
+pub(crate) const APPLICATION_NAME: &str = "hooksentry";
+
 /// Timeout of one attempt to connect: a firewall may drop packets without an answer.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// Pause after the first failed attempt to connect; it doubles with each attempt.
@@ -154,7 +157,10 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<usize, DatabaseFai
 /// Waits until no other process migrates the schema. Polls: a statement that waits for the lock would hold a
 /// snapshot, and a process that holds the lock and builds an index concurrently would wait for that snapshot
 /// to end.
-async fn lock_migrations(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_migrations(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     while !sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "locked!""#, MIGRATION_LOCK)
         .fetch_one(&mut *connection)
         .await?
@@ -273,7 +279,7 @@ async fn warn_if_too_many(mut connection: PgConnection, wanted: u32) -> Result<(
 }
 
 fn options(url: &DatabaseUrl) -> PgConnectOptions {
-    url.options().clone().application_name("hooksentry")
+    url.options().clone().application_name(APPLICATION_NAME)
 }
 
 fn has_code(error: &sqlx::Error, code: &str) -> bool {

@@ -49,7 +49,7 @@ use crate::clock;
 use crate::config::{DeliverySettings, Settings};
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::log_reader::{self, HeldBack, LogPage};
-use crate::event_store::{EventStore, StreamAppendBatch};
+use crate::event_store::{self, EventStore, StreamAppendBatch};
 use crate::leadership::Leadership;
 use crate::queue::JobQueue;
 use backend::ServiceBackend;
@@ -85,6 +85,8 @@ pub struct Dispatcher {
 enum TermEnded {
     #[error("database error")]
     Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    LogOrigin(#[from] event_store::LogOriginFailure),
     #[error("the lead is lost")]
     Leadership(#[from] crate::leadership::LeadershipFailure),
     #[error("the checkpoint cannot be moved")]
@@ -141,6 +143,7 @@ impl Dispatcher {
     async fn lead(&self, stop: &CancellationToken, is_logged: &mut bool) -> Result<(), TermEnded> {
         let leadership = Leadership::acquire(&self.pool, READER_NAME).await?;
         self.store.recent().clear();
+        event_store::require_own_log(&mut *self.pool.acquire().await?).await?;
         let term_over = stop.child_token();
         let _ends_with_term = term_over.clone().drop_guard();
         let publisher = Publisher::start(Arc::clone(&self.queue), &self.tasks, term_over);

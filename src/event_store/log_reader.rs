@@ -63,7 +63,7 @@ pub async fn read_after(
         r#"
         FROM (
             WITH horizon AS MATERIALIZED (
-                SELECT coalesce(
+                SELECT log_transaction_id((SELECT max(era) FROM log_eras), coalesce(
                     (
                         SELECT running
                         FROM pg_snapshot_xip(pg_current_snapshot()) AS running
@@ -75,7 +75,7 @@ pub async fn read_after(
                         LIMIT 1
                     ),
                     pg_snapshot_xmax(pg_current_snapshot())
-                ) AS transaction_id
+                )) AS transaction_id
             )
             (
                 SELECT
@@ -207,7 +207,9 @@ pub async fn last_settled(connection: &mut PgConnection) -> Result<LogPosition, 
         r#"
         SELECT transaction_id AS "transaction_id: _", position
         FROM events
-        WHERE transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+        WHERE transaction_id < (
+            SELECT log_transaction_id(max(era), pg_snapshot_xmin(pg_current_snapshot())) FROM log_eras
+        )
         ORDER BY transaction_id DESC, position DESC
         LIMIT 1
         "#
@@ -217,7 +219,7 @@ pub async fn last_settled(connection: &mut PgConnection) -> Result<LogPosition, 
     Ok(last.unwrap_or_default())
 }
 
-/// Returns a transaction id above those of all transactions that have ended: a page read when [`horizon`] has
+/// Returns an id of PostgreSQL above those of all transactions that have ended: a page read when [`horizon`] has
 /// reached it holds everything that they wrote.
 ///
 /// # Errors

@@ -77,8 +77,8 @@ impl Notification {
             Fact::ApiKey(fact) => of_api_key(fact),
             Fact::User(fact) => of_user(fact)?,
             Fact::Tenant(fact) => of_tenant(fact)?,
-            // Invites contain a secret and concern only users who manage users. Reservations are internal.
-            Fact::Invite(_) | Fact::Reservation(_) => return None,
+            // Invites contain a secret and concern only users who manage users. The others are internal.
+            Fact::Invite(_) | Fact::Reservation(_) | Fact::Installation(_) => return None,
         };
         let change = Change {
             name,

@@ -18,7 +18,7 @@ use super::retention::{self, Removed, Retention};
 use super::{ROLE, health};
 use crate::clock;
 use crate::event_store::log_reader::HeldBack;
-use crate::event_store::{self, RecentLog};
+use crate::event_store::{self, LogOriginFailure, RecentLog};
 use crate::leadership::{Leadership, LeadershipFailure};
 
 /// Interval at which the log is read without a notification, and the lead is confirmed.
@@ -85,6 +85,9 @@ pub enum TermEnded {
     /// A page was not applied, and may be applied later.
     #[error("the read models cannot be written")]
     Page(#[source] ApplyFailure),
+    /// The log must not be continued.
+    #[error(transparent)]
+    LogOrigin(#[from] LogOriginFailure),
     /// The lead is lost.
     #[error("the lead is lost")]
     Leadership(#[from] LeadershipFailure),
@@ -126,6 +129,7 @@ impl Term {
         )
         .fetch_one(&mut connection)
         .await?;
+        event_store::require_own_log(&mut connection).await?;
         let mut transaction = connection.begin().await?;
         let names = Projection::ALL.map(Projection::name);
         let taken = checkpoints::take_over_all(&mut transaction, &names, leadership.epoch()).await?;

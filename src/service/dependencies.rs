@@ -8,7 +8,7 @@ use sqlx::{Connection, PgPool};
 use crate::config::{RequiredSettings, Role, Roles, Settings, TenantWeights};
 use crate::database;
 use crate::event_store::group_commit::{Batch, GroupCommit};
-use crate::event_store::{AttemptClaimBatch, EventStore, LogNotifier, StreamAppendBatch};
+use crate::event_store::{self, AttemptClaimBatch, EventStore, LogNotifier, StreamAppendBatch};
 use crate::lifecycle::Lifecycle;
 use crate::queue::JobQueue;
 use crate::queue::in_process::{CAPACITY_DEFAULT, InProcess};
@@ -76,7 +76,7 @@ pub(super) fn group_commit<B: Batch>(
     GroupCommit::start(batch, COMMITS_MAX, weights, lifecycle.supporting())
 }
 
-/// Returns a pool of connections to a database whose schema is up to date.
+/// Returns a pool of connections to a database whose schema is up to date, and whose log can be continued.
 async fn database(settings: &Settings, required: &RequiredSettings) -> anyhow::Result<PgPool> {
     let start_timeout = settings.start.timeout;
     let mut connection = database::connect_once(&required.database, start_timeout).await?;
@@ -84,6 +84,7 @@ async fn database(settings: &Settings, required: &RequiredSettings) -> anyhow::R
     if migrations > 0 {
         tracing::info!(migrations, "the database schema is up to date");
     }
+    event_store::require_own_log(&mut connection).await?;
     connection.close().await?;
     Ok(database::connect(&settings.database, &required.database, start_timeout).await?)
 }

@@ -32,6 +32,7 @@ mod private_services;
 mod projector;
 mod queue;
 mod rebuild;
+mod restore;
 mod retention;
 mod settings;
 mod standard_webhooks;

@@ -11,6 +11,7 @@ mod fields;
 mod framework;
 mod given;
 mod ids;
+mod installation;
 mod invite;
 mod reservation;
 mod role;

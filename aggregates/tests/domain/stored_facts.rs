@@ -12,6 +12,7 @@ use aggregates::Facts;
 use aggregates::api_key::ApiKey;
 use aggregates::destination::Destination;
 use aggregates::fact::{Fact, StoredFact, UnreadableFact};
+use aggregates::installation::Installation;
 use aggregates::invite::Invite;
 use aggregates::reservation::Reservation;
 use aggregates::sender::Sender;
@@ -82,6 +83,7 @@ fn every_fact() -> BTreeMap<(&'static str, &'static str), u32> {
     of::<ApiKey>()
         .chain(of::<Reservation>())
         .chain(of::<Destination>())
+        .chain(of::<Installation>())
         .chain(of::<Invite>())
         .chain(of::<Sender>())
         .chain(of::<Session>())
@@ -100,6 +102,7 @@ fn name_and_version(fact: &Fact) -> (String, String) {
         Fact::ApiKey(fact) => of(fact),
         Fact::Reservation(fact) => of(fact),
         Fact::Destination(fact) => of(fact),
+        Fact::Installation(fact) => of(fact),
         Fact::Invite(fact) => of(fact),
         Fact::Sender(fact) => of(fact),
         Fact::Session(fact) => of(fact),
@@ -167,6 +170,7 @@ fn fields_of(aggregate: &str, form: &Value) -> Vec<(String, bool)> {
         ApiKey::TYPE => of::<ApiKey>(form),
         Reservation::TYPE => of::<Reservation>(form),
         Destination::TYPE => of::<Destination>(form),
+        Installation::TYPE => of::<Installation>(form),
         Invite::TYPE => of::<Invite>(form),
         Sender::TYPE => of::<Sender>(form),
         Session::TYPE => of::<Session>(form),

@@ -91,6 +91,16 @@ impl OwnServer {
         TestDatabase::create_on(&parse(&postgres.url())).await
     }
 
+    /// Creates a database without a schema.
+    pub(crate) async fn create_empty_database(&self) -> TestDatabase {
+        let server = parse(&self.postgres.as_ref().expect("a server that runs").url());
+        let mut admin = PgConnection::connect(server.as_str()).await.expect("the test server");
+        let name = unique_name("test");
+        execute(&mut admin, &format!("CREATE DATABASE {name}")).await;
+        admin.close().await.expect("the test server");
+        TestDatabase { server, name }
+    }
+
     /// Stops the server as an operator would. Its databases are available again after [`Self::resume`].
     pub(crate) async fn stop(&mut self) {
         let postgres = self.postgres.take().expect("a server that runs");

@@ -1,7 +1,7 @@
 //! Processes of the program that a test starts, stops and kills.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use tokio::process::{Child, Command};
 
@@ -75,6 +75,14 @@ impl Launch {
         self
     }
 
+    /// Starts the process, which must end during its start. Returns what it prints.
+    pub(crate) async fn refused(mut self) -> String {
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ended = finished(self.command.spawn().expect("the program starts")).await;
+        assert_ne!(ended.code, Some(0), "{}{}", ended.output, ended.errors);
+        ended.errors
+    }
+
     /// Starts the process and waits until it is ready.
     pub(crate) async fn ready(mut self) -> Process {
         let base = self.port.map(|port| format!("http://127.0.0.1:{port}"));
@@ -124,5 +132,61 @@ impl Process {
             .await
             .expect("it stops in time")
             .expect("a child process")
+    }
+}
+
+/// Exit code and output of a command.
+pub(crate) struct CommandOutput {
+    pub(crate) code: Option<i32>,
+    pub(crate) output: String,
+    pub(crate) errors: String,
+}
+
+/// Runs a command of the program to its end, on a database.
+pub(crate) async fn run(arguments: &[&str], database_url: &str) -> CommandOutput {
+    finished(start(arguments, database_url)).await
+}
+
+/// Waits for the end of a command.
+pub(crate) async fn finished(child: Child) -> CommandOutput {
+    let output =
+        tokio::time::timeout(super::WAIT_TIMEOUT, child.wait_with_output()).await.expect("it ends in time");
+    let Output { status, stdout, stderr } = output.expect("a child of ours");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    CommandOutput { code: status.code(), output: text(stdout), errors: text(stderr) }
+}
+
+/// Starts a command of the program on a database.
+pub(crate) fn start(arguments: &[&str], database_url: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hooksentry"));
+    command
+        .args(arguments)
+        .env_clear()
+        .env("DATABASE_URL", database_url)
+        .env("HOOKSENTRY_LOG", "warn")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command.spawn().expect("the program starts")
+}
+
+impl CommandOutput {
+    /// Asserts that the command succeeded.
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.output, self.errors);
+        self
+    }
+
+    /// Asserts the exit code, and that the last line of the errors contains `words`.
+    #[track_caller]
+    pub(crate) fn failed_with(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "{}{}", self.output, self.errors);
+        let last = self.errors.lines().last().unwrap_or_default();
+        for word in words {
+            assert!(last.contains(word), "no {word:?} in: {last}");
+        }
+        self
     }
 }

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::fixture::run;
 use crate::harness::log_fixture::Fixture;
+use crate::harness::process::run;
 
 /// Returns the id of an event of the fixture.
 fn event(number: u32) -> String {

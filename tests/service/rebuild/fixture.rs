@@ -1,7 +1,5 @@
 //! Logs with webhook events, and the program's commands on them.
 
-use std::process::{Output, Stdio};
-
 use aggregates::ids::TenantId;
 use hooksentry::projector::Projected;
 use sqlx::{Postgres, Transaction};
@@ -11,14 +9,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::log_fixture::Fixture;
+use crate::harness::process::{self, CommandOutput, run};
 use crate::harness::{WAIT_TIMEOUT, until};
-
-/// Exit code and output of a command.
-pub(super) struct CommandOutput {
-    pub(super) code: Option<i32>,
-    pub(super) output: String,
-    pub(super) errors: String,
-}
 
 /// A projector within the test's process.
 pub(super) struct RunningProjector {
@@ -147,7 +139,7 @@ impl Fixture {
 
     /// Starts a command of the program.
     pub(super) fn start(&self, arguments: &[&str]) -> Child {
-        command(arguments, &self.url()).spawn().expect("the program starts")
+        process::start(arguments, &self.url())
     }
 
     /// Waits for an unfinished rebuild. Returns its position.
@@ -163,56 +155,8 @@ impl Fixture {
     }
 }
 
-/// Runs a command of the program to its end, on a database.
-pub(super) async fn run(arguments: &[&str], database_url: &str) -> CommandOutput {
-    let child = command(arguments, database_url).spawn().expect("the program starts");
-    finished(child).await
-}
-
-/// Waits for the end of a command.
-pub(super) async fn finished(child: Child) -> CommandOutput {
-    let output = tokio::time::timeout(WAIT_TIMEOUT, child.wait_with_output()).await.expect("it ends in time");
-    let Output { status, stdout, stderr } = output.expect("a child of ours");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    CommandOutput { code: status.code(), output: text(stdout), errors: text(stderr) }
-}
-
 /// Sends SIGINT.
 pub(super) async fn interrupt(child: &Child) {
     let id = child.id().expect("a process that runs").to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().await.expect("kill runs").success());
-}
-
-fn command(arguments: &[&str], database_url: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hooksentry"));
-    command
-        .args(arguments)
-        .env_clear()
-        .env("DATABASE_URL", database_url)
-        .env("HOOKSENTRY_LOG", "warn")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
-impl CommandOutput {
-    /// Asserts that the command succeeded.
-    #[track_caller]
-    pub(super) fn succeeded(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}{}", self.output, self.errors);
-        self
-    }
-
-    /// Asserts the exit code, and that the last line of the errors contains `words`.
-    #[track_caller]
-    pub(super) fn failed_with(self, code: i32, words: &[&str]) -> Self {
-        assert_eq!(self.code, Some(code), "{}{}", self.output, self.errors);
-        let last = self.errors.lines().last().unwrap_or_default();
-        for word in words {
-            assert!(last.contains(word), "no {word:?} in: {last}");
-        }
-        self
-    }
 }

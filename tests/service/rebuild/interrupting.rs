@@ -1,7 +1,8 @@
 //! Rebuilds that are stopped, killed, started twice, or given unknown names.
 
-use super::fixture::{finished, interrupt};
+use super::fixture::interrupt;
 use crate::harness::log_fixture::Fixture;
+use crate::harness::process::finished;
 use crate::harness::until;
 
 #[tokio::test]

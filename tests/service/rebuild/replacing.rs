@@ -3,8 +3,8 @@
 use projections::{Projection, TenantScope};
 use sqlx::Row;
 
-use super::fixture::finished;
 use crate::harness::log_fixture::Fixture;
+use crate::harness::process::finished;
 use crate::harness::until;
 
 /// All that the catalog says about the read models' tables, but for ids.

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use uuid::Uuid;
 
-use super::fixture::finished;
 use crate::harness::log_fixture::Fixture;
+use crate::harness::process::finished;
 use crate::harness::until;
 
 /// Whether a session keeps retention from removing anything.

@@ -7,9 +7,8 @@ use projections::TenantScope;
 use serde_json::json;
 use sqlx::PgPool;
 
-use super::fixture::run;
 use crate::harness::postgres::OwnServer;
-use crate::harness::process::Launch;
+use crate::harness::process::{Launch, run};
 use crate::harness::receiver::Receiver;
 use crate::harness::tenant::{Destination, Tenant};
 use crate::harness::until;
