@@ -9,6 +9,7 @@
 mod big_int;
 mod columns;
 mod fold;
+mod non_appending;
 mod projection;
 mod read_model;
 mod tenant_scope;
@@ -37,5 +38,6 @@ pub mod retention;
 pub use big_int::BigInt;
 pub use fold::{ApplyFailure, NotFolded, SequenceGap};
 pub use logged_fact::{LogPosition, LogRow, LoggedFact, TransactionId};
+pub use non_appending::{NON_APPENDING, mark_non_appending};
 pub use projection::Projection;
 pub use tenant_scope::TenantScope;

@@ -189,7 +189,8 @@ async fn rebuilt_read_models_have_the_same_rows(pool: PgPool) {
     assert_eq!(rows::all(&mut aside).await, kept);
 }
 
-/// A session with empty tables of its own in place of those that retention removes rows from.
+/// A session with empty tables of its own in place of those that retention removes rows from. Rows are removed only in
+/// transactions that are marked as appending nothing.
 async fn aside(pool: &PgPool) -> PgConnection {
     let mut connection = pool.acquire().await.unwrap().detach();
     let statements = "
@@ -198,6 +199,20 @@ async fn aside(pool: &PgPool) -> PgConnection {
         CREATE TABLE aside.webhook_event_counts (LIKE public.webhook_event_counts INCLUDING ALL);
         CREATE TABLE aside.webhook_event_recounts (LIKE public.webhook_event_recounts INCLUDING ALL);
         CREATE TABLE aside.delivery_attempts (LIKE public.delivery_attempts INCLUDING ALL);
+        CREATE FUNCTION aside.require_mark() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NOT EXISTS (
+                SELECT FROM pg_locks
+                WHERE pid = pg_backend_pid()
+                  AND locktype = 'advisory'
+                  AND classid::bigint = hashtext('hooksentry.non_appending')::bigint & 4294967295
+            ) THEN
+                RAISE EXCEPTION 'the transaction holds back the readers of the log';
+            END IF;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER is_marked AFTER DELETE ON aside.webhook_events EXECUTE FUNCTION aside.require_mark();
+        CREATE TRIGGER is_marked AFTER DELETE ON aside.delivery_attempts EXECUTE FUNCTION aside.require_mark();
         SET search_path TO aside, public";
     sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
     connection

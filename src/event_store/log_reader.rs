@@ -4,15 +4,13 @@
 //! append. Ordering by position alone would lose facts: positions are drawn before the commit, so the lower
 //! position of a slow writer can appear after a reader has passed it. The cost is that any transaction that
 //! stays open anywhere in the cluster holds all readers back, except those marked as appending nothing
-//! ([`super::non_appending`]).
+//! ([`projections::mark_non_appending`]).
 
 use std::time::Duration;
 
-use projections::{BigInt, LogPosition, LogRow, TransactionId, log_rows};
+use projections::{BigInt, LogPosition, LogRow, NON_APPENDING, TransactionId, log_rows};
 use sqlx::PgConnection;
 use uuid::Uuid;
-
-use super::non_appending::NON_APPENDING;
 
 /// First and longest pause before a reader that is held back reads again. The transaction that holds it back
 /// need not be an append, so no notification may follow its end.

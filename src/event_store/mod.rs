@@ -15,7 +15,6 @@ mod log_notifier;
 mod log_origin;
 pub mod log_reader;
 mod metadata;
-mod non_appending;
 mod recent_log;
 mod stream_append;
 pub mod stream_reader;
@@ -27,6 +26,7 @@ use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{Aggregate, AggregateError, EventStore as _};
 use postgres_es::PostgresEventRepository;
 use projections::LogPosition;
+pub use projections::{NON_APPENDING, mark_non_appending};
 use sqlx::PgPool;
 use thiserror::Error;
 use uuid::Uuid;
@@ -37,7 +37,6 @@ pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, Attem
 pub use log_notifier::{LogNotifier, Notification};
 pub use log_origin::{BegunEra, LogOriginFailure, begin_era, require_own_log};
 pub use metadata::{Actor, Metadata};
-pub use non_appending::{NON_APPENDING, mark_non_appending};
 pub use recent_log::RecentLog;
 pub use stream_append::{StreamAppendBatch, StreamAppendItem, StreamAppendResult};
 

@@ -1,9 +1,10 @@
 //! Retention of attempts.
 
 use aggregates::ids::WebhookEventId;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
+use crate::non_appending::mark_non_appending;
 use crate::retention::{self, uuids};
 use crate::webhook_events;
 
@@ -36,7 +37,10 @@ pub(super) async fn remove_returned(
         let Some(last) = attempted.last() else { return Ok(count) };
         after = *last;
         let left: Vec<Uuid> = webhook_events::have_left(live, attempted).await?.into_iter().collect();
-        count += remove(aside, &retention::events(&left)).await?;
+        let mut transaction = aside.begin().await?;
+        mark_non_appending(&mut transaction).await?;
+        count += remove(&mut transaction, &retention::events(&left)).await?;
+        transaction.commit().await?;
     }
 }
 

@@ -10,6 +10,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::retention_candidates::removed;
+use crate::non_appending::mark_non_appending;
 use crate::retention::{self, events};
 
 /// Maximum of events examined, and removed, in one transaction.
@@ -30,6 +31,7 @@ pub(crate) async fn remove_returned(
         after = *last;
         let left: Vec<Uuid> = have_left(live, ended).await?.into_iter().collect();
         let mut transaction = aside.begin().await?;
+        mark_non_appending(&mut transaction).await?;
         count += super::remove(&mut transaction, &events(&left)).await?;
         transaction.commit().await?;
     }

@@ -3,7 +3,7 @@
 //! Readers stop below the oldest running transaction, because it may still append. Transactions that write
 //! read models or the dispatcher's tables never append, and take longer than an append; a webhook accepted
 //! meanwhile would wait for their end. So they take an advisory lock on their transaction id, and readers
-//! skip running transactions that hold one ([`super::log_reader::read_after`]).
+//! skip running transactions that hold one.
 
 use sqlx::PgConnection;
 
