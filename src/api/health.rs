@@ -49,8 +49,8 @@ pub(crate) struct Alive {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ready {
-    /// `ready`, or `degraded` while a read model has halted, a stream is quarantined or an accepted event is not
-    /// accounted for.
+    /// `ready`, or `degraded` while a read model has halted, a stream is quarantined, the readers of the log are held
+    /// back or an accepted event is not accounted for.
     #[schema(examples("ready"))]
     status: &'static str,
     timestamp: Timestamp,
@@ -60,6 +60,9 @@ pub(crate) struct Ready {
     /// Number of streams that the log has with a gap. Read models show them up to the gap;
     /// `hooksentry quarantine` lists them.
     quarantined_streams: u64,
+    /// The old database transaction that delays read models and deliveries, if there is one.
+    #[schema(examples("process 4711 of psql, open for 62 s"))]
+    readers_held_back_by: Option<String>,
 }
 
 /// Result of the check that every accepted event has ended or will be delivered.
@@ -130,8 +133,10 @@ pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
         read_models.map_err(|_| Problem::unavailable("the checkpoints could not be read in time"))??;
     let completeness = completeness::look(&health.process.pool).await?;
     let quarantined_streams = read_models.quarantined_streams;
+    let readers_held_back_by = read_models.held_back_by.as_ref().map(ToString::to_string);
     let is_degraded = read_models.halted().next().is_some()
         || quarantined_streams > 0
+        || readers_held_back_by.is_some()
         || completeness.unaccounted > 0;
     let projections = read_models.projections.into_iter().map(|model| ReadModel {
         name: model.projection.name(),
@@ -148,6 +153,7 @@ pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
         },
         projections: projections.collect(),
         quarantined_streams,
+        readers_held_back_by,
     }))
 }
 

@@ -41,14 +41,15 @@ use std::time::Duration;
 
 use aggregates::backoff::Backoff;
 use projections::{LogRow, LoggedFact};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::config::{DeliverySettings, Settings};
 use crate::event_store::group_commit::GroupCommit;
-use crate::event_store::log_reader::{self, HeldBack, LogPage};
+use crate::event_store::held_back::HeldBack;
+use crate::event_store::log_reader::{self, LogPage};
 use crate::event_store::{self, EventStore, StreamAppendBatch};
 use crate::leadership::Leadership;
 use crate::queue::JobQueue;
@@ -155,7 +156,7 @@ impl Dispatcher {
             republish_after: self.settings.republish_after,
         };
         let core = DispatchCore::new(backend, schedule, limits);
-        let mut term = Term { dispatcher: self, leadership, core, held_back: HeldBack::default() };
+        let mut term = Term { dispatcher: self, leadership, core, held_back: HeldBack::new(READER_NAME) };
         let mut wakeup_receiver = WakeupReceiver::of(self.store.notifier());
         term.core.load().await?;
         term.catch_up().await?;
@@ -181,11 +182,13 @@ impl Term<'_> {
         loop {
             self.leadership.keep().await?;
             let mut connection = self.dispatcher.pool.acquire().await?;
-            let horizon = log_reader::horizon(&mut connection).await?;
-            drop(connection);
-            let page = self.read().await?;
+            let horizon = log_reader::horizon(&mut connection, self.held_back.elsewhere()).await?;
+            let mut page = self.read(&mut connection).await?;
+            page.held_back |= horizon < barrier;
             let complete = page.rows.len() < PAGE_FACTS_MAX;
             let wait = self.held_back.after(&page);
+            self.held_back.look(&mut connection).await?;
+            drop(connection);
             self.fold(page.rows).await?;
             if self.core.has_many_changes() {
                 self.core.flush().await?;
@@ -210,9 +213,12 @@ impl Term<'_> {
             self.leadership.keep().await?;
             // Before reading, so that a notification during the reading wakes this loop again.
             wakeup_receiver.mark_unchanged();
-            let page = self.read().await?;
+            let mut connection = self.dispatcher.pool.acquire().await?;
+            let page = self.read(&mut connection).await?;
             let more = page.rows.len() >= PAGE_FACTS_MAX;
             let look_again = self.held_back.after(&page);
+            self.held_back.look(&mut connection).await?;
+            drop(connection);
             self.fold(page.rows).await?;
             self.core.step(clock::now()).await?;
             metrics::gauge!("hooksentry_jobs_outstanding").set(self.core.schedule.outstanding() as f64);
@@ -236,10 +242,10 @@ impl Term<'_> {
         }
     }
 
-    async fn read(&mut self) -> Result<LogPage, TermEnded> {
-        let mut connection = self.dispatcher.pool.acquire().await?;
-        let recent = self.dispatcher.store.recent();
-        Ok(recent.read_after(&mut connection, self.core.position(), PAGE_FACTS_MAX).await?)
+    async fn read(&mut self, connection: &mut PgConnection) -> Result<LogPage, TermEnded> {
+        let (recent, position) = (self.dispatcher.store.recent(), self.core.position());
+        let elsewhere = self.held_back.elsewhere();
+        Ok(recent.read_after(connection, position, PAGE_FACTS_MAX, elsewhere).await?)
     }
 
     async fn fold(&mut self, rows: Vec<LogRow>) -> Result<(), TermEnded> {

@@ -6,16 +6,9 @@
 //! stays open anywhere in the cluster holds all readers back, except those marked as appending nothing
 //! ([`projections::mark_non_appending`]).
 
-use std::time::Duration;
-
 use projections::{BigInt, LogPosition, LogRow, NON_APPENDING, TransactionId, log_rows};
 use sqlx::PgConnection;
 use uuid::Uuid;
-
-/// First and longest pause before a reader that is held back reads again. The transaction that holds it back
-/// need not be an append, so no notification may follow its end.
-const HELD_BACK_WAIT_MIN: Duration = Duration::from_millis(2);
-const HELD_BACK_WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// Rows of the log, oldest first.
 #[derive(Debug, Default)]
@@ -25,25 +18,9 @@ pub struct LogPage {
     pub held_back: bool,
 }
 
-/// Backoff of a reader that is held back.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HeldBack(Option<Duration>);
-
-impl HeldBack {
-    /// Returns the pause after which to read again without a notification; `None` when `page` was not held
-    /// back.
-    pub fn after(&mut self, page: &LogPage) -> Option<Duration> {
-        self.0 = match (page.held_back, self.0) {
-            (false, _) => None,
-            (true, Some(wait)) if page.rows.is_empty() => Some((wait * 2).min(HELD_BACK_WAIT_MAX)),
-            (true, _) => Some(HELD_BACK_WAIT_MIN),
-        };
-        self.0
-    }
-}
-
-/// Returns the next rows after `after`, at most `rows_max`. Must not be called within a transaction:
-/// transactions that mark themselves as appending nothing would wait for its end.
+/// Returns the next rows after `after`, at most `rows_max`, without waiting for the transactions `elsewhere`, which
+/// cannot append. Must not be called within a transaction: transactions that mark themselves as appending
+/// nothing would wait for its end.
 ///
 /// # Errors
 /// When the database fails.
@@ -52,6 +29,7 @@ pub async fn read_after(
     connection: &mut PgConnection,
     after: LogPosition,
     rows_max: usize,
+    elsewhere: &[TransactionId],
 ) -> Result<LogPage, sqlx::Error> {
     // The page ends with the first row that must not be read yet, if there is one: without its payload, which
     // is never empty otherwise. More of those rows are not sent: under load there are many, and the next page
@@ -69,6 +47,7 @@ pub async fn read_after(
                         WHERE pg_try_advisory_xact_lock_shared(
                             hashtext($4), (running::text::bigint & 2147483647)::int
                         )
+                          AND running <> ALL($5::xid8[])
                         ORDER BY running
                         LIMIT 1
                     ),
@@ -105,6 +84,7 @@ pub async fn read_after(
         after.position,
         BigInt(rows_max as u64) as BigInt,
         NON_APPENDING,
+        elsewhere as &[TransactionId],
     )
     .fetch_all(connection)
     .await?;
@@ -228,14 +208,36 @@ pub async fn barrier(connection: &mut PgConnection) -> Result<TransactionId, sql
         .await
 }
 
-/// Returns the id of the oldest running transaction: a page read after this call holds everything older.
+/// Returns PostgreSQL's id of the oldest running transaction that may append, without those `elsewhere`: a page
+/// read after this call holds everything older.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn horizon(connection: &mut PgConnection) -> Result<TransactionId, sqlx::Error> {
-    sqlx::query_scalar!(r#"SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "horizon!: TransactionId""#)
-        .fetch_one(connection)
-        .await
+pub async fn horizon(
+    connection: &mut PgConnection,
+    elsewhere: &[TransactionId],
+) -> Result<TransactionId, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT coalesce(
+            (
+                SELECT running
+                FROM pg_snapshot_xip(pg_current_snapshot()) AS running
+                WHERE pg_try_advisory_xact_lock_shared(
+                    hashtext($1), (running::text::bigint & 2147483647)::int
+                )
+                  AND running <> ALL($2::xid8[])
+                ORDER BY running
+                LIMIT 1
+            ),
+            pg_snapshot_xmax(pg_current_snapshot())
+        ) AS "horizon!: TransactionId"
+        "#,
+        NON_APPENDING,
+        elsewhere as &[TransactionId],
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// Returns the position of the last committed fact, which readers may not be allowed to read yet.

@@ -11,6 +11,7 @@ mod acceptance;
 mod append;
 mod attempt_claim;
 pub mod group_commit;
+pub mod held_back;
 mod log_notifier;
 mod log_origin;
 pub mod log_reader;

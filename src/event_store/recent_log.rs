@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use projections::{LogPosition, LogRow};
+use projections::{LogPosition, LogRow, TransactionId};
 use sqlx::PgConnection;
 
 use super::log_reader::{self, LogPage};
@@ -50,6 +50,7 @@ impl RecentLog {
         connection: &mut PgConnection,
         after: LogPosition,
         rows_max: usize,
+        elsewhere: &[TransactionId],
     ) -> Result<LogPage, sqlx::Error> {
         let (mut rows, generation) = self.with(|cache| (cache.rows_after(after, rows_max), cache.generation));
         let from = rows.last().map_or(after, LogRow::log_position);
@@ -57,8 +58,9 @@ impl RecentLog {
         if missing == 0 {
             return Ok(LogPage { rows, held_back: false });
         }
-        let page =
-            log_reader::read_after(connection, from, missing).await.inspect_err(|_| self.clear())?;
+        let page = log_reader::read_after(connection, from, missing, elsewhere)
+            .await
+            .inspect_err(|_| self.clear())?;
         self.with(|cache| {
             if cache.generation == generation {
                 cache.extend(from, &page.rows);
@@ -105,8 +107,6 @@ impl CachedRows {
 
 #[cfg(test)]
 mod tests {
-    use projections::TransactionId;
-
     use super::*;
 
     fn rows(positions: std::ops::RangeInclusive<i64>) -> Vec<LogRow> {

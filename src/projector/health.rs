@@ -6,6 +6,11 @@ use projections::checkpoints::{self, Lag};
 use projections::{Projection, quarantine};
 use sqlx::{PgConnection, PgPool};
 
+use crate::event_store::held_back::{self, BlockingTransaction};
+
+/// Time for which readers of the log may wait for a transaction before it is reported.
+const HELD_BACK_MAX: Duration = Duration::from_secs(5);
+
 /// Reads the health of the read models, in any process.
 #[derive(Clone, Debug)]
 pub struct ProjectorHealth {
@@ -18,6 +23,8 @@ pub struct Health {
     pub projections: Vec<ProjectionHealth>,
     /// Number of streams that read models show only up to a gap.
     pub quarantined_streams: u64,
+    /// The transaction that has held back the readers of the log for more than [`HELD_BACK_MAX`]; `None`: none has.
+    pub held_back_by: Option<BlockingTransaction>,
 }
 
 /// Health of one read model.
@@ -77,10 +84,16 @@ impl ProjectorHealth {
 
 async fn look(connection: &mut PgConnection) -> Result<Health, sqlx::Error> {
     let lags = checkpoints::lag(connection, &Projection::ALL.map(Projection::name)).await?;
-    Ok(Health {
+    let mut health = Health {
         projections: lags.into_iter().filter_map(ProjectionHealth::of).collect(),
         quarantined_streams: quarantine::count(connection).await?,
-    })
+        held_back_by: None,
+    };
+    if health.lag() > HELD_BACK_MAX {
+        let oldest = held_back::blocking_transaction(connection).await?;
+        health.held_back_by = oldest.filter(|transaction| transaction.age > HELD_BACK_MAX);
+    }
+    Ok(health)
 }
 
 /// Sets the metrics of every projection.

@@ -29,7 +29,6 @@
 //! because the API has confirmed "this key is revoked" by then.
 
 pub(crate) mod apply_page;
-mod blocking_transaction;
 mod health;
 pub(crate) mod page;
 mod projected;

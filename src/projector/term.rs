@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::apply_page::{Applied, NotApplied, apply_all, apply_until_failure};
-use super::blocking_transaction::BlockingTransactionWatch;
 use super::page::Page;
 use super::retention::{self, Removed, Retention};
 use super::{ROLE, health};
 use crate::clock;
-use crate::event_store::log_reader::HeldBack;
+use crate::event_store::held_back::HeldBack;
+use crate::event_store::log_reader::LogPage;
 use crate::event_store::{self, LogOriginFailure, RecentLog};
 use crate::leadership::{Leadership, LeadershipFailure};
 
@@ -46,7 +46,6 @@ pub struct Term {
     quarantine: Quarantine,
     reached: watch::Sender<Option<LogPosition>>,
     held_back: HeldBack,
-    blocking_transaction: BlockingTransactionWatch,
     periodic_tasks_at: Instant,
     /// Whether every webhook event is in the counts.
     is_recounted: bool,
@@ -150,8 +149,7 @@ impl Term {
             cursors,
             quarantine,
             reached,
-            held_back: HeldBack::default(),
-            blocking_transaction: BlockingTransactionWatch::default(),
+            held_back: HeldBack::new(ROLE),
             periodic_tasks_at: Instant::now(),
             is_recounted: false,
             shown_until: DateTime::UNIX_EPOCH,
@@ -176,9 +174,10 @@ impl Term {
         };
         let rearmost = self.free().map(|cursor| cursor.position).min().filter(|position| *position < front);
 
-        let read = self.recent.read_after(&mut self.connection, front, PAGE_FACTS_MAX).await?;
+        let read = self.read_after(front).await?;
+        let is_held_back = read.held_back;
         let look_again = self.held_back.after(&read);
-        self.blocking_transaction.record(read.held_back);
+        self.held_back.look(&mut self.connection).await?;
         let mut more = read.rows.len() == PAGE_FACTS_MAX;
         let mut page = Page::parse(read.rows);
         let mut facts = page.len();
@@ -187,12 +186,12 @@ impl Term {
         match page.recorded_until() {
             _ if !applied => {}
             Some(recorded_at) => self.shown_until = recorded_at,
-            None if !self.blocking_transaction.is_blocked() => self.shown_until = clock::now(),
+            None if !is_held_back => self.shown_until = clock::now(),
             None => {}
         }
 
         if let Some(rearmost) = rearmost {
-            let mut rows = self.recent.read_after(&mut self.connection, rearmost, PAGE_FACTS_MAX).await?.rows;
+            let mut rows = self.read_after(rearmost).await?.rows;
             // Not beyond the front, so that the two cohorts meet there.
             rows.retain(|row| row.log_position() <= front);
             let mut page = Page::parse(rows);
@@ -206,6 +205,11 @@ impl Term {
         let is_held = self.live().any(|cursor| cursor.held);
         let look_again = if is_held { Some(HELD_CHECK_AGAIN) } else { look_again };
         Ok(Step { facts, more, look_again })
+    }
+
+    async fn read_after(&mut self, position: LogPosition) -> Result<LogPage, sqlx::Error> {
+        let elsewhere = self.held_back.elsewhere();
+        self.recent.read_after(&mut self.connection, position, PAGE_FACTS_MAX, elsewhere).await
     }
 
     /// Counts some of the webhook events that are older than the table of counts. Returns whether any are left.
@@ -241,7 +245,6 @@ impl Term {
         if self.cursors.iter().any(|cursor| cursor.halted) {
             self.read_holds().await?;
         }
-        self.blocking_transaction.log_if_long(&mut self.connection).await?;
         health::measure(&mut self.connection).await?;
         self.periodic_tasks_at = Instant::now();
         Ok(())

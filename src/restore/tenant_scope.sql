@@ -18,6 +18,8 @@ BEGIN
               SELECT FROM pg_policy WHERE polrelid = class.oid AND polname = 'of_one_tenant'
           )
     LOOP
+        -- `scope_to_tenant` creates the service's policy too, which the dump may have restored.
+        EXECUTE format('DROP POLICY IF EXISTS of_the_service ON %s', scoped.name);
         PERFORM scope_to_tenant(scoped.name, scoped.tenant_column);
     END LOOP;
     GRANT SELECT (under_way) ON webhook_event_recounts TO hooksentry_tenant;

@@ -23,6 +23,7 @@ mod delivery;
 mod demo;
 mod event_store;
 mod fairness;
+mod foreign_transactions;
 mod harness;
 mod lag;
 mod live;

@@ -1,15 +1,18 @@
 //! Readers of the log see every fact, even of slow writers.
 
+use std::time::Duration;
+
 use aggregates::ids::TenantId;
 use aggregates::reservation::{Reservation, ReservationCommand};
-use hooksentry::event_store::log_reader::{self, HeldBack};
-use hooksentry::event_store::mark_non_appending;
+use hooksentry::event_store::held_back::HeldBack;
+use hooksentry::event_store::{log_reader, mark_non_appending};
 use hooksentry::{clock, identifiers};
 use projections::LogPosition;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{Log, OwnServer, metadata_of};
+use crate::harness::until;
 
 /// Appends one fact within a transaction that the caller ends.
 async fn append_in(connection: &mut PgConnection, stream: Uuid) -> i64 {
@@ -46,7 +49,7 @@ async fn naive_read(connection: &mut PgConnection, after: i64) -> Vec<(i64, Stri
 
 /// Reads a page and returns its streams, the new position, and whether the reader is held back.
 async fn read(connection: &mut PgConnection, after: LogPosition) -> (Vec<String>, LogPosition, bool) {
-    let page = log_reader::read_after(connection, after, 100).await.expect("the log");
+    let page = log_reader::read_after(connection, after, 100, &[]).await.expect("the log");
     let position = page.rows.last().map_or(after, |row| row.log_position());
     (page.rows.into_iter().map(|row| row.aggregate_id).collect(), position, page.held_back)
 }
@@ -80,10 +83,41 @@ async fn a_reader_by_position_alone_loses_the_fact_of_a_slow_writer_and_ours_doe
     log.discard().await;
 }
 
-/// The cost of it: any transaction on the server holds readers back, unless it is marked as appending
-/// nothing.
+/// The cost of it: any transaction in the database holds readers back, unless it is marked as appending nothing.
 #[tokio::test]
 async fn any_transaction_that_writes_holds_readers_back_until_it_ends() {
+    let server = OwnServer::start().await;
+    let log = Log::create_on(&server).await;
+    let mut other = PgConnection::connect(&log.database.url()).await.expect("the database");
+    let mut transaction = other.begin().await.expect("a transaction");
+    sqlx::query("CREATE TABLE gadgets ()").execute(&mut *transaction).await.expect("a table");
+
+    let (stream, _) = append_reservation(&log).await;
+    let mut reader = log.pool.acquire().await.expect("a connection");
+    let page = log_reader::read_after(&mut reader, LogPosition::default(), 100, &[]).await.expect("the log");
+    assert!(page.rows.is_empty() && page.held_back);
+    let mut held_back = HeldBack::new("test");
+    let first_wait = held_back.after(&page).expect("a pause, because no notification will follow");
+    let second_wait = held_back.after(&page).expect("another pause");
+    assert!(second_wait > first_wait);
+    // It stays so, however often the reader looks for transactions that it need not wait for.
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        held_back.look(&mut reader).await.expect("the server's own view");
+    }
+    assert!(held_back.elsewhere().is_empty());
+
+    transaction.rollback().await.expect("a rollback");
+    let page = log_reader::read_after(&mut reader, LogPosition::default(), 100, &[]).await.expect("the log");
+    assert_eq!(page.rows[0].aggregate_id, stream.to_string());
+    assert_eq!(held_back.after(&page), None);
+    drop((reader, other));
+    log.discard().await;
+}
+
+/// The reader needs no privilege to see where they run.
+#[tokio::test]
+async fn transactions_of_another_database_hold_readers_back_for_a_moment_only() {
     let server = OwnServer::start().await;
     let log = Log::create_on(&server).await;
     let elsewhere = server.create_database().await;
@@ -93,17 +127,26 @@ async fn any_transaction_that_writes_holds_readers_back_until_it_ends() {
 
     let (stream, _) = append_reservation(&log).await;
     let mut reader = log.pool.acquire().await.expect("a connection");
-    let page = log_reader::read_after(&mut reader, LogPosition::default(), 100).await.expect("the log");
-    assert!(page.rows.is_empty() && page.held_back);
-    let mut held_back = HeldBack::default();
-    let first_wait = held_back.after(&page).expect("a pause, because no notification will follow");
-    let second_wait = held_back.after(&page).expect("another pause");
-    assert!(second_wait > first_wait);
+    let statements = "CREATE ROLE plain BYPASSRLS;
+        GRANT SELECT ON ALL TABLES IN SCHEMA public TO plain;
+        SET ROLE plain";
+    sqlx::raw_sql(statements).execute(&mut *reader).await.expect("a role without privileges");
+    let mut held_back = HeldBack::new("test");
+    let barrier = log_reader::barrier(&mut reader).await.expect("a barrier");
+    let page = until("a page", async || {
+        let elsewhere = held_back.elsewhere();
+        let page = log_reader::read_after(&mut reader, LogPosition::default(), 100, elsewhere).await;
+        let page = page.expect("the log");
+        held_back.after(&page);
+        held_back.look(&mut reader).await.expect("the server's own view");
+        (!page.held_back).then_some(page)
+    })
+    .await;
+    assert_eq!(page.rows[0].aggregate_id, stream.to_string());
+    assert!(log_reader::horizon(&mut reader, &[]).await.expect("a horizon") < barrier);
+    assert!(log_reader::horizon(&mut reader, held_back.elsewhere()).await.expect("a horizon") >= barrier);
 
     transaction.rollback().await.expect("a rollback");
-    let page = log_reader::read_after(&mut reader, LogPosition::default(), 100).await.expect("the log");
-    assert_eq!(page.rows[0].aggregate_id, stream.to_string());
-    assert_eq!(held_back.after(&page), None);
     drop((reader, other));
     elsewhere.discard().await;
     log.discard().await;
@@ -155,9 +198,9 @@ async fn a_reader_that_has_reached_the_barrier_has_read_all_ended_transactions()
     append_in(&mut transaction, slow).await;
     let (quick, _) = append_reservation(&log).await;
     let barrier = log_reader::barrier(&mut reader).await.expect("a barrier");
-    assert!(log_reader::horizon(&mut reader).await.expect("a horizon") < barrier);
+    assert!(log_reader::horizon(&mut reader, &[]).await.expect("a horizon") < barrier);
     transaction.commit().await.expect("a commit");
-    assert!(log_reader::horizon(&mut reader).await.expect("a horizon") >= barrier);
+    assert!(log_reader::horizon(&mut reader, &[]).await.expect("a horizon") >= barrier);
     let (streams, _, _) = read(&mut reader, LogPosition::default()).await;
     assert_eq!(streams, [slow.to_string(), quick.to_string()]);
     drop((reader, writer));
@@ -179,7 +222,7 @@ async fn a_reader_far_behind_scans_its_page_only() {
     .await
     .expect("a long log");
     let mut reading = log.pool.begin().await.expect("a transaction, for its own counts");
-    let page = log_reader::read_after(&mut reading, LogPosition::default(), 10).await.expect("the log");
+    let page = log_reader::read_after(&mut reading, LogPosition::default(), 10, &[]).await.expect("the log");
     let scanned: i64 = sqlx::query_scalar(
         "SELECT (seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables WHERE relname = 'events'",
     )
@@ -209,7 +252,7 @@ async fn pages_of_any_size_hold_every_fact_once_and_in_order() {
     for rows_max in [1, 2, 7, 100] {
         let (mut position, mut streams) = (LogPosition::default(), vec![]);
         loop {
-            let page = log_reader::read_after(&mut reader, position, rows_max).await.expect("the log");
+            let page = log_reader::read_after(&mut reader, position, rows_max, &[]).await.expect("the log");
             let Some(last) = page.rows.last() else { break };
             assert!(last.log_position() > position);
             position = last.log_position();
@@ -227,7 +270,7 @@ async fn an_append_returns_the_position_of_its_last_fact() {
     let log = Log::create_on(&server).await;
     let (_, position) = append_reservation(&log).await;
     let mut reader = log.pool.acquire().await.expect("a connection");
-    let page = log_reader::read_after(&mut reader, LogPosition::default(), 100).await.expect("the log");
+    let page = log_reader::read_after(&mut reader, LogPosition::default(), 100, &[]).await.expect("the log");
     assert_eq!(page.rows.last().map(|row| row.log_position()), Some(position));
     drop(reader);
     log.discard().await;

@@ -104,7 +104,7 @@ async fn claims_of_large_payloads_hold_no_reader_back() {
     let mut reader = log.pool.acquire().await.expect("a connection");
     until("a reader to read all claims", async || {
         let page =
-            log_reader::read_after(&mut reader, LogPosition::default(), 1_000).await.expect("the log");
+            log_reader::read_after(&mut reader, LogPosition::default(), 1_000, &[]).await.expect("the log");
         let started = page.rows.iter().filter(|row| row.event_type == "DeliveryStarted").count();
         (started == CLAIMS && !page.held_back).then_some(())
     })

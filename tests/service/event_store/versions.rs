@@ -47,7 +47,7 @@ async fn an_older_form_is_read_by_all_readers_of_the_log() {
 
     let mut connection = pool.acquire().await.expect("a connection");
     let followed =
-        log_reader::read_after(&mut connection, LogPosition::default(), 10).await.expect("the log");
+        log_reader::read_after(&mut connection, LogPosition::default(), 10, &[]).await.expect("the log");
     let of_stream = stream_reader::read::<Tenant>(&mut connection, TENANT).await.expect("the stream");
     for rows in [followed.rows, of_stream] {
         let facts: Vec<LoggedFact> =
