@@ -5,6 +5,8 @@ CREATE TABLE leaderships (
     role   text        PRIMARY KEY,
     epoch  bigint      NOT NULL DEFAULT 0,
     holder text,
+    -- Process of the server that runs the leader's session, which holds the leader's lock.
+    backend integer,
     since  timestamptz NOT NULL DEFAULT now()
 );
 
@@ -30,13 +32,31 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE next_epoch bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('hooksentry.epoch'), hashtext(role_name));
-    INSERT INTO leaderships AS leadership (role, epoch, holder, since)
-    VALUES (role_name, 1, holder_name, now())
+    INSERT INTO leaderships AS leadership (role, epoch, holder, backend, since)
+    VALUES (role_name, 1, holder_name, pg_backend_pid(), now())
     ON CONFLICT (role) DO UPDATE SET
         epoch = leadership.epoch + 1,
         holder = excluded.holder,
+        backend = excluded.backend,
         since = excluded.since
     RETURNING epoch INTO next_epoch;
     RETURN next_epoch;
 END
+$$;
+
+-- Returns whether the session of the leader of the current epoch is connected to this server. A server that has taken over
+-- by a failover knows the epoch, but not the session: what the leader remembers of the log may be lost.
+CREATE FUNCTION leader_is_connected(role_name text) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT
+        FROM leaderships
+        JOIN pg_locks ON pg_locks.pid = leaderships.backend
+        WHERE leaderships.role = role_name
+          AND pg_locks.locktype = 'advisory'
+          AND pg_locks.granted
+          AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND pg_locks.classid::bigint = hashtext('hooksentry.leadership')::bigint & 4294967295
+          AND pg_locks.objid::bigint = hashtext(role_name)::bigint & 4294967295
+    )
 $$;

@@ -10,7 +10,8 @@ use aggregates::webhook_event::{Delivery, UNKNOWN_IN_A_ROW_TOLERATED, WebhookEve
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use futures::{StreamExt, stream};
-use projections::{LogPosition, checkpoints};
+use projections::LogPosition;
+use projections::checkpoints::{self, CheckpointFailure};
 use sqlx::{Connection, PgPool};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -249,6 +250,9 @@ async fn write(pool: PgPool, changes: Changes, epoch: u64, position: LogPosition
     due_deliveries::write(&mut transaction, &changes.written).await?;
     due_deliveries::remove(&mut transaction, &changes.removed).await?;
     dispatch_lanes::write(&mut transaction, &changes.lanes).await?;
+    if !event_store::leader_is_connected(&mut transaction, READER_NAME).await? {
+        return Err(CheckpointFailure::Fenced.into());
+    }
     checkpoints::advance(&mut transaction, READER_NAME, epoch, position).await?;
     transaction.commit().await?;
     Ok(())

@@ -71,6 +71,17 @@ pub async fn require_own_log(connection: &mut PgConnection) -> Result<(), LogOri
     if is_foreign { Err(LogOriginFailure::OtherCluster) } else { Ok(()) }
 }
 
+/// Returns whether the leader of `role` leads on the server of `connection`. After a failover, new connections of a
+/// pool lead to another server. It has the same epoch, but may lack the last facts, and must not store a position
+/// beyond them.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.leaderships.is_connected", level = "trace", skip_all, err(level = "debug"))]
+pub async fn leader_is_connected(connection: &mut PgConnection, role: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT leader_is_connected($1) AS "connected!""#, role).fetch_one(connection).await
+}
+
 /// Begins the next era: its first fact is `LogRestored`, and the jobs of all earlier epochs are void. Does
 /// everything or nothing. No process of the service may run.
 ///

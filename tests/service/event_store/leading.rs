@@ -1,5 +1,6 @@
 //! Leader election: one process leads a role, and another takes over when its connection is closed.
 
+use hooksentry::event_store::leader_is_connected;
 use hooksentry::leadership::Leadership;
 use sqlx::PgPool;
 
@@ -70,5 +71,30 @@ async fn different_roles_are_led_by_different_processes() {
     let dispatcher = lead(&log.pool).await;
     let projector = Leadership::acquire(&log.pool, "projector").await.expect("another role");
     assert_eq!((dispatcher.epoch(), projector.epoch()), (1, 1));
+    log.discard().await;
+}
+
+/// As on a server that has taken over by a failover: it has the row of the leader, but not its session.
+#[tokio::test]
+async fn a_leader_is_connected_only_where_its_session_holds_the_lock() {
+    let log = Log::create().await;
+    let mut connection = log.pool.acquire().await.expect("a connection");
+    let first = lead(&log.pool).await;
+    assert!(leader_is_connected(&mut connection, ROLE).await.expect("an answer"));
+    assert!(!leader_is_connected(&mut connection, "projector").await.expect("an answer"));
+    drop(first);
+    until("its session to end", async || {
+        (!leader_is_connected(&mut connection, ROLE).await.expect("an answer")).then_some(())
+    })
+    .await;
+    // The next leader has the lock, and its epoch has not begun.
+    let mut next = log.pool.acquire().await.expect("a connection");
+    sqlx::query("SELECT pg_advisory_lock(hashtext('hooksentry.leadership'), hashtext($1))")
+        .bind(ROLE)
+        .execute(&mut *next)
+        .await
+        .expect("the lock");
+    assert!(!leader_is_connected(&mut connection, ROLE).await.expect("an answer"));
+    drop((connection, next));
     log.discard().await;
 }
