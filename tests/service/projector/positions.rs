@@ -12,7 +12,8 @@ use crate::harness::until;
 
 #[tokio::test]
 async fn a_projection_that_is_behind_catches_up_while_the_others_continue() {
-    let fixture = Fixture::new().await;
+    // On its own server, because open transactions of other tests would hold readers back too.
+    let fixture = Fixture::on_own_server().await;
     let mut term = fixture.lead().await;
     let (user, _) = fixture.register_user(1).await;
     for number in 2..1_200 {
