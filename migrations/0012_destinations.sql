@@ -12,7 +12,7 @@ CREATE TABLE destinations (
     credentials_ciphertext text,
     -- 0 active, 1 inactive, 2 suspended (the breaker is open), 3 probing (it is half open).
     stage                  smallint    NOT NULL,
-    -- Version of the destination's stream at which it entered that stage.
+    -- Version of the destination's stream at which it entered that stage or got its limit.
     stage_version          bigint      NOT NULL,
     -- Status in the API: a destination that is being probed is active.
     status                 smallint    NOT NULL GENERATED ALWAYS AS (CASE stage WHEN 3 THEN 0 ELSE stage END) STORED,

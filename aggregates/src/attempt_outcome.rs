@@ -34,6 +34,8 @@ stored_enum! {
         Unknown = 10 => "unknown",
         /// No request was sent: the payload of the event does not exist any more.
         PayloadErased = 11 => "payload_erased",
+        /// No request was sent: the worker was held up for too long after it claimed the attempt.
+        NotSent = 12 => "not_sent",
     }
 }
 
@@ -45,11 +47,12 @@ impl Outcome {
     }
 
     /// Whether the attempt uses up one of the event's attempts (the tenant's `maxTrys`) and counts for the
-    /// circuit breaker. A worker that disappeared and an erased payload say nothing about the destination.
+    /// circuit breaker. A worker that disappeared or was held up, and an erased payload, say nothing about the
+    /// destination.
     /// Several unknown outcomes in a row use up attempts all the same, which is a rule of the webhook event.
     #[must_use]
     pub fn counts_as_failure(self) -> bool {
-        !matches!(self, Self::Succeeded | Self::Unknown | Self::PayloadErased)
+        !matches!(self, Self::Succeeded | Self::Unknown | Self::PayloadErased | Self::NotSent)
     }
 
     /// Whether no further attempt may follow: the event is delivered, or never can be.

@@ -8,13 +8,16 @@
 //! | [`Stage::Probing`] | half open | one at a time |
 //! | [`Stage::Inactive`] | reset | none: the destination was deactivated |
 //!
+//! The breaker stays open for the tenant's timer. While probe after probe fails the time doubles, up to
+//! [`PAUSE_TIMERS_MAX`] timers: a destination that stays dead for months should cost little.
+//!
 //! The breaker is folded from the log: the destination's facts and the outcomes of its attempts. The next step
 //! follows from that state and the time alone, so every process that folds the same log takes the same step.
 
 use chrono::{DateTime, Utc};
 
 use crate::attempt_outcome::Outcome;
-use crate::destination::{DestinationFact, Stage};
+use crate::destination::{DestinationCommand, DestinationFact, Stage};
 
 /// State of a destination's circuit breaker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +31,13 @@ pub struct CircuitBreaker {
     pub failed_in_stage: bool,
     /// When a suspended destination is probed; `None` in every other stage.
     pub next_check_at: Option<DateTime<Utc>>,
+    /// Failed probes since the breaker was last closed.
+    pub failed_probes: u32,
 }
+
+/// Most timers for which the breaker stays open. Lower: a destination that stays dead is probed more often.
+/// Higher: one that recovers after a long time waits longer for its next probe.
+pub const PAUSE_TIMERS_MAX: u32 = 12;
 
 /// A transition that the breaker's state asks for. The destination's aggregate decides whether it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +59,7 @@ impl Default for CircuitBreaker {
             succeeded_in_stage: false,
             failed_in_stage: false,
             next_check_at: None,
+            failed_probes: 0,
         }
     }
 }
@@ -92,7 +102,9 @@ impl CircuitBreaker {
 
     fn enter(&mut self, stage: Stage, next_check_at: Option<DateTime<Utc>>) {
         let consecutive_failures = self.consecutive_failures;
-        *self = Self { stage, consecutive_failures, next_check_at, ..Self::default() };
+        let is_failed_probe = self.stage == Stage::Probing && stage == Stage::Suspended;
+        let failed_probes = self.failed_probes.saturating_add(is_failed_probe.into());
+        *self = Self { stage, consecutive_failures, next_check_at, failed_probes, ..Self::default() };
     }
 
     /// Returns the step to take at `now`. `threshold` is the number of consecutive failures that open the
@@ -110,6 +122,32 @@ impl CircuitBreaker {
             }
             Stage::Probing | Stage::Suspended | Stage::Inactive => None,
         }
+    }
+
+    /// Returns the fact of a step. `timer_seconds` is the tenant's timer. `None` if the stage does not allow the step.
+    #[must_use]
+    pub fn transition(
+        &self,
+        step: BreakerStep,
+        timer_seconds: u32,
+        at: DateTime<Utc>,
+    ) -> Option<DestinationFact> {
+        self.stage.decide(match step {
+            BreakerStep::Open => DestinationCommand::Suspend {
+                consecutive_failures: self.consecutive_failures,
+                timer_seconds: self.pause_seconds(timer_seconds),
+                at,
+            },
+            BreakerStep::HalfOpen => DestinationCommand::Probe { at },
+            BreakerStep::Close => DestinationCommand::Resume { at },
+        })
+    }
+
+    /// Returns for how long the breaker stays open if it opens now: one timer at first and after the first failed
+    /// probe, and twice as long after every further one.
+    fn pause_seconds(&self, timer_seconds: u32) -> u32 {
+        let timers = 1_u32.checked_shl(self.failed_probes).unwrap_or(PAUSE_TIMERS_MAX);
+        timer_seconds.saturating_mul(timers.min(PAUSE_TIMERS_MAX))
     }
 
     /// Returns how many attempts may be in flight at once, for a destination with this concurrency limit.

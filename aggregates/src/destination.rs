@@ -170,6 +170,37 @@ stored_facts!(DestinationFact {
     IngestTokenRegenerated,
 });
 
+impl DestinationFact {
+    /// Names of the facts that [void jobs](Self::voids_jobs).
+    pub const VOIDING_JOBS: [&'static str; 6] = [
+        "DestinationActivated",
+        "DestinationDeactivated",
+        "DestinationSuspended",
+        "DestinationProbed",
+        "DestinationResumed",
+        "ConcurrencyLimitChanged",
+    ];
+
+    /// Whether jobs that were released before this fact are void: the destination entered another stage or got
+    /// another limit.
+    #[must_use]
+    pub fn voids_jobs(&self) -> bool {
+        match self {
+            Self::DestinationActivated { .. }
+            | Self::DestinationDeactivated { .. }
+            | Self::DestinationSuspended { .. }
+            | Self::DestinationProbed { .. }
+            | Self::DestinationResumed { .. }
+            | Self::ConcurrencyLimitChanged { .. } => true,
+            Self::DestinationRegistered { .. }
+            | Self::DestinationUrlChanged { .. }
+            | Self::OutboundAuthConfigured { .. }
+            | Self::OutboundAuthRemoved { .. }
+            | Self::IngestTokenRegenerated { .. } => false,
+        }
+    }
+}
+
 /// Reason why a destination refuses a command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DestinationRefusal {
@@ -202,6 +233,24 @@ impl Decide for Destination {
             (Self::Unknown, _) => Err(DestinationRefusal::NotRegistered),
             (Self::Registered(_), Command::Register { .. }) => Err(DestinationRefusal::AlreadyRegistered),
             (Self::Registered(destination), command) => Ok(destination.decide(command)),
+        }
+    }
+}
+
+impl Stage {
+    /// Decides a command of the circuit breaker, which depends on the stage alone; `None` for any other command.
+    pub(crate) fn decide(self, command: DestinationCommand) -> Option<DestinationFact> {
+        use DestinationCommand as Command;
+        match (command, self) {
+            (Command::Suspend { consecutive_failures, timer_seconds, at }, Self::Active | Self::Probing) => {
+                let next_check_at = at + TimeDelta::seconds(i64::from(timer_seconds));
+                Some(DestinationFact::DestinationSuspended { consecutive_failures, next_check_at, at })
+            }
+            (Command::Probe { at }, Self::Suspended) => Some(DestinationFact::DestinationProbed { at }),
+            (Command::Resume { at }, Self::Suspended | Self::Probing) => {
+                Some(DestinationFact::DestinationResumed { at })
+            }
+            _ => None,
         }
     }
 }
@@ -245,18 +294,7 @@ impl DestinationState {
             (Command::RegenerateIngestToken { ingest_token_hash, at }, _) => {
                 vec![DestinationFact::IngestTokenRegenerated { ingest_token_hash, at }]
             }
-            (
-                Command::Suspend { consecutive_failures, timer_seconds, at },
-                Stage::Active | Stage::Probing,
-            ) => {
-                let next_check_at = at + TimeDelta::seconds(i64::from(timer_seconds));
-                vec![DestinationFact::DestinationSuspended { consecutive_failures, next_check_at, at }]
-            }
-            (Command::Probe { at }, Stage::Suspended) => vec![DestinationFact::DestinationProbed { at }],
-            (Command::Resume { at }, Stage::Suspended | Stage::Probing) => {
-                vec![DestinationFact::DestinationResumed { at }]
-            }
-            (Command::Suspend { .. } | Command::Probe { .. } | Command::Resume { .. }, _) => vec![],
+            (command, stage) => stage.decide(command).into_iter().collect(),
         }
     }
 

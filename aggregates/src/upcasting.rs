@@ -18,6 +18,14 @@ struct Conversion {
 }
 
 const CONVERSIONS: &[Conversion] = &[
+    // Before the time limit of an attempt was recorded, nearly every installation used the default.
+    Conversion {
+        fact: "DeliveryStarted",
+        from: 1,
+        convert: |form| {
+            form.insert("timeoutMs".to_owned(), json!(30_000));
+        },
+    },
     // Before tenants could choose a retention, everything was kept permanently.
     Conversion {
         fact: "TenantRegistered",

@@ -84,6 +84,8 @@ pub enum WebhookEventCommand {
         destination_version: u64,
         /// Version of the tenant's stream whose secret signs the request.
         tenant_version: u64,
+        /// Time limit of the attempt in milliseconds, from its claim.
+        timeout_ms: u64,
         at: DateTime<Utc>,
     },
     /// Records the outcome of the attempt in progress. Repeated: refused.
@@ -144,6 +146,8 @@ pub enum WebhookEventFact {
         destination_version: u64,
         /// Version of the tenant's stream whose secret signs the request.
         tenant_version: u64,
+        /// Time limit of the attempt in milliseconds. No request is in progress that long after the claim.
+        timeout_ms: u64,
         at: DateTime<Utc>,
     },
     /// An attempt ended.
@@ -194,7 +198,7 @@ pub enum WebhookEventFact {
 
 stored_facts!(WebhookEventFact {
     EventAccepted,
-    DeliveryStarted,
+    DeliveryStarted: 2,
     DeliveryAttempted,
     RetryScheduled,
     CriticalFailure,
@@ -235,16 +239,18 @@ impl Decide for WebhookEvent {
             (_, Command::Accept(_)) => Err(Refusal::AlreadyAccepted),
             (Self::Unknown, _) => Err(Refusal::NotAccepted),
 
-            (Self::Waiting(delivery), Command::Start { worker, destination_version, tenant_version, at }) => {
-                Ok(vec![WebhookEventFact::DeliveryStarted {
-                    destination_id: delivery.destination_id,
-                    attempt: delivery.attempts + 1,
-                    worker,
-                    destination_version,
-                    tenant_version,
-                    at,
-                }])
-            }
+            (
+                Self::Waiting(delivery),
+                Command::Start { worker, destination_version, tenant_version, timeout_ms, at },
+            ) => Ok(vec![WebhookEventFact::DeliveryStarted {
+                destination_id: delivery.destination_id,
+                attempt: delivery.attempts + 1,
+                worker,
+                destination_version,
+                tenant_version,
+                timeout_ms,
+                at,
+            }]),
             (_, Command::Start { .. }) => Err(Refusal::NotWaiting),
 
             (

@@ -19,7 +19,7 @@ pub struct DeliverySettings {
     /// How requests authenticate; `None`: they do not.
     pub auth: Option<OutboundAuth>,
     pub stage: Stage,
-    /// Version of the destination's stream at which it entered that stage.
+    /// Version of the destination's stream at which it entered that stage or got its limit.
     pub stage_version: u64,
     pub resilience: Resilience,
     pub webhook_secret: WebhookSecret,

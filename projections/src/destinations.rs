@@ -140,6 +140,8 @@ impl StreamRow for Row {
             }
             Fact::ConcurrencyLimitChanged { concurrency_limit, at } => {
                 self.concurrency_limit = *concurrency_limit;
+                // Jobs of before are void, as after a change of the stage.
+                self.stage_version = self.version + 1;
                 *at
             }
             Fact::OutboundAuthConfigured { auth, at } => {

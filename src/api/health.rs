@@ -17,6 +17,7 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::time::Timestamp;
 use crate::clock;
 use crate::completeness;
+use crate::dispatcher::set_aside;
 use crate::health::Health as ProcessHealth;
 use crate::projector::ProjectorHealth;
 
@@ -50,7 +51,7 @@ pub(crate) struct Alive {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ready {
     /// `ready`, or `degraded` while a read model has halted, a stream is quarantined, the readers of the log are held
-    /// back or an accepted event is not accounted for.
+    /// back, an accepted event is not accounted for, or events are set aside.
     #[schema(examples("ready"))]
     status: &'static str,
     timestamp: Timestamp,
@@ -63,6 +64,9 @@ pub(crate) struct Ready {
     /// The old database transaction that delays read models and deliveries, if there is one.
     #[schema(examples("process 4711 of psql, open for 62 s"))]
     readers_held_back_by: Option<String>,
+    /// Number of events that are not delivered because the dispatcher cannot read one of their facts. Usually a
+    /// newer version can: upgrade all processes.
+    set_aside_events: u64,
 }
 
 /// Result of the check that every accepted event has ended or will be delivered.
@@ -134,9 +138,11 @@ pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
     let completeness = completeness::look(&health.process.pool).await?;
     let quarantined_streams = read_models.quarantined_streams;
     let readers_held_back_by = read_models.held_back_by.as_ref().map(ToString::to_string);
+    let set_aside_events = set_aside::count(&health.process.pool).await?;
     let is_degraded = read_models.halted().next().is_some()
         || quarantined_streams > 0
         || readers_held_back_by.is_some()
+        || set_aside_events > 0
         || completeness.unaccounted > 0;
     let projections = read_models.projections.into_iter().map(|model| ReadModel {
         name: model.projection.name(),
@@ -154,6 +160,7 @@ pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
         projections: projections.collect(),
         quarantined_streams,
         readers_held_back_by,
+        set_aside_events,
     }))
 }
 

@@ -9,6 +9,15 @@ use super::outbound_proxy::OutboundProxy;
 use super::values::{boolean, bytes_between, duration_between, number_between};
 use super::weights::TenantWeights;
 
+/// Time for which the dispatcher gives up no attempt after its term has begun or it could not read the log.
+/// Workers could not record outcomes either, and do so then. Lower: an outage of the database has events
+/// delivered twice. Higher: the events of a worker that crashed during it wait for longer.
+pub(crate) const GIVE_UP_GRACE: Duration = Duration::from_secs(10);
+
+/// Time for which a worker tries to record an outcome. Lower: a longer outage of the database has events
+/// delivered twice. Higher: an outcome that can never be recorded occupies a permit for longer.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// Time, number and order of delivery attempts.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Delivery")]
@@ -39,6 +48,19 @@ pub struct DeliverySettings {
         value_parser = number_between::<u32>(1, 1_000_000)
     )]
     pub breaker_threshold: u32,
+
+    /// Shortest time for which a destination is suspended, even if its tenant sets a shorter timer.
+    ///
+    /// Whole seconds count. Lower: many destinations that stay dead and have short timers make the log longer
+    /// and keep the dispatcher busy. Higher: destinations with short timers recover later.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_BREAKER_PAUSE_MIN",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = duration_between(Duration::from_secs(1), Duration::from_secs(3_600))
+    )]
+    pub breaker_pause_min: Duration,
 
     /// Maximum number of concurrent attempts of a worker process.
     ///
@@ -93,7 +115,8 @@ pub struct DeliverySettings {
 
     /// Time after the delivery timeout for which the dispatcher waits for the outcome of an attempt.
     ///
-    /// After that time it considers the worker lost and has the event retried. Lower: an outcome that is
+    /// After that time it considers the worker lost and has the event retried. A worker that was held up for
+    /// half of that time after it claimed an attempt does not send the request. Lower: an outcome that is
     /// recorded slowly comes too late, and a delivered event is delivered again. Higher: the events of a
     /// worker that crashed wait for longer.
     #[arg(
@@ -139,9 +162,10 @@ impl DeliverySettings {
         if self.allow_insecure_destinations { Insecure::Allowed } else { Insecure::Forbidden }
     }
 
-    /// Time after its start after which an attempt without an outcome counts as lost with its worker.
+    /// Time for which a worker tries to record an outcome. It is longer than the dispatcher waits for it when the
+    /// database is available again.
     #[must_use]
-    pub fn vanished_after(&self) -> Duration {
-        self.timeout + self.vanished_margin
+    pub fn record_timeout(&self) -> Duration {
+        RECORD_TIMEOUT.max(self.vanished_margin + GIVE_UP_GRACE)
     }
 }

@@ -26,6 +26,7 @@ mod weights;
 pub use command_line::{CommandLineError, parse};
 pub use database::{DatabaseSettings, DatabaseUrl};
 pub use delivery::DeliverySettings;
+pub(crate) use delivery::GIVE_UP_GRACE;
 pub use http::HttpSettings;
 pub use keys::{EncryptionSettings, SigningSettings};
 pub use limits::{LimitSettings, RateLimit};

@@ -2,37 +2,34 @@
 
 use aggregates::Decide;
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
-use aggregates::circuit_breaker::BreakerStep;
-use aggregates::destination::{Destination, DestinationCommand};
-use aggregates::ids::{DestinationId, TenantId};
-use aggregates::tenant::{Resilience, Tenant};
+use aggregates::ids::DestinationId;
 use aggregates::webhook_event::{Delivery, UNKNOWN_IN_A_ROW_TOLERATED, WebhookEvent, WebhookEventCommand};
 use chrono::{DateTime, Utc};
-use futures::future::join_all;
-use futures::{StreamExt, stream};
 use projections::LogPosition;
 use projections::checkpoints::{self, CheckpointFailure};
 use sqlx::{Connection, PgPool};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::breaker_steps::{self, BreakerSteps, LaneStep};
 use super::dispatch_core::{Backend, DueEvents, Snapshot};
 use super::due_deliveries::{self, DueDelivery, Window};
 use super::lane::LaneState;
 use super::publisher::Publisher;
 use super::schedule::Changes;
-use super::{Dispatcher, READER_NAME, TermEnded, dispatch_lanes};
-use crate::event_store::{self, Metadata, StreamAppendItem, StreamAppendResult};
+use super::{Dispatcher, READER_NAME, TermEnded, dispatch_lanes, set_aside};
+use crate::event_store::{self, Metadata, StreamAppend, StreamAppendResult, stream_reader};
 use crate::identifiers;
 use crate::queue::Job;
 
-/// Breaker steps executed at once, each with a connection to the database.
-const BREAKER_STEPS_AT_ONCE: usize = 4;
+/// Attempts given up by one statement.
+const GIVEN_UP_AT_ONCE: usize = 512;
 
 /// PostgreSQL, the event store and the job queue, for one term.
 pub(super) struct ServiceBackend<'a> {
     dispatcher: &'a Dispatcher,
     pub(super) publisher: Publisher,
+    pub(super) breaker_steps: BreakerSteps,
     /// The term's epoch, which fences what it writes and publishes.
     epoch: u64,
     /// The write in progress. If the term ends first, the write completes all the same, or is refused because
@@ -42,7 +39,9 @@ pub(super) struct ServiceBackend<'a> {
 
 impl<'a> ServiceBackend<'a> {
     pub(super) fn new(dispatcher: &'a Dispatcher, publisher: Publisher, epoch: u64) -> Self {
-        Self { dispatcher, publisher, epoch, write: None }
+        let pause_min = u32::try_from(dispatcher.settings.breaker_pause_min.as_secs()).unwrap_or(u32::MAX);
+        let breaker_steps = BreakerSteps::new(dispatcher.store.clone(), epoch, pause_min);
+        Self { dispatcher, publisher, breaker_steps, epoch, write: None }
     }
 }
 
@@ -53,13 +52,23 @@ impl Backend for ServiceBackend<'_> {
         let mut connection = self.dispatcher.pool.acquire().await?;
         let checkpoint = checkpoints::take_over(&mut connection, READER_NAME, self.epoch).await?;
         let in_flight = due_deliveries::in_flight(&mut connection).await?;
-        let mut lanes: Vec<Uuid> = in_flight.iter().map(|delivery| delivery.destination_id.0).collect();
+        let (mut set_aside, mut readable) = (vec![], vec![]);
+        for event_id in set_aside::load(&mut connection).await? {
+            let rows = stream_reader::read::<WebhookEvent>(&mut connection, event_id.0).await?;
+            match set_aside::fold_stream(rows, checkpoint) {
+                Ok(due) => readable.push((event_id, due)),
+                Err(_) => set_aside.push(event_id),
+            }
+        }
+        let restored = readable.iter().filter_map(|(_, due)| due.as_ref());
+        let mut lanes: Vec<Uuid> =
+            in_flight.iter().chain(restored).map(|delivery| delivery.destination_id.0).collect();
         lanes.extend(due_deliveries::destinations_with_backlog(&mut connection).await?.iter().map(|id| id.0));
         lanes.extend(dispatch_lanes::suspended(&mut connection).await?.iter().map(|id| id.0));
         lanes.sort_unstable();
         lanes.dedup();
         let lanes = dispatch_lanes::load(&mut connection, &lanes).await?;
-        Ok(Snapshot { checkpoint, in_flight, lanes })
+        Ok(Snapshot { checkpoint, in_flight, lanes, set_aside, readable })
     }
 
     async fn deliveries(&mut self, events: &[Uuid]) -> Result<Vec<DueDelivery>, TermEnded> {
@@ -101,48 +110,23 @@ impl Backend for ServiceBackend<'_> {
         self.write.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
-    async fn execute_breaker_steps(
-        &mut self,
-        steps: Vec<(DestinationId, LaneState, BreakerStep)>,
-        now: DateTime<Utc>,
-    ) -> Vec<DestinationId> {
-        let this = &*self;
-        // Concurrently: when many destinations fail at once, the jobs of all others wait for this.
-        let results: Vec<_> = stream::iter(steps)
-            .map(async |(id, lane, step)| (id, this.execute_breaker_step(id, &lane, step, now).await))
-            .buffer_unordered(BREAKER_STEPS_AT_ONCE)
-            .collect()
-            .await;
-        let failed = results.into_iter().filter_map(|(id, result)| {
-            let error = result.err()?;
-            tracing::warn!(
-                destination.id = %id,
-                error = ?error,
-                "circuit breaker transition failed, will retry"
-            );
-            Some(id)
-        });
-        failed.collect()
+    fn begin_breaker_steps(&mut self, steps: Vec<LaneStep>, now: DateTime<Utc>) {
+        self.breaker_steps.begin(steps, now, &self.dispatcher.tasks);
+    }
+
+    fn failed_breaker_steps(&mut self) -> Option<Vec<DestinationId>> {
+        self.breaker_steps.failed()
     }
 
     async fn give_up(&mut self, vanished: &[DueDelivery], now: DateTime<Utc>) {
-        let this = &*self;
-        // Concurrently: a vanished worker leaves many attempts, and one commit records the outcome of many.
-        let results = join_all(vanished.iter().map(|delivery| this.give_up_one(delivery, now))).await;
-        for (delivery, result) in vanished.iter().zip(results) {
-            match result {
-                Ok(StreamAppendResult::Recorded) => tracing::warn!(
-                    event.id = %delivery.event_id,
-                    attempt = delivery.attempts,
-                    "an attempt has no outcome because its worker vanished, will retry"
-                ),
-                // The worker was slow, and has recorded the outcome.
-                Ok(StreamAppendResult::Conflict) => {}
-                Err(error) => tracing::warn!(
-                    event.id = %delivery.event_id,
+        // A vanished worker leaves many attempts, and one statement records the outcome of many.
+        for vanished in vanished.chunks(GIVEN_UP_AT_ONCE) {
+            if let Err(error) = self.give_up_some(vanished, now).await {
+                tracing::warn!(
+                    attempts = vanished.len(),
                     error = ?error,
-                    "giving up an attempt without outcome failed, will retry"
-                ),
+                    "giving up attempts without outcome failed, will retry"
+                );
             }
         }
     }
@@ -168,53 +152,55 @@ impl Backend for ServiceBackend<'_> {
 }
 
 impl ServiceBackend<'_> {
-    async fn execute_breaker_step(
-        &self,
-        id: DestinationId,
-        lane: &LaneState,
-        step: BreakerStep,
-        at: DateTime<Utc>,
-    ) -> anyhow::Result<()> {
-        let command = match step {
-            BreakerStep::Open => DestinationCommand::Suspend {
-                consecutive_failures: lane.breaker.consecutive_failures,
-                timer_seconds: self.resilience(lane.tenant_id).await?.circuit_breaker_timer,
-                at,
-            },
-            BreakerStep::HalfOpen => DestinationCommand::Probe { at },
-            BreakerStep::Close => DestinationCommand::Resume { at },
-        };
-        let metadata = Metadata::of_role(lane.tenant_id, "dispatcher");
-        self.dispatcher.store.execute::<Destination>(id.0, command, &metadata).await?;
-        tracing::info!(destination.id = %id, step = ?step, "circuit breaker transition");
-        Ok(())
-    }
-
-    /// Gives up an attempt that started and has no outcome long after the timeout.
+    /// Gives up attempts that started and have no outcome long after their time limit.
     ///
     /// Whether the request arrived is unknown, so the outcome is `unknown`, and the event is retried. That does
     /// not count against the tenant's limit of attempts, unless several workers in a row vanish with this event.
     /// If the worker was merely slow, its own append finds the version taken and is dropped; the destination may
     /// then get the event twice, which "at least once" allows.
-    async fn give_up_one(
+    async fn give_up_some(&self, vanished: &[DueDelivery], now: DateTime<Utc>) -> anyhow::Result<()> {
+        // The limit applies only after several unknown outcomes; before that no tenant is read.
+        let suspects = vanished.iter().filter(|delivery| is_suspect(delivery));
+        let tenants = suspects.map(|delivery| delivery.tenant_id);
+        let resilience = breaker_steps::resilience(&self.dispatcher.store, tenants).await?;
+        let appends = vanished.iter().map(|delivery| {
+            let max_attempts = match resilience.get(&delivery.tenant_id) {
+                Some(resilience) if is_suspect(delivery) => resilience.max_attempts,
+                _ => u32::MAX,
+            };
+            self.given_up(delivery, max_attempts, now)
+        });
+        let appends = appends.collect::<anyhow::Result<Vec<_>>>()?;
+        let results = self.dispatcher.store.append_in_epoch(self.epoch, &appends).await?;
+        for (delivery, result) in vanished.iter().zip(results) {
+            // After a conflict the worker was slow and has recorded the outcome, or another process leads.
+            if result == StreamAppendResult::Recorded {
+                tracing::warn!(
+                    event.id = %delivery.event_id,
+                    attempt = delivery.attempts,
+                    "an attempt has no outcome because its worker vanished, will retry"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the append of the outcome `unknown`.
+    fn given_up(
         &self,
         delivery: &DueDelivery,
+        max_attempts: u32,
         now: DateTime<Utc>,
-    ) -> anyhow::Result<StreamAppendResult> {
-        let started = delivery.started_at.unwrap_or(now);
-        // A clock that was set back makes this negative.
-        let duration_ms = u64::try_from((now - started).num_milliseconds()).unwrap_or_default();
+    ) -> anyhow::Result<StreamAppend> {
+        let started_at = delivery.started.map_or(now, |started| started.at);
+        // A worker's clock that is ahead makes this negative.
+        let duration_ms = u64::try_from((now - started_at).num_milliseconds()).unwrap_or_default();
         let event = WebhookEvent::Delivering(Delivery {
             destination_id: delivery.destination_id,
             attempts: delivery.attempts,
             failed_attempts: delivery.failed_attempts,
             unknown_in_a_row: delivery.unknown_in_a_row,
         });
-        // The limit applies only after several unknown outcomes; before that the tenant is not loaded.
-        let max_attempts = match delivery.unknown_in_a_row < UNKNOWN_IN_A_ROW_TOLERATED {
-            true => u32::MAX,
-            false => self.resilience(delivery.tenant_id).await?.max_attempts,
-        };
         let detail = "the worker vanished before it recorded an outcome".to_owned();
         let facts = event.decide(WebhookEventCommand::RecordAttempt {
             report: AttemptReport::without_answer(Outcome::Unknown, duration_ms, Some(detail)),
@@ -224,18 +210,15 @@ impl ServiceBackend<'_> {
             at: now,
         })?;
         let metadata = Metadata::of_role(delivery.tenant_id, "dispatcher");
-        let item = StreamAppendItem::new(delivery.event_id, delivery.stream_version, &facts, &metadata)?;
-        Ok(self.dispatcher.outcomes.commit(item).await?)
+        let (id, version) = (delivery.event_id.0, delivery.stream_version);
+        Ok(StreamAppend::new::<WebhookEvent>(id, version, &facts, &metadata)?)
     }
+}
 
-    /// Returns a tenant's retry policy, from its stream.
-    async fn resilience(&self, tenant_id: TenantId) -> anyhow::Result<Resilience> {
-        let tenant = self.dispatcher.store.load::<Tenant>(tenant_id.0).await?;
-        Ok(match tenant.state {
-            Tenant::Registered(account) => account.resilience,
-            Tenant::Unknown => Resilience::default(),
-        })
-    }
+/// Whether the limit of attempts applies to an attempt that is given up: several workers in a row vanished with
+/// this event.
+fn is_suspect(delivery: &DueDelivery) -> bool {
+    delivery.unknown_in_a_row >= UNKNOWN_IN_A_ROW_TOLERATED
 }
 
 async fn write(pool: PgPool, changes: Changes, epoch: u64, position: LogPosition) -> Result<(), TermEnded> {
@@ -250,6 +233,8 @@ async fn write(pool: PgPool, changes: Changes, epoch: u64, position: LogPosition
     due_deliveries::write(&mut transaction, &changes.written).await?;
     due_deliveries::remove(&mut transaction, &changes.removed).await?;
     dispatch_lanes::write(&mut transaction, &changes.lanes).await?;
+    set_aside::write(&mut transaction, &changes.set_aside).await?;
+    set_aside::remove(&mut transaction, &changes.restored).await?;
     if !event_store::leader_is_connected(&mut transaction, READER_NAME).await? {
         return Err(CheckpointFailure::Fenced.into());
     }

@@ -7,22 +7,27 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use aggregates::circuit_breaker::BreakerStep;
-use aggregates::ids::DestinationId;
-use chrono::{DateTime, TimeDelta, Utc};
-use projections::{LogPosition, LoggedFact};
+use aggregates::ids::{DestinationId, WebhookEventId};
+use chrono::{DateTime, Utc};
+use projections::LogPosition;
 use uuid::Uuid;
 
+use super::breaker_steps::LaneStep;
 use super::due_deliveries::{DueDelivery, Window};
 use super::fold::Fetched;
 use super::lane::LaneState;
+use super::page::Page;
 use super::schedule::{Changes, Schedule};
+use crate::clock::{BootTime, Present};
+use crate::config::GIVE_UP_GRACE;
 
 /// Changed rows after which a flush begins.
 const CHANGES_MAX: usize = 5_000;
 /// Time after which a change is flushed. Higher: a new leader has more of the log to read. Lower: more rows are
 /// written of events that are delivered at once.
 const FLUSH_AFTER: Duration = Duration::from_millis(1_000);
+/// Time without reading the log after which workers may not have been able to write to it either.
+const UNREAD_MAX: Duration = Duration::from_secs(5);
 /// Lanes whose windows are filled by one query.
 const REFILL_LANES_MAX: usize = 128;
 
@@ -31,8 +36,8 @@ const REFILL_LANES_MAX: usize = 128;
 pub(super) struct Limits {
     /// Consecutive failures that open a destination's breaker.
     pub(super) breaker_threshold: u32,
-    /// Time without an outcome after which an attempt's worker counts as vanished.
-    pub(super) vanished_after: Duration,
+    /// Time after its time limit for which an attempt without an outcome is waited for.
+    pub(super) vanished_margin: Duration,
     /// Time after which a released job that has not started is published again.
     pub(super) republish_after: Duration,
 }
@@ -44,6 +49,10 @@ pub(super) struct Snapshot {
     pub(super) in_flight: Vec<DueDelivery>,
     /// The lanes of `in_flight`, and every lane that has waiting events or is suspended.
     pub(super) lanes: Vec<(DestinationId, LaneState)>,
+    /// Events that still cannot be read.
+    pub(super) set_aside: Vec<WebhookEventId>,
+    /// Events that were set aside and can be read now, with what is due of them. Their lanes are in `lanes`.
+    pub(super) readable: Vec<(WebhookEventId, Option<DueDelivery>)>,
 }
 
 /// The next due events of some lanes, from the table.
@@ -91,12 +100,11 @@ pub(super) trait Backend: Send {
     /// Whether the write that was begun last has ended, and [`Self::end_write`] would return at once.
     fn is_write_over(&self) -> bool;
 
-    /// Executes steps of circuit breakers. Returns the destinations whose step failed.
-    fn execute_breaker_steps(
-        &mut self,
-        steps: Vec<(DestinationId, LaneState, BreakerStep)>,
-        now: DateTime<Utc>,
-    ) -> impl Future<Output = Vec<DestinationId>> + Send;
+    /// Begins to take steps of circuit breakers, when no others are being taken.
+    fn begin_breaker_steps(&mut self, steps: Vec<LaneStep>, now: DateTime<Utc>);
+
+    /// Returns the destinations whose step failed; `None` while steps are being taken.
+    fn failed_breaker_steps(&mut self) -> Option<Vec<DestinationId>>;
 
     /// Records the outcome `unknown` for attempts whose worker has vanished.
     fn give_up(&mut self, vanished: &[DueDelivery], now: DateTime<Utc>) -> impl Future<Output = ()> + Send;
@@ -118,18 +126,33 @@ pub(super) struct DispatchCore<B> {
     /// The position of the last flush.
     flushed: LogPosition,
     /// When the first fact after the last flush was folded.
-    unflushed_since: Option<DateTime<Utc>>,
+    unflushed_since: Option<BootTime>,
+    /// When the log was last read.
+    read_at: BootTime,
+    /// Until then no attempt is given up: workers record the outcomes that they could not record before.
+    grace_until: BootTime,
 }
 
 impl<B: Backend> DispatchCore<B> {
     /// Creates a core that knows nothing yet; [`Self::load`] comes next.
     pub(super) fn new(backend: B, schedule: Schedule, limits: Limits) -> Self {
-        let start = LogPosition::default();
-        Self { schedule, backend, limits, position: start, flushed: start, unflushed_since: None }
+        let (start, never) = (LogPosition::default(), BootTime::default());
+        Self {
+            schedule,
+            backend,
+            limits,
+            position: start,
+            flushed: start,
+            unflushed_since: None,
+            read_at: never,
+            grace_until: never,
+        }
     }
 
-    /// Loads what the previous leader has written.
-    pub(super) async fn load(&mut self) -> Result<(), B::Error> {
+    /// Loads what the previous leader has written. The time limits of all attempts in flight begin at `now`.
+    pub(super) async fn load(&mut self, now: Present) -> Result<(), B::Error> {
+        self.read_at = now.boot;
+        self.grace_until = now.boot + GIVE_UP_GRACE;
         let snapshot = self.backend.load().await?;
         self.position = snapshot.checkpoint;
         self.flushed = snapshot.checkpoint;
@@ -137,7 +160,13 @@ impl<B: Backend> DispatchCore<B> {
             self.schedule.add_lane(id, state);
         }
         for delivery in snapshot.in_flight {
-            self.schedule.add_in_flight(delivery);
+            self.schedule.add_in_flight(delivery, now.boot);
+        }
+        for event_id in snapshot.set_aside {
+            self.schedule.keep_aside(event_id);
+        }
+        for (event_id, due) in snapshot.readable {
+            self.schedule.restore(event_id, due, now);
         }
         Ok(())
     }
@@ -147,16 +176,23 @@ impl<B: Backend> DispatchCore<B> {
         self.position
     }
 
-    /// Folds the facts that follow [`Self::position`] in the log.
-    pub(super) async fn fold(&mut self, facts: &[LoggedFact], now: DateTime<Utc>) -> Result<(), B::Error> {
-        let Some(last) = facts.last() else { return Ok(()) };
-        let (events, lanes) = self.schedule.missing(facts);
+    /// Folds the page that follows [`Self::position`] in the log; an empty one if nothing follows.
+    pub(super) async fn fold(&mut self, page: Page, now: Present) -> Result<(), B::Error> {
+        if now.boot.since(self.read_at) > UNREAD_MAX {
+            self.grace_until = now.boot + GIVE_UP_GRACE;
+        }
+        self.read_at = now.boot;
+        let Some(position) = page.position else { return Ok(()) };
+        let (events, lanes) = self.schedule.missing(&page.facts);
         let fetched = self.fetch(&events, &lanes).await?;
-        for fact in facts {
+        for fact in &page.facts {
             self.schedule.fold(fact, &fetched, now);
         }
-        self.position = last.position;
-        self.unflushed_since.get_or_insert(now);
+        for event in page.unreadable {
+            self.schedule.set_aside(event);
+        }
+        self.position = position;
+        self.unflushed_since.get_or_insert(now.boot);
         Ok(())
     }
 
@@ -179,20 +215,22 @@ impl<B: Backend> DispatchCore<B> {
     }
 
     /// Does everything that is due at `now`.
-    pub(super) async fn step(&mut self, now: DateTime<Utc>) -> Result<(), B::Error> {
-        self.schedule.advance_to(now);
-        self.take_breaker_steps(now).await;
-        self.refill(now).await?;
+    pub(super) async fn step(&mut self, now: Present) -> Result<(), B::Error> {
+        self.schedule.advance_to(now.wall);
+        self.take_breaker_steps(now);
+        self.refill(now.wall).await?;
         if self.backend.can_publish() {
-            let mut due = self.schedule.unstarted(before(now, self.limits.republish_after), now);
-            due.extend(self.schedule.release(now));
+            let mut due = self.schedule.unstarted(now.boot - self.limits.republish_after, now.boot);
+            due.extend(self.schedule.release(now.boot));
             self.publish(due);
         }
-        let vanished = self.schedule.vanished(before(now, self.limits.vanished_after));
-        if !vanished.is_empty() {
-            self.backend.give_up(&vanished, now).await;
+        if self.may_give_up(now.boot) {
+            let vanished = self.schedule.vanished(now.boot - self.limits.vanished_margin);
+            if !vanished.is_empty() {
+                self.backend.give_up(&vanished, now.wall).await;
+            }
         }
-        if self.is_flush_due(now) {
+        if self.is_flush_due(now.boot) {
             self.begin_flush().await
         } else if self.backend.is_write_over() {
             self.backend.end_write().await
@@ -201,12 +239,20 @@ impl<B: Backend> DispatchCore<B> {
         }
     }
 
-    async fn take_breaker_steps(&mut self, now: DateTime<Utc>) {
+    /// Whether an attempt without an outcome in memory has none in the log. It may have one that was not read, or
+    /// its worker could not record it, if the log was not read for a while.
+    fn may_give_up(&self, now: BootTime) -> bool {
+        now >= self.grace_until && now.since(self.read_at) <= UNREAD_MAX
+    }
+
+    fn take_breaker_steps(&mut self, now: Present) {
+        let Some(failed) = self.backend.failed_breaker_steps() else { return };
+        for id in failed {
+            self.schedule.retry_breaker_step(id, now.boot);
+        }
         let steps = self.schedule.breaker_steps(self.limits.breaker_threshold, now);
         if !steps.is_empty() {
-            for failed in self.backend.execute_breaker_steps(steps, now).await {
-                self.schedule.retry_breaker_step(failed);
-            }
+            self.backend.begin_breaker_steps(steps, now.wall);
         }
     }
 
@@ -251,9 +297,8 @@ impl<B: Backend> DispatchCore<B> {
         self.schedule.changes_len() >= CHANGES_MAX
     }
 
-    fn is_flush_due(&self, now: DateTime<Utc>) -> bool {
-        // The clock may have been set back.
-        let is_late = |since| now < since || now >= after(since, FLUSH_AFTER);
+    fn is_flush_due(&self, now: BootTime) -> bool {
+        let is_late = |since| now.since(since) >= FLUSH_AFTER;
         self.has_many_changes() || self.unflushed_since.is_some_and(is_late)
     }
 
@@ -275,30 +320,20 @@ impl<B: Backend> DispatchCore<B> {
         Ok(())
     }
 
-    /// Returns when [`Self::step`] has something to do although no fact arrives.
-    pub(super) fn next_deadline(&self) -> Option<DateTime<Utc>> {
+    /// Returns after which time [`Self::step`] has something to do although no fact arrives.
+    pub(super) fn next_deadline(&self, now: Present) -> Option<Duration> {
         // While the queue takes nothing, nothing is published again either.
         let oldest_published = self.schedule.oldest_published().filter(|_| self.backend.can_publish());
-        [
-            self.schedule.next_deadline(),
-            oldest_published.map(|at| after(at, self.limits.republish_after)),
-            self.schedule.oldest_started().map(|at| after(at, self.limits.vanished_after)),
-            self.unflushed_since.map(|at| after(at, FLUSH_AFTER)),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let vanished = self.schedule.first_time_limit().map(|at| at + self.limits.vanished_margin);
+        let durations = [
+            oldest_published.map(|at| at + self.limits.republish_after),
+            vanished.map(|at| at.max(self.grace_until)),
+            self.schedule.next_failed_step(),
+            self.unflushed_since.map(|at| at + FLUSH_AFTER),
+        ];
+        let durations = durations.into_iter().flatten().map(|at| at.since(now.boot));
+        let times = self.schedule.next_deadline();
+        let times = times.map(|at| (at - now.wall).to_std().unwrap_or(Duration::ZERO));
+        durations.chain(times).min()
     }
-}
-
-/// Returns the time `ago` before `now`.
-fn before(now: DateTime<Utc>, ago: Duration) -> DateTime<Utc> {
-    let ago = TimeDelta::from_std(ago).ok();
-    ago.and_then(|ago| now.checked_sub_signed(ago)).unwrap_or(DateTime::<Utc>::MIN_UTC)
-}
-
-/// Returns the time `wait` after `at`.
-fn after(at: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
-    let wait = TimeDelta::from_std(wait).ok();
-    wait.and_then(|wait| at.checked_add_signed(wait)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

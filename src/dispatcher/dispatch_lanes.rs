@@ -21,7 +21,7 @@ pub(super) async fn load(
         "
         SELECT
             destination_id, tenant_id, concurrency_limit, stage, stage_version, next_check_at,
-            consecutive_failures, succeeded_in_stage, failed_in_stage
+            consecutive_failures, succeeded_in_stage, failed_in_stage, failed_probes, version
         FROM dispatch_lanes
         WHERE destination_id = ANY ($1)
         ",
@@ -36,11 +36,13 @@ pub(super) async fn load(
             succeeded_in_stage: row.succeeded_in_stage,
             failed_in_stage: row.failed_in_stage,
             next_check_at: row.next_check_at,
+            failed_probes: loaded("failed_probes", row.failed_probes)?,
         };
         let state = LaneState {
             tenant_id: TenantId(row.tenant_id),
             concurrency_limit: loaded("concurrency_limit", row.concurrency_limit)?,
             breaker,
+            version: loaded("version", row.version)?,
             stage_version: loaded("stage_version", row.stage_version)?,
         };
         Ok((DestinationId(row.destination_id), state))
@@ -78,11 +80,11 @@ pub(super) async fn write(
         "
         INSERT INTO dispatch_lanes
             (destination_id, tenant_id, concurrency_limit, stage, stage_version, next_check_at,
-             consecutive_failures, succeeded_in_stage, failed_in_stage)
+             consecutive_failures, succeeded_in_stage, failed_in_stage, failed_probes, version)
         SELECT *
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::int[], $4::smallint[], $5::bigint[], $6::timestamptz[], $7::int[],
-            $8::bool[], $9::bool[]
+            $8::bool[], $9::bool[], $10::int[], $11::bigint[]
         )
         ON CONFLICT (destination_id) DO UPDATE SET
             concurrency_limit = excluded.concurrency_limit,
@@ -91,7 +93,9 @@ pub(super) async fn write(
             next_check_at = excluded.next_check_at,
             consecutive_failures = excluded.consecutive_failures,
             succeeded_in_stage = excluded.succeeded_in_stage,
-            failed_in_stage = excluded.failed_in_stage
+            failed_in_stage = excluded.failed_in_stage,
+            failed_probes = excluded.failed_probes,
+            version = excluded.version
         ",
         &lanes.iter().map(|(id, _)| id.0).collect::<Vec<_>>(),
         &lanes.iter().map(|(_, lane)| lane.tenant_id.0).collect::<Vec<_>>(),
@@ -103,6 +107,8 @@ pub(super) async fn write(
         &stored::<_, i32>(lanes.iter().map(|(_, lane)| lane.breaker.consecutive_failures))?,
         &lanes.iter().map(|(_, lane)| lane.breaker.succeeded_in_stage).collect::<Vec<_>>(),
         &lanes.iter().map(|(_, lane)| lane.breaker.failed_in_stage).collect::<Vec<_>>(),
+        &stored::<_, i32>(lanes.iter().map(|(_, lane)| lane.breaker.failed_probes))?,
+        &stored::<_, i64>(lanes.iter().map(|(_, lane)| lane.version))?,
     )
     .execute(connection)
     .await?;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::time::Duration;
 
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use chrono::{DateTime, Utc};
@@ -21,8 +22,23 @@ pub(super) struct DueDelivery {
     pub(super) failed_attempts: u32,
     /// How many of its last attempts, without a gap, have an unknown outcome.
     pub(super) unknown_in_a_row: u32,
-    /// When the attempt in flight started; `None`: the event waits.
-    pub(super) started_at: Option<DateTime<Utc>>,
+    /// The attempt in flight; `None`: the event waits.
+    pub(super) started: Option<StartedAttempt>,
+}
+
+/// What `DeliveryStarted` says about the attempt in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StartedAttempt {
+    /// By the clock of the worker.
+    pub(super) at: DateTime<Utc>,
+    /// Time limit in milliseconds.
+    pub(super) timeout_ms: u32,
+}
+
+impl StartedAttempt {
+    pub(super) fn timeout(self) -> Duration {
+        Duration::from_millis(self.timeout_ms.into())
+    }
 }
 
 struct Row {
@@ -35,12 +51,17 @@ struct Row {
     failed_attempts: i32,
     unknown_in_a_row: i32,
     started_at: Option<DateTime<Utc>>,
+    timeout_ms: Option<i64>,
 }
 
 impl TryFrom<Row> for DueDelivery {
     type Error = sqlx::Error;
 
     fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        let started = match row.started_at.zip(row.timeout_ms) {
+            Some((at, limit)) => Some(StartedAttempt { at, timeout_ms: loaded("timeout_ms", limit)? }),
+            None => None,
+        };
         Ok(Self {
             event_id: WebhookEventId(row.event_id),
             tenant_id: TenantId(row.tenant_id),
@@ -50,7 +71,7 @@ impl TryFrom<Row> for DueDelivery {
             attempts: loaded("attempts", row.attempts)?,
             failed_attempts: loaded("failed_attempts", row.failed_attempts)?,
             unknown_in_a_row: loaded("unknown_in_a_row", row.unknown_in_a_row)?,
-            started_at: row.started_at,
+            started,
         })
     }
 }
@@ -91,7 +112,7 @@ pub(super) async fn load(
         "
         SELECT
             event_id, tenant_id, destination_id, due_at, stream_version, attempts, failed_attempts,
-            unknown_in_a_row, started_at
+            unknown_in_a_row, started_at, timeout_ms
         FROM due_deliveries
         WHERE event_id = ANY ($1)
         ",
@@ -110,7 +131,7 @@ pub(super) async fn in_flight(connection: &mut PgConnection) -> Result<Vec<DueDe
         "
         SELECT
             event_id, tenant_id, destination_id, due_at, stream_version, attempts, failed_attempts,
-            unknown_in_a_row, started_at
+            unknown_in_a_row, started_at, timeout_ms
         FROM due_deliveries
         WHERE started_at IS NOT NULL
         "
@@ -181,7 +202,7 @@ pub(super) async fn windows(
         r#"
         SELECT
             due.event_id, due.tenant_id, due.destination_id, due.due_at, due.stream_version,
-            due.attempts, due.failed_attempts, due.unknown_in_a_row, due.started_at
+            due.attempts, due.failed_attempts, due.unknown_in_a_row, due.started_at, due.timeout_ms
         FROM unnest($1::uuid[], $2::bigint[]) AS lane (destination_id, rows_max)
         CROSS JOIN LATERAL (
             SELECT *
@@ -189,7 +210,8 @@ pub(super) async fn windows(
             WHERE destination_id = lane.destination_id
               AND started_at IS NULL
               AND due_at <= $4
-              AND event_id <> ALL ($3)
+              -- Hashed once for all lanes. `<> ALL` compares every row with every id when the plan is generic.
+              AND event_id NOT IN (SELECT in_memory.id FROM unnest($3::uuid[]) AS in_memory (id))
             ORDER BY due_at, event_id
             LIMIT lane.rows_max
         ) AS due
@@ -243,11 +265,11 @@ pub(super) async fn write(connection: &mut PgConnection, rows: &[DueDelivery]) -
         "
         INSERT INTO due_deliveries
             (event_id, tenant_id, destination_id, due_at, stream_version, attempts, failed_attempts,
-             unknown_in_a_row, started_at)
+             unknown_in_a_row, started_at, timeout_ms)
         SELECT *
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::bigint[], $6::int[], $7::int[],
-            $8::int[], $9::timestamptz[]
+            $8::int[], $9::timestamptz[], $10::bigint[]
         )
         ON CONFLICT (event_id) DO UPDATE SET
             due_at = excluded.due_at,
@@ -255,7 +277,8 @@ pub(super) async fn write(connection: &mut PgConnection, rows: &[DueDelivery]) -
             attempts = excluded.attempts,
             failed_attempts = excluded.failed_attempts,
             unknown_in_a_row = excluded.unknown_in_a_row,
-            started_at = excluded.started_at
+            started_at = excluded.started_at,
+            timeout_ms = excluded.timeout_ms
         ",
         &rows.iter().map(|row| row.event_id.0).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.tenant_id.0).collect::<Vec<_>>(),
@@ -265,7 +288,10 @@ pub(super) async fn write(connection: &mut PgConnection, rows: &[DueDelivery]) -
         &stored::<_, i32>(rows.iter().map(|row| row.attempts))?,
         &stored::<_, i32>(rows.iter().map(|row| row.failed_attempts))?,
         &stored::<_, i32>(rows.iter().map(|row| row.unknown_in_a_row))?,
-        &rows.iter().map(|row| row.started_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+        &rows.iter().map(|row| row.started.map(|started| started.at)).collect::<Vec<_>>()
+            as &[Option<DateTime<Utc>>],
+        &rows.iter().map(|row| row.started.map(|started| started.timeout_ms.into())).collect::<Vec<_>>()
+            as &[Option<i64>],
     )
     .execute(connection)
     .await?;

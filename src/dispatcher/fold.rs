@@ -11,9 +11,10 @@ use chrono::{DateTime, Utc};
 use projections::LoggedFact;
 use uuid::Uuid;
 
-use super::due_deliveries::DueDelivery;
+use super::due_deliveries::{DueDelivery, StartedAttempt};
 use super::lane::Lane;
 use super::schedule::{Change, Schedule};
+use crate::clock::Present;
 
 /// Rows fetched for a page of facts, because memory does not hold them.
 pub(super) type Fetched = HashMap<WebhookEventId, DueDelivery>;
@@ -49,8 +50,8 @@ impl Schedule {
         (events, lanes)
     }
 
-    /// Folds one fact. `now` decides whether the event is due.
-    pub(super) fn fold(&mut self, logged: &LoggedFact, fetched: &Fetched, now: DateTime<Utc>) {
+    /// Folds one fact. `now` decides whether the event is due, and is when the time limit of an attempt begins.
+    pub(super) fn fold(&mut self, logged: &LoggedFact, fetched: &Fetched, now: Present) {
         match &logged.fact {
             Fact::WebhookEvent(fact) => self.fold_webhook_event(logged, fact, fetched, now),
             Fact::Destination(fact) => self.fold_destination(logged, fact),
@@ -64,9 +65,9 @@ impl Schedule {
             self.lanes.entry(id).or_insert_with(|| Lane::of_new_destination(*tenant_id, *concurrency_limit));
         }
         if let Some(lane) = self.lanes.get_mut(&id) {
-            let entered = lane.fold(fact, logged.sequence);
+            let voids_jobs = lane.fold(fact, logged.sequence);
             self.changed_lanes.insert(id);
-            if entered {
+            if voids_jobs {
                 self.recall(id);
             }
         }
@@ -78,7 +79,7 @@ impl Schedule {
         logged: &LoggedFact,
         fact: &WebhookEventFact,
         fetched: &Fetched,
-        now: DateTime<Utc>,
+        now: Present,
     ) {
         let event_id = WebhookEventId(logged.stream_id);
         let (known, persisted) = self.known(event_id, fetched);
@@ -94,17 +95,19 @@ impl Schedule {
             attempts,
             failed_attempts: 0,
             unknown_in_a_row: 0,
-            started_at: None,
+            started: None,
         };
+        // The clock of the machine that accepted the event may be ahead: that must not delay the first attempt.
+        let at_once = |at: DateTime<Utc>| at.min(now.wall);
         match (fact, known) {
             (WebhookEventFact::EventAccepted(acceptance), _) => {
-                let delivery = waiting(acceptance.destination_id, 0, acceptance.at);
+                let delivery = waiting(acceptance.destination_id, 0, at_once(acceptance.at));
                 let delivery = DueDelivery { tenant_id: acceptance.tenant_id, ..delivery };
-                self.write_and_admit(delivery, persisted, now.max(acceptance.at));
+                self.write_and_admit(delivery, persisted, now.wall);
             }
             (WebhookEventFact::Replayed { destination_id, attempts, at }, _) => {
-                let delivery = waiting(*destination_id, *attempts, *at);
-                self.write_and_admit(delivery, persisted, now.max(*at));
+                let delivery = waiting(*destination_id, *attempts, at_once(*at));
+                self.write_and_admit(delivery, persisted, now.wall);
             }
             (fact, Some(known)) => {
                 let delivery = DueDelivery { stream_version: logged.sequence, ..known };
@@ -121,19 +124,22 @@ impl Schedule {
         fact: &WebhookEventFact,
         delivery: DueDelivery,
         persisted: bool,
-        now: DateTime<Utc>,
+        now: Present,
     ) {
         use WebhookEventFact as Fact;
         let (event_id, destination_id) = (delivery.event_id, delivery.destination_id);
         match fact {
-            Fact::DeliveryStarted { attempt, at, .. } => {
-                let delivery = DueDelivery { attempts: *attempt, started_at: Some(*at), ..delivery };
+            Fact::DeliveryStarted { attempt, timeout_ms, at, .. } => {
+                let timeout_ms = u32::try_from(*timeout_ms).unwrap_or(u32::MAX);
+                let started = StartedAttempt { at: *at, timeout_ms };
+                let delivery = DueDelivery { attempts: *attempt, started: Some(started), ..delivery };
                 self.write(delivery.clone(), persisted);
-                self.start(delivery, *at);
+                self.start(delivery, now.boot + started.timeout());
             }
             Fact::DeliveryAttempted { failed_attempts, unknown_in_a_row, report, at, .. } => {
-                if let Some(lane) = self.lanes.get_mut(&destination_id) {
-                    lane.record(report.outcome);
+                if let Some(lane) = self.lanes.get_mut(&destination_id)
+                    && lane.record(report.outcome)
+                {
                     self.changed_lanes.insert(destination_id);
                 }
                 self.settle(event_id, destination_id);
@@ -145,7 +151,7 @@ impl Schedule {
                 let settled = DueDelivery {
                     failed_attempts: *failed_attempts,
                     unknown_in_a_row: *unknown_in_a_row,
-                    started_at: None,
+                    started: None,
                     due_at: *at,
                     ..delivery
                 };
@@ -154,8 +160,8 @@ impl Schedule {
             Fact::RetryScheduled { retry_at, failed_attempts, .. } => {
                 self.settle(event_id, destination_id);
                 let (due_at, failed_attempts) = (*retry_at, *failed_attempts);
-                let delivery = DueDelivery { due_at, failed_attempts, started_at: None, ..delivery };
-                self.write_and_admit(delivery, persisted, now);
+                let delivery = DueDelivery { due_at, failed_attempts, started: None, ..delivery };
+                self.write_and_admit(delivery, persisted, now.wall);
             }
             Fact::CriticalFailure { .. } | Fact::Cancelled { .. } => {
                 self.settle(event_id, destination_id);

@@ -24,7 +24,10 @@ pub(super) struct LaneState {
     /// Most attempts in flight at once.
     pub(super) concurrency_limit: u32,
     pub(super) breaker: CircuitBreaker,
-    /// Version of the destination's stream at which it entered the breaker's stage.
+    /// Version of the destination's stream up to which it was folded.
+    pub(super) version: u64,
+    /// Version of the destination's stream at which it entered the breaker's stage or got its limit. Jobs that
+    /// were released before it are void.
     pub(super) stage_version: u64,
 }
 
@@ -40,8 +43,10 @@ pub(super) struct Lane {
     pub(super) has_more_in_table: bool,
     /// The earliest time at which an event that only the table holds becomes due.
     pub(super) next_due: Option<DateTime<Utc>>,
-    /// The breaker's step that was taken and whose fact has not been read from the log yet.
+    /// The breaker's step that waits for its turn, is being taken, or whose fact has not been read from the log yet.
     pub(super) pending_step: Option<BreakerStep>,
+    /// How often that step failed.
+    pub(super) step_failures: u32,
     /// Whether the lane is in the schedule's queue of lanes with something to release.
     pub(super) is_releasable: bool,
 }
@@ -56,6 +61,7 @@ impl Lane {
             has_more_in_table: true,
             next_due: None,
             pending_step: None,
+            step_failures: 0,
             is_releasable: false,
         }
     }
@@ -63,7 +69,7 @@ impl Lane {
     /// Creates the lane of a destination that was just registered.
     pub(super) fn of_new_destination(tenant_id: TenantId, concurrency_limit: u32) -> Self {
         let breaker = CircuitBreaker::default();
-        let state = LaneState { tenant_id, concurrency_limit, breaker, stage_version: 1 };
+        let state = LaneState { tenant_id, concurrency_limit, breaker, version: 1, stage_version: 1 };
         Self { has_more_in_table: false, ..Self::of_row(state) }
     }
 
@@ -108,27 +114,28 @@ impl Lane {
             && self.state.breaker.stage != Stage::Suspended
     }
 
-    /// Records the outcome of an attempt.
-    pub(super) fn record(&mut self, outcome: Outcome) {
+    /// Records the outcome of an attempt. Returns whether the lane's row changes: most outcomes leave it as it
+    /// is.
+    pub(super) fn record(&mut self, outcome: Outcome) -> bool {
+        let before = self.state.breaker.clone();
         self.state.breaker.record(outcome);
+        self.state.breaker != before
     }
 
-    /// Folds a fact of the destination. Returns whether it entered another stage.
+    /// Folds a fact of the destination. Returns whether the jobs that were released before it are void.
     pub(super) fn fold(&mut self, fact: &DestinationFact, version: u64) -> bool {
         if let DestinationFact::ConcurrencyLimitChanged { concurrency_limit, .. } = fact {
             self.state.concurrency_limit = *concurrency_limit;
         }
-        let entered = self.state.breaker.apply(fact);
-        if entered {
-            self.state.stage_version = version;
+        self.state.version = version;
+        if self.state.breaker.apply(fact) {
             self.pending_step = None;
+            self.step_failures = 0;
         }
-        entered
-    }
-
-    /// Returns the breaker's step to take at `now`, unless it was taken and its fact is still to be read.
-    pub(super) fn breaker_step(&self, threshold: u32, now: DateTime<Utc>) -> Option<BreakerStep> {
-        self.state.breaker.step(threshold, now).filter(|step| self.pending_step != Some(*step))
+        if fact.voids_jobs() {
+            self.state.stage_version = version;
+        }
+        fact.voids_jobs()
     }
 
     /// Returns when the lane needs attention although no fact of it arrives.

@@ -18,20 +18,27 @@
 //! released again. Nothing is lost, and the limit holds throughout.
 //!
 //! **If others die.** A job that the queue lost is published again after a while. An attempt whose worker
-//! vanished gets the outcome `unknown`, and is retried.
+//! vanished gets the outcome `unknown`, and is retried: its time limit, which its fact names, and a margin are
+//! counted from when this leader read of it, by a clock of this machine that is never set.
+//!
+//! **If it cannot read a fact** of an event, because a newer process wrote it, it sets that event aside
+//! ([`set_aside`]).
 //!
 //! It also drives the circuit breakers ([`aggregates::circuit_breaker`]): it folds their state from the log, and
-//! the destination's aggregate decides what follows.
+//! appends what follows ([`breaker_steps`]).
 
 mod backend;
+mod breaker_steps;
 mod deadline_queue;
 mod dispatch_core;
 mod dispatch_lanes;
 mod due_deliveries;
 mod fold;
 mod lane;
+mod page;
 mod publisher;
 mod schedule;
+pub(crate) mod set_aside;
 #[cfg(test)]
 mod tests;
 mod wakeup_receiver;
@@ -40,23 +47,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aggregates::backoff::Backoff;
-use projections::{LogRow, LoggedFact};
+use projections::LogRow;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock;
+use crate::clock::Present;
 use crate::config::{DeliverySettings, Settings};
-use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::held_back::HeldBack;
 use crate::event_store::log_reader::{self, LogPage};
-use crate::event_store::{self, EventStore, StreamAppendBatch};
+use crate::event_store::{self, EventStore};
 use crate::leadership::Leadership;
 use crate::queue::JobQueue;
 use backend::ServiceBackend;
 use dispatch_core::{DispatchCore, Limits};
+use page::Page;
 use publisher::Publisher;
 use schedule::Schedule;
+use set_aside::SET_ASIDE_MAX;
 use wakeup_receiver::WakeupReceiver;
 
 /// The dispatcher's name in `checkpoints` and `leaderships`. It is stored, and never changes.
@@ -74,7 +82,6 @@ const CATCH_UP_AGAIN_AFTER: Duration = Duration::from_millis(5);
 pub struct Dispatcher {
     pool: PgPool,
     store: EventStore,
-    outcomes: GroupCommit<StreamAppendBatch>,
     queue: Arc<dyn JobQueue>,
     settings: DeliverySettings,
     backoff: Backoff,
@@ -94,6 +101,8 @@ enum TermEnded {
     Checkpoint(#[from] projections::checkpoints::CheckpointFailure),
     #[error("the log holds a fact that this version cannot read")]
     Unreadable(#[from] projections::logged_fact::UnreadableRow),
+    #[error("more than {SET_ASIDE_MAX} events have facts that this version cannot read")]
+    TooManySetAside,
     #[error("the flush was cancelled or panicked")]
     Flush(#[from] tokio::task::JoinError),
 }
@@ -101,17 +110,10 @@ enum TermEnded {
 impl Dispatcher {
     /// Creates a dispatcher of the log of `store` that publishes to `queue`.
     #[must_use]
-    pub fn new(
-        store: EventStore,
-        outcomes: GroupCommit<StreamAppendBatch>,
-        queue: Arc<dyn JobQueue>,
-        settings: &Settings,
-        tasks: TaskTracker,
-    ) -> Self {
+    pub fn new(store: EventStore, queue: Arc<dyn JobQueue>, settings: &Settings, tasks: TaskTracker) -> Self {
         Self {
             pool: store.pool().clone(),
             store,
-            outcomes,
             queue,
             settings: settings.delivery.clone(),
             backoff: settings.retries.backoff(),
@@ -152,13 +154,13 @@ impl Dispatcher {
         let schedule = Schedule::shared_by(self.settings.tenant_weights.clone());
         let limits = Limits {
             breaker_threshold: self.settings.breaker_threshold,
-            vanished_after: self.settings.vanished_after(),
+            vanished_margin: self.settings.vanished_margin,
             republish_after: self.settings.republish_after,
         };
         let core = DispatchCore::new(backend, schedule, limits);
         let mut term = Term { dispatcher: self, leadership, core, held_back: HeldBack::new(READER_NAME) };
         let mut wakeup_receiver = WakeupReceiver::of(self.store.notifier());
-        term.core.load().await?;
+        term.core.load(Present::read()).await?;
         term.catch_up().await?;
         *is_logged = false;
         term.dispatch(&mut wakeup_receiver, stop).await
@@ -220,7 +222,7 @@ impl Term<'_> {
             self.held_back.look(&mut connection).await?;
             drop(connection);
             self.fold(page.rows).await?;
-            self.core.step(clock::now()).await?;
+            self.core.step(Present::read()).await?;
             metrics::gauge!("hooksentry_jobs_outstanding").set(self.core.schedule.outstanding() as f64);
             if stop.is_cancelled() {
                 return self.core.flush().await;
@@ -232,10 +234,12 @@ impl Term<'_> {
             // Facts that are held back may be work, and are not notified again.
             let is_awaited = look_again.is_some() || self.core.schedule.waits_for_attempts();
             let publisher = &self.core.backend.publisher;
+            let breaker_steps = &self.core.backend.breaker_steps;
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = wakeup_receiver.wait(is_awaited) => {}
                 () = publisher.ready(), if !publisher.can_publish() => {}
+                () = breaker_steps.ended() => {}
                 () = tokio::time::sleep(sleep) => {}
                 _ = poll.tick() => {}
             }
@@ -249,14 +253,23 @@ impl Term<'_> {
     }
 
     async fn fold(&mut self, rows: Vec<LogRow>) -> Result<(), TermEnded> {
-        let facts = rows.into_iter().map(LoggedFact::try_from).collect::<Result<Vec<_>, _>>()?;
-        self.core.fold(&facts, clock::now()).await
+        let page = Page::read(rows, |event_id| self.core.schedule.is_set_aside(event_id))?;
+        for event in &page.unreadable {
+            tracing::error!(
+                event.id = %event.event_id,
+                reason = event.reason,
+                "an event is set aside because one of its facts cannot be read; a newer version may read it"
+            );
+        }
+        self.core.fold(page, Present::read()).await?;
+        let set_aside = self.core.schedule.set_aside_len();
+        metrics::gauge!("hooksentry_set_aside_events").set(set_aside as f64);
+        if set_aside > SET_ASIDE_MAX { Err(TermEnded::TooManySetAside) } else { Ok(()) }
     }
 
     /// Returns how long to sleep when nothing arrives.
     fn sleep_for(&self, look_again: Option<Duration>) -> Duration {
-        let now = clock::now();
-        let deadline = self.core.next_deadline().map(|at| (at - now).to_std().unwrap_or(Duration::ZERO));
+        let deadline = self.core.next_deadline(Present::read());
         // The clock counts whole milliseconds: without the minimum this would spin within one.
         let shortest = look_again.into_iter().chain(deadline).min();
         shortest.unwrap_or(POLL_INTERVAL).max(Duration::from_millis(1))

@@ -6,15 +6,18 @@
 //! its due events, and the rest is in the table alone.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
-use aggregates::circuit_breaker::BreakerStep;
 use aggregates::ids::{DestinationId, WebhookEventId};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::breaker_steps::LaneStep;
 use super::deadline_queue::DeadlineQueue;
 use super::due_deliveries::{DueDelivery, Window};
 use super::lane::{Lane, LaneState};
+use super::set_aside::SetAside;
+use crate::clock::{BootTime, Present};
 use crate::config::TenantWeights;
 use crate::fair_share::Turns;
 
@@ -25,7 +28,12 @@ const OUTSTANDING_MAX: usize = 512;
 /// Jobs one lane releases before the next lane has its turn.
 const TURN_JOBS_MAX: usize = 16;
 /// Delay before an attempt that could not be given up is given up again.
-const GIVE_UP_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(5);
+const GIVE_UP_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Breaker steps taken by one statement.
+const BREAKER_STEPS_AT_ONCE: usize = 64;
+/// First and longest pause before a breaker's step that failed is taken again. The pauses double in between.
+const STEP_AGAIN_MIN: Duration = Duration::from_secs(1);
+const STEP_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// Lanes kept in memory although they are idle.
 const IDLE_LANES_MAX: usize = 10_000;
 
@@ -62,6 +70,10 @@ pub(super) struct Changes {
     pub(super) written: Vec<DueDelivery>,
     pub(super) removed: Vec<Uuid>,
     pub(super) lanes: Vec<(DestinationId, LaneState)>,
+    /// Events to be set aside.
+    pub(super) set_aside: Vec<SetAside>,
+    /// Events that were set aside and are no more.
+    pub(super) restored: Vec<Uuid>,
 }
 
 /// The dispatcher's memory.
@@ -71,6 +83,12 @@ pub(super) struct Schedule {
     pub(super) lanes: HashMap<DestinationId, Lane>,
     pub(super) changes: HashMap<WebhookEventId, Change>,
     pub(super) changed_lanes: HashSet<DestinationId>,
+    /// Events that are set aside: their facts are not folded.
+    set_aside: HashSet<WebhookEventId>,
+    /// Those that the table does not have yet.
+    new_set_aside: Vec<SetAside>,
+    /// Those that the table still has, although they are restored.
+    restored: Vec<Uuid>,
     /// Lanes with something to release: tenants take turns, and so do the lanes of each.
     releasable: Turns<DestinationId>,
     /// Lanes in which a due event waits for an attempt to end.
@@ -78,21 +96,25 @@ pub(super) struct Schedule {
     /// Lanes whose window runs dry while the table has more.
     refill: HashSet<DestinationId>,
     /// When lanes need attention although no fact of them arrives.
-    lane_deadlines: DeadlineQueue<DestinationId>,
+    lane_deadlines: DeadlineQueue<DestinationId, DateTime<Utc>>,
     /// Up to when [`Self::advance_to`] has processed `lane_deadlines`.
     advanced_to: DateTime<Utc>,
     /// Lanes whose breaker may have a step to take.
     breakers: HashSet<DestinationId>,
+    /// Lanes whose breaker has a step to take: tenants take turns.
+    steps: Turns<DestinationId>,
+    /// Lanes whose breaker's step failed, by the time at which it is taken again.
+    failed_steps: DeadlineQueue<DestinationId, BootTime>,
     /// Jobs released and not started, by the time of their last publication.
-    released: DeadlineQueue<WebhookEventId>,
-    /// Attempts in flight, by the time of their start.
-    started: DeadlineQueue<WebhookEventId>,
+    released: DeadlineQueue<WebhookEventId, BootTime>,
+    /// Attempts in flight, by the end of their time limit.
+    started: DeadlineQueue<WebhookEventId, BootTime>,
 }
 
 impl Schedule {
     /// Creates an empty schedule in which tenants take turns by `weights`.
     pub(super) fn shared_by(weights: TenantWeights) -> Self {
-        Self { releasable: Turns::new(weights), ..Self::default() }
+        Self { releasable: Turns::new(weights.clone()), steps: Turns::new(weights), ..Self::default() }
     }
 
     /// Adds a lane from its row.
@@ -101,13 +123,14 @@ impl Schedule {
         self.touch(id);
     }
 
-    /// Adds an attempt that was in flight when its row was written.
-    pub(super) fn add_in_flight(&mut self, delivery: DueDelivery) {
+    /// Adds an attempt that was in flight when its row was written. How long it has been is not known, so its
+    /// time limit begins now.
+    pub(super) fn add_in_flight(&mut self, delivery: DueDelivery, now: BootTime) {
         if let Some(lane) = self.lanes.get_mut(&delivery.destination_id) {
             lane.in_flight.insert(delivery.event_id);
         }
-        if let Some(at) = delivery.started_at {
-            self.started.set(delivery.event_id, at);
+        if let Some(started) = delivery.started {
+            self.started.set(delivery.event_id, now + started.timeout());
         }
         self.tracked.insert(delivery.event_id, Tracked { delivery, state: JobState::Started });
     }
@@ -164,8 +187,8 @@ impl Schedule {
         self.touch(destination_id);
     }
 
-    /// Takes back the released jobs of a destination that has entered another stage. Those jobs are void,
-    /// because a worker compares the stage in which they were released. They go to the front of the window:
+    /// Takes back the released jobs of a destination that has entered another stage or got another limit. Those
+    /// jobs are void, because a claim compares the version at which they were released. They go to the front of the window:
     /// should a worker have started one of them before, the same event is released again and starts once.
     pub(super) fn recall(&mut self, id: DestinationId) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
@@ -186,16 +209,16 @@ impl Schedule {
         }
     }
 
-    /// Returns the version at which a destination entered its present stage.
+    /// Returns the version at which a destination entered its present stage or got its limit.
     pub(super) fn stage_version(&self, id: DestinationId) -> u64 {
         self.lanes.get(&id).map_or(0, |lane| lane.state.stage_version)
     }
 
-    /// Notes that an attempt of this event has started.
-    pub(super) fn start(&mut self, delivery: DueDelivery, at: DateTime<Utc>) {
+    /// Notes that an attempt of this event has started, whose time limit ends at `ends`.
+    pub(super) fn start(&mut self, delivery: DueDelivery, ends: BootTime) {
         let (event_id, destination_id) = (delivery.event_id, delivery.destination_id);
         self.released.remove(event_id);
-        self.started.set(event_id, at);
+        self.started.set(event_id, ends);
         let before = self.tracked.insert(event_id, Tracked { delivery, state: JobState::Started });
         if let Some(lane) = self.lanes.get_mut(&destination_id) {
             lane.in_flight.insert(event_id);
@@ -203,6 +226,42 @@ impl Schedule {
             if before.is_some_and(|tracked| tracked.state == JobState::Waiting) {
                 lane.ready.retain(|ready| *ready != event_id);
             }
+        }
+    }
+
+    /// Sets an event aside, in any state. Its attempt in flight no longer counts, because its end will not be read.
+    pub(super) fn set_aside(&mut self, event: SetAside) {
+        let id = event.event_id;
+        if let Some(tracked) = self.tracked.get(&id) {
+            self.settle(id, tracked.delivery.destination_id);
+        }
+        self.changes.insert(id, Change { row: None, persisted: true });
+        self.set_aside.insert(id);
+        self.new_set_aside.push(event);
+    }
+
+    /// Adds an event that the table has as set aside.
+    pub(super) fn keep_aside(&mut self, id: WebhookEventId) {
+        self.set_aside.insert(id);
+    }
+
+    pub(super) fn is_set_aside(&self, id: WebhookEventId) -> bool {
+        self.set_aside.contains(&id)
+    }
+
+    /// Returns the number of events that are set aside.
+    pub(super) fn set_aside_len(&self) -> usize {
+        self.set_aside.len()
+    }
+
+    /// Continues an event that was set aside. `due` is what is due of it; `None`: it has ended.
+    pub(super) fn restore(&mut self, id: WebhookEventId, due: Option<DueDelivery>, now: Present) {
+        self.restored.push(id.0);
+        let Some(delivery) = due else { return };
+        self.changes.insert(id, Change { row: Some(delivery.clone()), persisted: false });
+        match delivery.started {
+            Some(_) => self.add_in_flight(delivery, now.boot),
+            None => self.admit(delivery, now.wall),
         }
     }
 
@@ -244,7 +303,7 @@ impl Schedule {
     }
 
     /// Releases events that are due and have a permit, lane by lane in turn.
-    pub(super) fn release(&mut self, now: DateTime<Utc>) -> Vec<DueDelivery> {
+    pub(super) fn release(&mut self, now: BootTime) -> Vec<DueDelivery> {
         let mut jobs = Vec::new();
         while self.released.len() < OUTSTANDING_MAX {
             let Some(id) = self.releasable.pop() else { break };
@@ -268,7 +327,7 @@ impl Schedule {
 
     /// Returns the jobs that were published before `before` and have not started: the queue may have lost
     /// them. They count as published at `now`.
-    pub(super) fn unstarted(&mut self, before: DateTime<Utc>, now: DateTime<Utc>) -> Vec<DueDelivery> {
+    pub(super) fn unstarted(&mut self, before: BootTime, now: BootTime) -> Vec<DueDelivery> {
         let unstarted = self.released.due(before);
         for event_id in &unstarted {
             self.released.set(*event_id, now);
@@ -276,9 +335,9 @@ impl Schedule {
         self.deliveries(&unstarted)
     }
 
-    /// Returns the attempts that started before `before` and have no outcome: their worker has vanished. They
-    /// stay in flight until their outcome is in the log.
-    pub(super) fn vanished(&mut self, before: DateTime<Utc>) -> Vec<DueDelivery> {
+    /// Returns the attempts whose time limit ended before `before` and that have no outcome: their worker has
+    /// vanished. They stay in flight until their outcome is in the log.
+    pub(super) fn vanished(&mut self, before: BootTime) -> Vec<DueDelivery> {
         let vanished = self.started.due(before);
         for event_id in &vanished {
             // Returned again later in case the append of its outcome fails.
@@ -292,30 +351,55 @@ impl Schedule {
         tracked.map(|tracked| tracked.delivery.clone()).collect()
     }
 
-    /// Returns the steps that breakers ask for, each once until its fact was read from the log.
-    pub(super) fn breaker_steps(
-        &mut self,
-        threshold: u32,
-        now: DateTime<Utc>,
-    ) -> Vec<(DestinationId, LaneState, BreakerStep)> {
+    /// Returns some of the steps that breakers ask for, each once until its fact was read from the log.
+    pub(super) fn breaker_steps(&mut self, threshold: u32, now: Present) -> Vec<LaneStep> {
+        self.find_breaker_steps(threshold, now);
         let mut steps = Vec::new();
-        for id in std::mem::take(&mut self.breakers) {
-            if let Some(lane) = self.lanes.get_mut(&id)
-                && let Some(step) = lane.breaker_step(threshold, now)
-            {
-                lane.pending_step = Some(step);
-                steps.push((id, lane.state.clone(), step));
+        while steps.len() < BREAKER_STEPS_AT_ONCE
+            && let Some(id) = self.steps.pop()
+        {
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            // It may have changed since the lane waits for its turn.
+            lane.pending_step = lane.state.breaker.step(threshold, now.wall);
+            match lane.pending_step {
+                Some(step) => steps.push((id, lane.state.clone(), step)),
+                None => self.touch(id),
             }
         }
         steps
     }
 
-    /// Makes [`Self::breaker_steps`] return a breaker's step again, after it failed.
-    pub(super) fn retry_breaker_step(&mut self, id: DestinationId) {
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.pending_step = None;
-            self.touch(id);
+    fn find_breaker_steps(&mut self, threshold: u32, now: Present) {
+        for id in self.failed_steps.due(now.boot) {
+            self.failed_steps.remove(id);
+            if let Some(lane) = self.lanes.get(&id).filter(|lane| lane.pending_step.is_some()) {
+                self.steps.push(lane.state.tenant_id, id);
+            }
         }
+        for id in std::mem::take(&mut self.breakers) {
+            if let Some(lane) = self.lanes.get_mut(&id)
+                && lane.pending_step.is_none()
+            {
+                lane.pending_step = lane.state.breaker.step(threshold, now.wall);
+                if lane.pending_step.is_some() {
+                    self.steps.push(lane.state.tenant_id, id);
+                }
+            }
+        }
+    }
+
+    /// Makes [`Self::breaker_steps`] return a breaker's step again after a while, because it failed.
+    pub(super) fn retry_breaker_step(&mut self, id: DestinationId, now: BootTime) {
+        if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.pending_step.is_some()) {
+            let pause = STEP_AGAIN_MIN.saturating_mul(1 << lane.step_failures.min(16)).min(STEP_AGAIN_MAX);
+            lane.step_failures = lane.step_failures.saturating_add(1);
+            self.failed_steps.set(id, now + pause);
+        }
+    }
+
+    /// Returns when the first failed step is to be taken again.
+    pub(super) fn next_failed_step(&self) -> Option<BootTime> {
+        self.failed_steps.first()
     }
 
     /// Returns up to `lanes_max` lanes to refill, with the number of events that each wants.
@@ -344,7 +428,11 @@ impl Schedule {
     /// Removes and returns what the next flush writes. After a flush that failed the schedule is loaded again
     /// from the tables, so no copy is kept here.
     pub(super) fn take_changes(&mut self) -> Changes {
-        let mut changes = Changes::default();
+        let mut changes = Changes {
+            set_aside: std::mem::take(&mut self.new_set_aside),
+            restored: std::mem::take(&mut self.restored),
+            ..Changes::default()
+        };
         for (event_id, change) in self.changes.drain() {
             match change.row {
                 Some(row) => changes.written.push(row),
@@ -379,12 +467,12 @@ impl Schedule {
     }
 
     /// Returns the publication time of the job that waits longest.
-    pub(super) fn oldest_published(&self) -> Option<DateTime<Utc>> {
+    pub(super) fn oldest_published(&self) -> Option<BootTime> {
         self.released.first()
     }
 
-    /// Returns the start time of the oldest attempt in flight.
-    pub(super) fn oldest_started(&self) -> Option<DateTime<Utc>> {
+    /// Returns the first end of the time limit of an attempt in flight.
+    pub(super) fn first_time_limit(&self) -> Option<BootTime> {
         self.started.first()
     }
 

@@ -2,8 +2,9 @@
 //!
 //! The append is the claim: of two copies of a job one finds the version taken, and is dropped. So every
 //! request is preceded by its `DeliveryStarted`, and an event has one attempt at a time. A job of a
-//! dispatcher that no longer leads is void. The fact names the versions of the destination and the tenant
-//! whose settings the attempt uses; when there is a newer version at the time of the append, nothing is
+//! dispatcher that no longer leads is void, and so is one whose destination has entered another stage or got
+//! another limit since, as the log says. The fact names the versions of the destination and the tenant whose
+//! settings the attempt uses; when the read models have a newer version at the time of the append, nothing is
 //! appended and the caller reads the settings again.
 //!
 //! The winners' payloads are read after the commit, with one more statement for the whole batch. A transaction
@@ -13,6 +14,7 @@
 use std::collections::HashMap;
 
 use aggregates::Facts;
+use aggregates::destination::DestinationFact;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
 use projections::BigInt;
@@ -52,7 +54,8 @@ pub struct AttemptClaim {
 pub enum AttemptClaimOutcome {
     /// The claim is granted, with the payload to deliver; `None` when it was erased.
     Won(Option<Vec<u8>>),
-    /// The event has another version, or the job's dispatcher no longer leads: drop the job.
+    /// The event has another version, the destination is in another stage, or the job's dispatcher no longer
+    /// leads: drop the job.
     Lost,
     /// The destination or its tenant has newer settings: read them and claim again.
     SettingsChanged,
@@ -158,6 +161,7 @@ async fn append(
         &items.iter().map(|item| item.fact.clone()).collect::<Vec<_>>(),
         &items.iter().map(|item| item.metadata.clone()).collect::<Vec<_>>(),
         WebhookEventFact::stored_version("DeliveryStarted"),
+        &DestinationFact::VOIDING_JOBS.map(str::to_owned) as &[String],
     )
     .fetch_all(connection)
     .await

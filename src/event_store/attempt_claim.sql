@@ -12,8 +12,9 @@ WITH leadership AS MATERIALIZED (
 incoming AS (
     SELECT
         incoming.*,
-        destinations.version IS NOT DISTINCT FROM incoming.destination_version
-            AND tenants.version IS NOT DISTINCT FROM incoming.tenant_version AS current
+        -- The worker may have read newer settings from the log than the read models have.
+        (destinations.version > incoming.destination_version) IS NOT TRUE
+            AND (tenants.version > incoming.tenant_version) IS NOT TRUE AS current
     FROM unnest(
         $1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::bigint[], $6::uuid[], $7::bigint[],
         $8::text[], $9::text[]
@@ -35,6 +36,15 @@ candidates AS (
       ON stream.number = incoming.number
      AND stream.version = incoming.sequence - 1
     WHERE current
+      -- The worker's settings are of the job's stage. What follows them is short.
+      AND NOT EXISTS (
+          SELECT
+          FROM events AS later
+          WHERE later.aggregate_type = 'Destination'
+            AND later.aggregate_id = incoming.destination_id::text
+            AND later.sequence > incoming.destination_version
+            AND later.event_type = ANY ($11::text[])
+      )
     ORDER BY event_id, sequence, number
 ),
 appended AS (

@@ -11,6 +11,7 @@ use aggregates::webhook_event::{WebhookEvent, WebhookEventFact};
 use projections::BigInt;
 use sqlx::PgPool;
 
+use super::EventStore;
 use super::append::{Columns, StreamAppend};
 use super::group_commit::Batch;
 use super::log_notifier::{LogNotifier, Notification};
@@ -73,26 +74,49 @@ impl Batch for StreamAppendBatch {
 
     async fn commit(&self, items: &[StreamAppendItem]) -> Result<Vec<StreamAppendResult>, sqlx::Error> {
         let appends: Vec<StreamAppend> = items.iter().map(|item| item.append.clone()).collect();
-        let recorded = record(&self.pool, &appends).await?;
+        let recorded = record(&self.pool, &appends, None).await?;
         if !recorded.is_empty() {
             self.notifier.notify(Notification::Progress);
         }
-        Ok((0i32..)
-            .zip(items)
-            .map(|(number, _)| {
-                if recorded.contains(&number) {
-                    StreamAppendResult::Recorded
-                } else {
-                    StreamAppendResult::Conflict
-                }
-            })
-            .collect())
+        Ok(results(items.len(), &recorded))
     }
 }
 
-/// Performs the appends that do not conflict, and returns their indexes.
+impl EventStore {
+    /// Performs those appends that do not conflict, in one statement, if the dispatcher's epoch is still
+    /// `epoch`: what a former leader decided is not appended. Returns a result for each append, in their order.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing was appended.
+    pub async fn append_in_epoch(
+        &self,
+        epoch: u64,
+        appends: &[StreamAppend],
+    ) -> Result<Vec<StreamAppendResult>, sqlx::Error> {
+        let recorded = record(&self.pool, appends, Some(epoch)).await?;
+        if !recorded.is_empty() {
+            self.notifier.notify(Notification::NewWork);
+        }
+        Ok(results(appends.len(), &recorded))
+    }
+}
+
+fn results(count: usize, recorded: &HashSet<i32>) -> Vec<StreamAppendResult> {
+    let result = |number| match recorded.contains(&number) {
+        true => StreamAppendResult::Recorded,
+        false => StreamAppendResult::Conflict,
+    };
+    (0i32..).take(count).map(result).collect()
+}
+
+/// Performs the appends that do not conflict, and returns their indexes. With an epoch of the dispatcher there are
+/// none if another process leads.
 #[tracing::instrument(name = "db.events.record", level = "debug", skip_all, fields(items = appends.len()), err(level = "debug"))]
-async fn record(pool: &PgPool, appends: &[StreamAppend]) -> Result<HashSet<i32>, sqlx::Error> {
+async fn record(
+    pool: &PgPool,
+    appends: &[StreamAppend],
+    epoch: Option<u64>,
+) -> Result<HashSet<i32>, sqlx::Error> {
     let columns = Columns::of(appends);
     // `DISTINCT ON` lets only one of the appends in this statement that expect the same version insert its
     // head.
@@ -108,13 +132,17 @@ async fn record(pool: &PgPool, appends: &[StreamAppend]) -> Result<HashSet<i32>,
                 payload, metadata, append, head, number
             )
         ),
+        -- The next leader waits for this lock before it reads what its predecessors have appended.
+        leadership AS MATERIALIZED (
+            SELECT lock_epoch('dispatcher') AS epoch
+        ),
         candidates AS (
             SELECT DISTINCT ON (aggregate_type, aggregate_id, sequence) incoming.*
             FROM incoming
             JOIN stream_versions($1::text[], $2::text[]) AS stream
               ON stream.number = incoming.number
              AND stream.version = incoming.sequence - 1
-            WHERE head
+            WHERE head AND ($10::bigint IS NULL OR EXISTS (SELECT FROM leadership WHERE epoch = $10))
             ORDER BY aggregate_type, aggregate_id, sequence, append
         ),
         heads AS (
@@ -153,6 +181,7 @@ async fn record(pool: &PgPool, appends: &[StreamAppend]) -> Result<HashSet<i32>,
         &columns.metadata,
         &columns.appends,
         &columns.heads,
+        epoch.map(BigInt) as Option<BigInt>,
     )
     .fetch_all(pool)
     .await?;

@@ -30,6 +30,8 @@ pub struct Entry {
 pub struct Wanted<'a> {
     /// Names of the facts; `None` for all.
     pub names: Option<&'a [&'static str]>,
+    /// Version of the stream after which the facts begin; 0 for all.
+    pub after: u64,
     /// Highest version of the stream; `None` for no bound.
     pub until: Option<u64>,
 }
@@ -61,12 +63,46 @@ pub async fn read_some<A: Aggregate>(
           AND aggregate_id = $2
           AND ($3::text[] IS NULL OR event_type = ANY($3))
           AND ($4::bigint IS NULL OR sequence <= $4)
+          AND sequence > $5
         ORDER BY sequence
         "#,
         A::TYPE,
         id.to_string(),
         names.as_deref(),
         wanted.until.map(BigInt) as Option<BigInt>,
+        BigInt(wanted.after) as BigInt,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Returns, for each stream that has one, its last fact of one of these names.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.last_facts", level = "debug", skip_all, err(level = "debug"))]
+pub async fn last_facts<A: Aggregate>(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+    names: &[&'static str],
+) -> Result<Vec<LogRow>, sqlx::Error> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    log_rows!(
+        r#"
+        FROM unnest($2::text[]) AS stream (id)
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM events
+            WHERE aggregate_type = $1
+              AND aggregate_id = stream.id
+              AND event_type = ANY($3)
+            ORDER BY sequence DESC
+            LIMIT 1
+        ) AS last
+        "#,
+        A::TYPE,
+        &ids.iter().map(Uuid::to_string).collect::<Vec<_>>(),
+        &names,
     )
     .fetch_all(connection)
     .await

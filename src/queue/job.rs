@@ -27,8 +27,8 @@ pub struct Job {
     pub unknown_in_a_row: u32,
     /// Epoch of the dispatcher that released the job; jobs of a former leader are void.
     pub epoch: u64,
-    /// Version at which the destination entered its current stage (active, half open). Once it has entered
-    /// another, the job is void and the dispatcher releases the event again.
+    /// Version at which the destination entered its current stage (active, half open) or got its limit. Once
+    /// it has entered another or got another, the job is void and the dispatcher releases the event again.
     pub stage_version: u64,
 }
 

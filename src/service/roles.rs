@@ -60,15 +60,9 @@ impl RoleStarter<'_> {
     }
 
     pub(super) fn start_dispatcher(&self) -> anyhow::Result<()> {
-        let Dependencies { store, outcomes, .. } = self.dependencies;
+        let store = self.dependencies.store.clone();
         let tasks = self.lifecycle.working().clone();
-        let dispatcher = Dispatcher::new(
-            store.clone(),
-            outcomes.clone(),
-            self.dependencies.queue()?,
-            self.settings,
-            tasks,
-        );
+        let dispatcher = Dispatcher::new(store, self.dependencies.queue()?, self.settings, tasks);
         let stop = self.lifecycle.intake();
         self.lifecycle.spawn("the dispatcher", async {
             dispatcher.run(stop).await;

@@ -18,21 +18,20 @@ use super::concurrency_limit::Permit;
 use super::outbound_client::OutboundClient;
 use super::request::Request;
 use super::settings::{Settings, SettingsCache, SettingsFailure};
+use crate::clock::{self, BootTime, Present};
 use crate::event_store::group_commit::{CommitFailure, GroupCommit};
 use crate::event_store::{
     AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, Metadata, StreamAppendBatch,
     StreamAppendItem, StreamAppendResult,
 };
+use crate::identifiers;
 use crate::queue::Job;
-use crate::{clock, identifiers};
 
 /// How often settings that change concurrently are read again before the job is requeued.
-const SETTINGS_READ_MAX: u32 = 40;
-/// Pause before reading the settings again when the read model lags behind the dispatcher.
-const READ_MODEL_WAIT: Duration = Duration::from_millis(25);
-/// Time during which recording an outcome is retried, and the pause between two attempts.
-const RECORD_TIMEOUT: Duration = Duration::from_secs(60);
-const RECORD_RETRY_INTERVAL: Duration = Duration::from_millis(250);
+const SETTINGS_READ_MAX: u32 = 10;
+/// First and longest pause before recording an outcome is tried again. The pauses double in between.
+const RECORD_RETRY_MIN: Duration = Duration::from_millis(250);
+const RECORD_RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Processes jobs; shared by all attempts of a worker.
 pub(super) struct AttemptRunner {
@@ -43,6 +42,23 @@ pub(super) struct AttemptRunner {
     pub(super) claims: GroupCommit<AttemptClaimBatch>,
     pub(super) outcomes: GroupCommit<StreamAppendBatch>,
     pub(super) backoff: Backoff,
+    /// Time limit of an attempt, from its claim.
+    pub(super) timeout: Duration,
+    /// Time between the claim and the request after which the request is not sent any more.
+    pub(super) delay_max: Duration,
+    /// Time for which recording an outcome is tried.
+    pub(super) record_timeout: Duration,
+}
+
+/// A claim that was granted, with what the attempt needs.
+struct Claimed {
+    settings: Arc<Settings>,
+    /// `None` when it was erased.
+    payload: Option<Vec<u8>>,
+    at: DateTime<Utc>,
+    /// When the claim began. The dispatcher reads of the claim later, and waits for as long as the time limit from
+    /// then on.
+    began: BootTime,
 }
 
 /// Error of processing a job. Except for `Outcome`, no request was sent.
@@ -87,10 +103,11 @@ impl AttemptRunner {
     /// When the attempt was not made, or its outcome was not recorded.
     pub(super) async fn run(&self, job: &Job, permit: &mut Permit) -> Result<JobResult, DeliveryFailure> {
         let claimed = self.claim(job).await;
-        let payload = claimed.as_ref().ok().and_then(|claimed| claimed.as_ref()?.1.as_ref());
+        let payload = claimed.as_ref().ok().and_then(|claimed| claimed.as_ref()?.payload.as_ref());
         permit.claimed(payload.map_or(0, Vec::len));
-        let Some((settings, payload, started)) = claimed? else { return Ok(JobResult::Void) };
-        let report = self.attempt(job, &settings, payload, started).await;
+        let Some(claimed) = claimed? else { return Ok(JobResult::Void) };
+        let settings = Arc::clone(&claimed.settings);
+        let report = self.attempt(job, claimed).await;
         let outcome = report.outcome;
         metrics::counter!("hooksentry_attempts_total", "outcome" => outcome.name()).increment(1);
         metrics::histogram!("hooksentry_attempt_seconds")
@@ -101,35 +118,33 @@ impl AttemptRunner {
         }
     }
 
-    /// Claims the attempt with the current settings. Returns the settings, the payload and the time of the
-    /// claim; `None` when the job is void.
-    async fn claim(
-        &self,
-        job: &Job,
-    ) -> Result<Option<(Arc<Settings>, Option<Vec<u8>>, DateTime<Utc>)>, DeliveryFailure> {
+    /// Claims the attempt with the current settings; `None` when the job is void.
+    async fn claim(&self, job: &Job) -> Result<Option<Claimed>, DeliveryFailure> {
         let mut settings = self.settings.get(job.destination_id).await?;
         for _ in 0..SETTINGS_READ_MAX {
             match settings.stage_version.cmp(&job.stage_version) {
                 Ordering::Equal => {}
-                // The destination was suspended, probed, disabled or enabled since: the job is void, and the
-                // dispatcher has taken it back.
+                // The destination was suspended, probed, disabled or enabled since, or got another limit: the job
+                // is void, and the dispatcher has taken it back.
                 Ordering::Greater => return Ok(None),
                 // The cached settings are older than those that the dispatcher used.
                 Ordering::Less => {
                     settings = self.settings.read(job.destination_id).await?;
+                    // So is the read model. The delivery does not wait for it.
                     if settings.stage_version < job.stage_version {
-                        tokio::time::sleep(READ_MODEL_WAIT).await;
+                        settings = self.settings.read_from_log(job.destination_id).await?;
                     }
                     continue;
                 }
             }
-            let at = clock::now();
+            let Present { wall: at, boot: began } = Present::read();
             let fact = WebhookEventFact::DeliveryStarted {
                 destination_id: job.destination_id,
                 attempt: job.attempt,
                 worker: self.name.clone(),
                 destination_version: settings.destination_version,
                 tenant_version: settings.tenant_version,
+                timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
                 at,
             };
             let claim = AttemptClaim {
@@ -143,7 +158,9 @@ impl AttemptRunner {
             };
             let item = AttemptClaimItem::new(claim, &fact, &Metadata::of_role(job.tenant_id, "worker"))?;
             match self.claims.commit(item).await.map_err(DeliveryFailure::AttemptClaim)? {
-                AttemptClaimOutcome::Won(payload) => return Ok(Some((settings, payload, at))),
+                AttemptClaimOutcome::Won(payload) => {
+                    return Ok(Some(Claimed { settings, payload, at, began }));
+                }
                 AttemptClaimOutcome::Lost => return Ok(None),
                 AttemptClaimOutcome::SettingsChanged => {
                     settings = self.settings.read(job.destination_id).await?
@@ -153,13 +170,9 @@ impl AttemptRunner {
         Err(DeliveryFailure::SettingsKeepChanging)
     }
 
-    async fn attempt(
-        &self,
-        job: &Job,
-        settings: &Settings,
-        payload: Option<Vec<u8>>,
-        at: DateTime<Utc>,
-    ) -> AttemptReport {
+    /// Sends the request, unless the claim is so old that too little of its time limit is left.
+    async fn attempt(&self, job: &Job, claimed: Claimed) -> AttemptReport {
+        let Claimed { settings, payload, at, began } = claimed;
         let Some(payload) = payload else {
             let detail = Some("the payload was erased".to_owned());
             return AttemptReport::without_answer(Outcome::PayloadErased, 0, detail);
@@ -181,7 +194,14 @@ impl AttemptRunner {
             traceparent: Some(traceparent(job)),
             at,
         };
-        self.client.attempt(&request).await
+        let delay = began.elapsed();
+        if delay > self.delay_max {
+            let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(event.id = %job.event_id, delay_ms, "an attempt was claimed too long ago to be sent");
+            let detail = Some("the worker was held up after it claimed the attempt".to_owned());
+            return AttemptReport::without_answer(Outcome::NotSent, delay_ms, detail);
+        }
+        self.client.attempt_within(&request, self.timeout.saturating_sub(delay)).await
     }
 
     /// Records the outcome; retries while the database is unavailable.
@@ -209,13 +229,16 @@ impl AttemptRunner {
             .unwrap_or_default();
         let metadata = Metadata::of_role(job.tenant_id, "worker");
         let item = StreamAppendItem::new(job.event_id, job.stream_version + 1, &facts, &metadata)?;
-        let deadline = tokio::time::Instant::now() + RECORD_TIMEOUT;
+        let (began, mut pause) = (BootTime::now(), RECORD_RETRY_MIN);
         loop {
             match self.outcomes.commit(item.clone()).await {
                 Ok(result) => return Ok(result),
-                Err(failure @ CommitFailure::Database(_)) if tokio::time::Instant::now() < deadline => {
-                    tracing::warn!(error = ?failure, event.id = %job.event_id, "recording an outcome failed, retrying");
-                    tokio::time::sleep(RECORD_RETRY_INTERVAL).await;
+                Err(failure @ CommitFailure::Database(_)) if began.elapsed() < self.record_timeout => {
+                    if pause == RECORD_RETRY_MIN {
+                        tracing::warn!(error = ?failure, event.id = %job.event_id, "recording an outcome failed, retrying");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RECORD_RETRY_MAX);
                 }
                 Err(failure) => return Err(DeliveryFailure::Outcome(failure)),
             }

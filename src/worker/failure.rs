@@ -28,6 +28,11 @@ impl Failure {
         Self::new(Outcome::Timeout, format!("no answer within {}", humantime::format_duration(timeout)))
     }
 
+    /// Adds that this was the second request of the attempt.
+    pub(super) fn of_second_request(self) -> Self {
+        Self { detail: second_request(Some(self.detail)), ..self }
+    }
+
     /// Adds the addresses to which the request may have been sent.
     pub(super) fn at(self, address: Option<String>) -> Self {
         Self { address, ..self }
@@ -47,6 +52,18 @@ impl Failure {
             ..AttemptReport::without_answer(self.outcome, duration_ms, Some(self.detail))
         }
     }
+}
+
+/// Returns the detail of an attempt in which a second request was sent with a new access token, because the first
+/// was answered with 401.
+pub(super) fn second_request(detail: Option<String>) -> String {
+    let mut second =
+        "the second request, with a new access token: the first was answered with 401".to_owned();
+    if let Some(detail) = detail {
+        second.push_str("; ");
+        second.push_str(&detail);
+    }
+    second
 }
 
 impl From<GuardRefusal> for Failure {

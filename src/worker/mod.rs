@@ -21,6 +21,7 @@ mod concurrency_limit;
 mod consumer;
 mod delivery;
 mod failure;
+mod log_settings;
 mod outbound_auth;
 pub mod outbound_client;
 pub mod request;
@@ -77,6 +78,9 @@ impl Worker {
             claims,
             outcomes,
             backoff: settings.retries.backoff(),
+            timeout: delivery.timeout,
+            delay_max: (delivery.vanished_margin / 2).min(delivery.timeout),
+            record_timeout: delivery.record_timeout(),
         };
         let concurrency = open_files::concurrent_attempts(delivery.worker_concurrency);
         let limit = ConcurrencyLimit::new(concurrency, delivery.worker_payload_bytes);

@@ -18,7 +18,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AF
 use reqwest::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::failure::Failure;
+use super::failure::{Failure, second_request};
 use super::outbound_auth::Authorization;
 use super::outbound_client::OutboundClient;
 use super::response::{BodyEnd, EXCERPT_BYTES_MAX, excerpt, kept_headers, read_body};
@@ -69,8 +69,13 @@ impl fmt::Debug for Request {
 impl OutboundClient {
     /// Makes one attempt. When the future is dropped, it is unknown whether the request arrived.
     pub async fn attempt(&self, request: &Request) -> AttemptReport {
+        self.attempt_within(request, self.timeout).await
+    }
+
+    /// Makes one attempt that was claimed a while ago and must end within `time_left`.
+    pub(super) async fn attempt_within(&self, request: &Request, time_left: Duration) -> AttemptReport {
         let started = Instant::now();
-        let report = self.deliver(request, started + self.timeout).await;
+        let report = self.deliver(request, started + time_left).await;
         let duration_ms = saturating_milliseconds(started.elapsed());
         match report {
             Ok(report) => AttemptReport { duration_ms, ..report },
@@ -85,7 +90,7 @@ impl OutboundClient {
             }
             None => None,
         };
-        let mut response = self.post(request, authorization.as_ref(), deadline).await?;
+        let response = self.post(request, authorization.as_ref(), deadline).await?;
         if response.status() == StatusCode::UNAUTHORIZED
             && let (Some(Authorization::Token(key, refused)), Some(credentials)) =
                 (&authorization, &request.credentials)
@@ -94,7 +99,10 @@ impl OutboundClient {
             // second 401 is the result of the attempt.
             self.tokens.forget(key, refused).await;
             let fresh = self.authorization(request.destination_id, credentials, deadline).await?;
-            response = self.post(request, Some(&fresh), deadline).await?;
+            let response =
+                self.post(request, Some(&fresh), deadline).await.map_err(Failure::of_second_request)?;
+            let report = self.report(response, deadline).await;
+            return Ok(AttemptReport { detail: Some(second_request(report.detail)), ..report });
         }
         Ok(self.report(response, deadline).await)
     }

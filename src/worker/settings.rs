@@ -14,6 +14,7 @@ use projections::delivery_settings;
 use sqlx::PgPool;
 use thiserror::Error;
 
+use super::log_settings::{self, LogSettingsFailure};
 use super::signature::SigningSecrets;
 use crate::clock;
 use crate::secrets::vault::{Vault, VaultFailure};
@@ -26,7 +27,7 @@ const CACHED_MAX: u64 = 10_000;
 pub(super) struct Settings {
     pub(super) destination_version: u64,
     pub(super) tenant_version: u64,
-    /// Version of the destination at which it entered its current stage.
+    /// Version of the destination at which it entered its current stage or got its limit.
     pub(super) stage_version: u64,
     pub(super) max_attempts: u32,
     /// The error says why no request can be sent.
@@ -48,7 +49,9 @@ pub(super) struct Sending {
 pub(super) enum SettingsFailure {
     #[error("the destination's settings cannot be read")]
     Database(#[from] sqlx::Error),
-    #[error("the read model does not have the destination yet")]
+    #[error(transparent)]
+    Log(#[from] LogSettingsFailure),
+    #[error("the log does not have the destination")]
     Unknown,
     #[error("the destination's secrets cannot be decrypted now")]
     Vault(#[source] VaultFailure),
@@ -88,14 +91,37 @@ impl SettingsCache {
         }
     }
 
-    /// Reads the current settings of a destination into the cache.
+    /// Reads the settings of a destination from the read models into the cache; from the log if they do not have
+    /// it yet.
     ///
     /// # Errors
     /// When they cannot be read, or the database fails while secrets are decrypted.
     pub(super) async fn read(&self, id: DestinationId) -> Result<Arc<Settings>, SettingsFailure> {
         let mut connection = self.pool.acquire().await?;
-        let row = delivery_settings::get(&mut connection, id).await?.ok_or(SettingsFailure::Unknown)?;
+        let row = delivery_settings::get(&mut connection, id).await?;
         drop(connection);
+        match row {
+            Some(row) => self.cache(id, row).await,
+            None => self.read_from_log(id).await,
+        }
+    }
+
+    /// Reads the settings of a destination from the log into the cache.
+    ///
+    /// # Errors
+    /// When they cannot be read, or the database fails while secrets are decrypted.
+    pub(super) async fn read_from_log(&self, id: DestinationId) -> Result<Arc<Settings>, SettingsFailure> {
+        let mut connection = self.pool.acquire().await?;
+        let row = log_settings::read(&mut connection, id).await?.ok_or(SettingsFailure::Unknown)?;
+        drop(connection);
+        self.cache(id, row).await
+    }
+
+    async fn cache(
+        &self,
+        id: DestinationId,
+        row: delivery_settings::DeliverySettings,
+    ) -> Result<Arc<Settings>, SettingsFailure> {
         let sending = match self.open(id, &row).await {
             Ok(sending) => Ok(sending),
             // A failure of the database is temporary; the others are permanent.

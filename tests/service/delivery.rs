@@ -172,6 +172,49 @@ async fn an_event_without_payload_is_given_up_at_once() {
     database.discard().await;
 }
 
+/// The claim waits in the database for longer than half the margin.
+#[tokio::test]
+async fn a_worker_that_was_held_up_after_its_claim_does_not_send() {
+    let database = TestDatabase::create().await;
+    let program = Launch::serve(ALL_ROLES, &database.url())
+        .with("HOOKSENTRY_VANISHED_MARGIN", "2s")
+        .with("HOOKSENTRY_RETRY_BASE", "50ms")
+        .ready()
+        .await;
+    let receiver = Receiver::answering(200).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 1).await;
+    receiver.hold();
+    tenant.ingest(&destination, &json!({ "event": "first" })).await;
+    until("the first attempt", async || (receiver.in_flight() == 1).then_some(())).await;
+    let event_id = tenant.ingest(&destination, &json!({ "event": "second" })).await;
+
+    let pool = database.pool().await;
+    let mut held = pool.begin().await.expect("a transaction");
+    let lock = "LOCK TABLE payloads IN ACCESS EXCLUSIVE MODE";
+    sqlx::query(lock).execute(&mut *held).await.expect("a lock");
+    receiver.release();
+    until("the claim to wait", async || {
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted
+                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let waiting: i64 = sqlx::query_scalar(waits).fetch_one(&pool).await.ok()?;
+        (waiting > 0).then_some(())
+    })
+    .await;
+    sqlx::query("SELECT pg_sleep(1.2)").execute(&mut *held).await.expect("more than half the margin");
+    held.rollback().await.expect("the end of the lock");
+    pool.close().await;
+
+    tenant.until_event(&event_id, "Succeeded").await;
+    let attempts = tenant.get(&format!("events/{event_id}/attempts")).await;
+    let outcomes: Vec<_> =
+        attempts["items"].as_array().expect("a list").iter().map(|attempt| &attempt["outcome"]).collect();
+    assert_eq!(outcomes, ["not_sent", "succeeded"]);
+    assert_eq!(receiver.count(), 2);
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
 #[tokio::test]
 async fn a_limit_is_never_exceeded_and_is_used_in_full() {
     let database = TestDatabase::create().await;

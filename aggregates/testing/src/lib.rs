@@ -106,7 +106,7 @@ impl Accepted {
     }
 }
 
-/// Builds the start of attempt 1, with version 1 of the settings, at the Unix epoch.
+/// Builds the start of attempt 1, with version 1 of the settings and a time limit of 30 s, at the Unix epoch.
 #[must_use]
 pub fn started() -> Started {
     Started {
@@ -115,6 +115,7 @@ pub fn started() -> Started {
         worker: "worker-1",
         destination_version: 1,
         tenant_version: 1,
+        timeout_ms: 30_000,
         at: DateTime::UNIX_EPOCH,
     }
 }
@@ -126,11 +127,18 @@ pub struct Started {
     worker: &'static str,
     destination_version: u64,
     tenant_version: u64,
+    timeout_ms: u64,
     at: DateTime<Utc>,
 }
 
 impl Started {
-    setters!(destination: DestinationId, attempt: u32, worker: &'static str, at: DateTime<Utc>);
+    setters!(
+        destination: DestinationId,
+        attempt: u32,
+        worker: &'static str,
+        timeout_ms: u64,
+        at: DateTime<Utc>,
+    );
 
     /// Sets the versions of the settings that the attempt uses.
     #[must_use]
@@ -140,7 +148,7 @@ impl Started {
 
     #[must_use]
     pub fn fact(self) -> Fact {
-        let Self { destination, attempt, worker, destination_version, tenant_version, at } = self;
+        let Self { destination, attempt, worker, destination_version, tenant_version, timeout_ms, at } = self;
         let worker = worker.to_owned();
         Fact::DeliveryStarted {
             destination_id: destination,
@@ -148,14 +156,15 @@ impl Started {
             worker,
             destination_version,
             tenant_version,
+            timeout_ms,
             at,
         }
     }
 
     #[must_use]
     pub fn command(self) -> Command {
-        let Self { worker, destination_version, tenant_version, at, .. } = self;
-        Command::Start { worker: worker.to_owned(), destination_version, tenant_version, at }
+        let Self { worker, destination_version, tenant_version, timeout_ms, at, .. } = self;
+        Command::Start { worker: worker.to_owned(), destination_version, tenant_version, timeout_ms, at }
     }
 }
 

@@ -15,7 +15,7 @@ fn only_a_2xx_response_is_a_success() {
 #[test]
 fn every_failure_counts_unless_it_says_nothing_about_the_destination() {
     let uncounted: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| !outcome.counts_as_failure()).collect();
-    assert_eq!(uncounted, [Outcome::Succeeded, Outcome::Unknown, Outcome::PayloadErased]);
+    assert_eq!(uncounted, [Outcome::Succeeded, Outcome::Unknown, Outcome::PayloadErased, Outcome::NotSent]);
 }
 
 #[test]

@@ -70,10 +70,12 @@ fn failures_before_a_request_was_sent_count() {
 }
 
 #[test]
-fn an_unknown_outcome_neither_counts_nor_resets_the_count() {
-    let inputs = [attempts(Outcome::Timeout, 4), attempts(Outcome::Unknown, 3)].concat();
-    assert_eq!(step(inputs.clone(), 0), None);
-    assert_eq!(step([inputs, attempts(Outcome::Timeout, 1)].concat(), 0), Some(BreakerStep::Open));
+fn an_outcome_that_says_nothing_about_the_destination_neither_counts_nor_resets_the_count() {
+    for outcome in [Outcome::Unknown, Outcome::NotSent] {
+        let inputs = [attempts(Outcome::Timeout, 4), attempts(outcome, 3)].concat();
+        assert_eq!(step(inputs.clone(), 0), None);
+        assert_eq!(step([inputs, attempts(Outcome::Timeout, 1)].concat(), 0), Some(BreakerStep::Open));
+    }
 }
 
 #[test]
@@ -89,6 +91,50 @@ fn the_result_of_a_probe_closes_the_breaker_or_opens_it_again() {
     assert_eq!(after(Outcome::Succeeded), Some(BreakerStep::Close));
     assert_eq!(after(Outcome::Timeout), Some(BreakerStep::Open));
     assert_eq!(after(Outcome::Unknown), None);
+}
+
+/// Timers for which the breaker stays open after so many failed probes, the last of which just ended.
+fn timers_after_failed_probes(count: u32) -> i64 {
+    let mut breaker = given(attempts(Outcome::Timeout, 5));
+    let open =
+        |breaker: &CircuitBreaker| breaker.transition(BreakerStep::Open, 10, moment(0)).expect("a fact");
+    for _ in 0..count {
+        breaker.apply(&open(&breaker));
+        breaker.apply(&DestinationFact::DestinationProbed { at: moment(0) });
+        breaker.record(Outcome::Timeout);
+    }
+    match open(&breaker) {
+        DestinationFact::DestinationSuspended { next_check_at, at, .. } => {
+            (next_check_at - at).num_seconds() / 10
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_destination_that_stays_dead_is_probed_ever_more_rarely() {
+    let timers: Vec<_> = (0..8).map(timers_after_failed_probes).collect();
+    assert_eq!(timers, [1, 1, 2, 4, 8, 12, 12, 12]);
+    assert_eq!(timers_after_failed_probes(100), 12);
+}
+
+#[test]
+fn after_a_success_the_breaker_stays_open_for_one_timer_again() {
+    let again = [probing(), attempts(Outcome::Timeout, 1), suspended(), probing()].concat();
+    let mut breaker = given(again);
+    assert!(breaker.failed_probes > 0);
+    breaker.apply(&DestinationFact::DestinationResumed { at: moment(400) });
+    assert_eq!(breaker.failed_probes, 0);
+}
+
+#[test]
+fn a_step_that_the_stage_does_not_allow_makes_no_fact() {
+    let transition = |inputs: Vec<Input>, step| given(inputs).transition(step, 300, moment(0));
+    assert_eq!(transition(vec![], BreakerStep::HalfOpen), None);
+    assert_eq!(transition(vec![], BreakerStep::Close), None);
+    assert_eq!(transition(suspended(), BreakerStep::Open), None);
+    let probed = DestinationFact::DestinationProbed { at: moment(0) };
+    assert_eq!(transition(suspended(), BreakerStep::HalfOpen), Some(probed));
 }
 
 #[test]

@@ -50,6 +50,7 @@ fn names_and_numbers_are_stored_as_declared() {
         (9, "credentials"),
         (10, "unknown"),
         (11, "payload_erased"),
+        (12, "not_sent"),
     ]);
 }
 

@@ -207,6 +207,19 @@ fn an_attempt_whose_worker_disappeared_is_retried_and_not_counted() {
         .then([attempted(2, 1, Outcome::Timeout), retry_in(10, 1)]);
 }
 
+/// The worker's own delay says nothing about the destination, so it uses up nothing however often it happens.
+#[test]
+fn an_attempt_that_was_not_sent_is_retried_and_not_counted() {
+    let mut facts = vec![accepted()];
+    for attempt in 1..=20 {
+        facts.extend([started(attempt), attempted(attempt, 0, Outcome::NotSent), retry_in(10, 0)]);
+    }
+    facts.push(started(21));
+    given::<WebhookEvent>(facts)
+        .when(record(Outcome::NotSent))
+        .then([attempted(21, 0, Outcome::NotSent), retry_in(10, 0)]);
+}
+
 #[test]
 fn an_event_whose_payload_was_erased_is_given_up_at_once() {
     delivering()

@@ -36,6 +36,7 @@ fn command() -> impl Strategy<Value = Command> {
         worker: "worker".to_owned(),
         destination_version: 1,
         tenant_version: 1,
+        timeout_ms: 30_000,
         at,
     });
     let record = (outcome(), retry_after, 0.0..=1.0_f64, at.clone()).prop_map(

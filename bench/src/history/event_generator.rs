@@ -118,6 +118,7 @@ fn facts(acceptance: Acceptance, scenario: Scenario, rng: &mut StdRng) -> Vec<We
             worker: "bench-worker".to_owned(),
             destination_version: 2,
             tenant_version: 1,
+            timeout_ms: 30_000,
             at: now,
         });
         let duration_ms = rng.random_range(10..400);

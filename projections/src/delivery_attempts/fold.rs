@@ -70,6 +70,7 @@ impl<'a> Batch<'a> {
                     destination_version,
                     tenant_version,
                     at,
+                    ..
                 }) => {
                     let start = Started {
                         tenant_id: logged.tenant_id.0,

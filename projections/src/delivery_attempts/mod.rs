@@ -146,6 +146,7 @@ pub fn of_stream(facts: &[LoggedFact]) -> Vec<DeliveryAttempt> {
                 destination_version,
                 tenant_version,
                 at,
+                ..
             }) => attempts.push(DeliveryAttempt {
                 event_id: logged.stream_id.into(),
                 attempt: *attempt,

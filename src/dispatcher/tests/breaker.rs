@@ -1,12 +1,18 @@
 //! What the dispatcher does while circuit breakers open, close and probe. Their rules alone are tested in
 //! `aggregates/tests/domain/circuit_breaker.rs`.
 
+use std::time::Duration;
+
 use aggregates::attempt_outcome::Outcome;
+use aggregates::circuit_breaker::CircuitBreaker;
 use aggregates::destination::Stage;
-use aggregates::ids::DestinationId;
+use aggregates::ids::{DestinationId, TenantId};
 use chrono::TimeDelta;
+use uuid::Uuid;
 
 use super::model::{THRESHOLD, TIMER_SECONDS, World};
+use crate::dispatcher::lane::LaneState;
+use crate::dispatcher::schedule::Schedule;
 
 const LIMIT: usize = 5;
 
@@ -213,12 +219,75 @@ fn a_step_is_returned_once_until_its_fact_is_read() {
         world.finish(event, Outcome::Timeout);
     }
     world.fold_all();
-    assert_eq!(world.core.schedule.breaker_steps(THRESHOLD, world.now).len(), 1);
+    let now = world.present();
+    assert_eq!(world.core.schedule.breaker_steps(THRESHOLD, now).len(), 1);
     world.core.schedule.touch(id);
-    assert_eq!(world.core.schedule.breaker_steps(THRESHOLD, world.now).len(), 0);
-    // The step failed, so it is returned again.
-    world.core.schedule.retry_breaker_step(id);
-    assert_eq!(world.core.schedule.breaker_steps(THRESHOLD, world.now).len(), 1);
+    assert_eq!(world.core.schedule.breaker_steps(THRESHOLD, now).len(), 0);
+}
+
+#[test]
+fn a_step_that_fails_is_taken_again_after_growing_pauses_and_no_attempt_starts_meanwhile() {
+    let (mut world, id) = World::with_destination(5);
+    for event in start_attempts(&mut world, id, 5) {
+        world.finish(event, Outcome::Timeout);
+    }
+    world.accept(id);
+    world.fold_all();
+    world.steps_fail = true;
+    world.step();
+    for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+        world.step();
+        let again = world.core.schedule.next_failed_step().expect("a time");
+        assert_eq!(again.since(world.present().boot), Duration::from_secs(pause));
+        world.core.schedule.touch(id);
+        assert_eq!(world.core.schedule.breaker_steps(THRESHOLD, world.present()).len(), 0);
+        world.pass_reading(TimeDelta::seconds(pause.cast_signed()));
+        assert_eq!(world.step(), []);
+    }
+    world.steps_fail = false;
+    world.step();
+    world.pass_reading(TimeDelta::seconds(60));
+    world.step();
+    assert_eq!(world.stage(id), Stage::Suspended);
+}
+
+/// The fact is appended at the version that was folded.
+#[test]
+fn a_step_does_not_follow_a_fact_that_was_not_read() {
+    let (mut world, id) = World::with_destination(5);
+    for event in start_attempts(&mut world, id, 5) {
+        world.finish(event, Outcome::Timeout);
+    }
+    world.fold_all();
+    world.switch(id, false);
+    world.switch(id, true);
+    world.step();
+    assert_eq!(world.stage(id), Stage::Active, "a user closed the breaker after these failures");
+    world.fold_all();
+    world.pass_reading(TimeDelta::minutes(5));
+    world.step();
+    assert_eq!(world.stage(id), Stage::Active);
+}
+
+#[test]
+fn tenants_take_turns_with_the_steps_of_their_destinations() {
+    let mut schedule = Schedule::default();
+    let mut breaker = CircuitBreaker::default();
+    for _ in 0..THRESHOLD {
+        breaker.record(Outcome::Timeout);
+    }
+    let tenants = [1, 2].map(|number| TenantId(Uuid::from_u128(number)));
+    for (tenant_id, destinations) in tenants.into_iter().zip([1_000, 3]) {
+        for _ in 0..destinations {
+            let id = DestinationId(Uuid::from_u128(schedule.lanes.len() as u128));
+            let breaker = breaker.clone();
+            let state = LaneState { tenant_id, concurrency_limit: 1, breaker, version: 1, stage_version: 1 };
+            schedule.add_lane(id, state);
+        }
+    }
+    let steps = schedule.breaker_steps(THRESHOLD, World::new().present());
+    assert_eq!(steps.len(), 64);
+    assert_eq!(steps.iter().filter(|(_, lane, _)| lane.tenant_id == tenants[1]).count(), 3);
 }
 
 fn start_attempts(

@@ -68,7 +68,7 @@ impl World {
                 (delivery.attempts, delivery.failed_attempts, delivery.unknown_in_a_row),
                 "{id}"
             );
-            assert_eq!(row.started_at.is_some(), delivers, "{id}");
+            assert_eq!(row.started.is_some(), delivers, "{id}");
         }
         for (id, stream) in &self.destinations {
             let Destination::Registered(endpoint) = &stream.state else { panic!("registered") };

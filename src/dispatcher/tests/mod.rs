@@ -9,5 +9,6 @@ mod model;
 mod properties;
 mod releasing;
 mod restart;
+mod set_aside;
 mod tables;
 mod timing;

@@ -9,8 +9,7 @@ use std::time::Duration;
 use aggregates::Decide;
 use aggregates::attempt_outcome::Outcome;
 use aggregates::backoff::Backoff;
-use aggregates::circuit_breaker::BreakerStep;
-use aggregates::destination::{AuthChange, Destination, DestinationCommand, Stage};
+use aggregates::destination::{AuthChange, Destination, DestinationCommand, DestinationFact};
 use aggregates::fact::Fact;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::sealed::TokenHash;
@@ -23,9 +22,12 @@ use projections::{LogPosition, LoggedFact, TransactionId};
 use uuid::Uuid;
 
 use super::tables::Tables;
+use crate::clock::{BootTime, Present};
+use crate::dispatcher::breaker_steps::LaneStep;
 use crate::dispatcher::dispatch_core::{Backend, DispatchCore, DueEvents, Limits, Snapshot};
 use crate::dispatcher::due_deliveries::{DueDelivery, Window};
 use crate::dispatcher::lane::LaneState;
+use crate::dispatcher::page::Page;
 use crate::dispatcher::schedule::{Changes, Schedule};
 
 pub(super) const TENANT: TenantId = TenantId(Uuid::from_u128(0xac3e));
@@ -34,6 +36,10 @@ pub(super) const THRESHOLD: u32 = 5;
 /// How long a breaker stays open.
 pub(super) const TIMER_SECONDS: u32 = 300;
 pub(super) const REPUBLISH_AFTER: TimeDelta = TimeDelta::seconds(60);
+/// Time limit of an attempt.
+pub(super) const TIMEOUT: TimeDelta = TimeDelta::seconds(30);
+const VANISHED_MARGIN: TimeDelta = TimeDelta::seconds(15);
+/// After this time an attempt without an outcome is given up.
 pub(super) const VANISHED_AFTER: TimeDelta = TimeDelta::seconds(45);
 
 /// A job on the queue, with the epoch and the stage in which it was released.
@@ -47,22 +53,17 @@ pub(super) struct Job {
 pub(super) struct Stream<A> {
     pub(super) state: A,
     pub(super) version: u64,
-    /// Version at which a destination entered its stage; unused in streams of events.
+    /// Version at which a destination entered its stage or got its limit; unused in streams of events.
     stage_version: u64,
-}
-
-impl Stream<Destination> {
-    fn stage(&self) -> Option<Stage> {
-        match &self.state {
-            Destination::Unknown => None,
-            Destination::Registered(endpoint) => Some(endpoint.stage),
-        }
-    }
 }
 
 /// The dispatcher's surroundings.
 pub(super) struct Model {
+    /// The wall clock of the dispatcher.
     pub(super) now: DateTime<Utc>,
+    boot: BootTime,
+    /// How far the wall clocks of sources and workers are ahead of the dispatcher's.
+    pub(super) others_ahead: TimeDelta,
     pub(super) max_attempts: u32,
     pub(super) tables: Tables,
     log: Vec<LoggedFact>,
@@ -71,12 +72,17 @@ pub(super) struct Model {
     /// Jobs on the queue.
     pub(super) queue: Vec<Job>,
     epoch: u64,
+    /// Whether steps of breakers cannot be appended.
+    pub(super) steps_fail: bool,
+    failed_steps: Vec<DestinationId>,
 }
 
 impl Default for Model {
     fn default() -> Self {
         Self {
             now: DateTime::UNIX_EPOCH + TimeDelta::days(20_000),
+            boot: BootTime::default() + Duration::from_secs(86_400),
+            others_ahead: TimeDelta::zero(),
             max_attempts: 10,
             tables: Tables::default(),
             log: vec![],
@@ -84,6 +90,8 @@ impl Default for Model {
             destinations: BTreeMap::new(),
             queue: vec![],
             epoch: 1,
+            steps_fail: false,
+            failed_steps: vec![],
         }
     }
 }
@@ -113,8 +121,19 @@ pub(super) fn destination_id(number: u8) -> DestinationId {
 
 /// What sources, operators and workers do.
 impl Model {
+    /// Lets time pass in which the dispatcher does nothing.
     pub(super) fn pass(&mut self, time: TimeDelta) {
         self.now += time;
+        self.boot = self.boot + duration(time);
+    }
+
+    /// Sets the dispatcher's wall clock forward or back.
+    pub(super) fn set_clock(&mut self, by: TimeDelta) {
+        self.now += by;
+    }
+
+    pub(super) fn present(&self) -> Present {
+        Present { wall: self.now, boot: self.boot }
     }
 
     pub(super) fn register(&mut self, number: u8, concurrency_limit: u32) -> DestinationId {
@@ -140,15 +159,19 @@ impl Model {
             stage_version: 1,
         });
         for fact in stream.state.decide(command).expect("a destination that is registered") {
-            let before = stream.stage();
-            stream.state.apply(fact.clone());
-            stream.version += 1;
-            if stream.stage() != before {
-                stream.stage_version = stream.version;
-            }
-            let logged = logged(self.log.len(), id.0, stream.version, self.now, Fact::Destination(fact));
-            self.log.push(logged);
+            self.append(id, fact);
         }
+    }
+
+    fn append(&mut self, id: DestinationId, fact: DestinationFact) {
+        let stream = self.destinations.get_mut(&id).expect("a destination that is registered");
+        stream.state.apply(fact.clone());
+        stream.version += 1;
+        if fact.voids_jobs() {
+            stream.stage_version = stream.version;
+        }
+        let logged = logged(self.log.len(), id.0, stream.version, self.now, Fact::Destination(fact));
+        self.log.push(logged);
     }
 
     pub(super) fn change_limit(&mut self, id: DestinationId, limit: u32) {
@@ -163,7 +186,7 @@ impl Model {
 
     pub(super) fn accept(&mut self, destination_id: DestinationId) -> WebhookEventId {
         let id = WebhookEventId(Uuid::from_u128(0xe000_0000 + self.events.len() as u128));
-        let accept = accepted().tenant(TENANT).destination(destination_id).at(self.now);
+        let accept = accepted().tenant(TENANT).destination(destination_id).at(self.now + self.others_ahead);
         self.execute(id, accept.command());
         id
     }
@@ -218,7 +241,7 @@ impl Model {
         }
         let event_id = delivery.event_id;
         assert!(
-            self.execute(event_id, started().at(self.now).command()),
+            self.execute(event_id, started().at(self.now + self.others_ahead).command()),
             "an event at the job's version waits"
         );
         Some(event_id)
@@ -244,6 +267,8 @@ impl Backend for Model {
             checkpoint: self.tables.checkpoint,
             in_flight: self.tables.in_flight(),
             lanes: self.tables.lanes_with_something_to_do(),
+            set_aside: self.tables.set_aside.clone(),
+            readable: vec![],
         })
     }
 
@@ -283,24 +308,18 @@ impl Backend for Model {
         false
     }
 
-    async fn execute_breaker_steps(
-        &mut self,
-        steps: Vec<(DestinationId, LaneState, BreakerStep)>,
-        at: DateTime<Utc>,
-    ) -> Vec<DestinationId> {
+    fn begin_breaker_steps(&mut self, steps: Vec<LaneStep>, at: DateTime<Utc>) {
         for (id, lane, step) in steps {
-            let command = match step {
-                BreakerStep::Open => DestinationCommand::Suspend {
-                    consecutive_failures: lane.breaker.consecutive_failures,
-                    timer_seconds: TIMER_SECONDS,
-                    at,
-                },
-                BreakerStep::HalfOpen => DestinationCommand::Probe { at },
-                BreakerStep::Close => DestinationCommand::Resume { at },
-            };
-            self.command(id, command);
+            let is_current = self.destinations[&id].version == lane.version;
+            match lane.breaker.transition(step, TIMER_SECONDS, at) {
+                Some(fact) if is_current && !self.steps_fail => self.append(id, fact),
+                _ => self.failed_steps.push(id),
+            }
         }
-        vec![]
+    }
+
+    fn failed_breaker_steps(&mut self) -> Option<Vec<DestinationId>> {
+        Some(std::mem::take(&mut self.failed_steps))
     }
 
     async fn give_up(&mut self, vanished: &[DueDelivery], _: DateTime<Utc>) {
@@ -332,15 +351,16 @@ fn now<T>(future: impl Future<Output = Result<T, Infallible>>) -> T {
 fn core_of(model: Model) -> DispatchCore<Model> {
     let limits = Limits {
         breaker_threshold: THRESHOLD,
-        vanished_after: seconds(VANISHED_AFTER),
-        republish_after: seconds(REPUBLISH_AFTER),
+        vanished_margin: duration(VANISHED_MARGIN),
+        republish_after: duration(REPUBLISH_AFTER),
     };
+    let present = model.present();
     let mut core = DispatchCore::new(model, Schedule::default(), limits);
-    now(core.load());
+    now(core.load(present));
     core
 }
 
-fn seconds(time: TimeDelta) -> Duration {
+pub(super) fn duration(time: TimeDelta) -> Duration {
     time.to_std().expect("a positive time")
 }
 
@@ -364,17 +384,35 @@ impl World {
 
     /// Folds the next page of the log, of at most `facts_max` facts.
     pub(super) fn fold(&mut self, facts_max: usize) {
-        let at = self.now;
+        let at = self.present();
         let folded = usize::try_from(self.core.position().position).expect("the number of facts folded");
-        let page: Vec<LoggedFact> = self.log.iter().skip(folded).take(facts_max).cloned().collect();
-        now(self.core.fold(&page, at));
+        let facts: Vec<LoggedFact> = self.log.iter().skip(folded).take(facts_max).cloned().collect();
+        let position = facts.last().map(|fact| fact.position);
+        now(self.core.fold(Page { facts, unreadable: vec![], position }, at));
     }
 
     /// Does everything that is due. Returns the deliveries of the jobs that went to the queue.
     pub(super) fn step(&mut self) -> Vec<DueDelivery> {
-        let (at, queued) = (self.now, self.queue.len());
+        let (at, queued) = (self.present(), self.queue.len());
         now(self.core.step(at));
         self.queue[queued..].iter().map(|job| job.delivery.clone()).collect()
+    }
+
+    /// Lets time pass in which the dispatcher reads the log again and again.
+    pub(super) fn pass_reading(&mut self, time: TimeDelta) {
+        let mut left = time;
+        while left > TimeDelta::zero() {
+            let some = left.min(TimeDelta::seconds(1));
+            self.pass(some);
+            self.fold_all();
+            left -= some;
+        }
+    }
+
+    /// Returns the attempts that the dispatcher would give up now, once.
+    pub(super) fn vanished(&mut self) -> Vec<WebhookEventId> {
+        let before = self.boot - duration(VANISHED_MARGIN);
+        self.core.schedule.vanished(before).iter().map(|delivery| delivery.event_id).collect()
     }
 
     pub(super) fn flush(&mut self) {

@@ -165,8 +165,8 @@ impl World {
             }
             self.fold_all();
             if self.queue.is_empty() {
-                let deadline = self.core.next_deadline();
-                self.now = deadline.map_or(self.now, |at| at.max(self.now));
+                let wait = self.core.next_deadline(self.present()).unwrap_or_default();
+                self.pass_reading(TimeDelta::from_std(wait).expect("a wait of days at most"));
             }
         }
         panic!("not delivered: {:?} of {:?}", self.unfinished(), self.core.schedule);

@@ -209,10 +209,11 @@ fn a_higher_limit_is_used_at_once_and_a_lower_one_as_attempts_end() {
     assert_eq!(world.step().len(), 2);
     world.change_limit(id, 6);
     world.fold_all();
-    assert_eq!(world.step().len(), 4);
+    assert_eq!(world.step().len(), 6, "the two that have not started are released again");
+    let started = world.start_all();
+    world.fold_all();
     world.change_limit(id, 3);
     world.fold_all();
-    let started = world.start_all();
     for event in &started[..3] {
         world.finish(*event, Outcome::Succeeded);
         world.fold_all();
@@ -221,6 +222,35 @@ fn a_higher_limit_is_used_at_once_and_a_lower_one_as_attempts_end() {
     world.finish(started[3], Outcome::Succeeded);
     world.fold_all();
     assert_eq!(world.step().len(), 1);
+}
+
+#[test]
+fn a_lower_limit_recalls_jobs_that_have_not_started() {
+    let (mut world, id) = World::with_destination(6);
+    let accepted = world.accept_many(id, 6);
+    world.fold_all();
+    assert_eq!(world.step().len(), 6);
+    world.change_limit(id, 2);
+    assert_eq!(world.start_all(), [], "jobs of the old limit are void");
+    world.fold_all();
+    assert_eq!(events(&world.step()), accepted[..2]);
+    assert_eq!(world.start_all(), accepted[..2]);
+}
+
+/// Otherwise the row of each active destination would be rewritten every second.
+#[test]
+fn an_outcome_that_changes_nothing_rewrites_no_lane() {
+    let (mut world, id) = World::with_destination(1);
+    for (outcome, lanes) in [(Outcome::Succeeded, 1), (Outcome::Succeeded, 0), (Outcome::Timeout, 1)] {
+        let event = world.accept(id);
+        world.fold_all();
+        world.step();
+        world.start_all();
+        world.finish(event, outcome);
+        world.core.schedule.take_changes();
+        world.fold_all();
+        assert_eq!(world.core.schedule.take_changes().lanes.len(), lanes, "{outcome:?}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::dispatcher::schedule::Changes;
 pub(super) struct Tables {
     pub(super) due: BTreeMap<WebhookEventId, DueDelivery>,
     pub(super) lanes: BTreeMap<DestinationId, LaneState>,
+    pub(super) set_aside: Vec<WebhookEventId>,
     pub(super) checkpoint: LogPosition,
 }
 
@@ -28,12 +29,13 @@ impl Tables {
             self.due.remove(&WebhookEventId(event));
         }
         self.lanes.extend(changes.lanes);
+        self.set_aside.extend(changes.set_aside.into_iter().map(|event| event.event_id));
         self.checkpoint = checkpoint;
     }
 
     fn waiting(&self, id: DestinationId) -> impl Iterator<Item = &DueDelivery> {
         let mut waiting: Vec<&DueDelivery> =
-            self.due.values().filter(|row| row.destination_id == id && row.started_at.is_none()).collect();
+            self.due.values().filter(|row| row.destination_id == id && row.started.is_none()).collect();
         waiting.sort_by_key(|row| (row.due_at, row.event_id));
         waiting.into_iter()
     }
@@ -56,7 +58,7 @@ impl Tables {
     }
 
     pub(super) fn in_flight(&self) -> Vec<DueDelivery> {
-        self.due.values().filter(|row| row.started_at.is_some()).cloned().collect()
+        self.due.values().filter(|row| row.started.is_some()).cloned().collect()
     }
 
     pub(super) fn lanes_with_something_to_do(&self) -> Vec<(DestinationId, LaneState)> {

@@ -1,10 +1,15 @@
 //! What becomes due because time passes: jobs that the queue lost, attempts whose worker vanished, and
 //! deadlines of lanes.
 
+use std::time::Duration;
+
 use aggregates::attempt_outcome::Outcome;
 use chrono::TimeDelta;
 
-use super::model::{REPUBLISH_AFTER, VANISHED_AFTER, World};
+use super::model::{REPUBLISH_AFTER, TIMEOUT, VANISHED_AFTER, World};
+use crate::config::GIVE_UP_GRACE;
+
+const GRACE: TimeDelta = TimeDelta::seconds(GIVE_UP_GRACE.as_secs().cast_signed());
 
 #[test]
 fn a_job_that_does_not_start_is_published_again_and_again() {
@@ -58,7 +63,8 @@ fn searching_for_unstarted_jobs_ends_even_without_an_interval() {
     world.accept_many(id, 3);
     world.fold_all();
     world.step();
-    assert_eq!(world.core.schedule.unstarted(world.now, world.now).len(), 3);
+    let now = world.present().boot;
+    assert_eq!(world.core.schedule.unstarted(now, now).len(), 3);
 }
 
 #[test]
@@ -69,10 +75,10 @@ fn an_attempt_whose_worker_vanished_is_given_up_and_retried() {
     world.step();
     world.start_all();
     world.fold_all();
-    world.pass(VANISHED_AFTER - TimeDelta::milliseconds(1));
+    world.pass_reading(VANISHED_AFTER - TimeDelta::milliseconds(1));
     world.step();
     assert_eq!(world.attempts_in_flight(), [event]);
-    world.pass(TimeDelta::milliseconds(1));
+    world.pass_reading(TimeDelta::milliseconds(1));
     world.step();
     assert_eq!(world.attempts_in_flight(), []);
     world.fold_all();
@@ -89,13 +95,13 @@ fn an_attempt_that_could_not_be_given_up_keeps_its_permit_and_is_given_up_again(
     world.step();
     world.start_all();
     world.fold_all();
-    world.pass(VANISHED_AFTER);
+    world.pass_reading(VANISHED_AFTER);
     // Found, and the append of its outcome failed.
-    assert_eq!(world.core.schedule.vanished(world.now - VANISHED_AFTER).len(), 1);
-    assert_eq!(world.core.schedule.vanished(world.now - VANISHED_AFTER).len(), 0, "not at once");
+    assert_eq!(world.vanished().len(), 1);
+    assert_eq!(world.vanished().len(), 0, "not at once");
     assert_eq!(world.step(), [], "it may still be in flight");
-    world.pass(TimeDelta::seconds(5));
-    assert_eq!(world.core.schedule.vanished(world.now - VANISHED_AFTER).len(), 1);
+    world.pass_reading(TimeDelta::seconds(5));
+    assert_eq!(world.vanished().len(), 1);
 }
 
 /// The attempt must not be queued behind younger ones.
@@ -106,17 +112,108 @@ fn an_attempt_that_could_not_be_given_up_comes_before_younger_ones() {
     world.fold_all();
     world.step();
     world.start_all();
-    world.pass(VANISHED_AFTER);
+    world.fold_all();
+    world.pass_reading(VANISHED_AFTER);
     world.accept(id);
     world.fold_all();
-    assert_eq!(world.core.schedule.vanished(world.now - VANISHED_AFTER).len(), 1);
-    let jobs = world.core.schedule.release(world.now);
+    assert_eq!(world.vanished().len(), 1);
+    let now = world.present().boot;
+    let jobs = world.core.schedule.release(now);
     world.core.publish(jobs);
     assert_eq!(world.start_all().len(), 1);
     world.fold_all();
-    world.pass(TimeDelta::seconds(5));
-    let again = world.core.schedule.vanished(world.now - VANISHED_AFTER);
-    assert_eq!(again.iter().map(|attempt| attempt.event_id).collect::<Vec<_>>(), [older]);
+    world.pass_reading(TimeDelta::seconds(5));
+    assert_eq!(world.vanished(), [older]);
+}
+
+/// Whichever clocks the worker and the dispatcher have, and however they are set meanwhile.
+#[test]
+fn wall_clocks_do_not_decide_when_an_attempt_is_given_up() {
+    for others_ahead in [-3_600, 0, 3_600] {
+        let (mut world, id) = World::with_destination(1);
+        world.others_ahead = TimeDelta::seconds(others_ahead);
+        let event = world.accept(id);
+        world.fold_all();
+        world.step();
+        world.start_all();
+        world.fold_all();
+        world.set_clock(TimeDelta::hours(2));
+        world.pass_reading(VANISHED_AFTER - TimeDelta::milliseconds(1));
+        world.step();
+        assert_eq!(world.attempts_in_flight(), [event]);
+        world.set_clock(TimeDelta::hours(-5));
+        world.pass_reading(TimeDelta::milliseconds(1));
+        world.step();
+        assert_eq!(world.attempts_in_flight(), []);
+    }
+}
+
+/// The claim waited in the database, so its fact was written long after the time that it carries.
+#[test]
+fn the_time_limit_begins_when_the_dispatcher_reads_of_the_attempt() {
+    let (mut world, id) = World::with_destination(1);
+    let event = world.accept(id);
+    world.fold_all();
+    world.step();
+    world.others_ahead = -VANISHED_AFTER;
+    world.start_all();
+    world.fold_all();
+    world.pass_reading(TIMEOUT);
+    world.step();
+    assert_eq!(world.attempts_in_flight(), [event]);
+}
+
+#[test]
+fn after_a_time_without_reading_workers_get_time_to_record_outcomes() {
+    let (mut world, id) = World::with_destination(1);
+    let event = world.accept(id);
+    world.fold_all();
+    world.step();
+    world.start_all();
+    world.fold_all();
+    // The database or this process is stopped.
+    world.pass(VANISHED_AFTER);
+    world.step();
+    assert_eq!(world.attempts_in_flight(), [event], "it could not be read whether it ended");
+    world.fold_all();
+    world.step();
+    assert_eq!(world.attempts_in_flight(), [event], "nor recorded");
+    world.pass_reading(GRACE - TimeDelta::milliseconds(1));
+    world.step();
+    assert_eq!(world.attempts_in_flight(), [event]);
+    world.pass_reading(TimeDelta::milliseconds(1));
+    let wake = world.core.next_deadline(world.present());
+    assert_eq!(wake, Some(Duration::ZERO));
+    world.step();
+    assert_eq!(world.attempts_in_flight(), []);
+}
+
+#[test]
+fn a_first_attempt_does_not_wait_for_a_clock_that_is_ahead() {
+    let (mut world, id) = World::with_destination(5);
+    world.others_ahead = TimeDelta::hours(1);
+    // More than the window holds, so most of them go through the table.
+    world.accept_many(id, 300);
+    world.fold_all();
+    for _ in 0..60 {
+        assert_eq!(world.step().len(), 5);
+        for event in world.start_all() {
+            world.finish(event, Outcome::Succeeded);
+        }
+        world.fold_all();
+    }
+    assert!(world.unfinished().is_empty());
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_postpone_publishing_again() {
+    let (mut world, id) = World::with_destination(1);
+    world.accept(id);
+    world.fold_all();
+    world.step();
+    world.set_clock(TimeDelta::hours(-1));
+    world.pass_reading(REPUBLISH_AFTER);
+    assert_eq!(world.step().len(), 1);
 }
 
 #[test]

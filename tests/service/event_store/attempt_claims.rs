@@ -85,6 +85,7 @@ pub(super) fn item(claim: AttemptClaim, worker: &str) -> AttemptClaimItem {
         worker: worker.to_owned(),
         destination_version: claim.destination_version,
         tenant_version: claim.tenant_version,
+        timeout_ms: 30_000,
         at: clock::now(),
     };
     AttemptClaimItem::new(claim, &fact, &metadata_of(claim.tenant_id)).expect("a fact")
@@ -129,7 +130,7 @@ async fn among_different_copies_only_the_valid_one_wins() {
         let mut copies = vec![
             (AttemptClaimOutcome::Lost, AttemptClaim { epoch: lead.epoch() - 1, ..valid }),
             (AttemptClaimOutcome::Lost, AttemptClaim { expected_version: 0, ..valid }),
-            (AttemptClaimOutcome::SettingsChanged, AttemptClaim { destination_version: 7, ..valid }),
+            (AttemptClaimOutcome::SettingsChanged, AttemptClaim { destination_version: 0, ..valid }),
             (won(), valid),
         ];
         copies.rotate_left(rotation);
@@ -268,15 +269,44 @@ async fn claims_do_not_lock_the_row_of_the_leader() {
     log.discard().await;
 }
 
+/// The worker has read its settings from the log.
 #[tokio::test]
-async fn an_attempt_for_an_unknown_destination_does_not_start() {
+async fn an_attempt_does_not_wait_for_read_models() {
     let log = Log::create().await;
     let lead = log.lead().await;
     let job = log.release_job(lead.epoch()).await;
-    let claim = AttemptClaim { destination_id: DestinationId::default(), ..job.claim() };
-    let outcome = log.claims().commit(item(claim, "worker")).await;
-    assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::SettingsChanged);
+    sqlx::query("DELETE FROM destinations").execute(&log.pool).await.expect("no destination");
+    sqlx::query("UPDATE tenants SET version = 0").execute(&log.pool).await.expect("an older tenant");
+    let outcome = log.claims().commit(item(job.claim(), "worker")).await;
+    assert_eq!(outcome.expect("an outcome"), won());
     log.discard().await;
+}
+
+/// Although the read model does not show the change.
+#[tokio::test]
+async fn a_job_is_void_when_its_destination_has_entered_another_stage_or_got_another_limit() {
+    for (concurrency_limit, active) in [(None, Some(false)), (Some(1), None)] {
+        let log = Log::create().await;
+        let lead = log.lead().await;
+        let job = log.release_job(lead.epoch()).await;
+        let change = DestinationCommand::Change {
+            url: None,
+            concurrency_limit,
+            active,
+            auth: AuthChange::Keep,
+            at: clock::now(),
+        };
+        let metadata = metadata_of(job.tenant);
+        log.store.execute::<Destination>(job.destination.0, change, &metadata).await.expect("a change");
+        let claims = log.claims();
+        let outcome = claims.commit(item(job.claim(), "worker")).await;
+        assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Lost);
+        // The next job, whose worker knows the change.
+        let outcome =
+            claims.commit(item(AttemptClaim { destination_version: 2, ..job.claim() }, "worker")).await;
+        assert_eq!(outcome.expect("an outcome"), won());
+        log.discard().await;
+    }
 }
 
 #[tokio::test]

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
-use aggregates::webhook_event::WebhookEventFact as Fact;
+use aggregates::webhook_event::{WebhookEvent, WebhookEventFact as Fact};
 use aggregates_testing::attempted;
 use futures::future::join_all;
 use hooksentry::clock;
 use hooksentry::config::TenantWeights;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{
-    LogNotifier, Metadata, StreamAppendBatch, StreamAppendItem, StreamAppendResult,
+    LogNotifier, Metadata, StreamAppend, StreamAppendBatch, StreamAppendItem, StreamAppendResult,
 };
 
 use super::{Log, StoredFact, invalid_metadata, metadata_of, new_event};
@@ -217,5 +217,28 @@ async fn a_report_may_contain_any_character() {
     assert!(
         matches!(fact, Fact::DeliveryAttempted { report, .. } if report.detail.as_deref() == Some(detail))
     );
+    log.discard().await;
+}
+
+/// A leader that was stopped may decide something long after another process has taken the lead.
+#[tokio::test]
+async fn a_former_leader_appends_nothing() {
+    let log = Log::create().await;
+    let old_lead = log.lead().await;
+    let append = |event: WebhookEventId| {
+        let fact = attempted().outcome(Outcome::Unknown).fact();
+        StreamAppend::new::<WebhookEvent>(event.0, BEFORE, &[fact], &tenant()).expect("a fact")
+    };
+    let (first, second) = (log.started_event().await, log.started_event().await);
+    let results = log.store.append_in_epoch(old_lead.epoch(), &[append(first), append(first)]).await;
+    let recorded = [StreamAppendResult::Recorded, StreamAppendResult::Conflict];
+    assert_eq!(results.expect("an append"), recorded, "one of two at the same version");
+    let epoch = old_lead.epoch();
+    drop(old_lead);
+    let new_lead = log.lead().await;
+    let results = log.store.append_in_epoch(epoch, &[append(second)]).await;
+    assert_eq!(results.expect("an append"), [StreamAppendResult::Conflict]);
+    let results = log.store.append_in_epoch(new_lead.epoch(), &[append(second)]).await;
+    assert_eq!(results.expect("an append"), [StreamAppendResult::Recorded]);
     log.discard().await;
 }

@@ -59,6 +59,7 @@ impl Launch {
             // The default cost of hashing would slow down the whole suite.
             .env("HOOKSENTRY_PASSWORD_MEMORY_KIB", "64")
             .env("HOOKSENTRY_PASSWORD_PASSES", "1")
+            .env("HOOKSENTRY_BREAKER_PAUSE_MIN", "1s")
             .stdin(Stdio::null())
             .kill_on_drop(true);
         Self { command, port: Some(port) }

@@ -96,7 +96,7 @@ async fn read<A: Aggregate>(
     versions: &BTreeSet<u64>,
 ) -> Result<Vec<LoggedFact>, Problem> {
     let Some(until) = versions.last().copied() else { return Ok(vec![]) };
-    let wanted = Wanted { names: Some(names), until: Some(until) };
+    let wanted = Wanted { names: Some(names), until: Some(until), ..Wanted::default() };
     let rows = stream_reader::read_some::<A>(scope.connection(), id, wanted).await?;
     rows.into_iter().map(LoggedFact::try_from).collect::<Result<_, _>>().map_err(Problem::internal)
 }

@@ -1,0 +1,2 @@
+INSERT INTO set_aside_events
+VALUES ('e0000000-0000-0000-0000-000000000009', 'an unknown version', '2026-07-03T00:00:00Z');
