@@ -130,8 +130,8 @@ pub struct DeliverySettings {
 
     /// Time after which a job that no worker has started is published again.
     ///
-    /// Lower: copies make a queue that is merely long even longer. Higher: jobs that the broker lost wait for
-    /// longer.
+    /// The time doubles with every copy, up to 16 times. Lower: copies make a queue that is merely long even
+    /// longer. Higher: jobs that the broker lost wait for longer.
     #[arg(
         long,
         env = "HOOKSENTRY_REPUBLISH_AFTER",

@@ -93,7 +93,6 @@ impl Settings {
     /// A value does not fit another one, or a required setting is missing.
     pub fn check(&self, roles: &Roles) -> Result<RequiredSettings, SettingProblem> {
         self.retries.check()?;
-        self.check_prefetch()?;
         self.check_queue(roles)?;
         let database = self.database.require()?;
         let signing_keys = roles.has(Role::Api).then(|| self.signing.require()).transpose()?;
@@ -117,24 +116,6 @@ impl Settings {
                  users can reach the machines of this network"
             );
         }
-    }
-
-    /// Maximum number of unacknowledged jobs of a worker process.
-    #[must_use]
-    pub fn prefetch(&self) -> std::num::NonZeroU16 {
-        self.queue.prefetch.unwrap_or(self.delivery.worker_concurrency)
-    }
-
-    fn check_prefetch(&self) -> Result<(), SettingProblem> {
-        let concurrency = self.delivery.worker_concurrency;
-        if self.prefetch() < concurrency {
-            return Err(SettingProblem::invalid(
-                "HOOKSENTRY_PREFETCH",
-                self.prefetch(),
-                format!("must be at least HOOKSENTRY_WORKER_CONCURRENCY, which is {concurrency}"),
-            ));
-        }
-        Ok(())
     }
 
     fn check_queue(&self, roles: &Roles) -> Result<(), SettingProblem> {

@@ -30,17 +30,18 @@ pub struct QueueSettings {
     )]
     pub prefix: QueuePrefix,
 
-    /// Maximum number of unacknowledged jobs of a worker process [default: the worker concurrency].
+    /// Maximum number of jobs that a worker process has received and not yet claimed.
     ///
-    /// At least the worker concurrency. Lower: attempts wait for the broker. Higher: jobs wait for a busy
-    /// worker process while another one is idle.
+    /// A job is acknowledged when its attempt is claimed. Lower: attempts wait for the broker. Higher: a worker
+    /// process that hangs holds more of the jobs that others could process, of which 512 are on the queue.
     #[arg(
         long,
         env = "HOOKSENTRY_PREFETCH",
         value_name = "NUMBER",
+        default_value = "128",
         value_parser = number_between::<NonZeroU16>(NonZeroU16::MIN, NonZeroU16::MAX)
     )]
-    pub prefetch: Option<NonZeroU16>,
+    pub prefetch: NonZeroU16,
 }
 
 fn broker_urls(text: &str) -> Result<BrokerUrls, ValueProblem> {

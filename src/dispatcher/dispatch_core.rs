@@ -220,7 +220,7 @@ impl<B: Backend> DispatchCore<B> {
         self.take_breaker_steps(now);
         self.refill(now.wall).await?;
         if self.backend.can_publish() {
-            let mut due = self.schedule.unstarted(now.boot - self.limits.republish_after, now.boot);
+            let mut due = self.schedule.unstarted(self.limits.republish_after, now.boot);
             due.extend(self.schedule.release(now.boot));
             self.publish(due);
         }

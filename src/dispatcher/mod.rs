@@ -39,6 +39,7 @@ mod page;
 mod publisher;
 mod schedule;
 pub(crate) mod set_aside;
+mod tenant_windows;
 #[cfg(test)]
 mod tests;
 mod wakeup_receiver;

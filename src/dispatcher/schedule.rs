@@ -17,6 +17,7 @@ use super::deadline_queue::DeadlineQueue;
 use super::due_deliveries::{DueDelivery, Window};
 use super::lane::{Lane, LaneState};
 use super::set_aside::SetAside;
+use super::tenant_windows::TenantWindows;
 use crate::clock::{BootTime, Present};
 use crate::config::TenantWeights;
 use crate::fair_share::Turns;
@@ -25,6 +26,8 @@ use crate::fair_share::Turns;
 /// longer be overtaken. Higher: a destination that gets its first event waits longer. Lower: workers wait for
 /// jobs while the facts of what they started are on their way to the dispatcher.
 const OUTSTANDING_MAX: usize = 512;
+/// Most times the usual wait before a job is published again.
+const REPUBLISH_WAITS_MAX: u32 = 16;
 /// Jobs one lane releases before the next lane has its turn.
 const TURN_JOBS_MAX: usize = 16;
 /// Delay before an attempt that could not be given up is given up again.
@@ -53,6 +56,14 @@ pub(super) enum JobState {
 pub(super) struct Tracked {
     pub(super) delivery: DueDelivery,
     pub(super) state: JobState,
+    /// How often its job was published again.
+    republished: u32,
+}
+
+impl Tracked {
+    fn of(delivery: DueDelivery, state: JobState) -> Self {
+        Self { delivery, state, republished: 0 }
+    }
 }
 
 /// The difference between an event's row as it should be and the table.
@@ -105,8 +116,10 @@ pub(super) struct Schedule {
     steps: Turns<DestinationId>,
     /// Lanes whose breaker's step failed, by the time at which it is taken again.
     failed_steps: DeadlineQueue<DestinationId, BootTime>,
-    /// Jobs released and not started, by the time of their last publication.
+    /// Jobs released and not started, by the time from which their wait counts: that of their publication at first.
     released: DeadlineQueue<WebhookEventId, BootTime>,
+    /// The same jobs, by tenant.
+    windows: TenantWindows,
     /// Attempts in flight, by the end of their time limit.
     started: DeadlineQueue<WebhookEventId, BootTime>,
 }
@@ -132,7 +145,7 @@ impl Schedule {
         if let Some(started) = delivery.started {
             self.started.set(delivery.event_id, now + started.timeout());
         }
-        self.tracked.insert(delivery.event_id, Tracked { delivery, state: JobState::Started });
+        self.tracked.insert(delivery.event_id, Tracked::of(delivery, JobState::Started));
     }
 
     /// Adds the next due events of a lane to its window. `complete` says that the table has no more that are
@@ -147,7 +160,7 @@ impl Schedule {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         for delivery in due {
             lane.ready.push_back(delivery.event_id);
-            self.tracked.insert(delivery.event_id, Tracked { delivery, state: JobState::Waiting });
+            self.tracked.insert(delivery.event_id, Tracked::of(delivery, JobState::Waiting));
         }
         if complete {
             lane.has_more_in_table = false;
@@ -166,7 +179,7 @@ impl Schedule {
             lane.next_due = Some(lane.next_due.map_or(delivery.due_at, |due| due.min(delivery.due_at)));
         } else if lane.takes_more() {
             lane.ready.push_back(delivery.event_id);
-            self.tracked.insert(delivery.event_id, Tracked { delivery, state: JobState::Waiting });
+            self.tracked.insert(delivery.event_id, Tracked::of(delivery, JobState::Waiting));
         } else {
             lane.has_more_in_table = true;
         }
@@ -177,6 +190,9 @@ impl Schedule {
     pub(super) fn settle(&mut self, event_id: WebhookEventId, destination_id: DestinationId) {
         let before = self.tracked.remove(&event_id);
         self.released.remove(event_id);
+        if let Some(before) = &before {
+            self.windows.remove(before.delivery.tenant_id, event_id);
+        }
         self.started.remove(event_id);
         if let Some(lane) = self.lanes.get_mut(&destination_id) {
             lane.in_flight.remove(&event_id);
@@ -203,6 +219,7 @@ impl Schedule {
             lane.in_flight.remove(&event_id);
             lane.ready.push_front(event_id);
             self.released.remove(event_id);
+            self.windows.remove(lane.state.tenant_id, event_id);
             if let Some(tracked) = self.tracked.get_mut(&event_id) {
                 tracked.state = JobState::Waiting;
             }
@@ -218,8 +235,9 @@ impl Schedule {
     pub(super) fn start(&mut self, delivery: DueDelivery, ends: BootTime) {
         let (event_id, destination_id) = (delivery.event_id, delivery.destination_id);
         self.released.remove(event_id);
+        self.windows.remove(delivery.tenant_id, event_id);
         self.started.set(event_id, ends);
-        let before = self.tracked.insert(event_id, Tracked { delivery, state: JobState::Started });
+        let before = self.tracked.insert(event_id, Tracked::of(delivery, JobState::Started));
         if let Some(lane) = self.lanes.get_mut(&destination_id) {
             lane.in_flight.insert(event_id);
             // A worker may have started a job before it was recalled.
@@ -305,18 +323,29 @@ impl Schedule {
     /// Releases events that are due and have a permit, lane by lane in turn.
     pub(super) fn release(&mut self, now: BootTime) -> Vec<DueDelivery> {
         let mut jobs = Vec::new();
+        for (tenant_id, id) in self.windows.unpark(now) {
+            self.releasable.push(tenant_id, id);
+        }
         while self.released.len() < OUTSTANDING_MAX {
             let Some(id) = self.releasable.pop() else { break };
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            let tenant_id = lane.state.tenant_id;
+            let space = self.windows.space(tenant_id, now);
+            if space == 0 {
+                self.windows.park(tenant_id, id);
+                continue;
+            }
             lane.is_releasable = false;
             let left = OUTSTANDING_MAX - self.released.len();
-            let mut turn = lane.available_permits().min(TURN_JOBS_MAX).min(left);
+            let mut turn = lane.available_permits().min(TURN_JOBS_MAX).min(left).min(space);
             while turn > 0 {
                 let Some(event_id) = lane.ready.pop_front() else { break };
                 let Some(tracked) = self.tracked.get_mut(&event_id) else { continue };
                 tracked.state = JobState::Released;
+                tracked.republished = 0;
                 lane.in_flight.insert(event_id);
                 self.released.set(event_id, now);
+                self.windows.add(tenant_id, event_id, now);
                 jobs.push(tracked.delivery.clone());
                 turn -= 1;
             }
@@ -325,12 +354,17 @@ impl Schedule {
         jobs
     }
 
-    /// Returns the jobs that were published before `before` and have not started: the queue may have lost
-    /// them. They count as published at `now`.
-    pub(super) fn unstarted(&mut self, before: BootTime, now: BootTime) -> Vec<DueDelivery> {
-        let unstarted = self.released.due(before);
+    /// Returns the jobs that have not started `wait` after they were published: the queue may have lost them.
+    /// For a job that was returned before, the time doubles: while there are no workers, copies would only
+    /// make the queue longer.
+    pub(super) fn unstarted(&mut self, wait: Duration, now: BootTime) -> Vec<DueDelivery> {
+        let unstarted = self.released.due(now - wait);
         for event_id in &unstarted {
-            self.released.set(*event_id, now);
+            let Some(tracked) = self.tracked.get_mut(event_id) else { continue };
+            tracked.republished = tracked.republished.saturating_add(1);
+            let waits = 1_u32.checked_shl(tracked.republished).unwrap_or(u32::MAX).min(REPUBLISH_WAITS_MAX);
+            // As if it was published later than it was, by the waits that are added.
+            self.released.set(*event_id, now + wait.saturating_mul(waits - 1));
         }
         self.deliveries(&unstarted)
     }
@@ -466,7 +500,7 @@ impl Schedule {
         self.lane_deadlines.first_after(self.advanced_to)
     }
 
-    /// Returns the publication time of the job that waits longest.
+    /// Returns the time from which the wait of the job counts that is to be published again first.
     pub(super) fn oldest_published(&self) -> Option<BootTime> {
         self.released.first()
     }
@@ -478,7 +512,9 @@ impl Schedule {
 
     /// Whether something that is due waits for an attempt to start or to end.
     pub(super) fn waits_for_attempts(&self) -> bool {
-        self.released.len() >= OUTSTANDING_MAX || !self.waiting_for_permits.is_empty()
+        self.released.len() >= OUTSTANDING_MAX
+            || !self.waiting_for_permits.is_empty()
+            || self.windows.has_parked()
     }
 
     /// Returns the number of jobs released and not yet started.

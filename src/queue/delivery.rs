@@ -30,7 +30,7 @@ pub(super) trait Settle: Send + Sync {
 
 /// A job that was delivered to a consumer and is not settled.
 ///
-/// Acknowledge it with [`ack`](Self::ack) once its outcome is in the log. When it is dropped it returns to
+/// Acknowledge it with [`ack`](Self::ack) once its claim is in the log. When it is dropped it returns to
 /// the queue and is delivered again, here or elsewhere.
 #[must_use = "a delivery that is dropped returns to the queue"]
 pub struct Delivery {
@@ -56,7 +56,7 @@ impl Delivery {
         self.redelivered
     }
 
-    /// Removes the job from the queue: its outcome is in the log, or it is void.
+    /// Removes the job from the queue: its claim is in the log, or it is void.
     pub fn ack(self) {
         self.settle(Settlement::Ack);
     }

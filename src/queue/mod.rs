@@ -14,8 +14,8 @@
 //!   cannot be read is parked. The dispatcher sees in the log that no attempt followed and publishes the job
 //!   again. So a consumer need not know that an acknowledgement was lost, and a publisher that gets an error
 //!   tries again.
-//! - **A job is acknowledged after its outcome is in the log**, never before. The jobs of a worker that dies
-//!   in between are delivered to others.
+//! - **A job is acknowledged after its claim is decided**, never before. The jobs of a worker that dies before
+//!   are delivered to others; those that it has claimed are in the log.
 //! - **A publish ends within its timeout**, confirmed or with an error.
 //! - **Everything is bounded**: the jobs in a transport, the unsettled jobs of a consumer (its prefetch), the
 //!   unconfirmed publishes.

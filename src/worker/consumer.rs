@@ -1,16 +1,19 @@
-//! The loop of a worker: receives jobs, a bounded number at a time, and acknowledges each once its outcome is
-//! in the log.
+//! The loop of a worker: receives jobs, a bounded number at a time, gives them permits by turns of the tenants,
+//! and acknowledges each once its claim is decided.
 
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU16;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aggregates::ids::TenantId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::concurrency_limit::{ConcurrencyLimit, Permit};
-use super::delivery::{AttemptRunner, DeliveryFailure, JobResult};
-use crate::queue::{Delivery, Job, JobQueue};
+use super::delivery::{AttemptRunner, Claimed, JobResult};
+use crate::queue::{Delivery, JobQueue};
 
 /// Pause before a job is requeued because a dependency is unavailable.
 const REQUEUE_DELAY: Duration = Duration::from_secs(1);
@@ -24,49 +27,152 @@ pub(super) async fn consume(
     stop: CancellationToken,
 ) {
     let in_progress = TaskTracker::new();
-    let mut deliveries = queue.consume(prefetch, stop.clone());
-    // The permit is acquired first: a job that is received can be processed at once.
-    while let Some(permit) = limit.acquire().await {
-        let Some(delivery) = deliveries.recv().await else { break };
-        let runner = Arc::clone(&runner);
-        in_progress.spawn(async move {
-            process(&runner, delivery, permit).await;
-        });
+    while !stop.is_cancelled() {
+        receive(&runner, &*queue, &limit, prefetch, &stop, &in_progress).await;
+        if !stop.is_cancelled() {
+            tracing::warn!("claims are not decided; this worker takes no jobs until they are");
+            let recovered = runner.claim_monitor.recovered(&runner.settings);
+            stop.run_until_cancelled(recovered).await;
+        }
     }
     in_progress.close();
     in_progress.wait().await;
 }
 
-async fn process(runner: &AttemptRunner, delivery: Delivery, mut permit: Permit) {
-    let job = *delivery.job();
-    match runner.run(&job, &mut permit).await {
-        Ok(JobResult::Attempted(outcome)) => {
-            tracing::debug!(event.id = %job.event_id, attempt = job.attempt, outcome = outcome.name(), "attempt recorded");
-            delivery.ack();
+/// Receives jobs and processes them in tasks, until `stop` or until claims have stalled. The jobs that have no
+/// permit then return to the queue, and after a stall so do those whose claim is pending.
+async fn receive(
+    runner: &Arc<AttemptRunner>,
+    queue: &dyn JobQueue,
+    limit: &ConcurrencyLimit,
+    prefetch: NonZeroU16,
+    stop: &CancellationToken,
+    in_progress: &TaskTracker,
+) {
+    let consuming = stop.child_token();
+    let _closed_at_the_end = consuming.clone().drop_guard();
+    let mut deliveries = queue.consume(prefetch, consuming);
+    let (mut waiting, given_back) = (Waiting::default(), CancellationToken::new());
+    let mut stalled = pin!(runner.claim_monitor.stalled());
+    loop {
+        while let Some((delivery, permit)) = waiting.next(limit) {
+            let (runner, given_back) = (Arc::clone(runner), given_back.clone());
+            in_progress.spawn(async move {
+                process(&runner, delivery, permit, given_back).await;
+            });
         }
-        Ok(JobResult::Void) => delivery.ack(),
-        Ok(JobResult::TooLate) => {
-            tracing::warn!(event.id = %job.event_id, attempt = job.attempt, "the dispatcher gave the attempt up before its outcome was recorded");
-            delivery.ack();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = &mut stalled => return given_back.cancel(),
+            () = limit.freed(), if waiting.len > 0 => {}
+            delivery = deliveries.recv(), if waiting.len < usize::from(prefetch.get()) => {
+                let Some(delivery) = delivery else { return };
+                waiting.push(delivery);
+            }
         }
-        Err(failure) => fail(&job, delivery, failure).await,
     }
 }
 
-/// Requeues a job that failed before its attempt, after a pause. A job that failed after it is acknowledged:
-/// the dispatcher finds an attempt without an outcome.
-async fn fail(job: &Job, delivery: Delivery, failure: DeliveryFailure) {
-    let is_before_attempt = failure.is_before_attempt();
-    tracing::warn!(
-        event.id = %job.event_id,
-        attempt = job.attempt,
-        error = ?anyhow::Error::from(failure),
-        "processing a job failed"
-    );
-    if is_before_attempt {
-        tokio::time::sleep(REQUEUE_DELAY).await;
-        delivery.requeue();
-    } else {
-        delivery.ack();
+/// Jobs that wait for a permit. The prefetch bounds their number.
+#[derive(Default)]
+struct Waiting {
+    jobs: HashMap<TenantId, VecDeque<Delivery>>,
+    /// Tenants with jobs; it is the turn of the first.
+    round: VecDeque<TenantId>,
+    len: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, delivery: Delivery) {
+        let tenant_id = delivery.job().tenant_id;
+        let jobs = self.jobs.entry(tenant_id).or_default();
+        if jobs.is_empty() {
+            self.round.push_back(tenant_id);
+        }
+        jobs.push_back(delivery);
+        self.len += 1;
+    }
+
+    /// Removes the oldest job of the next tenant that may have a permit.
+    fn next(&mut self, limit: &ConcurrencyLimit) -> Option<(Delivery, Permit)> {
+        for _ in 0..self.round.len() {
+            let tenant_id = self.round.pop_front()?;
+            let tenants = self.round.len() + 1;
+            let Some(permit) = limit.try_acquire(tenant_id, tenants) else {
+                self.round.push_back(tenant_id);
+                continue;
+            };
+            let jobs = self.jobs.get_mut(&tenant_id)?;
+            let delivery = jobs.pop_front()?;
+            self.len -= 1;
+            if jobs.is_empty() {
+                self.jobs.remove(&tenant_id);
+            } else {
+                self.round.push_back(tenant_id);
+            }
+            return Some((delivery, permit));
+        }
+        None
+    }
+}
+
+async fn process(
+    runner: &AttemptRunner,
+    delivery: Delivery,
+    mut permit: Permit,
+    given_back: CancellationToken,
+) {
+    let job = *delivery.job();
+    let claimed = claim(runner, delivery, given_back).await;
+    permit.claimed(claimed.as_ref().map_or(0, Claimed::payload_bytes));
+    let Some(claimed) = claimed else { return };
+    match runner.attempt_and_record(&job, claimed).await {
+        Ok(JobResult::Attempted(outcome)) => {
+            tracing::debug!(event.id = %job.event_id, attempt = job.attempt, outcome = outcome.name(), "attempt recorded");
+        }
+        Ok(JobResult::TooLate) => {
+            tracing::warn!(event.id = %job.event_id, attempt = job.attempt, "the dispatcher gave the attempt up before its outcome was recorded");
+        }
+        // The dispatcher finds an attempt without an outcome.
+        Err(failure) => tracing::warn!(
+            event.id = %job.event_id,
+            attempt = job.attempt,
+            error = ?anyhow::Error::from(failure),
+            "an outcome is not recorded"
+        ),
+    }
+}
+
+/// Claims the attempt and settles the job. `None`: there is nothing to attempt.
+async fn claim(runner: &AttemptRunner, delivery: Delivery, given_back: CancellationToken) -> Option<Claimed> {
+    let job = *delivery.job();
+    let mut delivery = Some(delivery);
+    let mut claiming = pin!(runner.claim_monitor.count(runner.claim(&job)));
+    let claimed = tokio::select! {
+        claimed = &mut claiming => claimed,
+        () = given_back.cancelled() => {
+            delivery.take().into_iter().for_each(Delivery::requeue);
+            claiming.await
+        }
+    };
+    match (claimed, delivery) {
+        // Whether the attempt is claimed is in the log. From here on the job is of no use to any worker.
+        (Ok(claimed), delivery) => {
+            delivery.into_iter().for_each(Delivery::ack);
+            claimed
+        }
+        (Err(failure), delivery) => {
+            tracing::warn!(
+                event.id = %job.event_id,
+                attempt = job.attempt,
+                error = ?anyhow::Error::from(failure),
+                "claiming an attempt failed"
+            );
+            if let Some(delivery) = delivery {
+                tokio::time::sleep(REQUEUE_DELAY).await;
+                delivery.requeue();
+            }
+            None
+        }
     }
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
-use super::concurrency_limit::Permit;
+use super::claim_monitor::ClaimMonitor;
 use super::outbound_client::OutboundClient;
 use super::request::Request;
 use super::settings::{Settings, SettingsCache, SettingsFailure};
@@ -40,6 +40,7 @@ pub(super) struct AttemptRunner {
     pub(super) client: OutboundClient,
     pub(super) settings: SettingsCache,
     pub(super) claims: GroupCommit<AttemptClaimBatch>,
+    pub(super) claim_monitor: ClaimMonitor,
     pub(super) outcomes: GroupCommit<StreamAppendBatch>,
     pub(super) backoff: Backoff,
     /// Time limit of an attempt, from its claim.
@@ -51,7 +52,7 @@ pub(super) struct AttemptRunner {
 }
 
 /// A claim that was granted, with what the attempt needs.
-struct Claimed {
+pub(super) struct Claimed {
     settings: Arc<Settings>,
     /// `None` when it was erased.
     payload: Option<Vec<u8>>,
@@ -59,6 +60,12 @@ struct Claimed {
     /// When the claim began. The dispatcher reads of the claim later, and waits for as long as the time limit from
     /// then on.
     began: BootTime,
+}
+
+impl Claimed {
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.payload.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// Error of processing a job. Except for `Outcome`, no request was sent.
@@ -78,34 +85,25 @@ pub(super) enum DeliveryFailure {
     Fact(#[from] serde_json::Error),
 }
 
-impl DeliveryFailure {
-    /// Returns whether the attempt was not claimed, so that the job is still valid.
-    pub(super) fn is_before_attempt(&self) -> bool {
-        !matches!(self, Self::Outcome(_))
-    }
-}
-
-/// Result of a job.
+/// Result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobResult {
     /// An attempt was made and recorded.
     Attempted(Outcome),
-    /// The job was a duplicate, or void; nothing was sent.
-    Void,
     /// An attempt was made, but the dispatcher had given it up before the outcome was recorded.
     TooLate,
 }
 
 impl AttemptRunner {
-    /// Claims the attempt, makes it, and records its outcome.
+    /// Makes an attempt that was claimed, and records its outcome.
     ///
     /// # Errors
-    /// When the attempt was not made, or its outcome was not recorded.
-    pub(super) async fn run(&self, job: &Job, permit: &mut Permit) -> Result<JobResult, DeliveryFailure> {
-        let claimed = self.claim(job).await;
-        let payload = claimed.as_ref().ok().and_then(|claimed| claimed.as_ref()?.payload.as_ref());
-        permit.claimed(payload.map_or(0, Vec::len));
-        let Some(claimed) = claimed? else { return Ok(JobResult::Void) };
+    /// When its outcome was not recorded.
+    pub(super) async fn attempt_and_record(
+        &self,
+        job: &Job,
+        claimed: Claimed,
+    ) -> Result<JobResult, DeliveryFailure> {
         let settings = Arc::clone(&claimed.settings);
         let report = self.attempt(job, claimed).await;
         let outcome = report.outcome;
@@ -118,8 +116,11 @@ impl AttemptRunner {
         }
     }
 
-    /// Claims the attempt with the current settings; `None` when the job is void.
-    async fn claim(&self, job: &Job) -> Result<Option<Claimed>, DeliveryFailure> {
+    /// Claims the attempt with the current settings; `None` when the job is a duplicate or void.
+    ///
+    /// # Errors
+    /// When the attempt cannot be claimed now. The job is still valid.
+    pub(super) async fn claim(&self, job: &Job) -> Result<Option<Claimed>, DeliveryFailure> {
         let mut settings = self.settings.get(job.destination_id).await?;
         for _ in 0..SETTINGS_READ_MAX {
             match settings.stage_version.cmp(&job.stage_version) {

@@ -1,8 +1,9 @@
 //! The worker: the process manager that turns a job into an attempt with an outcome.
 //!
-//! For each job it claims the attempt (appends `DeliveryStarted` at the version that the job carries), sends
-//! one signed request, records the outcome, and only then acknowledges the job. So every request is preceded
-//! by its `DeliveryStarted` in the log, and of two copies of a job one is dropped. A successful attempt loads
+//! For each job it claims the attempt (appends `DeliveryStarted` at the version that the job carries) and
+//! acknowledges the job, sends one signed request, and records the outcome. So every request is preceded
+//! by its `DeliveryStarted` in the log, and of two copies of a job one is dropped. A job that was claimed is of no
+//! use to other workers; those that are not acknowledged are few, so a worker that hangs holds few. A successful attempt loads
 //! nothing: the job carries the stream's version and counts, the settings are cached with their versions, and
 //! the claim returns the payload.
 //!
@@ -17,6 +18,7 @@
 //! one deadline and a bounded response. It depends neither on the log nor on the queue.
 
 pub mod address_guard;
+mod claim_monitor;
 mod concurrency_limit;
 mod consumer;
 mod delivery;
@@ -42,6 +44,7 @@ use crate::event_store::{AttemptClaimBatch, StreamAppendBatch};
 use crate::open_files;
 use crate::queue::JobQueue;
 use crate::secrets::vault::Vault;
+use claim_monitor::ClaimMonitor;
 use concurrency_limit::ConcurrencyLimit;
 use delivery::AttemptRunner;
 use outbound_client::{OutboundClient, OutboundSettings};
@@ -76,6 +79,7 @@ impl Worker {
             client: OutboundClient::new(&OutboundSettings::from(delivery))?,
             settings: SettingsCache::new(pool, vault, delivery.insecure()),
             claims,
+            claim_monitor: ClaimMonitor::default(),
             outcomes,
             backoff: settings.retries.backoff(),
             timeout: delivery.timeout,
@@ -84,7 +88,7 @@ impl Worker {
         };
         let concurrency = open_files::concurrent_attempts(delivery.worker_concurrency);
         let limit = ConcurrencyLimit::new(concurrency, delivery.worker_payload_bytes);
-        Ok(Self { runner: Arc::new(runner), queue, limit, prefetch: settings.prefetch() })
+        Ok(Self { runner: Arc::new(runner), queue, limit, prefetch: settings.queue.prefetch })
     }
 
     /// Processes jobs until `stop`, then finishes those in progress.

@@ -5,6 +5,7 @@
 //! was claimed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aggregates::destination_url::{DestinationUrl, DestinationUrlProblem, Insecure};
 use aggregates::ids::DestinationId;
@@ -18,6 +19,9 @@ use super::log_settings::{self, LogSettingsFailure};
 use super::signature::SigningSecrets;
 use crate::clock;
 use crate::secrets::vault::{Vault, VaultFailure};
+
+/// Time within which the database must answer to count as available.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum number of destinations in the cache.
 const CACHED_MAX: u64 = 10_000;
@@ -78,6 +82,12 @@ pub(super) struct SettingsCache {
 impl SettingsCache {
     pub(super) fn new(pool: PgPool, vault: Vault, insecure: Insecure) -> Self {
         Self { pool, vault, insecure, cached: Cache::new(CACHED_MAX) }
+    }
+
+    /// Whether the database answers a connection of this pool.
+    pub(super) async fn is_database_available(&self) -> bool {
+        let answer = sqlx::query("SELECT 1").execute(&self.pool);
+        matches!(tokio::time::timeout(ANSWER_TIMEOUT, answer).await, Ok(Ok(_)))
     }
 
     /// Returns the settings of a destination from the cache, possibly outdated.

@@ -218,7 +218,7 @@ async fn an_event_that_crashes_several_workers_in_a_row_is_given_up() {
             .with("HOOKSENTRY_RETRY_BASE", "50ms")
             .with("HOOKSENTRY_RETRY_FACTOR", "1")
             .with("HOOKSENTRY_DELIVERY_TIMEOUT", "3s")
-            .with("HOOKSENTRY_VANISHED_MARGIN", "100ms")
+            .with("HOOKSENTRY_VANISHED_MARGIN", "2s")
             .ready()
     };
     let others = launch("api,projector,dispatcher").await;

@@ -24,6 +24,7 @@ mod demo;
 mod event_store;
 mod fairness;
 mod foreign_transactions;
+mod frozen_worker;
 mod harness;
 mod lag;
 mod live;

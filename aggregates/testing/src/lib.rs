@@ -241,3 +241,21 @@ impl Attempted {
         Command::RecordAttempt { report, backoff, max_attempts, jitter_sample: 0.5, at }
     }
 }
+
+/// Environment variable with the number of steps of every model-based test, such as 500000, for a long run.
+const STEPS: &str = "HOOKSENTRY_TEST_STEPS";
+
+/// Returns the number of cases of a model-based test whose cases have `steps` on average: `default`, unless the
+/// environment asks for a long run.
+///
+/// # Panics
+/// When the variable is no number.
+#[must_use]
+pub fn cases(default: u32, steps: u32) -> u32 {
+    match std::env::var(STEPS) {
+        Ok(wanted) => {
+            wanted.parse::<u32>().expect("HOOKSENTRY_TEST_STEPS is a number").div_ceil(steps).max(default)
+        }
+        Err(_) => default,
+    }
+}

@@ -6,6 +6,7 @@ mod backoff;
 mod circuit_breaker;
 mod configuration;
 mod destination;
+mod destination_properties;
 mod email;
 mod fields;
 mod framework;

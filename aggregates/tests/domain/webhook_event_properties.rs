@@ -83,7 +83,7 @@ fn run(commands: Vec<Command>) -> (WebhookEvent, Vec<Fact>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(aggregates_testing::cases(256, 40)))]
 
     #[test]
     fn attempts_are_numbered_without_gaps(commands in vec(command(), 0..80)) {

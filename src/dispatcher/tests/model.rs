@@ -69,6 +69,8 @@ pub(super) struct Model {
     log: Vec<LoggedFact>,
     pub(super) events: BTreeMap<WebhookEventId, Stream<WebhookEvent>>,
     pub(super) destinations: BTreeMap<DestinationId, Stream<Destination>>,
+    /// When the attempt of an event was claimed last.
+    claimed_at: BTreeMap<WebhookEventId, BootTime>,
     /// Jobs on the queue.
     pub(super) queue: Vec<Job>,
     epoch: u64,
@@ -88,6 +90,7 @@ impl Default for Model {
             log: vec![],
             events: BTreeMap::new(),
             destinations: BTreeMap::new(),
+            claimed_at: BTreeMap::new(),
             queue: vec![],
             epoch: 1,
             steps_fail: false,
@@ -137,11 +140,20 @@ impl Model {
     }
 
     pub(super) fn register(&mut self, number: u8, concurrency_limit: u32) -> DestinationId {
+        self.register_for(TENANT, number, concurrency_limit)
+    }
+
+    pub(super) fn register_for(
+        &mut self,
+        tenant_id: TenantId,
+        number: u8,
+        concurrency_limit: u32,
+    ) -> DestinationId {
         let id = destination_id(number);
         self.command(
             id,
             DestinationCommand::Register {
-                tenant_id: TENANT,
+                tenant_id,
                 url: "https://shop.example.com".to_owned(),
                 concurrency_limit,
                 auth: None,
@@ -186,7 +198,13 @@ impl Model {
 
     pub(super) fn accept(&mut self, destination_id: DestinationId) -> WebhookEventId {
         let id = WebhookEventId(Uuid::from_u128(0xe000_0000 + self.events.len() as u128));
-        let accept = accepted().tenant(TENANT).destination(destination_id).at(self.now + self.others_ahead);
+        let Destination::Registered(registered) = &self.destinations[&destination_id].state else {
+            panic!("it is registered")
+        };
+        let accept = accepted()
+            .tenant(registered.tenant_id)
+            .destination(destination_id)
+            .at(self.now + self.others_ahead);
         self.execute(id, accept.command());
         id
     }
@@ -244,6 +262,7 @@ impl Model {
             self.execute(event_id, started().at(self.now + self.others_ahead).command()),
             "an event at the job's version waits"
         );
+        self.claimed_at.insert(event_id, self.boot);
         Some(event_id)
     }
 
@@ -325,6 +344,8 @@ impl Backend for Model {
     async fn give_up(&mut self, vanished: &[DueDelivery], _: DateTime<Utc>) {
         for delivery in vanished {
             if self.events[&delivery.event_id].version == delivery.stream_version {
+                let age = self.boot.since(self.claimed_at[&delivery.event_id]);
+                assert!(age >= duration(TIMEOUT), "given up while its request may be in progress");
                 assert!(self.finish(delivery.event_id, Outcome::Unknown));
             }
         }
@@ -402,7 +423,7 @@ impl World {
     pub(super) fn pass_reading(&mut self, time: TimeDelta) {
         let mut left = time;
         while left > TimeDelta::zero() {
-            let some = left.min(TimeDelta::seconds(1));
+            let some = left.min(TimeDelta::seconds(4));
             self.pass(some);
             self.fold_all();
             left -= some;

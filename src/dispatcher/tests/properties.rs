@@ -4,12 +4,13 @@
 use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::Stage;
 use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates_testing::cases;
 use chrono::TimeDelta;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::model::{Model, World, destination_id};
+use super::model::{Model, VANISHED_AFTER, World, destination_id};
 
 /// Destinations 0, 1 and 2, with these limits.
 const LIMITS: [u32; 3] = [1, 2, 7];
@@ -37,7 +38,16 @@ enum Action {
     Cancel(Index),
     Replay(Index),
     Erase(Index),
+    /// Time passes in which the dispatcher does nothing.
     Pass(u32),
+    /// Time passes in which the dispatcher reads the log.
+    PassReading(u32),
+    /// The dispatcher's wall clock is set, by seconds.
+    SetClock(i32),
+    /// The wall clocks of the other processes are that many seconds ahead.
+    OthersAhead(i32),
+    /// The database refuses the steps of breakers, or takes them again.
+    StepsFail(bool),
     ChangeLimit(Index, u32),
     Switch(Index, bool),
     /// The leader dies, and another reads what it left.
@@ -45,7 +55,8 @@ enum Action {
 }
 
 use Action::{
-    Accept, Cancel, ChangeLimit, Die, Dispatch, Erase, Finish, Flush, Lose, Pass, Replay, Start, Step, Switch,
+    Accept, Cancel, ChangeLimit, Die, Dispatch, Erase, Finish, Flush, Lose, OthersAhead, Pass, PassReading,
+    Replay, SetClock, Start, Step, StepsFail, Switch,
 };
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -66,6 +77,10 @@ fn action() -> impl Strategy<Value = Action> {
         1 => any::<Index>().prop_map(Replay),
         1 => any::<Index>().prop_map(Erase),
         6 => prop_oneof![3 => 1..2_000_u32, 2 => 2_000..60_000_u32, 1 => 60_000..600_000_u32].prop_map(Pass),
+        3 => (1..90_000_u32).prop_map(PassReading),
+        1 => (-4_000..4_000_i32).prop_map(SetClock),
+        1 => (-4_000..4_000_i32).prop_map(OthersAhead),
+        1 => any::<bool>().prop_map(StepsFail),
         1 => Just(Die),
     ]
 }
@@ -139,6 +154,10 @@ impl World {
             Replay(index) => self.if_any(index, Model::replay),
             Erase(index) => self.if_any(index, Model::erase),
             Pass(milliseconds) => self.pass(TimeDelta::milliseconds(milliseconds.into())),
+            PassReading(milliseconds) => self.pass_reading(TimeDelta::milliseconds(milliseconds.into())),
+            SetClock(seconds) => self.set_clock(TimeDelta::seconds(seconds.into())),
+            OthersAhead(seconds) => self.others_ahead = TimeDelta::seconds(seconds.into()),
+            StepsFail(fail) => self.steps_fail = fail,
             ChangeLimit(place, limit) => self.change_limit(any_destination(place), limit),
             Switch(place, on) => self.switch(any_destination(place), on),
             Die => self.change_leader(),
@@ -153,6 +172,7 @@ impl World {
 
     /// Lets time pass until every event has ended, while every attempt succeeds.
     fn deliver_everything(&mut self) {
+        self.steps_fail = false;
         for _ in 0..2_000 {
             if self.unfinished().is_empty() {
                 return;
@@ -174,7 +194,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases(64, 125)) })]
 
     #[test]
     fn never_more_attempts_are_in_flight_than_the_limit(actions in vec(action(), 1..250)) {
@@ -186,6 +206,18 @@ proptest! {
                 prop_assert!(in_flight <= limit as usize, "{in_flight} of {limit} after {action:?}");
             }
         }
+    }
+
+    /// The model asserts it where an attempt is given up.
+    #[test]
+    fn no_attempt_is_given_up_while_its_request_may_be_in_progress(actions in vec(action_or_change(), 1..250)) {
+        let mut world = World::with_three_destinations();
+        for action in &actions {
+            world.act(action);
+        }
+        world.pass_reading(VANISHED_AFTER * 2);
+        world.step();
+        prop_assert_eq!(world.attempts_in_flight(), [], "attempts without an outcome are given up at last");
     }
 
     #[test]

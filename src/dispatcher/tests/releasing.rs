@@ -2,8 +2,9 @@
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::Stage;
-use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use chrono::TimeDelta;
+use uuid::Uuid;
 
 use super::model::{REPUBLISH_AFTER, World, destination_id};
 use crate::dispatcher::due_deliveries::DueDelivery;
@@ -199,6 +200,32 @@ fn jobs_on_the_queue_are_bounded_over_all_destinations() {
     world.fold_all();
     assert_eq!(world.core.schedule.outstanding(), 502);
     assert_eq!(world.step().len(), 10);
+}
+
+/// Its attempts use up the permits of the workers, and its jobs must not use up what they prefetch.
+#[test]
+fn a_tenant_whose_jobs_wait_at_the_workers_has_few_on_the_queue() {
+    let mut world = World::new();
+    let slow = world.register_for(TenantId(Uuid::from_u128(1)), 0, 10_000);
+    let quick = world.register_for(TenantId(Uuid::from_u128(2)), 1, 100);
+    world.accept_many(slow, 3_000);
+    world.fold_all();
+    assert_eq!(world.step().len(), 512, "while it is alone and its jobs start");
+    world.pass_reading(TimeDelta::seconds(2));
+    for _ in 0..500 {
+        world.start(0);
+        world.fold_all();
+        world.step();
+    }
+    assert_eq!(world.queue.len(), 32, "jobs that start free space for as many");
+    world.accept_many(quick, 100);
+    world.fold_all();
+    assert_eq!(of(&world.step(), quick), 100);
+    world.start_all();
+    world.fold_all();
+    let jobs = world.step();
+    assert!(of(&jobs, slow) >= 32, "its jobs start again");
+    world.check_tables();
 }
 
 #[test]

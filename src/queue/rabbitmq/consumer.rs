@@ -30,7 +30,6 @@ use crate::queue::{Deliveries, Delivery, Job};
 /// Interval at which a consumer checks whether it has received anything.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Number of checks without a message, and without unsettled jobs, after which a consumer subscribes again.
-/// An unsettled job is settled at the latest after the timeout of its attempt.
 const IDLE_CHECKS_MAX: u32 = 4;
 
 /// Reason for which the consumption on a channel ended.
@@ -150,7 +149,7 @@ impl BrokerConsumer {
         channel.basic_qos(self.prefetch.get(), BasicQosOptions { global: false }).await?;
         let options = BasicConsumeOptions {
             no_local: false,  // the broker ignores it
-            no_ack: false,    // acknowledged explicitly, after the outcome is in the log
+            no_ack: false,    // acknowledged explicitly, after the claim is in the log
             exclusive: false, // workers compete
             nowait: false,    // a refusal must be seen
         };
