@@ -102,7 +102,10 @@ async fn run_and_report(line: CommandLine) -> anyhow::Result<bool> {
     })
     .await?;
     let verdict = check(&history);
-    let report = report(&history, &verdict);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').take(3).collect::<Vec<_>>().join(", ");
+    // Times are meaningful only if the machine is not overloaded.
+    let report = format!("{}\nLoad average at the end: {load}.\n", report(&history, &verdict));
     std::fs::write(folder.join("report.md"), &report)?;
     print(&report);
     if verdict.violations.is_empty() {

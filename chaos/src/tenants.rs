@@ -1,14 +1,19 @@
 //! The tenants of a run and their destinations, created through the API.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use hooksentry_client::{ApiClient, IngestTarget, NewTenant, http_client};
 use reqwest::Method;
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
 use crate::history::{Behaviour, Destination, Tenant};
 use crate::receivers::Receivers;
 
 const TENANTS: usize = 4;
+const LOG_IN_WITHIN: Duration = Duration::from_secs(30);
+const LOG_IN_INTERVAL: Duration = Duration::from_millis(500);
 const PASSWORD: &str = "a password of the fault suite";
 
 /// Behaviours and limits of the destinations of each tenant.
@@ -101,6 +106,14 @@ impl Tenants {
     }
 }
 
+/// Logs a user in. On a slow machine a new user is known to the read models only after a while.
 async fn log_in(api: &ApiClient, email: &str) -> anyhow::Result<ApiClient> {
-    Ok(api.with_access_token(&api.log_in(email, PASSWORD).await?.access_token))
+    let deadline = Instant::now() + LOG_IN_WITHIN;
+    loop {
+        match api.log_in(email, PASSWORD).await {
+            Ok(tokens) => return Ok(api.with_access_token(&tokens.access_token)),
+            Err(error) if Instant::now() >= deadline => return Err(error.into()),
+            Err(_) => sleep(LOG_IN_INTERVAL).await,
+        }
+    }
 }

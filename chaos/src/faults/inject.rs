@@ -219,6 +219,9 @@ async fn restore(installation: &mut Installation) -> anyhow::Result<()> {
     for process in &mut installation.processes {
         process.start().await?;
     }
+    for process in &mut installation.processes {
+        process.until_ready().await?;
+    }
     Ok(())
 }
 
