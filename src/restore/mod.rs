@@ -10,7 +10,7 @@ use sqlx::{Executor, PgConnection};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
-use crate::database::{self, DatabaseFailure};
+use crate::database;
 use crate::event_store::{self, AppendFailure, BegunEra, LogOriginFailure};
 
 /// Time within which the sessions of processes that were stopped must have ended.
@@ -26,8 +26,6 @@ const TENANT_SCOPE: &str = include_str!("tenant_scope.sql");
 pub(crate) enum RestoreFailure {
     #[error("{sessions} sessions of HookSentry use the database: stop all of its processes first")]
     InUse { sessions: i64 },
-    #[error(transparent)]
-    Schema(#[from] DatabaseFailure),
     #[error("the role hooksentry_tenant cannot be created or granted; an administrator can do so")]
     TenantRole(#[source] sqlx::Error),
     #[error("the next era of the log cannot begin; this needs the user who owns the table events")]
