@@ -1,4 +1,9 @@
-//! Connecting to PostgreSQL and migrating its schema.
+//! Connecting to PostgreSQL, deadlines of statements, and migrating the schema.
+
+mod deadline;
+mod liveness;
+mod own_connection;
+mod session;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,12 +11,16 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{Connection, Executor, PgPool};
+use sqlx::{Connection, PgPool};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{DatabaseSettings, DatabaseUrl};
 use crate::identifiers;
+pub use deadline::{LONG, SHORT, in_time};
+pub use own_connection::{OwnConnection, StatementWatch};
+use session::CONNECT_TIME_MAX;
+pub use session::open;
 
 /// The migrations that this program knows.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -22,8 +31,6 @@ const OLDEST_MAJOR: i32 = 14;
 /// Name under which sessions of the program are shown in `pg_stat_activity`.
 pub(crate) const APPLICATION_NAME: &str = "hooksentry";
 
-/// Timeout of one attempt to connect: a firewall may drop packets without an answer.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// Pause after the first failed attempt to connect; it doubles with each attempt.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause.
@@ -34,11 +41,6 @@ const ACQUIRE_TIME_MAX: Duration = Duration::from_secs(10);
 const IDLE_TIME_MAX: Duration = Duration::from_secs(600);
 /// Time after which any connection is closed: the memory that the server holds for it grows with its age.
 const LIFETIME_MAX: Duration = Duration::from_secs(1_800);
-/// Timeouts of every session. No statement of the service takes as long unless it is stuck. An open
-/// transaction holds back every reader of the log, so the server ends one whose process hangs.
-const SESSION: &str = "SET statement_timeout = '60s';
-SET idle_in_transaction_session_timeout = '60s'";
-
 /// Advisory lock that is held while the schema is migrated: "hookmigr" in ASCII.
 const MIGRATION_LOCK: i64 = 0x686f_6f6b_6d69_6772;
 
@@ -102,14 +104,15 @@ pub async fn connect(
     within: Duration,
 ) -> Result<PgPool, DatabaseFailure> {
     let options = options(url);
-    let connection = first_connection(&options, url, within).await?;
-    let pool = PgPoolOptions::new()
+    let mut connection = first_connection(&options, url, within).await?;
+    let pool = liveness::checked(PgPoolOptions::new())
         .max_connections(settings.connections)
         .acquire_timeout(ACQUIRE_TIME_MAX)
         .idle_timeout(IDLE_TIME_MAX)
         .max_lifetime(LIFETIME_MAX)
-        .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
+        .after_connect(|connection, _| Box::pin(session::configure(connection)))
         .connect_lazy_with(options);
+    warn_of_weak_commits(&mut connection).await?;
     warn_if_too_many(connection, settings.connections).await?;
     Ok(pool)
 }
@@ -276,6 +279,24 @@ async fn warn_if_too_many(mut connection: PgConnection, wanted: u32) -> Result<(
         );
     }
     Ok(connection.close().await?)
+}
+
+/// Warns when the server may lose commits that it has confirmed.
+async fn warn_of_weak_commits(connection: &mut PgConnection) -> Result<(), DatabaseFailure> {
+    let (fsync, synchronous_commit): (String, String) =
+        sqlx::query_as("SELECT current_setting('fsync'), current_setting('synchronous_commit')")
+            .fetch_one(connection)
+            .await?;
+    if fsync == "off" {
+        tracing::warn!("PostgreSQL has fsync off: accepted webhooks are lost when its host crashes");
+    }
+    if matches!(synchronous_commit.as_str(), "off" | "local") {
+        tracing::warn!(
+            synchronous_commit,
+            "synchronous_commit is weaker than on: HookSentry sets it to on in its own sessions"
+        );
+    }
+    Ok(())
 }
 
 fn options(url: &DatabaseUrl) -> PgConnectOptions {

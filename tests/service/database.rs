@@ -1,6 +1,7 @@
-//! Migration of the schema by concurrent processes, and by users without the right to change it.
+//! Settings of sessions. Migration of the schema by concurrent processes, and by users without the right to change
+//! it.
 
-use hooksentry::database::{DatabaseFailure, migrate};
+use hooksentry::database::{self, DatabaseFailure, migrate};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
@@ -84,4 +85,26 @@ async fn the_role_of_the_service_may_use_tables_of_later_migrations() {
     assert_eq!(rows, 1);
     let refused = service.execute("DELETE FROM events").await.expect_err("no right");
     assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"));
+}
+
+#[sqlx::test(migrations = false)]
+async fn sessions_set_what_the_log_relies_on_and_keep_stronger_commits(pool: PgPool) {
+    let options = pool.connect_options();
+    let database = options.get_database().expect("a database");
+    for (default, used) in [("off", "on"), ("local", "on"), ("on", "on"), ("remote_apply", "remote_apply")] {
+        for setting in [
+            format!("ALTER DATABASE \"{database}\" SET synchronous_commit = {default}"),
+            format!("ALTER DATABASE \"{database}\" SET default_transaction_isolation = serializable"),
+        ] {
+            pool.execute(setting.as_str()).await.expect("a default");
+        }
+        let mut session = database::open(&options).await.expect("a session");
+        let settings: (String, String) = sqlx::query_as(
+            "SELECT current_setting('synchronous_commit'), current_setting('transaction_isolation')",
+        )
+        .fetch_one(&mut session)
+        .await
+        .expect("settings");
+        assert_eq!(settings, (used.to_owned(), "read committed".to_owned()), "{default}");
+    }
 }

@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod log_fixture;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod receiver;
 pub(crate) mod tenant;
