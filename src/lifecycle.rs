@@ -16,9 +16,11 @@
 //! and with a failing exit code, and a supervisor can restart it.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
@@ -122,10 +124,16 @@ impl Lifecycle {
         &self.working
     }
 
-    /// Tracker for tasks that supporting tasks spawn.
+    /// The same tracker, for tasks whose panic stops the process.
     #[must_use]
-    pub fn supporting(&self) -> &TaskTracker {
-        &self.supporting
+    pub fn working_helpers(&self) -> HelperTasks {
+        HelperTasks { tracker: self.working.clone(), lifecycle: Some(self.clone()) }
+    }
+
+    /// Tracker for tasks that supporting tasks spawn. A panic of one of them stops the process.
+    #[must_use]
+    pub fn supporting(&self) -> HelperTasks {
+        HelperTasks { tracker: self.supporting.clone(), lifecycle: Some(self.clone()) }
     }
 
     /// Starts a working task, which ends once [`Self::intake`] is cancelled and its work is done.
@@ -242,6 +250,40 @@ impl Lifecycle {
     }
 }
 
+/// Spawns tasks that end with the part of the service that they serve. Without them it would only seem to work, so
+/// the process stops when one of them panics.
+#[derive(Clone, Debug)]
+pub struct HelperTasks {
+    tracker: TaskTracker,
+    /// `None`: there is no process to stop.
+    lifecycle: Option<Lifecycle>,
+}
+
+impl HelperTasks {
+    /// Returns tasks that are only tracked, for use without a [`Lifecycle`].
+    #[must_use]
+    pub fn tracked_by(tracker: TaskTracker) -> Self {
+        Self { tracker, lifecycle: None }
+    }
+
+    /// Starts a task.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let lifecycle = self.lifecycle.clone();
+        self.tracker.spawn(async move {
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            if let (Err(_), Some(lifecycle)) = (ended, lifecycle) {
+                lifecycle.record_failure(ShutdownError::Panicked { task: name });
+            }
+        });
+    }
+
+    /// Returns the tracker, for tasks whose results are waited for.
+    #[must_use]
+    pub fn tracker(&self) -> &TaskTracker {
+        &self.tracker
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::anyhow;
@@ -313,6 +355,19 @@ mod tests {
         lifecycle.spawn("worker", async { panic!("a bug") });
         assert!(matches!(lifecycle.finish().await, Err(ShutdownError::Panicked { task: "worker" })));
         assert_eq!(*order.lock().unwrap(), ["api"]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_helper_stops_the_process() {
+        let lifecycle = Lifecycle::new(LONG);
+        lifecycle.spawn("api", end_on(lifecycle.intake(), Arc::default(), "api"));
+        lifecycle.supporting().spawn("the publisher", async { panic!("a bug") });
+        assert!(matches!(lifecycle.finish().await, Err(ShutdownError::Panicked { task: "the publisher" })));
+
+        let lifecycle = Lifecycle::new(LONG);
+        lifecycle.supporting().spawn("the publisher", async {});
+        lifecycle.stop();
+        lifecycle.finish().await.unwrap();
     }
 
     #[tokio::test]

@@ -7,18 +7,20 @@
 //! reader also reads the log at a slow interval.
 //!
 //! Each NOTIFY is a transaction, which costs as much as an append. Therefore each process announces itself
-//! every 5 s, and a process that has seen no other for 20 s sends no notifications until it sees one.
+//! every 5 s, and a process that has seen no other for 20 s sends no notifications until it sees one. A process
+//! receives its own keep-alives, too: when they stop, the connection that listens has died, and is replaced.
 
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use crate::database;
 use crate::identifiers;
+use crate::lifecycle::HelperTasks;
 
 /// Channel of NOTIFY, shared by all processes of an installation. A payload is the sender's id, a space, and
 /// one of the words below.
@@ -32,6 +34,11 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Time since the last message of another process after which a process considers itself alone. Four
 /// keep-alives, so that a lost one does not matter.
 const ALONE_AFTER: Duration = Duration::from_secs(20);
+/// Time without a keep-alive of the process itself after which the connection that listens is replaced. Three
+/// keep-alives, so that a slow one does not matter.
+const DEAF_AFTER: Duration = Duration::from_secs(15);
+/// Time within which listening must begin.
+const LISTEN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Pause before listening again after the connection broke.
 const RELISTEN_AFTER: Duration = Duration::from_secs(1);
 
@@ -68,7 +75,7 @@ impl LogNotifier {
     /// Returns a notifier for the readers in all processes on the same database, and starts the tasks that
     /// send and receive NOTIFY until `stop`.
     #[must_use]
-    pub fn between_processes(pool: &PgPool, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
+    pub fn between_processes(pool: &PgPool, tasks: &HelperTasks, stop: &CancellationToken) -> Self {
         let notifier = Self::within_process();
         let peers = Peers {
             pool: pool.clone(),
@@ -78,8 +85,8 @@ impl LogNotifier {
             notifier: notifier.clone(),
         };
         let outgoing = (notifier.outgoing.all.subscribe(), notifier.outgoing.new_work.subscribe());
-        tasks.spawn(peers.clone().send(outgoing, stop.clone()));
-        tasks.spawn(peers.listen(stop.clone()));
+        tasks.spawn("the sender of notifications", peers.clone().send(outgoing, stop.clone()));
+        tasks.spawn("the receiver of notifications", peers.listen(stop.clone()));
         notifier
     }
 
@@ -150,8 +157,11 @@ impl Peers {
                 CHANNEL,
                 format!("{} {message}", self.own_id),
             )
-            .fetch_one(&self.pool)
-            .await;
+            .fetch_one(&self.pool);
+            let sent = tokio::select! {
+                () = stop.cancelled() => return,
+                sent = database::in_time(database::SHORT, sent) => sent,
+            };
             if let Err(error) = sent {
                 tracing::debug!(error = %error, "other processes were not notified; they poll the log");
             }
@@ -176,29 +186,45 @@ impl Peers {
 
     /// Receives messages until it fails.
     async fn receive(&self) -> sqlx::Error {
-        let mut listener = match PgListener::connect_with(&self.pool).await {
-            Ok(listener) => listener,
-            Err(error) => return error,
+        let mut listener = match timeout(LISTEN_TIME_MAX, self.start_listening()).await {
+            Ok(Ok(listener)) => listener,
+            Ok(Err(error)) => return error,
+            Err(_) => return deaf(),
         };
-        if let Err(error) = listener.listen(CHANNEL).await {
-            return error;
-        }
+        // Notifications that were sent before the connection existed are lost, so the readers read once.
+        self.notifier.local.count(Notification::NewWork);
+        let mut deaf_at = Instant::now() + DEAF_AFTER;
         loop {
-            // Notifications that were sent before the connection existed are lost, so the readers read once.
-            // `try_recv` returns after it has reconnected, too; `recv` would hide that.
-            self.notifier.local.count(Notification::NewWork);
-            loop {
-                match listener.try_recv().await {
-                    Ok(Some(message)) => {
-                        if let Some(notification) = self.handle(message.payload()) {
-                            self.notifier.local.count(notification);
-                        }
+            match tokio::time::timeout_at(deaf_at, listener.try_recv()).await {
+                Ok(Ok(Some(message))) => {
+                    if self.is_own_keep_alive(message.payload()) {
+                        deaf_at = Instant::now() + DEAF_AFTER;
                     }
-                    Ok(None) => break,
-                    Err(error) => return error,
+                    if let Some(notification) = self.handle(message.payload()) {
+                        self.notifier.local.count(notification);
+                    }
                 }
+                // The connection was closed.
+                Ok(Ok(None)) => return sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()),
+                Ok(Err(error)) => return error,
+                Err(_) => return deaf(),
             }
         }
+    }
+
+    /// Listens on a connection outside the pool: a dead one could not be returned to it.
+    async fn start_listening(&self) -> Result<PgListener, sqlx::Error> {
+        let options = PgPoolOptions::new().max_connections(1).acquire_timeout(LISTEN_TIME_MAX);
+        let own = options.connect_lazy_with((*self.pool.connect_options()).clone());
+        let mut listener = PgListener::connect_with(&own).await?;
+        // It would not listen until the next call, and hide that.
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
+    }
+
+    fn is_own_keep_alive(&self, payload: &str) -> bool {
+        payload.split_once(' ') == Some((self.own_id.as_str(), KEEP_ALIVE))
     }
 
     /// Records that another process exists, and returns the notification that its message carries, if any.
@@ -223,6 +249,11 @@ impl Peers {
     fn is_alone(&self) -> bool {
         self.last_seen.borrow().elapsed() >= ALONE_AFTER
     }
+}
+
+/// Error of a connection on which nothing arrives any more.
+fn deaf() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
 }
 
 #[cfg(test)]

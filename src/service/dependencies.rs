@@ -45,7 +45,7 @@ impl Dependencies {
         let pool = database(settings, required).await?;
         let vault = vault(&pool, required).await?;
         let queue = queue(settings, roles, lifecycle).await?;
-        let notifier = LogNotifier::between_processes(&pool, lifecycle.supporting(), &lifecycle.drained());
+        let notifier = LogNotifier::between_processes(&pool, &lifecycle.supporting(), &lifecycle.drained());
         let claims = AttemptClaimBatch::new(pool.clone(), notifier.clone());
         let outcomes = StreamAppendBatch::new(pool.clone(), notifier.clone());
         Ok(Self {
@@ -73,7 +73,7 @@ pub(super) fn group_commit<B: Batch>(
     weights: TenantWeights,
     lifecycle: &Lifecycle,
 ) -> GroupCommit<B> {
-    GroupCommit::start(batch, COMMITS_MAX, weights, lifecycle.supporting())
+    GroupCommit::start(batch, COMMITS_MAX, weights, lifecycle.supporting().tracker())
 }
 
 /// Returns a pool of connections to a database whose schema is up to date, and whose log can be continued.
@@ -119,5 +119,5 @@ async fn queue(
     };
     let rabbitmq_settings = RabbitMqSettings::new(urls, settings.queue.prefix.clone());
     let (tasks, stop) = (lifecycle.supporting(), lifecycle.drained());
-    Ok(Some(Arc::new(RabbitMq::connect(rabbitmq_settings, settings.start.timeout, tasks, stop).await?)))
+    Ok(Some(Arc::new(RabbitMq::connect(rabbitmq_settings, settings.start.timeout, &tasks, stop).await?)))
 }

@@ -48,9 +48,9 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::{Deliveries, Job, JobQueue, PUBLISH_TIMEOUT_DEFAULT, PublishFailure, QueueState};
+use crate::lifecycle::HelperTasks;
 pub use broker_urls::{BrokerUrls, InvalidBrokerUrl};
 pub use connection::LinkFailure;
 use connection::{Connector, LinkRole};
@@ -106,7 +106,7 @@ pub struct RabbitMq {
     connector: Arc<Connector>,
     topology: Arc<Topology>,
     publish_timeout: Duration,
-    tasks: TaskTracker,
+    tasks: HelperTasks,
 }
 
 impl RabbitMq {
@@ -120,7 +120,7 @@ impl RabbitMq {
     pub async fn connect(
         settings: RabbitMqSettings,
         within: Duration,
-        tasks: &TaskTracker,
+        tasks: &HelperTasks,
         stop: CancellationToken,
     ) -> Result<Self, StartFailure> {
         let connector = Arc::new(Connector::new(settings.urls.clone(), settings.connect_timeout));
@@ -144,7 +144,7 @@ impl RabbitMq {
         let Some(link) = opened else {
             return Err(StartFailure { within, urls: settings.urls, last });
         };
-        tasks.spawn(publisher.run(link));
+        tasks.spawn("the publisher to RabbitMQ", publisher.run(link));
         Ok(Self {
             requests,
             state,
@@ -193,7 +193,7 @@ impl JobQueue for RabbitMq {
     fn consume(&self, prefetch: NonZeroU16, stop: CancellationToken) -> Deliveries {
         let (connector, topology) = (Arc::clone(&self.connector), Arc::clone(&self.topology));
         let (consumer, deliveries) = BrokerConsumer::new(connector, topology, prefetch, stop);
-        self.tasks.spawn(consumer.run());
+        self.tasks.spawn("a consumer of RabbitMQ", consumer.run());
         deliveries
     }
 

@@ -1,12 +1,15 @@
 //! Notifications of readers, in this process and in others.
 
 use hooksentry::event_store::{LogNotifier, Notification};
+use hooksentry::lifecycle::HelperTasks;
+use sqlx::postgres::PgPoolOptions;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Log;
 use crate::harness::WAIT_TIMEOUT;
+use crate::harness::proxy::proxied;
 
 async fn notified(receiver: &mut watch::Receiver<u64>) {
     tokio::time::timeout(WAIT_TIMEOUT, receiver.changed())
@@ -25,8 +28,9 @@ async fn a_notification_reaches_this_process_and_the_others() {
     let log = Log::create().await;
     let other_pool = log.database.pool().await;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let here = LogNotifier::between_processes(&log.pool, &tasks, &stop);
-    let there = LogNotifier::between_processes(&other_pool, &tasks, &stop);
+    let helpers = HelperTasks::tracked_by(tasks.clone());
+    let here = LogNotifier::between_processes(&log.pool, &helpers, &stop);
+    let there = LogNotifier::between_processes(&other_pool, &helpers, &stop);
     let (mut all_here, mut all_there) = (here.subscribe(), there.subscribe());
     let (work_here, mut work_there) = (here.subscribe_to_new_work(), there.subscribe_to_new_work());
     until_listening(&mut all_here).await;
@@ -59,8 +63,9 @@ async fn a_listener_whose_connection_was_closed_listens_again() {
     let log = Log::create().await;
     let other_pool = log.database.pool().await;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let helpers = HelperTasks::tracked_by(tasks.clone());
     let here = LogNotifier::within_process();
-    let there = LogNotifier::between_processes(&other_pool, &tasks, &stop);
+    let there = LogNotifier::between_processes(&other_pool, &helpers, &stop);
     let mut receiver = there.subscribe();
     until_listening(&mut receiver).await;
 
@@ -90,4 +95,22 @@ async fn a_notification_during_a_read_is_not_missed() {
     notifier.notify(Notification::NewWork);
     notified(&mut receiver).await;
     assert!(!receiver.has_changed().expect("a sender"), "two notifications cause one read");
+}
+
+#[tokio::test]
+async fn a_listener_whose_connection_died_silently_listens_again() {
+    let log = Log::create().await;
+    let through_proxy = proxied(&log.database.url()).await;
+    let pool = PgPoolOptions::new().connect(&through_proxy.url).await.expect("the test database");
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let there = LogNotifier::between_processes(&pool, &HelperTasks::tracked_by(tasks.clone()), &stop);
+    let mut receiver = there.subscribe();
+    until_listening(&mut receiver).await;
+
+    through_proxy.proxy.abandon();
+    until_listening(&mut receiver).await;
+    sqlx::query("SELECT pg_notify('hooksentry_log', '')").execute(&log.pool).await.expect("a notification");
+    notified(&mut receiver).await;
+    stop.cancel();
+    log.discard().await;
 }

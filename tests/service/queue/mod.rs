@@ -9,6 +9,7 @@ use std::num::NonZeroU16;
 use std::ops::Range;
 use std::time::Duration;
 
+use hooksentry::lifecycle::HelperTasks;
 use hooksentry::queue::rabbitmq::{BrokerUrls, QueuePrefix, RabbitMq, RabbitMqSettings, StartFailure};
 use hooksentry::queue::{Deliveries, Delivery, Job, JobQueue};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
@@ -35,7 +36,9 @@ impl Process {
 
     async fn start_with(settings: RabbitMqSettings, within: Duration) -> Result<Self, StartFailure> {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let queue = RabbitMq::connect(settings, within, &tasks, stop.clone()).await?;
+        let queue =
+            RabbitMq::connect(settings, within, &HelperTasks::tracked_by(tasks.clone()), stop.clone())
+                .await?;
         Ok(Self { queue, tasks, stop })
     }
 
