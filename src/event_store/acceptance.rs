@@ -11,7 +11,7 @@ use aggregates::ids::{TenantId, WebhookEventId};
 use aggregates::sealed::TokenHash;
 use aggregates::webhook_event::{Acceptance, WebhookEventFact};
 use bytes::Bytes;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 use super::group_commit::Batch;
 use super::log_notifier::{LogNotifier, Notification};
@@ -84,20 +84,22 @@ impl AcceptItem {
 /// Group commit of acceptances.
 #[derive(Debug)]
 pub struct AcceptBatch {
-    pool: PgPool,
     notifier: LogNotifier,
 }
 
 impl AcceptBatch {
     #[must_use]
-    pub fn new(pool: PgPool, notifier: LogNotifier) -> Self {
-        Self { pool, notifier }
+    pub fn new(notifier: LogNotifier) -> Self {
+        Self { notifier }
     }
 }
 
 impl Batch for AcceptBatch {
     type Item = AcceptItem;
     type Outcome = AcceptOutcome;
+
+    // An item that was accepted the first time gets `Exists` the second time.
+    const IS_REPEATABLE: bool = true;
 
     fn tenant(item: &AcceptItem) -> TenantId {
         item.tenant_id
@@ -110,7 +112,11 @@ impl Batch for AcceptBatch {
             + item.received.as_ref().map_or(0, Bytes::len)
     }
 
-    async fn commit(&self, items: &[AcceptItem]) -> Result<Vec<AcceptOutcome>, sqlx::Error> {
+    async fn commit(
+        &self,
+        connection: &mut PgConnection,
+        items: &[AcceptItem],
+    ) -> Result<Vec<AcceptOutcome>, sqlx::Error> {
         // Of items with the same id only the first is sent; the others get `Exists`.
         let mut first_of = HashMap::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
@@ -122,7 +128,7 @@ impl Batch for AcceptBatch {
             .filter(|(i, item)| first_of[&item.id] == *i)
             .map(|(_, item)| item)
             .collect();
-        let outcomes = accept(&self.pool, &distinct).await?;
+        let outcomes = accept(connection, &distinct).await?;
         if outcomes.values().any(|outcome| *outcome == AcceptOutcome::Accepted) {
             self.notifier.notify(Notification::NewWork);
         }
@@ -140,7 +146,7 @@ impl Batch for AcceptBatch {
 
 #[tracing::instrument(name = "db.events.accept", level = "debug", skip_all, fields(items = items.len()), err(level = "debug"))]
 async fn accept(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     items: &[&AcceptItem],
 ) -> Result<HashMap<WebhookEventId, AcceptOutcome>, sqlx::Error> {
     let rows = sqlx::query_file!(
@@ -157,7 +163,7 @@ async fn accept(
             as &[Option<Vec<u8>>],
         WebhookEventFact::stored_version("EventAccepted"),
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     Ok(rows
         .into_iter()

@@ -98,8 +98,12 @@ impl Batch for AttemptClaimBatch {
         item.fact.len() + item.metadata.len()
     }
 
-    async fn commit(&self, items: &[AttemptClaimItem]) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
-        let outcomes = claim(&self.pool, items).await?;
+    async fn commit(
+        &self,
+        connection: &mut PgConnection,
+        items: &[AttemptClaimItem],
+    ) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
+        let outcomes = claim(connection, &self.pool, items).await?;
         if outcomes.iter().any(|outcome| matches!(outcome, AttemptClaimOutcome::Won(_))) {
             self.notifier.notify(Notification::Progress);
         }
@@ -114,9 +118,12 @@ struct Claimed {
     current: bool,
 }
 
-async fn claim(pool: &PgPool, items: &[AttemptClaimItem]) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let claimed = append(&mut connection, items).await?;
+async fn claim(
+    connection: &mut PgConnection,
+    pool: &PgPool,
+    items: &[AttemptClaimItem],
+) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
+    let claimed = append(connection, items).await?;
     let event_id = |item: &AttemptClaimItem| item.claim.event_id.0;
     let winners: Vec<Uuid> = items
         .iter()
@@ -124,12 +131,11 @@ async fn claim(pool: &PgPool, items: &[AttemptClaimItem]) -> Result<Vec<AttemptC
         .filter(|(_, claimed)| claimed.won)
         .map(|(item, _)| event_id(item))
         .collect();
-    let mut payloads = match payloads(&mut connection, &winners).await {
+    let mut payloads = match payloads(connection, &winners).await {
         Ok(payloads) => payloads,
         // The claims are in the log: without their payloads these attempts would have to be given up.
         Err(error) => {
             tracing::debug!(%error, "reading the payloads of claims failed, retrying with another connection");
-            drop(connection);
             payloads(&mut *pool.acquire().await?, &winners).await?
         }
     };

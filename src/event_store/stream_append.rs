@@ -9,13 +9,14 @@ use std::collections::HashSet;
 use aggregates::ids::WebhookEventId;
 use aggregates::webhook_event::{WebhookEvent, WebhookEventFact};
 use projections::BigInt;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 use super::EventStore;
 use super::append::{Columns, StreamAppend};
 use super::group_commit::Batch;
 use super::log_notifier::{LogNotifier, Notification};
 use super::metadata::Metadata;
+use crate::database;
 
 /// Facts to append to one webhook event's stream.
 #[derive(Clone, Debug)]
@@ -53,14 +54,13 @@ impl StreamAppendItem {
 /// Group commit of appends.
 #[derive(Debug)]
 pub struct StreamAppendBatch {
-    pool: PgPool,
     notifier: LogNotifier,
 }
 
 impl StreamAppendBatch {
     #[must_use]
-    pub fn new(pool: PgPool, notifier: LogNotifier) -> Self {
-        Self { pool, notifier }
+    pub fn new(notifier: LogNotifier) -> Self {
+        Self { notifier }
     }
 }
 
@@ -72,9 +72,13 @@ impl Batch for StreamAppendBatch {
         item.bytes
     }
 
-    async fn commit(&self, items: &[StreamAppendItem]) -> Result<Vec<StreamAppendResult>, sqlx::Error> {
+    async fn commit(
+        &self,
+        connection: &mut PgConnection,
+        items: &[StreamAppendItem],
+    ) -> Result<Vec<StreamAppendResult>, sqlx::Error> {
         let appends: Vec<StreamAppend> = items.iter().map(|item| item.append.clone()).collect();
-        let recorded = record(&self.pool, &appends, None).await?;
+        let recorded = record(connection, &appends, None).await?;
         if !recorded.is_empty() {
             self.notifier.notify(Notification::Progress);
         }
@@ -93,7 +97,10 @@ impl EventStore {
         epoch: u64,
         appends: &[StreamAppend],
     ) -> Result<Vec<StreamAppendResult>, sqlx::Error> {
-        let recorded = record(&self.pool, appends, Some(epoch)).await?;
+        let recorded = database::in_time(database::SHORT, async {
+            record(&mut *self.pool.acquire().await?, appends, Some(epoch)).await
+        })
+        .await?;
         if !recorded.is_empty() {
             self.notifier.notify(Notification::NewWork);
         }
@@ -113,7 +120,7 @@ fn results(count: usize, recorded: &HashSet<i32>) -> Vec<StreamAppendResult> {
 /// none if another process leads.
 #[tracing::instrument(name = "db.events.record", level = "debug", skip_all, fields(items = appends.len()), err(level = "debug"))]
 async fn record(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     appends: &[StreamAppend],
     epoch: Option<u64>,
 ) -> Result<HashSet<i32>, sqlx::Error> {
@@ -183,7 +190,7 @@ async fn record(
         &columns.heads,
         epoch.map(BigInt) as Option<BigInt>,
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     Ok(recorded.into_iter().collect())
 }

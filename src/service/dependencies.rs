@@ -16,10 +16,6 @@ use crate::queue::rabbitmq::{RabbitMq, RabbitMqSettings};
 use crate::secrets::vault::Vault;
 use crate::telemetry::Telemetry;
 
-/// Concurrent commits of each kind of frequent append. With more of them, batches are smaller and each pays
-/// for its own commit: measured, two commit a third more often and deliver no more.
-const COMMITS_MAX: usize = 1;
-
 /// Dependencies of the roles. It is dropped when they have started: group commits end with their last user.
 pub(super) struct Dependencies {
     pub(super) pool: PgPool,
@@ -47,11 +43,12 @@ impl Dependencies {
         let queue = queue(settings, roles, lifecycle).await?;
         let notifier = LogNotifier::between_processes(&pool, &lifecycle.supporting(), &lifecycle.drained());
         let claims = AttemptClaimBatch::new(pool.clone(), notifier.clone());
-        let outcomes = StreamAppendBatch::new(pool.clone(), notifier.clone());
+        let outcomes = StreamAppendBatch::new(notifier.clone());
+        let equal = TenantWeights::default;
         Ok(Self {
             store: EventStore::new(pool.clone(), notifier),
-            claims: group_commit(claims, TenantWeights::default(), lifecycle),
-            outcomes: group_commit(outcomes, TenantWeights::default(), lifecycle),
+            claims: group_commit("the committer of claims", claims, &pool, equal(), lifecycle),
+            outcomes: group_commit("the committer of outcomes", outcomes, &pool, equal(), lifecycle),
             pool,
             vault,
             queue,
@@ -68,12 +65,21 @@ impl Dependencies {
     }
 }
 
+/// Starts a group commit, whose committer is the task `name`.
 pub(super) fn group_commit<B: Batch>(
+    name: &'static str,
     batch: B,
+    pool: &PgPool,
     weights: TenantWeights,
     lifecycle: &Lifecycle,
 ) -> GroupCommit<B> {
-    GroupCommit::start(batch, COMMITS_MAX, weights, lifecycle.supporting().tracker())
+    let (commits, committer) = GroupCommit::new(batch, pool, weights);
+    let stop = lifecycle.drained();
+    lifecycle.spawn_supporting(name, async {
+        committer.run(stop).await;
+        Ok(())
+    });
+    commits
 }
 
 /// Returns a pool of connections to a database whose schema is up to date, and whose log can be continued.

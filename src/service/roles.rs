@@ -118,11 +118,13 @@ impl RoleStarter<'_> {
 
     fn api(&self, signing_keys: Option<SigningKeys>, projected: Projected) -> anyhow::Result<Router> {
         let Dependencies { pool, store, outcomes, .. } = self.dependencies;
-        let acceptances = AcceptBatch::new(pool.clone(), store.notifier().clone());
+        let acceptances = AcceptBatch::new(store.notifier().clone());
         let weights = self.settings.delivery.tenant_weights.clone();
+        let name = "the committer of webhooks";
+        let acceptances = group_commit(name, acceptances, pool, weights, self.lifecycle);
         Ok(api::router(api::ApiDependencies {
             store: store.clone(),
-            acceptances: group_commit(acceptances, weights, self.lifecycle),
+            acceptances,
             outcomes: outcomes.clone(),
             live: self.start_live_stream(&projected),
             projected,

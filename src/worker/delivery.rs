@@ -234,7 +234,9 @@ impl AttemptRunner {
         loop {
             match self.outcomes.commit(item.clone()).await {
                 Ok(result) => return Ok(result),
-                Err(failure @ CommitFailure::Database(_)) if began.elapsed() < self.record_timeout => {
+                Err(failure @ (CommitFailure::Database(_) | CommitFailure::Away))
+                    if began.elapsed() < self.record_timeout =>
+                {
                     if pause == RECORD_RETRY_MIN {
                         tracing::warn!(error = ?failure, event.id = %job.event_id, "recording an outcome failed, retrying");
                     }

@@ -6,7 +6,6 @@ use aggregates::destination::{AuthChange, Destination, DestinationCommand};
 use aggregates::ids::{ApiKeyId, DestinationId, TenantId, WebhookEventId};
 use bytes::Bytes;
 use futures::future::join_all;
-use hooksentry::config::TenantWeights;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{
     AcceptBatch, AcceptItem, AcceptOutcome, IngestCredentials, LogNotifier, Metadata,
@@ -48,8 +47,7 @@ impl Log {
     }
 
     fn acceptances(&self) -> GroupCommit<AcceptBatch> {
-        let batch = AcceptBatch::new(self.pool.clone(), LogNotifier::within_process());
-        GroupCommit::start(batch, 1, TenantWeights::default(), &self.tasks)
+        self.group_commit(AcceptBatch::new(LogNotifier::within_process()))
     }
 
     /// What is delivered and what was received, of every stored payload.

@@ -7,7 +7,6 @@ use aggregates::tenant::{Tenant, TenantCommand};
 use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand, WebhookEventFact};
 use futures::future::join_all;
 use hooksentry::clock;
-use hooksentry::config::TenantWeights;
 use hooksentry::event_store::group_commit::GroupCommit;
 use hooksentry::event_store::{
     AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, LogNotifier,
@@ -59,8 +58,7 @@ impl Log {
     }
 
     fn claims(&self) -> GroupCommit<AttemptClaimBatch> {
-        let batch = AttemptClaimBatch::new(self.pool.clone(), LogNotifier::within_process());
-        GroupCommit::start(batch, 1, TenantWeights::default(), &self.tasks)
+        self.group_commit(AttemptClaimBatch::new(self.pool.clone(), LogNotifier::within_process()))
     }
 }
 

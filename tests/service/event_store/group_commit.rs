@@ -9,11 +9,14 @@ use futures::future::join_all;
 use futures::poll;
 use hooksentry::config::TenantWeights;
 use hooksentry::event_store::group_commit::{Batch, CommitFailure, GroupCommit};
+use sqlx::PgConnection;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::Log;
 use crate::harness::until;
 
 /// Records batches, whose commits wait for a gate.
@@ -45,7 +48,7 @@ impl Batch for RecordingBatch {
         item.bytes
     }
 
-    async fn commit(&self, items: &[TestItem]) -> Result<Vec<usize>, sqlx::Error> {
+    async fn commit(&self, _: &mut PgConnection, items: &[TestItem]) -> Result<Vec<usize>, sqlx::Error> {
         self.0.begun.fetch_add(1, Ordering::SeqCst);
         self.0.gate.acquire().await.expect("a gate").forget();
         let numbers: Vec<usize> = items.iter().map(|item| item.number).collect();
@@ -67,8 +70,8 @@ impl Recorder {
         })
     }
 
-    fn open(self: &Arc<Self>, commits_max: usize, tasks: &TaskTracker) -> GroupCommit<RecordingBatch> {
-        GroupCommit::start(RecordingBatch(Arc::clone(self)), commits_max, TenantWeights::default(), tasks)
+    fn open(self: &Arc<Self>, log: &Log) -> GroupCommit<RecordingBatch> {
+        log.group_commit(RecordingBatch(Arc::clone(self)))
     }
 
     fn sizes(&self) -> Vec<usize> {
@@ -101,11 +104,12 @@ fn submit(
 
 /// Submits items while the commit of another one is running, then opens the gate and returns their outcomes.
 async fn outcomes_of(
+    log: &Log,
     recorder: &Arc<Recorder>,
     numbers: impl IntoIterator<Item = usize>,
 ) -> Vec<Result<usize, CommitFailure>> {
     let (tasks, queued) = (TaskTracker::new(), Arc::new(AtomicUsize::new(0)));
-    let commits = recorder.open(1, &tasks);
+    let commits = recorder.open(log);
     let first = submit(&commits, TestItem { number: 1, bytes: 1 }, &tasks, &queued);
     recorder.until_begun(1).await;
     let bytes = recorder.bytes_an_item;
@@ -121,69 +125,52 @@ async fn outcomes_of(
 
 #[tokio::test]
 async fn items_that_arrive_during_a_commit_join_the_next_and_get_their_own_outcomes() {
-    let recorder = Recorder::new(1);
-    let outcomes = outcomes_of(&recorder, 100..164).await;
+    let (log, recorder) = (Log::create().await, Recorder::new(1));
+    let outcomes = outcomes_of(&log, &recorder, 100..164).await;
     let outcomes: Vec<usize> = outcomes.into_iter().map(|outcome| outcome.expect("a commit")).collect();
     assert_eq!(outcomes, (100..164).map(|number| number * 10).collect::<Vec<_>>());
     assert_eq!(recorder.sizes(), [1, 64]);
+    log.discard().await;
 }
 
 #[tokio::test]
 async fn a_batch_is_bounded_in_items_and_in_bytes() {
+    let log = Log::create().await;
     for (bytes, items, sizes) in
         [(1, 600, vec![1, 512, 88]), (1 << 20, 10, vec![1, 4, 4, 2]), (9 << 20, 2, vec![1, 1, 1])]
     {
         let recorder = Recorder::new(bytes);
-        outcomes_of(&recorder, 100..100 + items).await;
+        outcomes_of(&log, &recorder, 100..100 + items).await;
         assert_eq!(recorder.sizes(), sizes, "{items} items of {bytes} bytes");
     }
+    log.discard().await;
 }
 
 #[tokio::test]
 async fn a_burst_of_one_tenant_does_not_delay_another() {
-    let recorder = Recorder::new(1);
+    let (log, recorder) = (Log::create().await, Recorder::new(1));
     let (burst, another) = (10_000..10_600, 20_000..20_002);
-    outcomes_of(&recorder, burst.chain(another)).await;
-    let batches = recorder.batches.lock().expect("a recorder");
+    outcomes_of(&log, &recorder, burst.chain(another)).await;
+    let batches = recorder.batches.lock().expect("a recorder").clone();
     assert_eq!(batches[1][..5], [10_000, 20_000, 10_001, 20_001, 10_002], "they take turns");
     assert_eq!(batches[2].len(), 90, "the rest of the burst");
-}
-
-#[tokio::test]
-async fn the_number_of_concurrent_commits_is_limited() {
-    let (recorder, tasks) = (Recorder::new(1), TaskTracker::new());
-    let commits = recorder.open(2, &tasks);
-    let one_by_one = async {
-        recorder.until_begun(1).await;
-        let second = commits.commit(TestItem { number: 2, bytes: 1 });
-        let others = async {
-            recorder.until_begun(2).await;
-            let third = commits.commit(TestItem { number: 3, bytes: 1 });
-            let check = async {
-                assert_eq!(recorder.begun.load(Ordering::SeqCst), 2, "the third waits");
-                recorder.gate.add_permits(3);
-            };
-            tokio::join!(third, check).0
-        };
-        tokio::join!(second, others)
-    };
-    let (first, (second, third)) = tokio::join!(commits.commit(TestItem { number: 1, bytes: 1 }), one_by_one);
-    assert_eq!([first, second, third].map(|outcome| outcome.expect("a commit")), [10, 20, 30]);
+    log.discard().await;
 }
 
 #[tokio::test]
 async fn a_failure_of_the_database_is_reported_to_all_callers_of_the_batch() {
-    let recorder = Recorder::new(1);
-    for outcome in outcomes_of(&recorder, 10..20).await {
+    let (log, recorder) = (Log::create().await, Recorder::new(1));
+    for outcome in outcomes_of(&log, &recorder, 10..20).await {
         assert!(matches!(outcome, Err(CommitFailure::Database(_))), "{outcome:?}");
     }
     assert_eq!(recorder.sizes(), [1, 10], "items are not tried alone");
+    log.discard().await;
 }
 
 #[tokio::test]
 async fn a_cancelled_caller_does_not_affect_others() {
-    let (recorder, tasks) = (Recorder::new(1), TaskTracker::new());
-    let commits = recorder.open(1, &tasks);
+    let (log, recorder) = (Log::create().await, Recorder::new(1));
+    let commits = recorder.open(&log);
     {
         let cancelled = commits.commit(TestItem { number: 1, bytes: 1 });
         tokio::select! {
@@ -193,18 +180,77 @@ async fn a_cancelled_caller_does_not_affect_others() {
     }
     recorder.gate.add_permits(2);
     assert_eq!(commits.commit(TestItem { number: 2, bytes: 1 }).await.expect("a commit"), 20);
+    log.discard().await;
 }
 
 #[tokio::test]
-async fn the_committer_ends_with_its_last_handle_after_all_items_are_committed() {
-    let (recorder, tasks) = (Recorder::new(1), TaskTracker::new());
-    let commits = recorder.open(1, &tasks);
-    let last = commits.clone();
-    drop(commits);
+async fn the_committer_commits_what_waits_before_it_stops() {
+    let (log, recorder) = (Log::create().await, Recorder::new(1));
+    let batch = RecordingBatch(Arc::clone(&recorder));
+    let (commits, committer) = GroupCommit::new(batch, &log.pool, TenantWeights::default());
+    let stop = CancellationToken::new();
+    let running = log.tasks.spawn(committer.run(stop.clone()));
+    let queued = Arc::new(AtomicUsize::new(0));
+    let waiting = submit(&commits, TestItem { number: 7, bytes: 1 }, &log.tasks, &queued);
+    recorder.until_begun(1).await;
+    stop.cancel();
     recorder.gate.add_permits(1);
-    assert_eq!(last.commit(TestItem { number: 7, bytes: 1 }).await.expect("a commit"), 70);
-    drop(last);
-    tasks.close();
-    tasks.wait().await;
-    assert_eq!(recorder.sizes(), [1]);
+    assert_eq!(waiting.await.expect("a caller").expect("a commit"), 70);
+    running.await.expect("the committer ends");
+    let late = commits.commit(TestItem { number: 8, bytes: 1 }).await;
+    assert!(matches!(late, Err(CommitFailure::Closed)), "{late:?}");
+    log.discard().await;
+}
+
+/// Raises an error with this SQLSTATE when a batch has item 13, and counts commits.
+struct Raising {
+    code: &'static str,
+    commits: Arc<AtomicUsize>,
+}
+
+impl Batch for Raising {
+    type Item = usize;
+    type Outcome = usize;
+
+    fn bytes(_: &usize) -> usize {
+        1
+    }
+
+    async fn commit(
+        &self,
+        connection: &mut PgConnection,
+        items: &[usize],
+    ) -> Result<Vec<usize>, sqlx::Error> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        if items.contains(&13) {
+            let raise = format!("DO $$ BEGIN RAISE 'for a test' USING ERRCODE = '{}'; END $$", self.code);
+            sqlx::query(&raise).execute(connection).await?;
+        }
+        Ok(items.to_vec())
+    }
+}
+
+/// Commits 16 items, of which one is at fault, in one batch behind another. Returns how many succeeded, and the
+/// number of commits of the batch.
+async fn commit_with_error(log: &Log, code: &'static str) -> (usize, usize) {
+    let commits = Arc::new(AtomicUsize::new(0));
+    let group = log.group_commit(Raising { code, commits: Arc::clone(&commits) });
+    // All are in the queue when the committer, which shares this thread, takes the first.
+    let outcomes = join_all((0..16).map(|item| group.commit(item))).await;
+    let succeeded = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    (succeeded, commits.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn only_a_batch_with_an_item_at_fault_is_halved() {
+    let log = Log::create().await;
+    // 16 items, then 8, 4, 2 and 1, each with its other half.
+    for code in ["22P02", "23514", "54000"] {
+        assert_eq!(commit_with_error(&log, code).await, (15, 9), "{code}");
+    }
+    // Timeout, disk full, read-only, deadlock.
+    for code in ["57014", "53100", "25006", "40P01"] {
+        assert_eq!(commit_with_error(&log, code).await, (0, 1), "{code}");
+    }
+    log.discard().await;
 }

@@ -18,10 +18,13 @@ use aggregates::sealed::{Fingerprint, Sealed, TokenHash};
 use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSecret};
 use aggregates::webhook_event::Acceptance;
 use aggregates_testing::accepted;
+use hooksentry::config::TenantWeights;
+use hooksentry::event_store::group_commit::{Batch, GroupCommit};
 use hooksentry::event_store::{EventStore, LogNotifier, Metadata};
 use hooksentry::{clock, identifiers};
 use projections::{LoggedFact, Projection, log_rows};
 use sqlx::{PgPool, Postgres, Transaction};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -60,6 +63,13 @@ impl Log {
         let pool = database.pool().await;
         let store = EventStore::new(pool.clone(), LogNotifier::within_process());
         Self { database, pool, store, tasks: TaskTracker::new() }
+    }
+
+    /// Starts a group commit to this log.
+    fn group_commit<B: Batch>(&self, batch: B) -> GroupCommit<B> {
+        let (commits, committer) = GroupCommit::new(batch, &self.pool, TenantWeights::default());
+        self.tasks.spawn(committer.run(CancellationToken::new()));
+        commits
     }
 
     async fn discard(self) {

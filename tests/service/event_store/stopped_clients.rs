@@ -96,10 +96,11 @@ async fn claims_of_large_payloads_hold_no_reader_back() {
     let proxy = StoppableProxy::to(&log.database.url()).await;
     let options = PgPoolOptions::new().max_connections(1);
     let pool = options.connect_with(proxy.options.clone()).await.expect("the database");
+    let mut connection = pool.acquire().await.expect("a connection");
     let worker = AttemptClaimBatch::new(pool, LogNotifier::within_process());
     proxy.stop_reading_after(STILL_READ);
     let items: Vec<_> = jobs.iter().map(|job| item(job.claim(), "worker")).collect();
-    let claiming = tokio::spawn(async move { worker.commit(&items).await });
+    let claiming = tokio::spawn(async move { worker.commit(&mut connection, &items).await });
 
     let mut reader = log.pool.acquire().await.expect("a connection");
     until("a reader to read all claims", async || {

@@ -8,7 +8,6 @@ use aggregates::webhook_event::{WebhookEvent, WebhookEventFact as Fact};
 use aggregates_testing::attempted;
 use futures::future::join_all;
 use hooksentry::clock;
-use hooksentry::config::TenantWeights;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{
     LogNotifier, Metadata, StreamAppend, StreamAppendBatch, StreamAppendItem, StreamAppendResult,
@@ -49,8 +48,7 @@ impl Log {
     }
 
     fn outcomes(&self) -> GroupCommit<StreamAppendBatch> {
-        let batch = StreamAppendBatch::new(self.pool.clone(), LogNotifier::within_process());
-        GroupCommit::start(batch, 1, TenantWeights::default(), &self.tasks)
+        self.group_commit(StreamAppendBatch::new(LogNotifier::within_process()))
     }
 }
 

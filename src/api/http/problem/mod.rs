@@ -211,6 +211,15 @@ impl Problem {
         }
     }
 
+    /// Returns the problem that the database does not answer, which is logged elsewhere.
+    #[must_use]
+    pub fn database_away() -> Self {
+        Self {
+            retry_after: Some(RETRY_AFTER_DELAY),
+            ..Self::new(Kind::Unavailable, "The service cannot reach its database. Try again later.")
+        }
+    }
+
     /// Returns the problem that a rate limit is exceeded for `wait`.
     #[must_use]
     pub fn too_many_requests(wait: Duration) -> Self {

@@ -159,7 +159,11 @@ where
 
 impl From<CommitFailure> for Problem {
     fn from(failure: CommitFailure) -> Self {
-        Self::unavailable(failure)
+        match failure {
+            // Logged once when it began, and not for every request.
+            CommitFailure::Away => Self::database_away(),
+            CommitFailure::Database(_) | CommitFailure::Closed => Self::unavailable(failure),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Checking the credentials of an ingest request and appending its event.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aggregates::ids::{ApiKeyId, TenantId, WebhookEventId};
 use aggregates::mapping::Mapping;
@@ -16,6 +17,8 @@ use chrono::{DateTime, Utc};
 use projections::webhook_events::{self, EventStatus};
 use projections::{api_keys, ingest_routes, tenants};
 use sha2::{Digest, Sha256};
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 
 use super::cache::Route;
 use super::request::IngestRequest;
@@ -24,9 +27,14 @@ use crate::api::http::fields::text;
 use crate::api::http::problem::{FieldErrors, Kind, Problem};
 use crate::api::openapi::schemas::EventStatusName;
 use crate::api::v1::events::streams;
+use crate::database::in_time;
 use crate::event_store::{AcceptItem, AcceptOutcome, Actor, IngestCredentials};
 use crate::secrets::token::{self, TokenKind};
 use crate::{clock, identifiers};
+
+/// Time within which a connection must be had, and within which a look-up must end. A source is told to send its
+/// webhook again rather than to wait.
+const READ_TIME_MAX: Duration = Duration::from_secs(2);
 
 impl Ingest {
     /// Accepts a request with what is cached. Returns `None` if that is not possible for any reason.
@@ -49,7 +57,7 @@ impl Ingest {
         if appended.outcome == AcceptOutcome::RouteChanged {
             self.cache.remove(&request.key_hash, &token_hash);
         }
-        Ok((appended.outcome == AcceptOutcome::Accepted).then(|| appended.response()))
+        Ok(appended.is_accepted().then(|| appended.response()))
     }
 
     /// Checks a request against the database in the order of the contract, and accepts it. Returns `None` if the
@@ -62,7 +70,7 @@ impl Ingest {
                 .with_errors(errors)
         })?;
         if holder.tenant_id != request.tenant_id {
-            let mut connection = self.commands.pool().acquire().await?;
+            let mut connection = self.connection().await?;
             return Err(match tenants::exists(&mut connection, request.tenant_id).await? {
                 true => Problem::other_tenant("API key"),
                 false => Problem::not_found("tenant"),
@@ -81,10 +89,10 @@ impl Ingest {
         let appended =
             self.append(request, holder.id, &token_hash, &route, idempotency_key.as_deref()).await?;
         match (appended.outcome, idempotency_key) {
-            (AcceptOutcome::Accepted, _) => Ok(Some(appended.response())),
+            _ if appended.is_accepted() => Ok(Some(appended.response())),
             // A concurrent request with the same idempotency key was accepted first.
             (AcceptOutcome::Exists, Some(key)) => self.repeated(request.tenant_id, key).await,
-            (AcceptOutcome::Exists, None) | (AcceptOutcome::RouteChanged, _) => Ok(None),
+            _ => Ok(None),
         }
     }
 
@@ -93,8 +101,9 @@ impl Ingest {
     /// # Errors
     /// The API key is unknown or revoked.
     pub(super) async fn load_holder(&self, key_hash: &TokenHash) -> Result<api_keys::ActiveApiKey, Problem> {
-        let mut connection = self.commands.pool().acquire().await?;
-        let holder = api_keys::by_hash(&mut connection, key_hash).await?.ok_or_else(api_key_refused)?;
+        let mut connection = self.connection().await?;
+        let holder = in_time(READ_TIME_MAX, api_keys::by_hash(&mut connection, key_hash)).await?;
+        let holder = holder.ok_or_else(api_key_refused)?;
         self.cache.insert_holder(key_hash, holder);
         Ok(holder)
     }
@@ -108,8 +117,8 @@ impl Ingest {
             return Err(bad_token("must begin with dst_ or sndr_".to_owned()));
         }
         let token_hash = token::hash(&request.token);
-        let mut connection = self.commands.pool().acquire().await?;
-        let route = ingest_routes::by_token(&mut connection, &token_hash).await?;
+        let mut connection = self.connection().await?;
+        let route = in_time(READ_TIME_MAX, ingest_routes::by_token(&mut connection, &token_hash)).await?;
         drop(connection);
         let route = route.ok_or_else(|| {
             Problem::new(Kind::NotFound, "The ingest token does not exist or was replaced.")
@@ -129,7 +138,7 @@ impl Ingest {
     /// Returns the response to a repeated request; `None` if no event has this idempotency key.
     async fn repeated(&self, tenant_id: TenantId, key: &str) -> Result<Option<Response>, Problem> {
         let id = WebhookEventId::for_idempotency_key(tenant_id, key);
-        let mut connection = self.commands.pool().acquire().await?;
+        let mut connection = self.connection().await?;
         let event = match webhook_events::summary(&mut connection, id).await? {
             Some(event) => Some((event.status, event.accepted_at)),
             None => {
@@ -138,6 +147,10 @@ impl Ingest {
             }
         };
         Ok(event.map(|(status, accepted_at)| response(StatusCode::OK, id, status.into(), accepted_at)))
+    }
+
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, Problem> {
+        Ok(in_time(READ_TIME_MAX, self.commands.pool().acquire()).await?)
     }
 
     async fn append(
@@ -177,7 +190,8 @@ impl Ingest {
         let metadata = request.context.metadata(request.tenant_id, Actor::ApiKey(api_key));
         let item =
             AcceptItem::new(id, credentials, acceptance, &metadata, delivered_payload, received_payload)?;
-        Ok(Appended { outcome: self.acceptances.commit(item).await?, id, at })
+        let outcome = self.acceptances.commit(item).await?;
+        Ok(Appended { outcome, id, at, has_own_id: idempotency_key.is_none() })
     }
 }
 
@@ -186,9 +200,21 @@ struct Appended {
     outcome: AcceptOutcome,
     id: WebhookEventId,
     at: DateTime<Utc>,
+    /// Whether the id was made for this request, and not from an idempotency key.
+    has_own_id: bool,
 }
 
 impl Appended {
+    /// Returns whether the event is in the log because of this request. An id that no other request has exists
+    /// when the answer to the first commit was lost.
+    fn is_accepted(&self) -> bool {
+        match self.outcome {
+            AcceptOutcome::Accepted => true,
+            AcceptOutcome::Exists => self.has_own_id,
+            AcceptOutcome::RouteChanged => false,
+        }
+    }
+
     fn response(&self) -> Response {
         response(StatusCode::ACCEPTED, self.id, EventStatus::Pending.into(), self.at)
     }

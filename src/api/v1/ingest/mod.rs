@@ -72,6 +72,9 @@ pub(crate) async fn handler(
     headers: HeaderMap,
     body: UnreadBody,
 ) -> Result<Response, Problem> {
+    if ingest.acceptances.activity().is_away() {
+        return Err(Problem::database_away());
+    }
     let [tenant_id, token] = segments.into_array()?;
     let tenant_id = path::uuid(&tenant_id).map(TenantId).ok_or_else(|| Problem::not_found("tenant"))?;
     let key_hash = request::api_key(&headers).map(token::hash).ok_or_else(api_key_refused)?;
