@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use projections::LogPosition;
 use projections::checkpoints::{self, CheckpointFailure};
 use sqlx::{Connection, PgPool};
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::breaker_steps::{self, BreakerSteps, LaneStep};
@@ -18,6 +18,7 @@ use super::lane::LaneState;
 use super::publisher::Publisher;
 use super::schedule::Changes;
 use super::{Dispatcher, READER_NAME, TermEnded, dispatch_lanes, set_aside};
+use crate::database::{LONG, in_time};
 use crate::event_store::{self, Metadata, StreamAppend, StreamAppendResult, stream_reader};
 use crate::identifiers;
 use crate::queue::Job;
@@ -32,9 +33,9 @@ pub(super) struct ServiceBackend<'a> {
     pub(super) breaker_steps: BreakerSteps,
     /// The term's epoch, which fences what it writes and publishes.
     epoch: u64,
-    /// The write in progress. If the term ends first, the write completes all the same, or is refused because
-    /// another process has taken the lead.
-    write: Option<JoinHandle<Result<(), TermEnded>>>,
+    /// The write in progress. If the term ends first, the write is dropped, because its connection may be dead: the
+    /// next leader reads the same facts again.
+    write: Option<AbortOnDropHandle<Result<(), TermEnded>>>,
 }
 
 impl<'a> ServiceBackend<'a> {
@@ -96,7 +97,8 @@ impl Backend for ServiceBackend<'_> {
 
     fn begin_write(&mut self, changes: Changes, position: LogPosition) {
         let pool = self.dispatcher.pool.clone();
-        self.write = Some(self.dispatcher.tasks.spawn(write(pool, changes, self.epoch, position)));
+        let write = in_time(LONG, write(pool, changes, self.epoch, position));
+        self.write = Some(AbortOnDropHandle::new(self.dispatcher.tasks.spawn(write)));
     }
 
     async fn end_write(&mut self) -> Result<(), TermEnded> {
@@ -107,7 +109,7 @@ impl Backend for ServiceBackend<'_> {
     }
 
     fn is_write_over(&self) -> bool {
-        self.write.as_ref().is_some_and(JoinHandle::is_finished)
+        self.write.as_ref().is_some_and(AbortOnDropHandle::is_finished)
     }
 
     fn begin_breaker_steps(&mut self, steps: Vec<LaneStep>, now: DateTime<Utc>) {

@@ -30,6 +30,9 @@ const FLUSH_AFTER: Duration = Duration::from_millis(1_000);
 const UNREAD_MAX: Duration = Duration::from_secs(5);
 /// Lanes whose windows are filled by one query.
 const REFILL_LANES_MAX: usize = 128;
+/// Queries that fill windows before the events of these lanes are released. After an outage very many lanes may
+/// have a backlog.
+const REFILLS_PER_STEP: usize = 4;
 
 /// Times and limits that the core works with.
 #[derive(Clone, Debug)]
@@ -256,13 +259,13 @@ impl<B: Backend> DispatchCore<B> {
         }
     }
 
-    /// Fills the windows of lanes that run dry. The tables are flushed first, so that they hold everything
+    /// Fills the windows of lanes that run dry, of some more with each step. The tables are flushed first, so that they hold everything
     /// that memory does not.
     async fn refill(&mut self, now: DateTime<Utc>) -> Result<(), B::Error> {
-        loop {
+        for _ in 0..REFILLS_PER_STEP {
             let windows = self.schedule.refills(REFILL_LANES_MAX);
             if windows.is_empty() {
-                return Ok(());
+                break;
             }
             self.flush().await?;
             let in_memory: Vec<Uuid> =
@@ -278,6 +281,12 @@ impl<B: Backend> DispatchCore<B> {
                 self.schedule.fill_window(id, due, complete, next_due.get(&id).copied());
             }
         }
+        Ok(())
+    }
+
+    /// Whether there are lanes that run dry, for the next step.
+    pub(super) fn wants_refill(&self) -> bool {
+        self.schedule.wants_refill()
     }
 
     pub(super) fn publish(&mut self, due: Vec<DueDelivery>) {

@@ -17,6 +17,9 @@
 //! the old epoch, and then knows exactly which attempts are in flight. What was released and not started is
 //! released again. Nothing is lost, and the limit holds throughout.
 //!
+//! **If it cannot reach the broker,** it steps down after some seconds and does not compete for the lead until it
+//! is connected again: a standby whose connection works takes over.
+//!
 //! **If others die.** A job that the queue lost is published again after a while. An attempt whose worker
 //! vanished gets the outcome `unknown`, and is retried: its time limit, which its fact names, and a margin are
 //! counted from when this leader read of it, by a clock of this machine that is never set.
@@ -48,18 +51,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aggregates::backoff::Backoff;
-use projections::LogRow;
-use sqlx::{PgConnection, PgPool};
+use projections::{LogRow, TransactionId};
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Present;
 use crate::config::{DeliverySettings, Settings};
+use crate::database;
 use crate::event_store::held_back::HeldBack;
 use crate::event_store::log_reader::{self, LogPage};
 use crate::event_store::{self, EventStore};
-use crate::leadership::Leadership;
-use crate::queue::JobQueue;
+use crate::leadership::{Leadership, LeadershipFailure, LeadershipStatus};
+use crate::lifecycle::HelperTasks;
+use crate::queue::{JobQueue, QueueState};
 use backend::ServiceBackend;
 use dispatch_core::{DispatchCore, Limits};
 use page::Page;
@@ -72,10 +77,16 @@ use wakeup_receiver::WakeupReceiver;
 pub(crate) const READER_NAME: &str = "dispatcher";
 /// Facts read at once.
 const PAGE_FACTS_MAX: usize = 1_000;
-/// Interval at which the log is read without a notification, and the lead is confirmed.
+/// Interval at which the log is read without a notification.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Delay before taking the lead again after it was lost.
 const LEAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Delay after stepping down because the broker is out of reach. A standby tries twice a second to take the lead.
+const STEP_DOWN_FOR: Duration = Duration::from_secs(3);
+/// Interval at which a process without a connection to the broker looks for one before it competes for the lead.
+const BROKER_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Deadline of a step, with its reads and the end of the flush before it.
+const STEP_TIME_MAX: Duration = Duration::from_secs(30);
 /// Delay before reading the log again while a new leader catches up.
 const CATCH_UP_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
@@ -86,7 +97,9 @@ pub struct Dispatcher {
     queue: Arc<dyn JobQueue>,
     settings: DeliverySettings,
     backoff: Backoff,
+    helpers: HelperTasks,
     tasks: TaskTracker,
+    status: LeadershipStatus,
 }
 
 /// Why a term as leader ended.
@@ -97,7 +110,7 @@ enum TermEnded {
     #[error(transparent)]
     LogOrigin(#[from] event_store::LogOriginFailure),
     #[error("the lead is lost")]
-    Leadership(#[from] crate::leadership::LeadershipFailure),
+    Leadership(#[from] LeadershipFailure),
     #[error("the checkpoint cannot be moved")]
     Checkpoint(#[from] projections::checkpoints::CheckpointFailure),
     #[error("the log holds a fact that this version cannot read")]
@@ -106,38 +119,53 @@ enum TermEnded {
     TooManySetAside,
     #[error("the flush was cancelled or panicked")]
     Flush(#[from] tokio::task::JoinError),
+    #[error("the broker is out of reach")]
+    BrokerOutOfReach,
 }
 
 impl Dispatcher {
     /// Creates a dispatcher of the log of `store` that publishes to `queue`.
     #[must_use]
-    pub fn new(store: EventStore, queue: Arc<dyn JobQueue>, settings: &Settings, tasks: TaskTracker) -> Self {
+    pub fn new(
+        store: EventStore,
+        queue: Arc<dyn JobQueue>,
+        settings: &Settings,
+        helpers: HelperTasks,
+    ) -> Self {
         Self {
             pool: store.pool().clone(),
             store,
             queue,
             settings: settings.delivery.clone(),
             backoff: settings.retries.backoff(),
-            tasks,
+            tasks: helpers.tracker().clone(),
+            helpers,
+            status: LeadershipStatus::default(),
         }
+    }
+
+    /// Returns what this process knows about its lead.
+    #[must_use]
+    pub fn leadership_status(&self) -> &LeadershipStatus {
+        &self.status
     }
 
     /// Waits for the lead and dispatches, again and again, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let mut is_logged = false;
         while !stop.is_cancelled() {
-            let ended = tokio::select! {
-                () = stop.cancelled() => return,
-                ended = self.lead(&stop, &mut is_logged) => ended,
-            };
-            if let Err(reason) = ended {
+            if let Err(reason) = self.lead(&stop, &mut is_logged).await {
+                let pause = match reason {
+                    TermEnded::BrokerOutOfReach => STEP_DOWN_FOR,
+                    _ => LEAD_AGAIN_AFTER,
+                };
                 if !is_logged {
                     tracing::error!(error = ?anyhow::Error::from(reason), "the dispatcher lost the lead, will retry");
                 }
                 is_logged = true;
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(LEAD_AGAIN_AFTER) => {}
+                    () = tokio::time::sleep(pause) => {}
                 }
             }
         }
@@ -145,12 +173,19 @@ impl Dispatcher {
 
     /// Serves one term as leader: takes the lead, loads what is in flight, dispatches until `stop`.
     async fn lead(&self, stop: &CancellationToken, is_logged: &mut bool) -> Result<(), TermEnded> {
-        let leadership = Leadership::acquire(&self.pool, READER_NAME).await?;
+        let leadership = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            leadership = self.acquire_leadership() => leadership?,
+        };
         self.store.recent().clear();
-        event_store::require_own_log(&mut *self.pool.acquire().await?).await?;
+        database::in_time(database::SHORT, async {
+            event_store::require_own_log(&mut *self.pool.acquire().await?).await.map_err(TermEnded::from)
+        })
+        .await?;
         let term_over = stop.child_token();
         let _ends_with_term = term_over.clone().drop_guard();
-        let publisher = Publisher::start(Arc::clone(&self.queue), &self.tasks, term_over);
+        let publisher = Publisher::start(Arc::clone(&self.queue), &self.helpers, term_over);
+        let broker_out_of_reach = publisher.broker_out_of_reach();
         let backend = ServiceBackend::new(self, publisher, leadership.epoch());
         let schedule = Schedule::shared_by(self.settings.tenant_weights.clone());
         let limits = Limits {
@@ -159,39 +194,57 @@ impl Dispatcher {
             republish_after: self.settings.republish_after,
         };
         let core = DispatchCore::new(backend, schedule, limits);
-        let mut term = Term { dispatcher: self, leadership, core, held_back: HeldBack::new(READER_NAME) };
-        let mut wakeup_receiver = WakeupReceiver::of(self.store.notifier());
-        term.core.load(Present::read()).await?;
-        term.catch_up().await?;
-        *is_logged = false;
-        term.dispatch(&mut wakeup_receiver, stop).await
+        let term = Term { dispatcher: self, core, held_back: HeldBack::new(READER_NAME) };
+        // The term is dropped at any await when the lead is lost: what it was writing is fenced.
+        tokio::select! {
+            ended = term.serve(stop, is_logged) => ended,
+            reason = leadership.lost() => Err(reason.into()),
+            () = broker_out_of_reach => Err(TermEnded::BrokerOutOfReach),
+        }
+    }
+
+    /// Waits for a connection to the broker, and then for the lead.
+    async fn acquire_leadership(&self) -> Result<Leadership, LeadershipFailure> {
+        while self.queue.state() == QueueState::Disconnected {
+            tokio::time::sleep(BROKER_CHECK_INTERVAL).await;
+        }
+        Leadership::acquire(&self.pool, READER_NAME, &self.status).await
     }
 }
 
 /// A term as leader.
 struct Term<'a> {
     dispatcher: &'a Dispatcher,
-    leadership: Leadership,
     core: DispatchCore<ServiceBackend<'a>>,
     held_back: HeldBack,
 }
 
 impl Term<'_> {
+    /// Loads what is in flight and dispatches until `stop`, then flushes.
+    async fn serve(mut self, stop: &CancellationToken, is_logged: &mut bool) -> Result<(), TermEnded> {
+        let mut wakeup_receiver = WakeupReceiver::of(self.dispatcher.store.notifier());
+        let begun = async {
+            database::in_time(database::LONG, self.core.load(Present::read())).await?;
+            self.catch_up().await
+        };
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            begun = begun => begun?,
+        }
+        *is_logged = false;
+        self.dispatch(&mut wakeup_receiver, stop).await
+    }
+
     /// Folds every claim that was made before this term began, and releases nothing until then.
     async fn catch_up(&mut self) -> Result<(), TermEnded> {
-        let mut connection = self.dispatcher.pool.acquire().await?;
-        let barrier = log_reader::barrier(&mut connection).await?;
-        drop(connection);
+        let pool = &self.dispatcher.pool;
+        let barrier = database::in_time(database::SHORT, async {
+            log_reader::barrier(&mut *pool.acquire().await?).await
+        });
+        let barrier = barrier.await?;
         loop {
-            self.leadership.keep().await?;
-            let mut connection = self.dispatcher.pool.acquire().await?;
-            let horizon = log_reader::horizon(&mut connection, self.held_back.elsewhere()).await?;
-            let mut page = self.read(&mut connection).await?;
-            page.held_back |= horizon < barrier;
+            let (page, wait, horizon) = self.read(barrier).await?;
             let complete = page.rows.len() < PAGE_FACTS_MAX;
-            let wait = self.held_back.after(&page);
-            self.held_back.look(&mut connection).await?;
-            drop(connection);
             self.fold(page.rows).await?;
             if self.core.has_many_changes() {
                 self.core.flush().await?;
@@ -213,22 +266,17 @@ impl Term<'_> {
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.leadership.keep().await?;
             // Before reading, so that a notification during the reading wakes this loop again.
             wakeup_receiver.mark_unchanged();
-            let mut connection = self.dispatcher.pool.acquire().await?;
-            let page = self.read(&mut connection).await?;
-            let more = page.rows.len() >= PAGE_FACTS_MAX;
-            let look_again = self.held_back.after(&page);
-            self.held_back.look(&mut connection).await?;
-            drop(connection);
+            let (page, look_again, _) = self.read(TransactionId::default()).await?;
+            let has_more = page.rows.len() >= PAGE_FACTS_MAX;
             self.fold(page.rows).await?;
-            self.core.step(Present::read()).await?;
+            database::in_time(STEP_TIME_MAX, self.core.step(Present::read())).await?;
             metrics::gauge!("hooksentry_jobs_outstanding").set(self.core.schedule.outstanding() as f64);
             if stop.is_cancelled() {
                 return self.core.flush().await;
             }
-            if more {
+            if has_more || self.core.wants_refill() {
                 continue;
             }
             let sleep = self.sleep_for(look_again);
@@ -247,10 +295,27 @@ impl Term<'_> {
         }
     }
 
-    async fn read(&mut self, connection: &mut PgConnection) -> Result<LogPage, TermEnded> {
-        let (recent, position) = (self.dispatcher.store.recent(), self.core.position());
-        let elsewhere = self.held_back.elsewhere();
-        Ok(recent.read_after(connection, position, PAGE_FACTS_MAX, elsewhere).await?)
+    /// Reads the next page. Returns it with the pause after which to read again without a notification, and the
+    /// horizon. A horizon below `barrier` counts as holding the page back.
+    async fn read(
+        &mut self,
+        barrier: TransactionId,
+    ) -> Result<(LogPage, Option<Duration>, TransactionId), TermEnded> {
+        database::in_time(database::SHORT, async {
+            let mut connection = self.dispatcher.pool.acquire().await?;
+            let horizon = match barrier == TransactionId::default() {
+                true => barrier,
+                false => log_reader::horizon(&mut connection, self.held_back.elsewhere()).await?,
+            };
+            let (recent, position) = (self.dispatcher.store.recent(), self.core.position());
+            let elsewhere = self.held_back.elsewhere();
+            let mut page = recent.read_after(&mut connection, position, PAGE_FACTS_MAX, elsewhere).await?;
+            page.held_back |= horizon < barrier;
+            let wait = self.held_back.after(&page);
+            self.held_back.look(&mut connection).await?;
+            Ok((page, wait, horizon))
+        })
+        .await
     }
 
     async fn fold(&mut self, rows: Vec<LogRow>) -> Result<(), TermEnded> {
@@ -262,7 +327,7 @@ impl Term<'_> {
                 "an event is set aside because one of its facts cannot be read; a newer version may read it"
             );
         }
-        self.core.fold(page, Present::read()).await?;
+        database::in_time(STEP_TIME_MAX, self.core.fold(page, Present::read())).await?;
         let set_aside = self.core.schedule.set_aside_len();
         metrics::gauge!("hooksentry_set_aside_events").set(set_aside as f64);
         if set_aside > SET_ASIDE_MAX { Err(TermEnded::TooManySetAside) } else { Ok(()) }

@@ -436,6 +436,11 @@ impl Schedule {
         self.failed_steps.first()
     }
 
+    /// Whether some lanes may have to be refilled.
+    pub(super) fn wants_refill(&self) -> bool {
+        !self.refill.is_empty()
+    }
+
     /// Returns up to `lanes_max` lanes to refill, with the number of events that each wants.
     pub(super) fn refills(&mut self, lanes_max: usize) -> Vec<Window> {
         let mut wanted = Vec::new();

@@ -45,7 +45,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::database;
 use crate::event_store::{LogNotifier, RecentLog};
+use crate::leadership::LeadershipStatus;
 pub use health::{Health, ProjectionHealth, ProjectorHealth};
 pub use projected::Projected;
 pub use retention::Removed;
@@ -72,6 +74,7 @@ pub struct Projector {
     awaited: Arc<Notify>,
     /// Interval between retention passes.
     retention_every: Duration,
+    status: LeadershipStatus,
 }
 
 impl Projector {
@@ -85,6 +88,7 @@ impl Projector {
             reached: watch::Sender::new(None),
             awaited: Arc::default(),
             retention_every: RETENTION_EVERY_DEFAULT,
+            status: LeadershipStatus::default(),
         }
     }
 
@@ -104,6 +108,12 @@ impl Projector {
     #[must_use]
     pub fn projected(&self) -> Projected {
         Projected::new(self.pool.clone(), self.reached.subscribe(), Arc::clone(&self.awaited))
+    }
+
+    /// Returns what this process knows about its lead.
+    #[must_use]
+    pub fn leadership_status(&self) -> &LeadershipStatus {
+        &self.status
     }
 
     /// Waits for the lead and projects, again and again, until `stop`.
@@ -137,7 +147,7 @@ impl Projector {
     ///
     /// When the database fails, or another process takes the lead meanwhile.
     pub async fn lead(&self) -> Result<Term, TermEnded> {
-        Term::begin(&self.pool, self.recent.clone(), self.reached.clone()).await
+        Term::begin(&self.pool, self.recent.clone(), self.reached.clone(), &self.status).await
     }
 
     /// Serves one term as leader. Returns `Ok` only after `stop`.
@@ -147,22 +157,36 @@ impl Projector {
         stop: &CancellationToken,
         is_logged: &mut bool,
     ) -> Result<(), TermEnded> {
+        let lost = term.leadership().lost();
+        // The term is dropped at any await when the lead is lost: what it was writing is fenced.
+        tokio::select! {
+            ended = self.project(&mut term, stop, is_logged) => ended,
+            reason = lost => Err(reason.into()),
+        }
+    }
+
+    async fn project(
+        &self,
+        term: &mut Term,
+        stop: &CancellationToken,
+        is_logged: &mut bool,
+    ) -> Result<(), TermEnded> {
         let mut notifications = self.notifier.subscribe();
         let mut retention = StepTimer::new(self.retention_every);
         loop {
             // Before reading, so that a notification during the reading wakes this loop again.
             notifications.mark_unchanged();
             let begun = Instant::now();
-            let step = term.run_once().await?;
+            let step = database::in_time(database::LONG, term.run_once()).await?;
             let batch_delay = term::batch_delay(begun.elapsed());
             *is_logged = false;
             if stop.is_cancelled() {
                 return Ok(());
             }
-            term.run_periodic_tasks().await?;
+            database::in_time(database::LONG, term.run_periodic_tasks()).await?;
             if retention.is_due() {
                 let begun = Instant::now();
-                let removed = term.remove_expired(clock::now()).await?;
+                let removed = database::in_time(database::LONG, term.remove_expired(clock::now())).await?;
                 retention.record(begun.elapsed(), removed);
             }
             if step.more {

@@ -16,12 +16,13 @@ use super::page::Page;
 use super::retention::{self, Removed, Retention};
 use super::{ROLE, health};
 use crate::clock;
+use crate::database;
 use crate::event_store::held_back::HeldBack;
 use crate::event_store::log_reader::LogPage;
 use crate::event_store::{self, LogOriginFailure, RecentLog};
-use crate::leadership::{Leadership, LeadershipFailure};
+use crate::leadership::{Leadership, LeadershipFailure, LeadershipStatus};
 
-/// Interval at which the log is read without a notification, and the lead is confirmed.
+/// Interval at which the log is read without a notification.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest delay before folding the next facts, after others were folded. Higher: lists show deliveries later.
 /// Lower: a busy log is folded in many small transactions.
@@ -110,10 +111,21 @@ impl Term {
         pool: &PgPool,
         recent: RecentLog,
         reached: watch::Sender<Option<LogPosition>>,
+        status: &LeadershipStatus,
     ) -> Result<Self, TermEnded> {
-        let leadership = Leadership::acquire(pool, ROLE).await?;
+        let leadership = Leadership::acquire(pool, ROLE, status).await?;
         recent.clear();
-        let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+        let begun = Self::with_leadership(leadership, pool, recent, reached);
+        database::in_time(database::SHORT, begun).await
+    }
+
+    async fn with_leadership(
+        leadership: Leadership,
+        pool: &PgPool,
+        recent: RecentLog,
+        reached: watch::Sender<Option<LogPosition>>,
+    ) -> Result<Self, TermEnded> {
+        let mut connection = database::open(&pool.connect_options()).await?;
         // Should this process be paused within a transaction, it would hold back every reader of the log.
         sqlx::query!(
             r#"
@@ -236,12 +248,15 @@ impl Term {
         Ok(left)
     }
 
-    /// Confirms the lead and measures the lag, once per [`POLL_INTERVAL`].
+    pub(super) fn leadership(&self) -> &Leadership {
+        &self.leadership
+    }
+
+    /// Measures the lag, once per [`POLL_INTERVAL`].
     pub(super) async fn run_periodic_tasks(&mut self) -> Result<(), TermEnded> {
         if self.periodic_tasks_at.elapsed() < POLL_INTERVAL {
             return Ok(());
         }
-        self.leadership.confirm().await?;
         if self.cursors.iter().any(|cursor| cursor.halted) {
             self.read_holds().await?;
         }

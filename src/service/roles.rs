@@ -61,7 +61,7 @@ impl RoleStarter<'_> {
 
     pub(super) fn start_dispatcher(&self) -> anyhow::Result<()> {
         let store = self.dependencies.store.clone();
-        let tasks = self.lifecycle.working().clone();
+        let tasks = self.lifecycle.working_helpers();
         let dispatcher = Dispatcher::new(store, self.dependencies.queue()?, self.settings, tasks);
         let stop = self.lifecycle.intake();
         self.lifecycle.spawn("the dispatcher", async {

@@ -11,7 +11,7 @@ use hooksentry::event_store::group_commit::GroupCommit;
 use hooksentry::event_store::{
     AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, LogNotifier,
 };
-use hooksentry::leadership::Leadership;
+use hooksentry::leadership::{Leadership, LeadershipStatus};
 
 use super::{Log, acceptance, metadata_of, new_event, webhook_secret};
 use crate::harness::postgres::lose_facts;
@@ -54,7 +54,7 @@ impl Log {
     }
 
     pub(super) async fn lead(&self) -> Leadership {
-        Leadership::acquire(&self.pool, "dispatcher").await.expect("the lead")
+        Leadership::acquire(&self.pool, "dispatcher", &LeadershipStatus::default()).await.expect("the lead")
     }
 
     fn claims(&self) -> GroupCommit<AttemptClaimBatch> {

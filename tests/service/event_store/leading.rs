@@ -1,16 +1,21 @@
 //! Leader election: one process leads a role, and another takes over when its connection is closed.
 
 use hooksentry::event_store::leader_is_connected;
-use hooksentry::leadership::Leadership;
+use hooksentry::leadership::{Leadership, LeadershipStatus};
 use sqlx::PgPool;
+use tokio::time::timeout;
 
 use super::Log;
-use crate::harness::until;
+use crate::harness::{WAIT_TIMEOUT, until};
 
 const ROLE: &str = "dispatcher";
 
 async fn lead(pool: &PgPool) -> Leadership {
-    Leadership::acquire(pool, ROLE).await.expect("leadership, eventually")
+    lead_role(pool, ROLE).await
+}
+
+async fn lead_role(pool: &PgPool, role: &'static str) -> Leadership {
+    Leadership::acquire(pool, role, &LeadershipStatus::default()).await.expect("leadership, eventually")
 }
 
 /// Waits until a second process has tried to acquire leadership.
@@ -32,8 +37,7 @@ async fn until_contended(pool: &PgPool) {
 async fn of_two_contenders_one_leads_and_the_other_takes_over_after_it() {
     let log = Log::create().await;
     let other_process = log.database.pool().await;
-    let mut first = lead(&log.pool).await;
-    first.confirm().await.expect("leadership is held");
+    let first = lead(&log.pool).await;
     let epoch = first.epoch();
 
     let second = lead(&other_process);
@@ -51,7 +55,7 @@ async fn of_two_contenders_one_leads_and_the_other_takes_over_after_it() {
 #[tokio::test]
 async fn a_leader_whose_connection_was_closed_detects_it_and_another_leads() {
     let log = Log::create().await;
-    let mut first = lead(&log.pool).await;
+    let first = lead(&log.pool).await;
     sqlx::query(
         "SELECT pg_terminate_backend(pid) FROM pg_locks
          WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
@@ -60,7 +64,7 @@ async fn a_leader_whose_connection_was_closed_detects_it_and_another_leads() {
     .await
     .expect("the server closes it");
     let second = lead(&log.pool).await;
-    first.confirm().await.expect_err("leadership is lost");
+    timeout(WAIT_TIMEOUT, first.lost()).await.expect("the loss is noticed");
     assert!(second.epoch() > first.epoch());
     log.discard().await;
 }
@@ -69,7 +73,7 @@ async fn a_leader_whose_connection_was_closed_detects_it_and_another_leads() {
 async fn different_roles_are_led_by_different_processes() {
     let log = Log::create().await;
     let dispatcher = lead(&log.pool).await;
-    let projector = Leadership::acquire(&log.pool, "projector").await.expect("another role");
+    let projector = lead_role(&log.pool, "projector").await;
     assert_eq!((dispatcher.epoch(), projector.epoch()), (1, 1));
     log.discard().await;
 }
