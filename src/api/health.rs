@@ -17,6 +17,7 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::time::Timestamp;
 use crate::clock;
 use crate::completeness;
+use crate::database::in_time;
 use crate::dispatcher::set_aside;
 use crate::health::Health as ProcessHealth;
 use crate::projector::ProjectorHealth;
@@ -67,6 +68,22 @@ pub(crate) struct Ready {
     /// Number of events that are not delivered because the dispatcher cannot read one of their facts. Usually a
     /// newer version can: upgrade all processes.
     set_aside_events: u64,
+    /// Time for which the oldest commit in progress has been running; 0 when there is none.
+    oldest_commit_seconds: f64,
+    /// State of the roles that one process performs at a time, as far as this process runs them.
+    leads: Vec<Lead>,
+}
+
+/// State of a role that one process performs at a time.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Lead {
+    #[schema(examples("dispatcher"))]
+    role: &'static str,
+    /// Whether this process performs it. Otherwise it waits for the other process to end.
+    leads: bool,
+    /// Time since the database last confirmed that.
+    confirmed_seconds_ago: f64,
 }
 
 /// Result of the check that every accepted event has ended or will be delivered.
@@ -129,16 +146,15 @@ pub(crate) async fn live() -> Json<Alive> {
 pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, Problem> {
     let reasons = health.process.not_ready_reasons().await;
     if !reasons.is_empty() {
-        let reasons: Vec<_> = reasons.iter().map(|(name, reason)| format!("{name} {reason}")).collect();
         return Err(Problem::new(Kind::Unavailable, format!("Not ready: {}.", reasons.join(", "))));
     }
     let read_models = tokio::time::timeout(READ_MODELS_TIME_MAX, health.projector.look()).await;
     let read_models =
         read_models.map_err(|_| Problem::unavailable("the checkpoints could not be read in time"))??;
-    let completeness = completeness::look(&health.process.pool).await?;
+    let completeness = in_time(READ_MODELS_TIME_MAX, completeness::look(&health.process.pool)).await?;
     let quarantined_streams = read_models.quarantined_streams;
     let readers_held_back_by = read_models.held_back_by.as_ref().map(ToString::to_string);
-    let set_aside_events = set_aside::count(&health.process.pool).await?;
+    let set_aside_events = in_time(READ_MODELS_TIME_MAX, set_aside::count(&health.process.pool)).await?;
     let is_degraded = read_models.halted().next().is_some()
         || quarantined_streams > 0
         || readers_held_back_by.is_some()
@@ -149,6 +165,11 @@ pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
         halted: model.halted_because.is_some(),
         lag_facts: model.lag_facts,
         lag_seconds: model.lag.as_secs_f64(),
+    });
+    let leads = health.process.leads.iter().map(|(role, status)| Lead {
+        role,
+        leads: status.leads(),
+        confirmed_seconds_ago: status.age().as_secs_f64(),
     });
     Ok(Json(Ready {
         status: if is_degraded { "degraded" } else { "ready" },
@@ -161,6 +182,8 @@ pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, P
         quarantined_streams,
         readers_held_back_by,
         set_aside_events,
+        oldest_commit_seconds: health.process.oldest_commit().as_secs_f64(),
+        leads: leads.collect(),
     }))
 }
 

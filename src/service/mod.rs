@@ -66,7 +66,7 @@ impl Service {
         let listener = http_server::bind(settings.http.listen).await?;
         let address = listener.local_addr().context("the bound port has no address")?;
 
-        let starter = RoleStarter { settings, dependencies: &dependencies, lifecycle: &lifecycle };
+        let mut starter = RoleStarter::new(settings, &dependencies, &lifecycle);
         starter.start_metrics_upkeep();
         let projected = match roles.has(Role::Projector) {
             true => starter.start_projector(),

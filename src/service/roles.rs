@@ -10,8 +10,10 @@ use crate::completeness::CompletenessCheck;
 use crate::config::Settings;
 use crate::dispatcher::Dispatcher;
 use crate::event_store::AcceptBatch;
+use crate::event_store::group_commit::CommitActivity;
 use crate::health::Health;
 use crate::http_server;
+use crate::leadership::LeadershipStatus;
 use crate::lifecycle::Lifecycle;
 use crate::live::Broadcaster;
 use crate::projector::{Projected, Projector};
@@ -23,9 +25,22 @@ pub(super) struct RoleStarter<'a> {
     pub(super) settings: &'a Settings,
     pub(super) dependencies: &'a Dependencies,
     pub(super) lifecycle: &'a Lifecycle,
+    /// What health checks report on.
+    commits: Vec<(&'static str, CommitActivity)>,
+    leads: Vec<(&'static str, LeadershipStatus)>,
 }
 
-impl RoleStarter<'_> {
+impl<'a> RoleStarter<'a> {
+    pub(super) fn new(
+        settings: &'a Settings,
+        dependencies: &'a Dependencies,
+        lifecycle: &'a Lifecycle,
+    ) -> Self {
+        let Dependencies { claims, outcomes, .. } = dependencies;
+        let commits = vec![("claims", claims.activity().clone()), ("outcomes", outcomes.activity().clone())];
+        Self { settings, dependencies, lifecycle, commits, leads: Vec::new() }
+    }
+
     pub(super) fn start_metrics_upkeep(&self) {
         let Dependencies { telemetry, pool, .. } = self.dependencies;
         let upkeep = telemetry.clone().keep_up(pool.clone(), self.lifecycle.drained());
@@ -36,12 +51,13 @@ impl RoleStarter<'_> {
     }
 
     /// The projector supports the API, which waits for the read models, so it stops after the API.
-    pub(super) fn start_projector(&self) -> Projected {
+    pub(super) fn start_projector(&mut self) -> Projected {
         let Dependencies { pool, store, .. } = self.dependencies;
         let projector = Projector::new(pool.clone(), store.notifier().clone())
             .sharing(store.recent().clone())
             .with_retention_every(self.settings.retention.every);
         let projected = projector.projected();
+        self.leads.push(("projector", projector.leadership_status().clone()));
         let stop = self.lifecycle.drained();
         self.lifecycle.spawn_supporting("the projector", async {
             projector.run(stop).await;
@@ -59,10 +75,11 @@ impl RoleStarter<'_> {
         });
     }
 
-    pub(super) fn start_dispatcher(&self) -> anyhow::Result<()> {
+    pub(super) fn start_dispatcher(&mut self) -> anyhow::Result<()> {
         let store = self.dependencies.store.clone();
         let tasks = self.lifecycle.working_helpers();
         let dispatcher = Dispatcher::new(store, self.dependencies.queue()?, self.settings, tasks);
+        self.leads.push(("dispatcher", dispatcher.leadership_status().clone()));
         let stop = self.lifecycle.intake();
         self.lifecycle.spawn("the dispatcher", async {
             dispatcher.run(stop).await;
@@ -92,7 +109,7 @@ impl RoleStarter<'_> {
 
     /// The API accepts work, so it stops first.
     pub(super) fn start_api(
-        &self,
+        &mut self,
         listener: TcpListener,
         signing_keys: Option<SigningKeys>,
         projected: Projected,
@@ -116,12 +133,13 @@ impl RoleStarter<'_> {
         });
     }
 
-    fn api(&self, signing_keys: Option<SigningKeys>, projected: Projected) -> anyhow::Result<Router> {
+    fn api(&mut self, signing_keys: Option<SigningKeys>, projected: Projected) -> anyhow::Result<Router> {
         let Dependencies { pool, store, outcomes, .. } = self.dependencies;
         let acceptances = AcceptBatch::new(store.notifier().clone());
         let weights = self.settings.delivery.tenant_weights.clone();
         let name = "the committer of webhooks";
         let acceptances = group_commit(name, acceptances, pool, weights, self.lifecycle);
+        self.commits.push(("webhooks", acceptances.activity().clone()));
         Ok(api::router(api::ApiDependencies {
             store: store.clone(),
             acceptances,
@@ -157,6 +175,8 @@ impl RoleStarter<'_> {
             queue: queue.clone(),
             intake: self.lifecycle.intake(),
             telemetry: telemetry.clone(),
+            commits: self.commits.clone(),
+            leads: self.leads.clone(),
         }
     }
 }

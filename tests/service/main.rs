@@ -19,6 +19,7 @@ mod broker_outage;
 mod completeness;
 mod crash;
 mod database;
+mod dead_connections;
 mod delivery;
 mod demo;
 mod event_store;
