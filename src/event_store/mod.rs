@@ -41,6 +41,7 @@ pub use metadata::{Actor, Metadata};
 pub use recent_log::RecentLog;
 pub use stream_append::{StreamAppendBatch, StreamAppendItem, StreamAppendResult};
 
+use crate::database;
 use upcasting::Upcaster;
 
 /// How often a command is decided again after another append came first.
@@ -145,7 +146,12 @@ impl EventStore {
         let repository = PostgresEventRepository::new(self.pool.clone());
         let store = PersistedEventStore::<_, A>::new_event_store(repository)
             .with_upcasters(vec![Box::new(Upcaster::<A::Event>::default())]);
-        let context = store.load_aggregate(&id.to_string()).await.map_err(|error| {
+        let stream = id.to_string();
+        let loading = async { Ok::<_, sqlx::Error>(store.load_aggregate(&stream).await) };
+        let loaded = database::in_time(database::SHORT, loading).await;
+        let loaded =
+            loaded.unwrap_or_else(|error| Err(AggregateError::DatabaseConnectionError(error.into())));
+        let context = loaded.map_err(|error| {
             let source = match error {
                 AggregateError::DatabaseConnectionError(source)
                 | AggregateError::DeserializationError(source)
@@ -199,9 +205,12 @@ impl EventStore {
         if appends.iter().all(StreamAppend::is_empty) {
             return Ok(None);
         }
-        let mut transaction = self.pool.begin().await?;
-        let position = append::append_atomically(&mut transaction, appends).await?;
-        transaction.commit().await?;
+        // One statement, which is a transaction of its own: a process that is paused leaves none open.
+        let position = database::in_time(database::SHORT, async {
+            let mut connection = self.pool.acquire().await?;
+            append::append_atomically(&mut connection, appends).await
+        })
+        .await?;
         self.notifier.notify(Notification::NewWork);
         Ok(Some(position))
     }

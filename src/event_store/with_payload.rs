@@ -9,6 +9,7 @@ use projections::{LogPosition, payloads, retention};
 use super::EventStore;
 use super::append::{self, AppendFailure, StreamAppend};
 use super::log_notifier::Notification;
+use crate::database;
 
 impl EventStore {
     /// Appends to the stream of `event_id`. Returns `None`, and appends nothing, when its payload was erased.
@@ -21,16 +22,22 @@ impl EventStore {
         event_id: WebhookEventId,
         append: StreamAppend,
     ) -> Result<Option<LogPosition>, AppendFailure> {
-        let mut transaction = self.pool.begin().await?;
-        retention::hold_off(&mut transaction, tenant_id).await?;
-        // Only now: a retention pass that held the lock has committed, and this statement sees what it
-        // erased.
-        if !payloads::is_there(&mut transaction, event_id).await? {
-            return Ok(None);
+        let position = database::in_time(database::SHORT, async {
+            let mut transaction = self.pool.begin().await?;
+            retention::hold_off(&mut transaction, tenant_id).await?;
+            // Only now: a retention pass that held the lock has committed, and this statement sees what it
+            // erased.
+            if !payloads::is_there(&mut transaction, event_id).await? {
+                return Ok(None);
+            }
+            let position = append::append_atomically(&mut transaction, &[append]).await?;
+            transaction.commit().await?;
+            Ok::<_, AppendFailure>(Some(position))
+        })
+        .await?;
+        if position.is_some() {
+            self.notifier.notify(Notification::NewWork);
         }
-        let position = append::append_atomically(&mut transaction, &[append]).await?;
-        transaction.commit().await?;
-        self.notifier.notify(Notification::NewWork);
-        Ok(Some(position))
+        Ok(position)
     }
 }

@@ -30,6 +30,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::database;
 use crate::event_store::{LogNotifier, log_reader};
 use crate::projector::Projected;
 use change::Notification;
@@ -165,9 +166,11 @@ impl Broadcaster {
         after: LogPosition,
         until: LogPosition,
     ) -> Result<(Vec<(TenantId, Notification)>, LogPosition), sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
-        let rows_max = PAGE_FACTS_MAX as i64;
-        let rows = log_reader::read_between(&mut connection, tenants, after, until, rows_max).await?;
+        let rows = database::in_time(database::SHORT, async {
+            let mut connection = self.pool.acquire().await?;
+            log_reader::read_between(&mut connection, tenants, after, until, PAGE_FACTS_MAX as i64).await
+        })
+        .await?;
         let whole = rows.len() < PAGE_FACTS_MAX;
         let reached = rows.last().filter(|_| !whole).map_or(until, |row| row.log_position());
         // A fact that this version cannot read halts a projection, which reports it. It is skipped here.
@@ -205,8 +208,11 @@ impl Broadcaster {
     /// Returns the position that all read models have applied, without those that have halted; `None` if some have
     /// not started or all have halted.
     async fn applied(&self) -> Result<Option<LogPosition>, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
-        let applied = checkpoints::load(&mut connection, &READ_MODELS.map(Projection::name)).await?;
+        let applied = database::in_time(database::SHORT, async {
+            let mut connection = self.pool.acquire().await?;
+            checkpoints::load(&mut connection, &READ_MODELS.map(Projection::name)).await
+        })
+        .await?;
         if applied.len() < READ_MODELS.len() {
             return Ok(None);
         }

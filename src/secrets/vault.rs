@@ -29,6 +29,7 @@ use uuid::Uuid;
 use super::cipher::{Key, NotAuthentic, TooLong};
 use super::data_keys::{self, KeysUnder, WrappedKey};
 use super::master_keys::{MasterKeyId, MasterKeys, NotUnwrapped};
+use crate::database;
 use crate::identifiers;
 
 /// Domain separator in the authenticated data of a secret, before tenant, data key and context.
@@ -182,7 +183,10 @@ impl Vault {
 
     /// Returns the tenant's data key, which must have that id.
     async fn find(&self, tenant: TenantId, id: Uuid) -> Result<Arc<DataKey>, VaultFailure> {
-        let found = data_keys::find(&mut *self.pool.acquire().await?, tenant).await?;
+        let found = database::in_time(database::SHORT, async {
+            data_keys::find(&mut *self.pool.acquire().await?, tenant).await
+        })
+        .await?;
         let wrapped =
             found.filter(|key| key.id == id).ok_or(VaultFailure::UnknownDataKey { data_key: id })?;
         self.unwrap(&wrapped)

@@ -18,6 +18,7 @@ use thiserror::Error;
 use super::log_settings::{self, LogSettingsFailure};
 use super::signature::SigningSecrets;
 use crate::clock;
+use crate::database;
 use crate::secrets::vault::{Vault, VaultFailure};
 
 /// Time within which the database must answer to count as available.
@@ -107,10 +108,10 @@ impl SettingsCache {
     /// # Errors
     /// When they cannot be read, or the database fails while secrets are decrypted.
     pub(super) async fn read(&self, id: DestinationId) -> Result<Arc<Settings>, SettingsFailure> {
-        let mut connection = self.pool.acquire().await?;
-        let row = delivery_settings::get(&mut connection, id).await?;
-        drop(connection);
-        match row {
+        let row = database::in_time(database::SHORT, async {
+            delivery_settings::get(&mut *self.pool.acquire().await?, id).await
+        });
+        match row.await? {
             Some(row) => self.cache(id, row).await,
             None => self.read_from_log(id).await,
         }
@@ -121,10 +122,11 @@ impl SettingsCache {
     /// # Errors
     /// When they cannot be read, or the database fails while secrets are decrypted.
     pub(super) async fn read_from_log(&self, id: DestinationId) -> Result<Arc<Settings>, SettingsFailure> {
-        let mut connection = self.pool.acquire().await?;
-        let row = log_settings::read(&mut connection, id).await?.ok_or(SettingsFailure::Unknown)?;
-        drop(connection);
-        self.cache(id, row).await
+        let row = database::in_time(database::SHORT, async {
+            let mut connection = self.pool.acquire().await?;
+            log_settings::read(&mut connection, id).await.map_err(SettingsFailure::from)
+        });
+        self.cache(id, row.await?.ok_or(SettingsFailure::Unknown)?).await
     }
 
     async fn cache(

@@ -4,13 +4,17 @@ use aggregates::destination::{Destination, DestinationCommand};
 use aggregates::ids::TenantId;
 use aggregates::reservation::{Reservation, ReservationFact};
 use aggregates::tenant::{Tenant, TenantCommand, TenantState};
+use fault_proxy::{Direction, Fault, Scope};
 use futures::future::join_all;
-use hooksentry::event_store::{AppendFailure, StreamAppend};
+use hooksentry::event_store::{AppendFailure, EventStore, LogNotifier, StreamAppend};
 use hooksentry::{clock, identifiers};
+use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
 use super::{Log, metadata_of, token};
 use crate::harness::postgres::lose_facts;
+use crate::harness::proxy::proxied;
+use crate::harness::until;
 
 /// An append of one fact; the log does not check whether the aggregate would decide it.
 fn reservation(stream: Uuid, expected_version: u64) -> StreamAppend {
@@ -194,5 +198,28 @@ async fn readers_are_notified_of_an_append_and_not_of_an_empty_one() {
     assert!(!notified.has_changed().expect("a sender"));
     log.store.append(&[reservation(identifiers::new_id(), 0)]).await.expect("an append");
     assert!(notified.has_changed().expect("a sender"));
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn an_append_leaves_no_transaction_open_when_its_process_stops() {
+    let log = Log::create().await;
+    let through_proxy = proxied(&log.database.url()).await;
+    let options = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
+    let pool = options.connect(&through_proxy.url).await.expect("the test database");
+    let store = EventStore::new(pool.clone(), LogNotifier::within_process());
+    let stream = identifiers::new_id();
+    store.append(&[reservation(stream, 0)]).await.expect("an append that prepares the statement");
+
+    until("the connection to be idle", async || (pool.num_idle() == 1).then_some(())).await;
+    // The process sends nothing more after what it has sent without an answer.
+    through_proxy.proxy.set(Scope::Existing, Direction::ToClient, Fault::Swallow);
+    let append = [reservation(stream, 1)];
+    let stored =
+        until("the fact to be committed", async || (log.stream(stream).await.len() == 2).then_some(()));
+    tokio::select! {
+        _ = store.append(&append) => panic!("an answer that was swallowed"),
+        () = stored => {}
+    }
     log.discard().await;
 }

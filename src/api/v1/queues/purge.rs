@@ -19,6 +19,7 @@ use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
 use crate::api::v1::destinations;
 use crate::clock;
+use crate::database;
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{Metadata, StreamAppendBatch, StreamAppendItem, StreamAppendResult};
 
@@ -56,9 +57,14 @@ pub(crate) async fn handler(
     let metadata = caller.metadata();
     let (mut after, mut cancelled) = (None, 0);
     loop {
-        let mut scope = TenantScope::begin(pool, caller.tenant_id).await?;
-        let batch = webhook_events::waiting(&mut scope, destination_id, after, BATCH_ITEMS).await?;
-        scope.end().await?;
+        // The request itself has no timeout.
+        let batch = database::in_time(database::LONG, async {
+            let mut scope = TenantScope::begin(pool, caller.tenant_id).await?;
+            let batch = webhook_events::waiting(&mut scope, destination_id, after, BATCH_ITEMS).await?;
+            scope.end().await?;
+            Ok::<_, sqlx::Error>(batch)
+        })
+        .await?;
         let Some(last) = batch.last() else { break };
         after = Some(last.id);
         let each = batch.iter().map(|waiting| queues.cancel(destination_id, *waiting, &metadata));
