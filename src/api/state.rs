@@ -23,6 +23,7 @@ use crate::api::v1::destinations::Destinations;
 use crate::api::v1::events::Events;
 use crate::api::v1::ingest::Ingest;
 use crate::api::v1::ingest::cache::IngestCache;
+use crate::api::v1::ingest::memory::PayloadMemory;
 use crate::api::v1::invites::Invites;
 use crate::api::v1::queues::purge::Queues;
 use crate::api::v1::senders::Senders;
@@ -70,6 +71,8 @@ pub struct ApiSettings {
     pub insecure_destinations: Insecure,
     /// Largest payload of a webhook, in bytes.
     pub payload_bytes_max: usize,
+    /// Largest size of all payloads that are not stored yet, in bytes.
+    pub ingest_payload_bytes: usize,
     /// Limit of tenant registrations by client address.
     pub tenant_creations: Option<RateLimit>,
     /// Limit of failed logins by client address and by email address.
@@ -92,6 +95,7 @@ impl ApiSettings {
         Self {
             insecure_destinations: settings.delivery.insecure(),
             payload_bytes_max: settings.http.max_payload_bytes,
+            ingest_payload_bytes: settings.http.ingest_payload_bytes,
             tenant_creations: settings.limits.tenant_creations(),
             failed_logins: settings.limits.failed_logins(),
             invite_registrations: settings.limits.invite_registrations(),
@@ -169,6 +173,7 @@ impl AppState {
                 acceptances: dependencies.acceptances,
                 cache: IngestCache::new(),
                 payload_bytes_max: settings.payload_bytes_max,
+                memory: PayloadMemory::new(settings.ingest_payload_bytes),
             },
             events: Events { commands: commands.clone(), cursors },
             stats: Stats { pool: pool.clone() },

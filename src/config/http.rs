@@ -31,6 +31,20 @@ pub struct HttpSettings {
     )]
     pub max_payload_bytes: usize,
 
+    /// Maximum size of all payloads that are received and not stored yet, in bytes.
+    ///
+    /// Beyond it, ingest answers 503. One tenant may use a quarter of it. It must be at least four times
+    /// `HOOKSENTRY_MAX_PAYLOAD_BYTES`. Lower: a burst of large payloads is refused earlier. Higher: it uses more
+    /// memory while the database is slow.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_INGEST_PAYLOAD_BYTES",
+        value_name = "BYTES",
+        default_value = "256MiB",
+        value_parser = bytes_between(1 << 20, 1 << 40)
+    )]
+    pub ingest_payload_bytes: usize,
+
     /// Origin of the website whose scripts may use the management API.
     ///
     /// An origin such as `https://dashboard.example.com`. If it is not set, browsers allow only the pages of

@@ -93,6 +93,7 @@ impl Settings {
     /// A value does not fit another one, or a required setting is missing.
     pub fn check(&self, roles: &Roles) -> Result<RequiredSettings, SettingProblem> {
         self.retries.check()?;
+        self.check_payload_memory()?;
         self.check_queue(roles)?;
         let database = self.database.require()?;
         let signing_keys = roles.has(Role::Api).then(|| self.signing.require()).transpose()?;
@@ -116,6 +117,21 @@ impl Settings {
                  users can reach the machines of this network"
             );
         }
+    }
+
+    fn check_payload_memory(&self) -> Result<(), SettingProblem> {
+        let http = &self.http;
+        if http.ingest_payload_bytes / 4 < http.max_payload_bytes {
+            return Err(SettingProblem::invalid(
+                "HOOKSENTRY_INGEST_PAYLOAD_BYTES",
+                http.ingest_payload_bytes,
+                format!(
+                    "must be at least four times HOOKSENTRY_MAX_PAYLOAD_BYTES, which is {}",
+                    http.max_payload_bytes
+                ),
+            ));
+        }
+        Ok(())
     }
 
     fn check_queue(&self, roles: &Roles) -> Result<(), SettingProblem> {

@@ -4,7 +4,9 @@
 //! them again: it accepts nothing with a key that was revoked, or a token that was replaced, before it began.
 //! Of several events with the same id (which follows from the idempotency key) one is accepted.
 
+use std::any::Any;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use aggregates::Facts;
 use aggregates::ids::{TenantId, WebhookEventId};
@@ -29,6 +31,8 @@ pub struct AcceptItem {
     metadata: String,
     delivered: Bytes,
     received: Option<Bytes>,
+    /// Released with the item.
+    _held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Outcome of one acceptance.
@@ -77,7 +81,14 @@ impl AcceptItem {
             metadata: serde_json::to_string(metadata)?,
             delivered,
             received,
+            _held: None,
         })
+    }
+
+    /// Keeps `resource` until the item is committed or refused, even if the caller stops waiting.
+    #[must_use]
+    pub fn holding(self, resource: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { _held: Some(resource), ..self }
     }
 }
 

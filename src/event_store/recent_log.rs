@@ -20,6 +20,8 @@ use super::log_reader::{self, LogPage};
 /// Maximum number of cached rows. The slower reader pauses for a tenth of a second; when more is appended
 /// meanwhile, it reads from the database.
 const ROWS_MAX: usize = 8_192;
+/// Maximum size of their payloads, in bytes. A fact has a few hundred bytes, and rarely tens of thousands.
+const BYTES_MAX: usize = 32 << 20;
 
 /// The rows that the readers of this process have read last. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,7 @@ struct CachedRows {
     after: LogPosition,
     until: LogPosition,
     rows: VecDeque<LogRow>,
+    bytes: usize,
     /// How often it was cleared.
     generation: u64,
 }
@@ -91,14 +94,17 @@ impl CachedRows {
         if from > self.until || self.rows.is_empty() {
             (self.after, self.until) = (from, from);
             self.rows.clear();
+            self.bytes = 0;
         }
         if from != self.until {
             return;
         }
         self.rows.extend(rows.iter().cloned());
+        self.bytes += rows.iter().map(|row| row.payload.len()).sum::<usize>();
         self.until = last.log_position();
-        while self.rows.len() > ROWS_MAX {
+        while self.rows.len() > ROWS_MAX || self.bytes > BYTES_MAX {
             if let Some(oldest) = self.rows.pop_front() {
+                self.bytes -= oldest.payload.len();
                 self.after = oldest.log_position();
             }
         }
@@ -166,5 +172,12 @@ mod tests {
         assert_eq!(cache.rows.len(), ROWS_MAX);
         assert_eq!(cached(&cache, 99, 1), [0; 0]);
         assert_eq!(cached(&cache, 100, 1), [101]);
+
+        let mut cache = CachedRows::default();
+        let mut large = rows(1..=40);
+        large.iter_mut().for_each(|row| row.payload = "x".repeat(1 << 20));
+        cache.extend(at(0), &large);
+        assert_eq!(cached(&cache, 8, 99), (9..=40).collect::<Vec<_>>(), "32 MiB of 40");
+        assert_eq!(cached(&cache, 7, 99), [0; 0]);
     }
 }

@@ -27,6 +27,7 @@ mod fairness;
 mod foreign_transactions;
 mod frozen_worker;
 mod harness;
+mod ingest_memory;
 mod lag;
 mod live;
 mod local_postgres;

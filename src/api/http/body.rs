@@ -112,13 +112,29 @@ impl UnreadBody {
     /// # Errors
     /// The body is too large or too slow.
     pub(crate) async fn bytes(self, bytes_max: usize) -> Result<Bytes, Problem> {
-        match tokio::time::timeout(ARRIVAL_TIME_MAX, self.collect(bytes_max)).await {
+        self.admitted_bytes(bytes_max, |_| Ok(())).await
+    }
+
+    /// Reads the bytes, like [`UnreadBody::bytes`], as long as `admit` admits the length of each part.
+    ///
+    /// # Errors
+    /// The body is too large or too slow, or `admit` refuses a part.
+    pub(crate) async fn admitted_bytes(
+        self,
+        bytes_max: usize,
+        admit: impl FnMut(usize) -> Result<(), Problem>,
+    ) -> Result<Bytes, Problem> {
+        match tokio::time::timeout(ARRIVAL_TIME_MAX, self.collect(bytes_max, admit)).await {
             Ok(collected) => collected,
             Err(_) => Err(Problem::new(Kind::RequestTimeout, "The body did not arrive in time.")),
         }
     }
 
-    async fn collect(self, bytes_max: usize) -> Result<Bytes, Problem> {
+    async fn collect(
+        self,
+        bytes_max: usize,
+        mut admit: impl FnMut(usize) -> Result<(), Problem>,
+    ) -> Result<Bytes, Problem> {
         let declared = self
             .headers
             .get(CONTENT_LENGTH)
@@ -133,18 +149,31 @@ impl UnreadBody {
         let mut arriving = self.body.into_data_stream();
         let mut bytes = Vec::new();
         let mut discarded = 0;
+        let mut refusal = None;
         while let Some(chunk) = arriving.next().await {
             let chunk = chunk.map_err(|_| malformed("ended before it was complete"))?;
             if discarded == 0 && fits && bytes.len() + chunk.len() <= bytes_max {
-                bytes.extend_from_slice(&chunk);
-                continue;
+                match admit(chunk.len()) {
+                    Ok(()) => {
+                        bytes.extend_from_slice(&chunk);
+                        continue;
+                    }
+                    Err(problem) => {
+                        bytes = Vec::new();
+                        refusal = Some(problem);
+                    }
+                }
             }
             discarded += chunk.len();
             if discarded > DISCARDED_BYTES_MAX {
                 break;
             }
         }
-        if discarded > 0 || !fits { Err(too_large(bytes_max)) } else { Ok(bytes.into()) }
+        match refusal {
+            Some(problem) => Err(problem),
+            None if discarded > 0 || !fits => Err(too_large(bytes_max)),
+            None => Ok(bytes.into()),
+        }
     }
 }
 

@@ -220,6 +220,11 @@ impl Problem {
         }
     }
 
+    /// Returns the problem that a limit of memory is exceeded, which `detail` names.
+    pub(crate) fn out_of_memory(detail: String) -> Self {
+        Self { retry_after: Some(RETRY_AFTER_DELAY), ..Self::new(Kind::Unavailable, detail) }
+    }
+
     /// Returns the problem that a rate limit is exceeded for `wait`.
     #[must_use]
     pub fn too_many_requests(wait: Duration) -> Self {

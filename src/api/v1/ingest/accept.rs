@@ -169,6 +169,9 @@ impl Ingest {
             None => (request.payload.clone(), None),
             Some(mapping) => apply(mapping, &request.payload),
         };
+        if matches!(mapping, Some(MappingResult::Applied(_))) {
+            request.memory.grow(delivered_payload.len())?;
+        }
         // Stored in addition to the delivered payload, if that is another one.
         let received_payload =
             matches!(mapping, Some(MappingResult::Applied(_))).then(|| request.payload.clone());
@@ -189,7 +192,8 @@ impl Ingest {
         };
         let metadata = request.context.metadata(request.tenant_id, Actor::ApiKey(api_key));
         let item =
-            AcceptItem::new(id, credentials, acceptance, &metadata, delivered_payload, received_payload)?;
+            AcceptItem::new(id, credentials, acceptance, &metadata, delivered_payload, received_payload)?
+                .holding(request.memory.clone());
         let outcome = self.acceptances.commit(item).await?;
         Ok(Appended { outcome, id, at, has_own_id: idempotency_key.is_none() })
     }

@@ -8,7 +8,10 @@
 
 mod accept;
 pub(crate) mod cache;
+pub(crate) mod memory;
 mod request;
+
+use std::sync::Arc;
 
 use aggregates::ids::TenantId;
 use axum::extract::State;
@@ -19,6 +22,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use self::cache::IngestCache;
+use self::memory::PayloadMemory;
 use self::request::IngestRequest;
 use crate::api::commands::Commands;
 use crate::api::http::body::UnreadBody;
@@ -41,6 +45,7 @@ pub(crate) struct Ingest {
     pub(crate) acceptances: GroupCommit<AcceptBatch>,
     pub(crate) cache: IngestCache,
     pub(crate) payload_bytes_max: usize,
+    pub(crate) memory: PayloadMemory,
 }
 
 /// An accepted event.
@@ -78,10 +83,12 @@ pub(crate) async fn handler(
     let [tenant_id, token] = segments.into_array()?;
     let tenant_id = path::uuid(&tenant_id).map(TenantId).ok_or_else(|| Problem::not_found("tenant"))?;
     let key_hash = request::api_key(&headers).map(token::hash).ok_or_else(api_key_refused)?;
-    if ingest.cache.holder(&key_hash).is_none() {
-        ingest.load_holder(&key_hash).await?;
-    }
-    let payload = match body.bytes(ingest.payload_bytes_max).await {
+    let holder = match ingest.cache.holder(&key_hash) {
+        Some(holder) => holder,
+        None => ingest.load_holder(&key_hash).await?,
+    };
+    let memory = ingest.memory.of_request(holder.tenant_id);
+    let payload = match body.admitted_bytes(ingest.payload_bytes_max, |bytes| memory.grow(bytes)).await {
         Ok(payload) => payload,
         Err(problem) => {
             // A revoked API key is reported first, even if the body is too large.
@@ -90,7 +97,8 @@ pub(crate) async fn handler(
         }
     };
     let idempotency_key = request::idempotency_key(&headers);
-    let request = IngestRequest { tenant_id, token, key_hash, idempotency_key, payload, context };
+    let memory = Arc::new(memory);
+    let request = IngestRequest { tenant_id, token, key_hash, idempotency_key, payload, memory, context };
     if let Some(response) = ingest.accept_from_cache(&request).await? {
         return Ok(response);
     }

@@ -1,11 +1,14 @@
 //! An ingest request and its headers.
 
+use std::sync::Arc;
+
 use aggregates::ids::TenantId;
 use aggregates::sealed::TokenHash;
 use aggregates::text::IDEMPOTENCY_KEY_CHARS_MAX;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 
+use super::memory::UsedMemory;
 use crate::api::http::request_context::RequestContext;
 use crate::secrets::token::TOKEN_CHARS_MAX;
 
@@ -17,6 +20,7 @@ pub(super) struct IngestRequest {
     /// The idempotency key, if any, or what is wrong with it.
     pub(super) idempotency_key: Result<Option<String>, &'static str>,
     pub(super) payload: Bytes,
+    pub(super) memory: Arc<UsedMemory>,
     pub(super) context: RequestContext,
 }
 
