@@ -1,7 +1,7 @@
 //! The completeness check: every accepted event has ended, or will be delivered.
 //!
 //! Accepted = succeeded + critically failed + cancelled + in progress. The check finds the events that break this
-//! equation, whatever the reason. It compares three sources that are written independently of each other: the log,
+//! equation, for any reason. It compares three sources that are written independently of each other: the log,
 //! the read model `webhook_events`, and the dispatcher's table `due_deliveries`. Two walks are repeated, in steps:
 //!
 //! 1. Along the log: each `EventAccepted` has a row in the read model, unless retention removed it.

@@ -2,7 +2,7 @@ use aggregates::ids::{SessionId, UserId};
 use aggregates::role::Role;
 use aggregates::session::{Closing, IssuedTokens, SessionFact};
 use aggregates::user::UserFact;
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use projections::sessions::{self, SessionUser};
 use sqlx::PgPool;
 
@@ -67,13 +67,14 @@ async fn a_session_is_open_until_its_newest_refresh_token_expires(pool: PgPool) 
     let (user, session, log) = login();
     let expiring = |refresh_expires_at| IssuedTokens { refresh_expires_at, ..tokens("second") };
     let mut connection = pool.acquire().await.unwrap();
-    let soon =
-        SessionFact::SessionRefreshed { tokens: expiring(Utc::now() + TimeDelta::hours(1)), at: at(1) };
-    let log = log.with(ACME, session, soon);
+    // The query compares with the clock of the database.
+    let century = TimeDelta::days(36_525);
+    let future = SessionFact::SessionRefreshed { tokens: expiring(at(1) + century), at: at(1) };
+    let log = log.with(ACME, session, future);
     log.fold_into_all(&pool).await;
     assert_eq!(sessions::open_of_user(&mut connection, user).await.unwrap(), [session]);
 
-    let now = SessionFact::SessionRefreshed { tokens: expiring(Utc::now()), at: at(2) };
-    log.with(ACME, session, now).fold_into_all(&pool).await;
+    let past = SessionFact::SessionRefreshed { tokens: expiring(at(2) - century), at: at(2) };
+    log.with(ACME, session, past).fold_into_all(&pool).await;
     assert_eq!(sessions::open_of_user(&mut connection, user).await.unwrap(), []);
 }

@@ -123,7 +123,7 @@ mod tests {
         let look = |(begun, decided, pending): &(u64, u64, usize)| {
             looks.have_stalled(Counts { begun: *begun, decided: *decided, pending: *pending })
         };
-        counts.iter().map(look).fold(false, |stalled, now| stalled || now)
+        counts.iter().any(look)
     }
 
     #[test]

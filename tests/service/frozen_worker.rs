@@ -1,4 +1,4 @@
-//! A worker that is cut off from the database, and nobody is told.
+//! A worker whose packets to the database are lost while its connections stay open.
 
 use std::collections::HashSet;
 

@@ -9,6 +9,7 @@ use projections::LogPosition;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
+use tokio_util::task::TaskTracker;
 
 use super::attempt_claims::item;
 use super::{Log, OwnServer};
@@ -41,13 +42,14 @@ impl StoppableProxy {
             .ssl_mode(PgSslMode::Disable);
         let allowed = Arc::new(AtomicUsize::new(usize::MAX));
         let forwarded = Arc::clone(&allowed);
-        tokio::spawn(async move {
+        let connections = TaskTracker::new();
+        connections.clone().spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = UnixStream::connect(&socket).await.expect("the server");
                 let (from_client, to_client) = tokio::io::split(client);
                 let (from_server, to_server) = tokio::io::split(server);
-                tokio::spawn(forward(from_client, to_server, Arc::new(AtomicUsize::new(usize::MAX))));
-                tokio::spawn(forward(from_server, to_client, Arc::clone(&forwarded)));
+                connections.spawn(forward(from_client, to_server, Arc::new(AtomicUsize::new(usize::MAX))));
+                connections.spawn(forward(from_server, to_client, Arc::clone(&forwarded)));
             }
         });
         Self { options, allowed }
@@ -100,7 +102,7 @@ async fn claims_of_large_payloads_hold_no_reader_back() {
     let worker = AttemptClaimBatch::new(pool, LogNotifier::within_process());
     proxy.stop_reading_after(STILL_READ);
     let items: Vec<_> = jobs.iter().map(|job| item(job.claim(), "worker")).collect();
-    let claiming = tokio::spawn(async move { worker.commit(&mut connection, &items).await });
+    let claiming = TaskTracker::new().spawn(async move { worker.commit(&mut connection, &items).await });
 
     let mut reader = log.pool.acquire().await.expect("a connection");
     until("a reader to read all claims", async || {
