@@ -5,6 +5,9 @@
 //! and delivered between two flushes never touches the tables. Memory is bounded: a lane holds a window of
 //! its due events, and the rest is in the table alone.
 
+mod breakers;
+mod events_set_aside;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -12,13 +15,12 @@ use aggregates::ids::{DestinationId, WebhookEventId};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::breaker_steps::LaneStep;
 use super::deadline_queue::DeadlineQueue;
 use super::due_deliveries::{DueDelivery, Window};
 use super::lane::{Lane, LaneState};
 use super::set_aside::SetAside;
 use super::tenant_windows::TenantWindows;
-use crate::clock::{BootTime, Present};
+use crate::clock::BootTime;
 use crate::config::TenantWeights;
 use crate::fair_share::Turns;
 
@@ -32,11 +34,6 @@ const REPUBLISH_WAITS_MAX: u32 = 16;
 const TURN_JOBS_MAX: usize = 16;
 /// Delay before an attempt that could not be given up is given up again.
 const GIVE_UP_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// Breaker steps taken by one statement.
-const BREAKER_STEPS_AT_ONCE: usize = 64;
-/// First and longest pause before a breaker's step that failed is taken again. The pauses double in between.
-const STEP_AGAIN_MIN: Duration = Duration::from_secs(1);
-const STEP_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// Lanes kept in memory although they are idle.
 const IDLE_LANES_MAX: usize = 10_000;
 
@@ -247,42 +244,6 @@ impl Schedule {
         }
     }
 
-    /// Sets an event aside, in any state. Its attempt in flight no longer counts, because its end will not be read.
-    pub(super) fn set_aside(&mut self, event: SetAside) {
-        let id = event.event_id;
-        if let Some(tracked) = self.tracked.get(&id) {
-            self.settle(id, tracked.delivery.destination_id);
-        }
-        self.changes.insert(id, Change { row: None, persisted: true });
-        self.set_aside.insert(id);
-        self.new_set_aside.push(event);
-    }
-
-    /// Adds an event that the table has as set aside.
-    pub(super) fn keep_aside(&mut self, id: WebhookEventId) {
-        self.set_aside.insert(id);
-    }
-
-    pub(super) fn is_set_aside(&self, id: WebhookEventId) -> bool {
-        self.set_aside.contains(&id)
-    }
-
-    /// Returns the number of events that are set aside.
-    pub(super) fn set_aside_len(&self) -> usize {
-        self.set_aside.len()
-    }
-
-    /// Continues an event that was set aside. `due` is what is due of it; `None`: it has ended.
-    pub(super) fn restore(&mut self, id: WebhookEventId, due: Option<DueDelivery>, now: Present) {
-        self.restored.push(id.0);
-        let Some(delivery) = due else { return };
-        self.changes.insert(id, Change { row: Some(delivery.clone()), persisted: false });
-        match delivery.started {
-            Some(_) => self.add_in_flight(delivery, now.boot),
-            None => self.admit(delivery, now.wall),
-        }
-    }
-
     /// Updates the queues for a lane that may have changed.
     pub(super) fn touch(&mut self, id: DestinationId) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
@@ -383,57 +344,6 @@ impl Schedule {
     fn deliveries(&self, events: &[WebhookEventId]) -> Vec<DueDelivery> {
         let tracked = events.iter().filter_map(|event_id| self.tracked.get(event_id));
         tracked.map(|tracked| tracked.delivery.clone()).collect()
-    }
-
-    /// Returns some of the steps that breakers ask for, each once until its fact was read from the log.
-    pub(super) fn breaker_steps(&mut self, threshold: u32, now: Present) -> Vec<LaneStep> {
-        self.find_breaker_steps(threshold, now);
-        let mut steps = Vec::new();
-        while steps.len() < BREAKER_STEPS_AT_ONCE
-            && let Some(id) = self.steps.pop()
-        {
-            let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            // It may have changed since the lane waits for its turn.
-            lane.pending_step = lane.state.breaker.step(threshold, now.wall);
-            match lane.pending_step {
-                Some(step) => steps.push((id, lane.state.clone(), step)),
-                None => self.touch(id),
-            }
-        }
-        steps
-    }
-
-    fn find_breaker_steps(&mut self, threshold: u32, now: Present) {
-        for id in self.failed_steps.due(now.boot) {
-            self.failed_steps.remove(id);
-            if let Some(lane) = self.lanes.get(&id).filter(|lane| lane.pending_step.is_some()) {
-                self.steps.push(lane.state.tenant_id, id);
-            }
-        }
-        for id in std::mem::take(&mut self.breakers) {
-            if let Some(lane) = self.lanes.get_mut(&id)
-                && lane.pending_step.is_none()
-            {
-                lane.pending_step = lane.state.breaker.step(threshold, now.wall);
-                if lane.pending_step.is_some() {
-                    self.steps.push(lane.state.tenant_id, id);
-                }
-            }
-        }
-    }
-
-    /// Makes [`Self::breaker_steps`] return a breaker's step again after a while, because it failed.
-    pub(super) fn retry_breaker_step(&mut self, id: DestinationId, now: BootTime) {
-        if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.pending_step.is_some()) {
-            let pause = STEP_AGAIN_MIN.saturating_mul(1 << lane.step_failures.min(16)).min(STEP_AGAIN_MAX);
-            lane.step_failures = lane.step_failures.saturating_add(1);
-            self.failed_steps.set(id, now + pause);
-        }
-    }
-
-    /// Returns when the first failed step is to be taken again.
-    pub(super) fn next_failed_step(&self) -> Option<BootTime> {
-        self.failed_steps.first()
     }
 
     /// Whether some lanes may have to be refilled.

@@ -17,6 +17,9 @@
 //! The check reads the log by itself, with a position of its own: it shares no cache with the readers that it checks.
 //! It runs in every process with the role `projector`, and one of them makes each step.
 
+mod judgement;
+mod walks;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -29,6 +32,8 @@ use uuid::Uuid;
 
 use crate::dispatcher;
 use crate::event_store;
+use judgement::judge;
+use walks::{accepted_without_row, unfinished_and_not_due};
 
 /// Time after which a difference is no delay. Longer than any statement or lease of the service lasts.
 const SETTLED_AFTER: Duration = Duration::from_secs(300);
@@ -36,10 +41,6 @@ const SETTLED_AFTER: Duration = Duration::from_secs(300);
 const STEP_INTERVAL: Duration = Duration::from_secs(2);
 /// Time within which a step must end.
 const STEP_TIME_MAX: Duration = Duration::from_secs(30);
-/// Most facts of the log examined in a step. Faster than the log grows.
-const FACTS_MAX: i64 = 20_000;
-/// Most unfinished events examined in a step.
-const UNFINISHED_MAX: i64 = 5_000;
 /// Number of unaccounted events from which no further ones are searched for.
 const UNACCOUNTED_MAX: usize = 1_000;
 
@@ -72,16 +73,6 @@ struct UnfinishedPosition {
     tenant_id: Uuid,
     destination_id: Uuid,
     event_id: Uuid,
-}
-
-/// Part of a walk.
-struct Part<P> {
-    /// Where the next part begins.
-    until: P,
-    /// Whether the walk has come to its end.
-    is_last: bool,
-    /// Events that may be unaccounted for.
-    suspects: Vec<Uuid>,
 }
 
 impl CompletenessCheck {
@@ -230,101 +221,6 @@ async fn unaccounted_events(connection: &mut PgConnection) -> Result<Vec<Uuid>, 
     sqlx::query_scalar!("SELECT event_id FROM unaccounted_events").fetch_all(connection).await
 }
 
-/// Returns the accepted events without a row in the read model, among the next facts of the log that were recorded
-/// before `settled_before`.
-#[tracing::instrument(name = "db.completeness.accepted", level = "trace", skip_all, err(level = "debug"))]
-async fn accepted_without_row(
-    connection: &mut PgConnection,
-    after: LogPosition,
-    settled_before: DateTime<Utc>,
-) -> Result<Part<LogPosition>, sqlx::Error> {
-    // Not beyond the first fact that is too recent, because facts are recorded in about the order of the log.
-    let row = sqlx::query!(
-        r#"
-        WITH page AS MATERIALIZED (
-            SELECT
-                transaction_id, position, aggregate_type, aggregate_id, sequence,
-                bool_and(recorded_at < $3) OVER (ORDER BY transaction_id, position) AS settled
-            FROM (
-                SELECT transaction_id, position, aggregate_type, aggregate_id, sequence, recorded_at
-                FROM events
-                WHERE (transaction_id, position) > ($1, $2)
-                ORDER BY transaction_id, position
-                LIMIT $4
-            ) AS next
-        ),
-        last AS (
-            SELECT transaction_id, position
-            FROM page
-            WHERE settled
-            ORDER BY transaction_id DESC, position DESC
-            LIMIT 1
-        )
-        SELECT
-            (SELECT transaction_id FROM last) AS "transaction_id: TransactionId",
-            (SELECT position FROM last) AS position,
-            (SELECT count(*) FROM page WHERE settled) AS "facts!",
-            ARRAY(
-                SELECT aggregate_id::uuid
-                FROM page
-                WHERE settled
-                  AND aggregate_type = 'WebhookEvent'
-                  AND sequence = 1
-                  AND NOT EXISTS (SELECT FROM webhook_events WHERE id = page.aggregate_id::uuid)
-            ) AS "suspects!"
-        "#,
-        after.transaction_id as TransactionId,
-        after.position,
-        settled_before,
-        FACTS_MAX,
-    )
-    .fetch_one(connection)
-    .await?;
-    let until = row.transaction_id.zip(row.position);
-    let until = until.map_or(after, |(transaction_id, position)| LogPosition { transaction_id, position });
-    Ok(Part { until, is_last: row.facts < FACTS_MAX, suspects: row.suspects })
-}
-
-/// Returns the events that the dispatcher would not release, among the next unfinished ones of the read model. After
-/// the last one the walk begins again.
-#[tracing::instrument(name = "db.completeness.unfinished", level = "trace", skip_all, err(level = "debug"))]
-async fn unfinished_and_not_due(
-    connection: &mut PgConnection,
-    after: UnfinishedPosition,
-) -> Result<Part<UnfinishedPosition>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"
-        SELECT
-            tenant_id, destination_id, id,
-            NOT EXISTS (SELECT FROM due_deliveries WHERE event_id = unfinished.id) AS "is_suspect!"
-        FROM (
-            SELECT tenant_id, destination_id, id
-            FROM webhook_events
-            WHERE (tenant_id, destination_id, id) > ($1, $2, $3)
-              AND NOT event_status_is_final(status)
-            ORDER BY tenant_id, destination_id, id
-            LIMIT $4
-        ) AS unfinished
-        ORDER BY tenant_id, destination_id, id
-        "#,
-        after.tenant_id,
-        after.destination_id,
-        after.event_id,
-        UNFINISHED_MAX,
-    )
-    .fetch_all(connection)
-    .await?;
-    let last = rows.last().map(|row| UnfinishedPosition {
-        tenant_id: row.tenant_id,
-        destination_id: row.destination_id,
-        event_id: row.id,
-    });
-    let is_last = (rows.len() as i64) < UNFINISHED_MAX;
-    let until = last.filter(|_| !is_last).unwrap_or_default();
-    let suspects = rows.into_iter().filter(|row| row.is_suspect).map(|row| row.id).collect();
-    Ok(Part { until, is_last, suspects })
-}
-
 #[tracing::instrument(name = "db.completeness.save", level = "trace", skip_all, err(level = "debug"))]
 async fn save(
     connection: &mut PgConnection,
@@ -351,93 +247,4 @@ async fn save(
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// Judges suspects, and stores which of them are unaccounted for. `known` are those that were before.
-async fn judge(
-    connection: &mut PgConnection,
-    known: &[Uuid],
-    suspects: &[Uuid],
-    settled_before: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    let unaccounted = unaccounted_among(&mut *connection, suspects, settled_before).await?;
-    let accounted: Vec<Uuid> = known.iter().copied().filter(|id| !unaccounted.contains(id)).collect();
-    sqlx::query!("DELETE FROM unaccounted_events WHERE event_id = ANY ($1)", &accounted)
-        .execute(&mut *connection)
-        .await?;
-    let found = sqlx::query!(
-        r#"
-        INSERT INTO unaccounted_events (event_id, tenant_id)
-        SELECT aggregate_id::uuid, tenant_id
-        FROM events
-        WHERE aggregate_type = 'WebhookEvent'
-          AND aggregate_id = ANY ($1)
-          AND sequence = 1
-        ON CONFLICT DO NOTHING
-        RETURNING event_id, tenant_id
-        "#,
-        &unaccounted.iter().map(Uuid::to_string).collect::<Vec<_>>(),
-    )
-    .fetch_all(connection)
-    .await?;
-    if let Some(first) = found.first() {
-        tracing::error!(
-            events = found.len(),
-            first.event.id = %first.event_id,
-            first.tenant.id = %first.tenant_id,
-            "accepted events have neither ended nor will be delivered, or lists lack them; the table \
-             unaccounted_events names them"
-        );
-    }
-    Ok(())
-}
-
-/// Returns those of `suspects` that are unaccounted for. An event with a row is accounted for if it had a fact after
-/// `settled_before`, or if the row is as recent as the log and the event is final or due. An event without a row is
-/// if it was accepted after `settled_before`, or if retention removed it.
-#[tracing::instrument(name = "db.completeness.judge", level = "trace", skip_all, err(level = "debug"))]
-async fn unaccounted_among(
-    connection: &mut PgConnection,
-    suspects: &[Uuid],
-    settled_before: DateTime<Utc>,
-) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"
-        SELECT suspect.id AS "id!"
-        FROM unnest($1::uuid[]) AS suspect (id)
-        JOIN events AS accepted
-            ON accepted.aggregate_type = 'WebhookEvent'
-            AND accepted.aggregate_id = suspect.id::text
-            AND accepted.sequence = 1
-        CROSS JOIN LATERAL (
-            SELECT sequence, recorded_at
-            FROM events
-            WHERE aggregate_type = 'WebhookEvent'
-              AND aggregate_id = suspect.id::text
-            ORDER BY sequence DESC
-            LIMIT 1
-        ) AS last
-        LEFT JOIN webhook_events AS event ON event.id = suspect.id
-        LEFT JOIN retention_floors AS floor ON floor.tenant_id = accepted.tenant_id
-        WHERE CASE
-            WHEN event.id IS NULL THEN
-                accepted.recorded_at < $2
-                AND (
-                    floor.events_before IS NULL
-                    OR (accepted.payload -> 'EventAccepted' ->> 'at')::timestamptz >= floor.events_before
-                )
-            ELSE
-                last.recorded_at < $2
-                AND (
-                    event.version < last.sequence
-                    OR NOT event_status_is_final(event.status)
-                    AND NOT EXISTS (SELECT FROM due_deliveries WHERE event_id = suspect.id)
-                )
-        END
-        "#,
-        suspects,
-        settled_before,
-    )
-    .fetch_all(connection)
-    .await
 }
