@@ -8,8 +8,8 @@ use hooksentry_chaos::faults::{FaultKind, PlanSize};
 use hooksentry_chaos::report::report;
 use hooksentry_chaos::run::{RunOptions, run};
 
-/// Faults that need no further server and end within seconds.
-const KINDS: [FaultKind; 8] = [
+/// Faults that need no further server.
+const KINDS: [FaultKind; 9] = [
     FaultKind::Kill,
     FaultKind::Pause,
     FaultKind::PostgresCrash,
@@ -18,6 +18,7 @@ const KINDS: [FaultKind; 8] = [
     FaultKind::Cut,
     FaultKind::Delay,
     FaultKind::Stall,
+    FaultKind::Swallow,
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,9 +71,8 @@ pub(super) fn check(
     faults.iter().map(effect).collect()
 }
 
-/// A paused process or backend may have claimed attempts that only their time limit ends.
 fn bound(kind: FaultKind, delivery_timeout: Duration) -> Duration {
-    if kind.is_pause() { BOUND + delivery_timeout } else { BOUND }
+    if kind.leaves_attempts_open() { BOUND + delivery_timeout } else { BOUND }
 }
 
 /// Returns the times at which requests began, for each healthy destination.

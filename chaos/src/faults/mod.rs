@@ -88,10 +88,11 @@ impl FaultKind {
         }
     }
 
-    /// Whether something that claimed attempts stops without an end, so that only their time limit ends them.
+    /// Whether claimed attempts may be left without an outcome, so that only their time limit ends them: who would
+    /// record it stands still, or the outcomes are among the commits that are lost.
     #[must_use]
-    pub fn is_pause(self) -> bool {
-        matches!(self, Self::Pause | Self::BackendPause | Self::Stall)
+    pub fn leaves_attempts_open(self) -> bool {
+        matches!(self, Self::Pause | Self::BackendPause | Self::Stall | Self::AsyncFailover)
     }
 
     /// Whether it concerns one connection between a process and a server.
