@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-use super::values::{ValueProblem, number_between};
+use super::values::{ValueProblem, boolean, is_this_machine, number_between};
 
-/// Address of PostgreSQL and number of connections.
+/// Address of PostgreSQL, number of connections, and what may pass unencrypted.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseSettings {
@@ -31,6 +31,24 @@ pub struct DatabaseSettings {
         value_parser = number_between::<u32>(CONNECTIONS_MIN, 1_000)
     )]
     pub connections: u32,
+
+    /// Whether PostgreSQL and RabbitMQ on other machines may be reached without TLS.
+    ///
+    /// If false, a `DATABASE_URL` with a host other than this machine needs `sslmode=verify-full`, and an
+    /// `AMQP_URL` needs the scheme `amqps`. Payloads and credentials of tenants pass these connections: set it to
+    /// true only if nobody else can read the network between the machines.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_ALLOW_UNENCRYPTED_CONNECTIONS",
+        value_name = "true|false",
+        default_value = "false",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        value_parser = boolean
+    )]
+    pub allow_unencrypted_connections: bool,
 }
 
 /// One connection permanently receives notifications of new facts; the others do the work.
@@ -47,6 +65,13 @@ impl DatabaseUrl {
     #[must_use]
     pub fn options(&self) -> &PgConnectOptions {
         &self.options
+    }
+
+    /// Whether nobody between this process and the server can read or change what they exchange.
+    pub(super) fn is_protected(&self) -> bool {
+        self.options.get_socket().is_some()
+            || is_this_machine(self.options.get_host())
+            || matches!(self.options.get_ssl_mode(), PgSslMode::VerifyFull)
     }
 }
 

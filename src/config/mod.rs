@@ -142,20 +142,39 @@ impl Settings {
                          be among its roles",
             });
         }
-        Ok(())
+        let unprotected = self.queue.amqp_url.as_ref().and_then(|urls| {
+            urls.unencrypted().find(|(host, _)| !values::is_this_machine(host)).map(|(_, address)| address)
+        });
+        match unprotected {
+            Some(address) if !self.database.allow_unencrypted_connections => Err(SettingProblem::invalid(
+                "AMQP_URL",
+                address,
+                format!("must begin with amqps://{UNENCRYPTED}"),
+            )),
+            _ => Ok(()),
+        }
     }
 }
+
+/// What an operator can do whose server has no TLS.
+const UNENCRYPTED: &str = ", because the host is another machine; if nobody else can read the network between them, \
+                           set HOOKSENTRY_ALLOW_UNENCRYPTED_CONNECTIONS=true";
 
 impl DatabaseSettings {
     /// Returns the URL.
     ///
     /// # Errors
-    /// It is not set.
+    /// It is not set, or the connection to another machine would not be encrypted and verified.
     pub fn require(&self) -> Result<DatabaseUrl, SettingProblem> {
-        self.url.clone().ok_or(SettingProblem::Missing {
+        let url = self.url.clone().ok_or(SettingProblem::Missing {
             setting: "DATABASE_URL",
             reason: "it names the PostgreSQL database; `hooksentry dev` starts a private one",
-        })
+        })?;
+        if !url.is_protected() && !self.allow_unencrypted_connections {
+            let allowed = format!("must have the parameter sslmode=verify-full{UNENCRYPTED}");
+            return Err(SettingProblem::invalid("DATABASE_URL", &url, allowed));
+        }
+        Ok(url)
     }
 }
 

@@ -46,6 +46,12 @@ where
     }
 }
 
+/// Whether a host name or address leads to this machine.
+pub(super) fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// Parses a size such as `1048576`, `512KiB` or `1MiB`.
 pub(super) fn bytes_between(
     least: usize,

@@ -2,12 +2,19 @@
 //! it.
 
 use hooksentry::database::{self, DatabaseFailure, migrate};
+use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
+use url::Url;
 
 use crate::harness::postgres::OwnServer;
+use crate::harness::process::Launch;
+use crate::harness::rabbitmq::SharedBroker;
+use crate::harness::receiver::Receiver;
+use crate::harness::tenant::Tenant;
 
 const RUNTIME_ROLE: &str = include_str!("../../docker/runtime-role.sql");
+const WORKER_ROLE: &str = include_str!("../../docker/worker-role.sql");
 
 /// Creates a user without the right to change the schema.
 async fn create_reader(pool: &PgPool) -> (PgConnectOptions, String) {
@@ -85,6 +92,55 @@ async fn the_role_of_the_service_may_use_tables_of_later_migrations() {
     assert_eq!(rows, 1);
     let refused = service.execute("DELETE FROM events").await.expect_err("no right");
     assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"));
+}
+
+/// A worker talks to servers of strangers, so its role reads no accounts.
+#[tokio::test]
+async fn the_roles_of_the_service_and_of_workers_suffice_to_deliver() {
+    let (server, broker) = (OwnServer::start().await, SharedBroker::connect().await);
+    let database = server.create_database().await;
+    let owner = database.pool().await;
+    // They may be created again.
+    for role in [RUNTIME_ROLE, WORKER_ROLE, RUNTIME_ROLE, WORKER_ROLE] {
+        owner.execute(role.replace(":password", "'secret'").as_str()).await.expect("a role");
+    }
+    let url_of = |user: &str| {
+        let mut url = Url::parse(&database.url()).expect("a URL");
+        url.set_username(user).expect("a user");
+        String::from(url)
+    };
+    let launch = |roles: &str, user: &str| Launch::serve(roles, &url_of(user)).through(&broker).ready();
+    let service = launch("api,projector,dispatcher", "hooksentry_runtime").await;
+    let worker = launch("worker", "hooksentry_worker").await;
+    let receiver = Receiver::answering(500).await;
+    let tenant = Tenant::register(service.base()).await;
+    let destination = tenant.destination(&receiver.url(), 5).await;
+    let event_id = tenant.ingest(&destination, &json!({ "number": 1 })).await;
+    tenant.until_event(&event_id, "WaitingRetry").await;
+
+    let options: PgConnectOptions = url_of("hooksentry_worker").parse().expect("a URL");
+    let mut connection = PgConnection::connect_with(&options).await.expect("a connection");
+    for forbidden in [
+        "SELECT FROM users",
+        "SELECT FROM sessions",
+        "SELECT FROM api_keys",
+        "SELECT FROM ingest_routes",
+        "UPDATE destinations SET version = 0",
+        "DELETE FROM events",
+        "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         VALUES ('User', 'a', 1, 'UserCreated', '1', '{}', '{}')",
+    ] {
+        let refused = connection.execute(forbidden).await.expect_err(forbidden);
+        let code = refused.as_database_error().and_then(|error| error.code());
+        assert_eq!(code.as_deref(), Some("42501"), "{forbidden}: {refused}");
+    }
+    let kinds = sqlx::query_scalar("SELECT DISTINCT aggregate_type FROM events ORDER BY 1");
+    let kinds: Vec<String> = kinds.fetch_all(&mut connection).await.expect("the log");
+    assert_eq!(kinds, ["Destination", "Tenant", "WebhookEvent"]);
+    connection.close().await.expect("closed");
+    for process in [service, worker] {
+        assert!(process.stop().await.success());
+    }
 }
 
 #[sqlx::test(migrations = false)]

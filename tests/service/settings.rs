@@ -216,6 +216,37 @@ fn settings_are_checked_against_each_other() {
 }
 
 #[test]
+fn connections_to_other_machines_are_encrypted() {
+    let encryption = ("HOOKSENTRY_ENCRYPTION_KEY", KEY);
+    let here = [("DATABASE_URL", "postgres://localhost/a"), ("AMQP_URL", "amqp://127.0.0.1")];
+    let [database, broker] = here;
+    let fits = |environment: &[(&str, &str)]| {
+        let serve = serve(&["--roles", "worker"], environment);
+        serve.settings.check(&serve.roles).is_ok()
+    };
+    let plain = format!("postgres://me:{SECRET}@db.example:5433/a");
+    for url in [plain.clone(), format!("{plain}?sslmode=require"), format!("{plain}?sslmode=verify-ca")] {
+        let said = objection("worker", &[("DATABASE_URL", &url), broker, encryption]).to_string();
+        assert!(said.contains("a at db.example:5433") && said.contains("sslmode=verify-full"), "{said}");
+        assert!(said.contains("HOOKSENTRY_ALLOW_UNENCRYPTED_CONNECTIONS=true"), "{said}");
+        assert!(!said.contains(SECRET), "{said}");
+    }
+    let brokers = format!("amqps://me:{SECRET}@mq.example,amqp://me:{SECRET}@mq2.example");
+    let said = objection("worker", &[database, ("AMQP_URL", &brokers), encryption]).to_string();
+    assert!(
+        said.contains("mq2.example:5672") && said.contains("amqps://") && !said.contains(SECRET),
+        "{said}"
+    );
+
+    let verified = format!("{plain}?sslmode=verify-full");
+    assert!(fits(&[("DATABASE_URL", &verified), ("AMQP_URL", "amqps://mq.example"), encryption]));
+    assert!(fits(&[("DATABASE_URL", "postgres:///a?host=/run/postgresql"), broker, encryption]));
+    assert!(fits(&[("DATABASE_URL", "postgres://[::1]/a"), broker, encryption]));
+    let allowed = ("HOOKSENTRY_ALLOW_UNENCRYPTED_CONNECTIONS", "true");
+    assert!(fits(&[("DATABASE_URL", &plain), ("AMQP_URL", "amqp://mq.example"), encryption, allowed]));
+}
+
+#[test]
 fn each_role_requires_its_settings() {
     let database = ("DATABASE_URL", "postgres://localhost/a");
     let (signing, encryption) = (("HOOKSENTRY_JWT_KEY", SECRET), ("HOOKSENTRY_ENCRYPTION_KEY", KEY));

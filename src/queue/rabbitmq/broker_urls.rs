@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
@@ -52,6 +52,14 @@ impl BrokerUrls {
             })
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+
+    /// Returns host and address of each node that is reached without TLS.
+    pub(crate) fn unencrypted(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.0.iter().filter_map(|node| {
+            let uri = node.uri();
+            (uri.scheme == AMQPScheme::AMQP).then(|| (uri.authority.host, node.address.clone()))
+        })
     }
 
     /// Returns the nodes; there is at least one.
