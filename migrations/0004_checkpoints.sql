@@ -21,6 +21,10 @@ CREATE TABLE completeness_check (
     -- The last fact of the log that was examined.
     transaction_id xid8        NOT NULL DEFAULT '0',
     position       bigint      NOT NULL DEFAULT 0,
+    -- The fact up to which the log is examined next, once it is old enough: the last one when it was chosen; NULL: none
+    -- is chosen.
+    bound_transaction_id xid8,
+    bound_position bigint,
     -- The last unfinished event that was examined, in the order of tenant, destination and id.
     tenant_id      uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
     destination_id uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',

@@ -4,7 +4,8 @@
 //! equation, for any reason. It compares three sources that are written independently of each other: the log,
 //! the read model `webhook_events`, and the dispatcher's table `due_deliveries`. Two walks are repeated, in steps:
 //!
-//! 1. Along the log: each `EventAccepted` has a row in the read model, unless retention removed it.
+//! 1. Along the log: each `EventAccepted` has a row in the read model, unless retention removed it. It lags by five to
+//!    ten minutes.
 //! 2. Along the unfinished events of the read model: each has a row in `due_deliveries`, from which the dispatcher
 //!    releases it.
 //!
@@ -33,7 +34,7 @@ use uuid::Uuid;
 use crate::dispatcher;
 use crate::event_store;
 use judgement::judge;
-use walks::{accepted_without_row, unfinished_and_not_due};
+use walks::{LogProgress, accepted_without_row, unfinished_and_not_due};
 
 /// Time after which a difference is no delay. Longer than any statement or lease of the service lasts.
 const SETTLED_AFTER: Duration = Duration::from_secs(300);
@@ -61,8 +62,7 @@ pub struct Completeness {
 
 /// Progress of the two walks.
 struct Progress {
-    /// The last fact that was examined.
-    log: LogPosition,
+    log: LogProgress,
     /// The last unfinished event that was examined.
     unfinished: UnfinishedPosition,
 }
@@ -138,7 +138,8 @@ impl CompletenessCheck {
         let mut suspects = known.clone();
         if known.len() < UNACCOUNTED_MAX {
             let log = accepted_without_row(&mut transaction, progress.log, settled_before).await?;
-            let unfinished = unfinished_and_not_due(&mut transaction, progress.unfinished).await?;
+            let unfinished =
+                unfinished_and_not_due(&mut transaction, progress.unfinished, settled_before).await?;
             let is_complete = log.is_last && unfinished.is_last;
             let progress = Progress { log: log.until, unfinished: unfinished.until };
             save(&mut transaction, &progress, is_complete).await?;
@@ -184,15 +185,21 @@ async fn begin_step(connection: &mut PgConnection) -> Result<Option<Progress>, s
             FOR UPDATE SKIP LOCKED
         )
         RETURNING
-            transaction_id AS "transaction_id: TransactionId", position, tenant_id, destination_id, event_id
+            transaction_id AS "transaction_id: TransactionId", position,
+            bound_transaction_id AS "bound_transaction_id: TransactionId", bound_position,
+            tenant_id, destination_id, event_id
         "#,
         // A little less, because the timers of the processes are not exact.
         0.9 * STEP_INTERVAL.as_secs_f64(),
     )
     .fetch_optional(connection)
     .await?;
+    let position = |transaction_id, position| LogPosition { transaction_id, position };
     Ok(row.map(|row| Progress {
-        log: LogPosition { transaction_id: row.transaction_id, position: row.position },
+        log: LogProgress {
+            after: position(row.transaction_id, row.position),
+            bound: row.bound_transaction_id.zip(row.bound_position).map(|(id, number)| position(id, number)),
+        },
         unfinished: UnfinishedPosition {
             tenant_id: row.tenant_id,
             destination_id: row.destination_id,
@@ -235,13 +242,17 @@ async fn save(
             tenant_id = $3,
             destination_id = $4,
             event_id = $5,
-            completed_at = CASE WHEN $6 THEN clock_timestamp() ELSE completed_at END
+            bound_transaction_id = $6,
+            bound_position = $7,
+            completed_at = CASE WHEN $8 THEN clock_timestamp() ELSE completed_at END
         ",
-        progress.log.transaction_id as TransactionId,
-        progress.log.position,
+        progress.log.after.transaction_id as TransactionId,
+        progress.log.after.position,
         progress.unfinished.tenant_id,
         progress.unfinished.destination_id,
         progress.unfinished.event_id,
+        progress.log.bound.map(|bound| bound.transaction_id) as Option<TransactionId>,
+        progress.log.bound.map(|bound| bound.position),
         is_complete,
     )
     .execute(connection)

@@ -173,7 +173,8 @@ async fn append(
     .await
 }
 
-/// Returns the payloads of those `events` that have one.
+/// Returns the payloads of those `events` that have one. A join without LIMIT would be planned as a scan of the whole
+/// table while that is small, and the plan is kept while it grows.
 #[tracing::instrument(name = "db.payloads.of_claims", level = "debug", skip_all, fields(events = events.len()), err(level = "debug"))]
 async fn payloads(
     connection: &mut PgConnection,
@@ -184,9 +185,14 @@ async fn payloads(
     }
     let rows = sqlx::query!(
         r#"
-        SELECT event_id AS "event_id!", delivered
+        SELECT claimed.event_id AS "event_id!", payload.delivered
         FROM unnest($1::uuid[]) AS claimed (event_id)
-        JOIN payloads USING (event_id)
+        CROSS JOIN LATERAL (
+            SELECT delivered
+            FROM payloads
+            WHERE payloads.event_id = claimed.event_id
+            LIMIT 1
+        ) AS payload
         "#,
         events,
     )

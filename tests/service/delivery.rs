@@ -401,3 +401,30 @@ async fn a_purge_cancels_waiting_events_and_not_the_one_in_delivery() {
     assert!(program.stop().await.success());
     database.discard().await;
 }
+
+/// PostgreSQL keeps the plan of a statement that was prepared while the table was empty.
+#[tokio::test]
+async fn payloads_are_looked_up_by_index_from_the_first_claim_on() {
+    const EVENTS: i64 = 20;
+    let database = TestDatabase::create().await;
+    let program = Launch::serve("api,projector,dispatcher,worker", &database.url()).ready().await;
+    let receiver = Receiver::answering(200).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 1).await;
+    for number in 0..EVENTS {
+        let event_id = tenant.ingest(&destination, &json!({ "number": number })).await;
+        tenant.until_event(&event_id, "Succeeded").await;
+    }
+    // A process reports its figures when it ends, at the latest.
+    assert!(program.stop().await.success());
+    let pool = database.pool().await;
+    let (by_index, sequential) = until("the figures of the claims", async || {
+        let scans =
+            sqlx::query_as("SELECT idx_scan, seq_scan FROM pg_stat_user_tables WHERE relname = 'payloads'");
+        let (by_index, sequential): (i64, i64) = scans.fetch_one(&pool).await.expect("the figures");
+        (by_index + sequential >= EVENTS).then_some((by_index, sequential))
+    })
+    .await;
+    assert!(sequential < EVENTS / 2, "{by_index} by index, {sequential} sequential");
+    database.discard().await;
+}
