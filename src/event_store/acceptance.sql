@@ -4,6 +4,9 @@
 -- Rows are inserted in the order of their ids, so that two batches with common ids wait for one another instead of
 -- deadlocking. `ingest_routes` and `api_keys` belong to their projections; they are queried here because the route must
 -- be checked in the statement that appends.
+--
+-- `(... IN ...) IS TRUE` is a lookup in a hash table. PostgreSQL expects one row of `admitted` and `appended`, so a join
+-- would compare every row of the one with every row of the other.
 WITH incoming AS (
     SELECT *
     FROM unnest(
@@ -40,10 +43,9 @@ stored AS (
     INSERT INTO payloads (event_id, tenant_id, delivered, received)
     SELECT event_id, tenant_id, delivered, received
     FROM admitted
-    JOIN appended ON appended.aggregate_id = admitted.event_id::text
+    WHERE (event_id::text IN (SELECT aggregate_id FROM appended)) IS TRUE
 )
 SELECT
-    admitted.event_id AS "event_id!",
-    appended.aggregate_id IS NOT NULL AS "accepted!"
+    event_id AS "event_id!",
+    event_id::text IN (SELECT aggregate_id FROM appended) AS "accepted!"
 FROM admitted
-LEFT JOIN appended ON appended.aggregate_id = admitted.event_id::text

@@ -134,9 +134,9 @@ async fn record(
             FROM unnest(
                 $1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[],
                 $6::text[], $7::text[], $8::int[], $9::bool[]
-            ) WITH ORDINALITY AS incoming (
+            ) AS incoming (
                 aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload, metadata, append, head, number
+                payload, metadata, append, head
             )
         ),
         -- The next leader waits for this lock before it reads what its predecessors have appended.
@@ -146,10 +146,18 @@ async fn record(
         candidates AS (
             SELECT DISTINCT ON (aggregate_type, aggregate_id, sequence) incoming.*
             FROM incoming
-            JOIN stream_versions($1::text[], $2::text[]) AS stream
-              ON stream.number = incoming.number
-             AND stream.version = incoming.sequence - 1
-            WHERE head AND ($10::bigint IS NULL OR EXISTS (SELECT FROM leadership WHERE epoch = $10))
+            -- The fact that the head follows, by its key. LIMIT forbids every other plan, such as a join with the log.
+            LEFT JOIN LATERAL (
+                SELECT true AS found
+                FROM events
+                WHERE aggregate_type = incoming.aggregate_type
+                  AND aggregate_id = incoming.aggregate_id
+                  AND sequence = incoming.sequence - 1
+                LIMIT 1
+            ) AS predecessor ON true
+            WHERE head
+              AND (predecessor.found OR sequence = 1)
+              AND ($10::bigint IS NULL OR EXISTS (SELECT FROM leadership WHERE epoch = $10))
             ORDER BY aggregate_type, aggregate_id, sequence, append
         ),
         heads AS (
@@ -163,9 +171,11 @@ async fn record(
             RETURNING aggregate_type, aggregate_id, sequence
         ),
         recorded AS (
-            SELECT candidates.append
+            SELECT append
             FROM candidates
-            JOIN heads USING (aggregate_type, aggregate_id, sequence)
+            -- IS TRUE makes it a lookup in a hash table: PostgreSQL would compare every row of the one with every row of
+            -- the other, because it expects one row.
+            WHERE ((aggregate_type, aggregate_id, sequence) IN (SELECT * FROM heads)) IS TRUE
         ),
         tails AS (
             INSERT INTO events

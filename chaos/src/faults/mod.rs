@@ -88,11 +88,19 @@ impl FaultKind {
         }
     }
 
-    /// Whether claimed attempts may be left without an outcome, so that only their time limit ends them: who would
-    /// record it stands still, or the outcomes are among the commits that are lost.
+    /// Whether claimed attempts may be left without an outcome, so that only their time limit ends them: the process
+    /// that would record it stands still, or a primary is lost with the answers to claims.
     #[must_use]
     pub fn leaves_attempts_open(self) -> bool {
-        matches!(self, Self::Pause | Self::BackendPause | Self::Stall | Self::AsyncFailover)
+        matches!(
+            self,
+            Self::Pause
+                | Self::BackendPause
+                | Self::Stall
+                | Self::AsyncFailover
+                | Self::SyncFailover
+                | Self::PatroniFailover
+        )
     }
 
     /// Whether it concerns one connection between a process and a server.
