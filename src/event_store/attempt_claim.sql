@@ -30,11 +30,15 @@ candidates AS (
     SELECT DISTINCT ON (event_id, sequence) incoming.*
     FROM incoming
     JOIN leadership ON leadership.epoch = incoming.epoch
-    JOIN stream_versions(
-        ARRAY(SELECT 'WebhookEvent' FROM unnest($1::uuid[])), $1::uuid[]::text[]
-    ) AS stream
-      ON stream.number = incoming.number
-     AND stream.version = incoming.sequence - 1
+    -- The fact that the claim follows, by its key. LIMIT forbids every other plan, such as a join with the log.
+    CROSS JOIN LATERAL (
+        SELECT
+        FROM events
+        WHERE aggregate_type = 'WebhookEvent'
+          AND aggregate_id = incoming.event_id::text
+          AND sequence = incoming.sequence - 1
+        LIMIT 1
+    ) AS predecessor
     WHERE current
       -- The worker's settings are of the job's stage. What follows them is short.
       AND NOT EXISTS (
@@ -57,14 +61,15 @@ appended AS (
     ON CONFLICT DO NOTHING
     RETURNING aggregate_id::uuid AS event_id, sequence
 ),
+-- IS TRUE makes it a lookup in a hash table: PostgreSQL would compare every row of the one with every row of the other,
+-- because it expects one row.
 winners AS (
-    SELECT candidates.number
+    SELECT number
     FROM candidates
-    JOIN appended USING (event_id, sequence)
+    WHERE ((event_id, sequence) IN (SELECT * FROM appended)) IS TRUE
 )
 SELECT
-    incoming.current AS "current!",
-    winners.number IS NOT NULL AS "won!"
+    current AS "current!",
+    number IN (SELECT number FROM winners) AS "won!"
 FROM incoming
-LEFT JOIN winners ON winners.number = incoming.number
-ORDER BY incoming.number
+ORDER BY number
