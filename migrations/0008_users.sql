@@ -13,6 +13,9 @@ CREATE TABLE users (
     created_at    timestamptz NOT NULL,
     updated_at    timestamptz NOT NULL,
     deleted_at    timestamptz,
+    -- Version of the user's stream with the fact that set the password or deactivated the user: sessions that were
+    -- opened with earlier credentials have ended.
+    credentials_version bigint NOT NULL,
     -- Version of the user's stream that the row shows.
     version       bigint      NOT NULL,
 

@@ -47,7 +47,8 @@ pub enum Closing {
     Logout,
     /// A refresh token was used a second time.
     RefreshTokenReused,
-    /// The user's password, role or status changed, or the user was deleted.
+    /// The user's password or status changed, or the user was deleted. It is no longer written: a session ends with
+    /// the credentials that it was opened with, without a fact of its own.
     UserChanged,
 }
 
@@ -55,7 +56,14 @@ pub enum Closing {
 #[derive(Clone, Debug)]
 pub enum SessionCommand {
     /// Opens the session. Repeated: refused.
-    Open { tenant_id: TenantId, user_id: UserId, tokens: IssuedTokens, at: DateTime<Utc> },
+    Open {
+        tenant_id: TenantId,
+        user_id: UserId,
+        /// Version of the user's credentials that the login was checked against.
+        credentials_version: u64,
+        tokens: IssuedTokens,
+        at: DateTime<Utc>,
+    },
     /// Exchanges the newest refresh token for new tokens. Repeated with the same token: the session is closed.
     Refresh {
         /// Hash of the refresh token that the client presents.
@@ -74,6 +82,9 @@ pub enum SessionFact {
     LoggedIn {
         tenant_id: TenantId,
         user_id: UserId,
+        /// Version of the user's credentials that the login was checked against: the version of the user's stream
+        /// with the fact that set them. A later password or a deactivation ends the session.
+        credentials_version: u64,
         tokens: IssuedTokens,
         at: DateTime<Utc>,
     },
@@ -88,7 +99,7 @@ pub enum SessionFact {
     },
 }
 
-stored_facts!(SessionFact { LoggedIn, SessionRefreshed, LoggedOut });
+stored_facts!(SessionFact { LoggedIn: 2, SessionRefreshed, LoggedOut });
 
 /// Reason why a session refuses a command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -106,8 +117,8 @@ impl Decide for Session {
     fn decide(&self, command: SessionCommand) -> Result<Vec<SessionFact>, SessionRefusal> {
         use SessionCommand as Command;
         match (self, command) {
-            (Self::Unknown, Command::Open { tenant_id, user_id, tokens, at }) => {
-                Ok(vec![SessionFact::LoggedIn { tenant_id, user_id, tokens, at }])
+            (Self::Unknown, Command::Open { tenant_id, user_id, credentials_version, tokens, at }) => {
+                Ok(vec![SessionFact::LoggedIn { tenant_id, user_id, credentials_version, tokens, at }])
             }
             (_, Command::Open { .. }) => Err(SessionRefusal::AlreadyOpen),
             (

@@ -26,6 +26,14 @@ const CONVERSIONS: &[Conversion] = &[
             form.insert("timeoutMs".to_owned(), json!(30_000));
         },
     },
+    // It is unknown which password an earlier session was opened with, so it has ended: version 0 is before every other.
+    Conversion {
+        fact: "LoggedIn",
+        from: 1,
+        convert: |form| {
+            form.insert("credentialsVersion".to_owned(), json!(0));
+        },
+    },
     // Before tenants could choose a retention, everything was kept permanently.
     Conversion {
         fact: "TenantRegistered",

@@ -106,7 +106,7 @@ pub async fn owner_of(connection: &mut PgConnection, id: ApiKeyId) -> Result<Opt
     Ok(owner.map(TenantId))
 }
 
-/// Returns the key of a hash, unless it is revoked.
+/// Returns the key of a hash, unless it is revoked, even if its row does not show that yet.
 ///
 /// # Errors
 /// When the database fails.
@@ -117,7 +117,13 @@ pub async fn by_hash(
 ) -> Result<Option<ActiveApiKey>, sqlx::Error> {
     sqlx::query_as!(
         ActiveApiKey,
-        "SELECT id, tenant_id FROM api_keys WHERE key_hash = $1 AND revoked_at IS NULL",
+        r#"
+        SELECT id, tenant_id
+        FROM api_keys
+        WHERE key_hash = $1
+          AND revoked_at IS NULL
+          AND version >= coalesce((SELECT version FROM revocations WHERE stream_id = api_keys.id), 0)
+        "#,
         hash.0,
     )
     .fetch_optional(connection)

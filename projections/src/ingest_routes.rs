@@ -265,7 +265,8 @@ async fn load(
     sqlx::query_as(&query).bind(ids(owners)).bind(ids(staged)).fetch_all(connection).await
 }
 
-/// Returns what the ingest token of this hash resolves to; `None`: the token is not valid.
+/// Returns what the ingest token of this hash resolves to; `None`: the token is not valid, even if its row does not
+/// show that yet.
 ///
 /// # Errors
 /// When the database fails.
@@ -276,6 +277,7 @@ pub async fn by_token(connection: &mut PgConnection, hash: &TokenHash) -> Result
         SELECT tenant_id, destination_id, sender_id, mapping, stage AS "stage: Stored<Stage>", version
         FROM ingest_routes
         WHERE token_hash = $1
+          AND owner_sequence >= coalesce((SELECT version FROM revocations WHERE stream_id = owner_id), 0)
         "#,
         hash.0,
     )

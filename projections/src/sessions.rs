@@ -20,6 +20,8 @@ pub struct SessionUser {
     pub tenant_id: TenantId,
     pub email: Email,
     pub role: Role,
+    /// `false`: the user's row lacks a change that takes a right away, and must not be used to admit the user.
+    pub is_current: bool,
 }
 
 read_model! {
@@ -28,6 +30,7 @@ read_model! {
         id: Uuid,
         tenant_id: TenantId,
         user_id: UserId,
+        credentials_version: i64,
         expires_at: DateTime<Utc>,
         opened_at: DateTime<Utc>,
         closed_at: Option<DateTime<Utc>>,
@@ -39,13 +42,14 @@ impl StreamRow for Row {
     type Fact = SessionFact;
 
     fn begin(logged: &LoggedFact, fact: &SessionFact) -> Option<Self> {
-        let SessionFact::LoggedIn { tenant_id, user_id, tokens, at } = fact else {
+        let SessionFact::LoggedIn { tenant_id, user_id, credentials_version, tokens, at } = fact else {
             return None;
         };
         Some(Self {
             id: logged.stream_id,
             tenant_id: *tenant_id,
             user_id: *user_id,
+            credentials_version: i64::try_from(*credentials_version).unwrap_or(0),
             expires_at: tokens.refresh_expires_at,
             opened_at: *at,
             closed_at: None,
@@ -62,10 +66,11 @@ impl StreamRow for Row {
     }
 }
 
-/// Returns the user of a session; `None`: the session is closed, or the user is inactive or deleted.
+/// Returns the user of a session; `None`: the session is closed, or the user is inactive or deleted or has a new
+/// password.
 ///
 /// Every authenticated request calls this, so that a logout, a deactivation or a new role takes effect with
-/// the next request.
+/// the next request. It compares the rows with the revocations, because the rows may be behind the log.
 ///
 /// # Errors
 /// When the database fails.
@@ -76,11 +81,15 @@ pub async fn user(connection: &mut PgConnection, id: SessionId) -> Result<Option
         r#"
         SELECT
             users.id AS user_id, users.tenant_id, users.email AS "email!: Stored<Email>",
-            users.role AS "role: Stored<Role>"
+            users.role AS "role: Stored<Role>",
+            users.version >= coalesce((SELECT version FROM revocations WHERE stream_id = users.id), 0)
+                AS "is_current!"
         FROM sessions
         JOIN users ON users.id = sessions.user_id
         WHERE sessions.id = $1
           AND sessions.closed_at IS NULL
+          AND sessions.version >= coalesce((SELECT version FROM revocations WHERE stream_id = sessions.id), 0)
+          AND sessions.credentials_version >= users.credentials_version
           AND users.deleted_at IS NULL
           AND users.status = $2
         "#,
@@ -89,22 +98,4 @@ pub async fn user(connection: &mut PgConnection, id: SessionId) -> Result<Option
     )
     .fetch_optional(connection)
     .await
-}
-
-/// Returns the open sessions of a user that have not expired: those to close when the user changes.
-///
-/// # Errors
-/// When the database fails.
-#[tracing::instrument(name = "db.sessions.open_of_user", level = "debug", skip_all, err(level = "debug"))]
-pub async fn open_of_user(
-    connection: &mut PgConnection,
-    user_id: UserId,
-) -> Result<Vec<SessionId>, sqlx::Error> {
-    let ids = sqlx::query_scalar!(
-        "SELECT id FROM sessions WHERE user_id = $1 AND closed_at IS NULL AND expires_at > now() ORDER BY id",
-        user_id.0,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(ids.into_iter().map(SessionId).collect())
 }

@@ -39,6 +39,10 @@ pub struct Login {
     pub status: UserStatus,
     /// Argon2id hash, in PHC form.
     pub password_hash: String,
+    /// Version of the user's stream with the fact that set the password or deactivated the user.
+    pub credentials_version: i64,
+    /// `false`: the row lacks a change that takes a right away, and must not be used to admit the user.
+    pub is_current: bool,
 }
 
 list_filter! {
@@ -79,6 +83,7 @@ read_model! {
         created_at: DateTime<Utc>,
         updated_at: DateTime<Utc>,
         deleted_at: Option<DateTime<Utc>>,
+        credentials_version: i64,
         version: i64,
     }
 }
@@ -100,6 +105,7 @@ impl StreamRow for Row {
             created_at: *at,
             updated_at: *at,
             deleted_at: None,
+            credentials_version: 1,
             version: 1,
         })
     }
@@ -114,6 +120,7 @@ impl StreamRow for Row {
             }
             UserFact::PasswordChanged { password_hash, at } => {
                 self.password_hash = Some(password_hash.clone());
+                self.credentials_version = self.version + 1;
                 *at
             }
             UserFact::RoleChanged { role, at } => {
@@ -122,6 +129,7 @@ impl StreamRow for Row {
             }
             UserFact::UserDeactivated { at } => {
                 self.status = UserStatus::Inactive;
+                self.credentials_version = self.version + 1;
                 *at
             }
             UserFact::UserActivated { at } => {
@@ -161,7 +169,8 @@ pub async fn by_email(connection: &mut PgConnection, email: &Email) -> Result<Op
         r#"
         SELECT
             id, tenant_id, role AS "role: Stored<Role>", status AS "status: Stored<UserStatus>",
-            password_hash AS "password_hash!"
+            password_hash AS "password_hash!", credentials_version,
+            version >= coalesce((SELECT version FROM revocations WHERE stream_id = users.id), 0) AS "is_current!"
         FROM users
         WHERE email = $1 AND password_hash IS NOT NULL
         "#,

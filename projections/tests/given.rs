@@ -220,7 +220,13 @@ pub(crate) fn tokens(refresh: &str) -> IssuedTokens {
 }
 
 pub(crate) fn logged_in(user_id: UserId, refresh: &str) -> SessionFact {
-    SessionFact::LoggedIn { tenant_id: ACME, user_id, tokens: tokens(refresh), at: at(0) }
+    SessionFact::LoggedIn {
+        tenant_id: ACME,
+        user_id,
+        credentials_version: 1,
+        tokens: tokens(refresh),
+        at: at(0),
+    }
 }
 
 pub(crate) fn destination_registered(tenant_id: TenantId, url: &str) -> DestinationFact {

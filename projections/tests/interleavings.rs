@@ -195,7 +195,13 @@ impl World {
             Session::Unknown | Session::Closed => hash("none"),
         };
         let command = match command {
-            0..=4 => SessionCommand::Open { tenant_id: ACME, user_id: id(100), tokens, at },
+            0..=4 => SessionCommand::Open {
+                tenant_id: ACME,
+                user_id: id(100),
+                credentials_version: 1,
+                tokens,
+                at,
+            },
             5..=8 => SessionCommand::Refresh { presented, tokens, at },
             _ => SessionCommand::Close { closing: Closing::Logout, at },
         };

@@ -1,8 +1,8 @@
 //! Commands of the management API. A command appends its facts and returns when every read model shows them.
 //!
-//! So a client finds what it has just created, and a revoked token is refused by every node when the response
-//! arrives. The wait is bounded: the facts are in the log even if the projections are slow, and a client must not
-//! repeat a command because of that.
+//! So a client finds what it has just created. The wait is bounded: the facts are in the log even if the projections
+//! are slow, and a client must not repeat a command because of that. Revocations do not depend on it: they are in force
+//! in every process with the append.
 
 use std::time::Duration;
 

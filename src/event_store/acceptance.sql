@@ -3,7 +3,7 @@
 --
 -- Rows are inserted in the order of their ids, so that two batches with common ids wait for one another instead of
 -- deadlocking. `ingest_routes` and `api_keys` belong to their projections; they are queried here because the route must
--- be checked in the statement that appends.
+-- be checked in the statement that appends. They may be behind the log, `revocations` never is.
 --
 -- `(... IN ...) IS TRUE` is a lookup in a hash table. PostgreSQL expects one row of `admitted` and `appended`, so a join
 -- would compare every row of the one with every row of the other.
@@ -25,10 +25,12 @@ admitted AS (
      AND route.tenant_id = incoming.tenant_id
      AND route.version = incoming.route_version
      AND route.receives
+     AND route.owner_sequence >= coalesce((SELECT version FROM revocations WHERE stream_id = route.owner_id), 0)
     JOIN api_keys AS key
       ON key.key_hash = incoming.key_hash
      AND key.tenant_id = incoming.tenant_id
      AND key.revoked_at IS NULL
+     AND key.version >= coalesce((SELECT version FROM revocations WHERE stream_id = key.id), 0)
 ),
 appended AS (
     INSERT INTO events

@@ -12,6 +12,21 @@ use super::metadata::Metadata;
 /// streams. The other one succeeds, so this is a conflict.
 const DEADLOCK_DETECTED: &str = "40P01";
 
+/// Facts that take a right away from the holder of a token, a key, a password or a role. The rows of read models may
+/// lack them for a while, so the append itself records them in `revocations`.
+const REVOKING_FACTS: [&str; 10] = [
+    "LoggedOut",
+    "EmailChanged",
+    "PasswordChanged",
+    "RoleChanged",
+    "UserDeactivated",
+    "UserDeleted",
+    "ApiKeyRevoked",
+    "IngestTokenRegenerated",
+    "SenderIngestTokenRegenerated",
+    "SenderDeleted",
+];
+
 /// Facts to append to one stream.
 #[derive(Clone, Debug)]
 pub struct StreamAppend {
@@ -129,32 +144,46 @@ impl Columns {
     }
 }
 
-/// Appends to every stream or to none, and returns the position of the last fact. There must be a fact.
+/// Appends to every stream or to none, and returns the position of the last fact. There must be a fact. Revocations
+/// are in force with the append.
 #[tracing::instrument(name = "db.events.append", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn append_atomically(
     connection: &mut PgConnection,
     appends: &[StreamAppend],
 ) -> Result<LogPosition, AppendFailure> {
     let columns = Columns::of(appends);
+    let revoking = REVOKING_FACTS.map(str::to_owned);
     let positions = sqlx::query_as!(
         LogPosition,
         r#"
-        INSERT INTO events
-            (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-        SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json
-        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[])
-            AS incoming
-            (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-        WHERE NOT EXISTS (
+        WITH appended AS (
+            INSERT INTO events
+                (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
             SELECT
-            FROM unnest($3::bigint[], $8::bool[]) WITH ORDINALITY AS first (sequence, head, number)
-            JOIN stream_versions($1::text[], $2::text[]) AS stream USING (number)
-            WHERE head
-              AND stream.version <> first.sequence - 1
+                aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json
+            FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[])
+                AS incoming
+                (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+            WHERE NOT EXISTS (
+                SELECT
+                FROM unnest($3::bigint[], $8::bool[]) WITH ORDINALITY AS first (sequence, head, number)
+                JOIN stream_versions($1::text[], $2::text[]) AS stream USING (number)
+                WHERE head
+                  AND stream.version <> first.sequence - 1
+            )
+            RETURNING transaction_id, position, aggregate_id, sequence, event_type
+        ),
+        revoked AS (
+            INSERT INTO revocations (stream_id, version)
+            SELECT aggregate_id::uuid, max(sequence)
+            FROM appended
+            WHERE event_type = ANY($9)
+            GROUP BY aggregate_id
+            ORDER BY aggregate_id
+            ON CONFLICT (stream_id) DO UPDATE SET version = excluded.version
         )
-        RETURNING
-            transaction_id AS "transaction_id: _",
-            position
+        SELECT transaction_id AS "transaction_id: _", position
+        FROM appended
         "#,
         &columns.aggregate_types,
         &columns.aggregate_ids,
@@ -164,9 +193,31 @@ pub(super) async fn append_atomically(
         &columns.payloads,
         &columns.metadata,
         &columns.heads,
+        &revoking[..],
     )
     .fetch_all(connection)
     .await?;
     // Nothing was inserted: a stream does not have its expected version.
     positions.into_iter().max().ok_or(AppendFailure::Conflict)
+}
+
+#[cfg(test)]
+mod tests {
+    use aggregates::Facts;
+    use aggregates::api_key::ApiKeyFact;
+    use aggregates::destination::DestinationFact;
+    use aggregates::sender::SenderFact;
+    use aggregates::session::SessionFact;
+    use aggregates::user::UserFact;
+
+    use super::*;
+
+    #[test]
+    fn a_revoking_fact_exists() {
+        let names =
+            [SessionFact::NAMES, UserFact::NAMES, ApiKeyFact::NAMES, DestinationFact::NAMES, SenderFact::NAMES];
+        for fact in REVOKING_FACTS {
+            assert!(names.concat().contains(&fact), "{fact}");
+        }
+    }
 }

@@ -38,6 +38,7 @@ mod queue;
 mod rebuild;
 mod restore;
 mod retention;
+mod revocation;
 mod settings;
 mod standard_webhooks;
 mod startup;

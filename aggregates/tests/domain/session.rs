@@ -20,11 +20,23 @@ fn tokens(name: &str, issued_at: i64) -> IssuedTokens {
 }
 
 fn open() -> Command {
-    Command::Open { tenant_id: ACME, user_id: ALICE, tokens: tokens("first", 0), at: moment(0) }
+    Command::Open {
+        tenant_id: ACME,
+        user_id: ALICE,
+        credentials_version: 3,
+        tokens: tokens("first", 0),
+        at: moment(0),
+    }
 }
 
 fn logged_in() -> Fact {
-    Fact::LoggedIn { tenant_id: ACME, user_id: ALICE, tokens: tokens("first", 0), at: moment(0) }
+    Fact::LoggedIn {
+        tenant_id: ACME,
+        user_id: ALICE,
+        credentials_version: 3,
+        tokens: tokens("first", 0),
+        at: moment(0),
+    }
 }
 
 fn refresh(presented: &str, next: &str, at: i64) -> Command {

@@ -1,8 +1,8 @@
 //! Authentication of users by access tokens.
 //!
 //! An access token names its session. Every request looks up in the database whether that session is open and which
-//! role its user has, so a logout, a new role and a deactivation take effect at once in every process. Other claims of
-//! the token decide nothing.
+//! role its user has, so a logout, a new role and a deactivation take effect at once in every process, even if the read
+//! models are behind (see [`sessions::user`]). Other claims of the token decide nothing.
 
 use aggregates::ids::{SessionId, TenantId, UserId};
 use aggregates::role::Role;
@@ -96,6 +96,9 @@ impl Authentication {
         let claims = self.tokens.verify(token).ok_or_else(refused)?;
         let mut connection = self.pool.acquire().await?;
         let live = sessions::user(&mut connection, claims.sid).await?.ok_or_else(refused)?;
+        if !live.is_current {
+            return Err(Problem::read_model_behind());
+        }
         // The user of a session never changes, so this service did not issue a token that names another one.
         if live.user_id != claims.sub || live.tenant_id != claims.tenant_id {
             return Err(refused());

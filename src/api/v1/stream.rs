@@ -168,7 +168,7 @@ impl OpenStream {
             sessions::user(&mut connection, self.session_id).await
         };
         match query.await {
-            Ok(caller) => caller.is_some(),
+            Ok(user) => user.is_some_and(|user| user.is_current),
             Err(error) => {
                 tracing::debug!(%error, "the session of a live stream cannot be checked");
                 true

@@ -220,6 +220,15 @@ impl Problem {
         }
     }
 
+    /// Returns the problem that a change of the user is not in the read models yet, so they cannot tell what the user may do.
+    #[must_use]
+    pub fn read_model_behind() -> Self {
+        Self {
+            retry_after: Some(RETRY_AFTER_DELAY),
+            ..Self::new(Kind::Unavailable, "A change of this user is being applied. Try again later.")
+        }
+    }
+
     /// Returns the problem that a limit of memory is exceeded, which `detail` names.
     pub(crate) fn out_of_memory(detail: String) -> Self {
         Self { retry_after: Some(RETRY_AFTER_DELAY), ..Self::new(Kind::Unavailable, detail) }

@@ -2,7 +2,7 @@
 
 use aggregates::ids::SessionId;
 use aggregates::role::UserStatus;
-use aggregates::session::{Closing, Session, SessionCommand};
+use aggregates::session::{Session, SessionCommand};
 use aggregates::user::{User, UserCommand};
 use axum::Json;
 use axum::extract::State;
@@ -40,15 +40,14 @@ pub(crate) async fn handler(
     let now = clock::now();
     let (tokens, issued) = auth.issue(&bearer, now)?;
     let metadata = context.metadata(user.tenant_id, Actor::User(user.id));
-    let open = SessionCommand::Open { tenant_id: user.tenant_id, user_id: user.id, tokens: issued, at: now };
+    let open = SessionCommand::Open {
+        tenant_id: user.tenant_id,
+        user_id: user.id,
+        credentials_version: u64::try_from(user.credentials_version).unwrap_or_default(),
+        tokens: issued,
+        at: now,
+    };
     auth.commands.execute::<Session>(bearer.session_id.0, open, &metadata).await?;
-    // A concurrent change of the password closed the sessions that it found. This one was opened with the old
-    // password as well.
-    let after = users::by_email(&mut *auth.commands.pool().acquire().await?, &credentials.email).await?;
-    if after.is_none_or(|after| after.password_hash != user.password_hash) {
-        auth.close(bearer.session_id, Closing::UserChanged, &metadata).await?;
-        return Err(wrong_credentials());
-    }
     Ok(Json(tokens))
 }
 
@@ -63,6 +62,9 @@ impl Auth {
         let check_limits = || self.failures.check(context.client).and_then(|()| self.failures.check(email));
         check_limits()?;
         let user = users::by_email(&mut *self.commands.pool().acquire().await?, email).await?;
+        if user.as_ref().is_some_and(|user| !user.is_current) {
+            return Err(Problem::read_model_behind());
+        }
         let hash = user.as_ref().map(|user| user.password_hash.as_str());
         let verified = self.passwords.verify(credentials.password.clone(), hash).await;
         // Concurrent attempts may have used up the limit. Without this check a client could try as many passwords

@@ -31,6 +31,9 @@ pub(crate) async fn handler(
     let presented = RefreshToken::parse(&presented).ok_or_else(refresh_token_refused)?;
     let user = sessions::user(&mut *auth.commands.pool().acquire().await?, presented.session_id).await?;
     let user = user.ok_or_else(refresh_token_refused)?;
+    if !user.is_current {
+        return Err(Problem::read_model_behind());
+    }
     if !auth.was_issued(&presented).await? {
         return Err(refresh_token_refused());
     }

@@ -5,7 +5,7 @@ use aggregates::user::{User, UserCommand};
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::{Users, close_sessions, release_email, update_owners};
+use super::{Users, release_email, update_owners};
 use crate::api::access::authentication::Caller;
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
@@ -23,8 +23,7 @@ pub(crate) async fn handler(
 ) -> Result<StatusCode, Problem> {
     let before = users.find(&caller, id).await?;
     caller.role.check_delete(before.role)?;
-    let open = users.open_sessions(id).await?;
-    let (caller, open, at) = (&caller, &open, clock::now());
+    let (caller, at) = (&caller, clock::now());
     users
         .commands
         .transact(&caller.metadata(), |mut work| async move {
@@ -34,7 +33,6 @@ pub(crate) async fn handler(
             work.decide_loaded(&mut user, vec![UserCommand::Delete { at }], Problem::from)?;
             release_email(&mut work, &before.email, id, at).await?;
             update_owners(&mut work, id, &before, None, at).await?;
-            close_sessions(&mut work, open, at).await?;
             Ok((work, ()))
         })
         .await?;

@@ -7,14 +7,13 @@ pub(crate) mod list;
 pub(crate) mod update;
 
 use aggregates::email::Email;
-use aggregates::ids::{SessionId, TenantId, UserId};
+use aggregates::ids::{TenantId, UserId};
 use aggregates::reservation::{Reservation, ReservationCommand};
 use aggregates::role::{Role, UserStatus};
-use aggregates::session::{Closing, Session, SessionCommand};
 use aggregates::tenant::{Tenant, TenantCommand};
 use aggregates::user::UserState;
 use chrono::{DateTime, Utc};
-use projections::{TenantScope, sessions, users};
+use projections::{TenantScope, users};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -102,11 +101,6 @@ impl Users {
             }
         }
     }
-
-    async fn open_sessions(&self, id: UserId) -> Result<Vec<SessionId>, Problem> {
-        let mut connection = self.commands.pool().acquire().await?;
-        Ok(sessions::open_of_user(&mut connection, id).await?)
-    }
 }
 
 /// Reserves an email address for a user.
@@ -151,17 +145,5 @@ async fn update_owners(
         _ => return Ok(()),
     };
     work.decide::<Tenant>(before.tenant_id.0, command, Problem::from).await?;
-    Ok(())
-}
-
-async fn close_sessions(
-    work: &mut UnitOfWork,
-    sessions: &[SessionId],
-    at: DateTime<Utc>,
-) -> Result<(), Problem> {
-    for id in sessions {
-        let close = SessionCommand::Close { closing: Closing::UserChanged, at };
-        work.decide::<Session>(id.0, close, Problem::from).await?;
-    }
     Ok(())
 }

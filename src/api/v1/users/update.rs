@@ -1,12 +1,12 @@
 //! `PATCH /api/v1/users/{id}`
 
 use aggregates::ids::UserId;
-use aggregates::role::{UserChange, UserStatus};
+use aggregates::role::UserChange;
 use aggregates::user::{User, UserCommand};
 use axum::Json;
 use axum::extract::State;
 
-use super::{UserView, Users, close_sessions, release_email, reserve_email, update_owners};
+use super::{UserView, Users, release_email, reserve_email, update_owners};
 use crate::api::access::authentication::Caller;
 use crate::api::http::body::UnreadBody;
 use crate::api::http::fields::body;
@@ -54,11 +54,8 @@ pub(crate) async fn handler(
         Some(password) => Some(users.passwords.hash(password).await?),
         None => None,
     };
-    let closes_sessions = password_hash.is_some() || update.status == Some(UserStatus::Inactive);
-    let open = if closes_sessions { users.open_sessions(id).await? } else { vec![] };
-
     let at = clock::now();
-    let (caller, update, password_hash, open) = (&caller, &update, &password_hash, &open);
+    let (caller, update, password_hash) = (&caller, &update, &password_hash);
     let (user, changed) = users
         .commands
         .transact(&caller.metadata(), |mut work| async move {
@@ -80,7 +77,6 @@ pub(crate) async fn handler(
             let facts = work.decide_loaded(&mut user, commands, Problem::from)?;
             let User::Registered(after) = user.state else { return Err(Problem::not_found("user")) };
             update_owners(&mut work, id, &before, Some(&after), at).await?;
-            close_sessions(&mut work, open, at).await?;
             Ok((work, (after, !facts.is_empty())))
         })
         .await?;

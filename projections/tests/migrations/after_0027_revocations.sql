@@ -1,0 +1,1 @@
+INSERT INTO revocations (stream_id, version) VALUES ('50000000-0000-0000-0000-000000000001', 2);
