@@ -61,6 +61,7 @@ pub enum SessionCommand {
         user_id: UserId,
         /// Version of the user's credentials that the login was checked against.
         credentials_version: u64,
+        token_family_hash: TokenHash,
         tokens: IssuedTokens,
         at: DateTime<Utc>,
     },
@@ -85,6 +86,9 @@ pub enum SessionFact {
         /// Version of the user's credentials that the login was checked against: the version of the user's stream
         /// with the fact that set them. A later password or a deactivation ends the session.
         credentials_version: u64,
+        /// Hash of the part that all refresh tokens of the session have in common. It proves of an older token that
+        /// it was issued.
+        token_family_hash: TokenHash,
         tokens: IssuedTokens,
         at: DateTime<Utc>,
     },
@@ -117,9 +121,17 @@ impl Decide for Session {
     fn decide(&self, command: SessionCommand) -> Result<Vec<SessionFact>, SessionRefusal> {
         use SessionCommand as Command;
         match (self, command) {
-            (Self::Unknown, Command::Open { tenant_id, user_id, credentials_version, tokens, at }) => {
-                Ok(vec![SessionFact::LoggedIn { tenant_id, user_id, credentials_version, tokens, at }])
-            }
+            (
+                Self::Unknown,
+                Command::Open { tenant_id, user_id, credentials_version, token_family_hash, tokens, at },
+            ) => Ok(vec![SessionFact::LoggedIn {
+                tenant_id,
+                user_id,
+                credentials_version,
+                token_family_hash,
+                tokens,
+                at,
+            }]),
             (_, Command::Open { .. }) => Err(SessionRefusal::AlreadyOpen),
             (
                 Self::Open { refresh_token_hash, expires_at, .. },

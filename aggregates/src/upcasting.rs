@@ -32,6 +32,7 @@ const CONVERSIONS: &[Conversion] = &[
         from: 1,
         convert: |form| {
             form.insert("credentialsVersion".to_owned(), json!(0));
+            form.insert("tokenFamilyHash".to_owned(), json!(""));
         },
     },
     // Before tenants could choose a retention, everything was kept permanently.

@@ -224,6 +224,7 @@ pub(crate) fn logged_in(user_id: UserId, refresh: &str) -> SessionFact {
         tenant_id: ACME,
         user_id,
         credentials_version: 1,
+        token_family_hash: hash("family"),
         tokens: tokens(refresh),
         at: at(0),
     }

@@ -199,6 +199,7 @@ impl World {
                 tenant_id: ACME,
                 user_id: id(100),
                 credentials_version: 1,
+                token_family_hash: hash("family"),
                 tokens,
                 at,
             },

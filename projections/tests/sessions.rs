@@ -27,14 +27,13 @@ async fn user_of(pool: &PgPool, session: SessionId) -> Option<SessionUser> {
 async fn an_open_session_returns_its_user_as_the_user_is_now(pool: PgPool) {
     let (user, session, log) = login();
     log.clone().fold_into_all(&pool).await;
-    let expected =
-        SessionUser {
-            user_id: user,
-            tenant_id: ACME,
-            email: email("a@acme.example"),
-            role: Role::Admin,
-            is_current: true,
-        };
+    let expected = SessionUser {
+        user_id: user,
+        tenant_id: ACME,
+        email: email("a@acme.example"),
+        role: Role::Admin,
+        is_current: true,
+    };
     assert_eq!(user_of(&pool, session).await, Some(expected.clone()));
     assert_eq!(user_of(&pool, id(101)).await, None);
 

@@ -109,7 +109,7 @@ async fn a_scope_is_read_only_and_denies_tables_without_a_policy(pool: PgPool) {
     assert!(refused.is_err());
     drop(scope);
     let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
-    let refused = sqlx::query!("SELECT id FROM sessions").fetch_all(scope.connection()).await;
+    let refused = sqlx::query!("SELECT owner_id FROM ingest_routes").fetch_all(scope.connection()).await;
     let code = refused.unwrap_err().into_database_error().unwrap().code().map(|code| code.into_owned());
     assert_eq!(code.as_deref(), Some("42501"), "insufficient privilege");
 }

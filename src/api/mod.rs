@@ -33,7 +33,8 @@ use http::layers::{self, Admission};
 use openapi::schemas;
 use state::AppState;
 use v1::{
-    api_keys, auth, destinations, events, ingest, invites, queues, senders, stats, stream, tenants, users,
+    api_keys, auth, destinations, events, ingest, invites, queues, senders, sessions, stats, stream, tenants,
+    users,
 };
 
 /// Timeout of a request.
@@ -87,6 +88,8 @@ routes! {
     POST   "/api/v1/auth/login"                         Anyone                  Limited   auth         => auth::login::handler;
     POST   "/api/v1/auth/refresh"                       Anyone                  Limited   auth         => auth::refresh::handler;
     POST   "/api/v1/auth/logout"                        LogOut                  Limited   auth         => auth::logout::handler;
+    GET    "/api/v1/sessions"                           LogOut                  Limited   auth         => sessions::list::handler;
+    DELETE "/api/v1/sessions/{id}"                      LogOut                  Limited   auth         => sessions::end::handler;
 
     POST   "/api/v1/tenants"                            Anyone                  Limited   tenants      => tenants::register::handler;
     GET    "/api/v1/tenants/{id}"                       Read                    Limited   tenants      => tenants::get::handler;

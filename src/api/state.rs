@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aggregates::destination_url::Insecure;
 use aggregates::tenant::Retention;
 use axum::http::HeaderValue;
+use chrono::TimeDelta;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -79,6 +80,10 @@ pub struct ApiSettings {
     pub failed_logins: Option<RateLimit>,
     /// Limit of registrations with an invite by client address.
     pub invite_registrations: Option<RateLimit>,
+    /// Limit of refreshes by session.
+    pub session_refreshes: Option<RateLimit>,
+    /// Time from a login after which its session ends.
+    pub session_lifetime: TimeDelta,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: TrustedProxies,
     /// Retention of new tenants.
@@ -99,6 +104,8 @@ impl ApiSettings {
             tenant_creations: settings.limits.tenant_creations(),
             failed_logins: settings.limits.failed_logins(),
             invite_registrations: settings.limits.invite_registrations(),
+            session_refreshes: settings.limits.session_refreshes(),
+            session_lifetime: TimeDelta::from_std(settings.limits.session_lifetime).unwrap_or(TimeDelta::MAX),
             trusted_proxies: TrustedProxies::new(networks.0),
             retention: settings.retention.of_new_tenants(),
             cors_origin: settings.http.cors_origin.clone(),
@@ -144,6 +151,8 @@ impl AppState {
                 passwords: passwords.clone(),
                 tokens,
                 failures: RateLimiter::new(settings.failed_logins),
+                refreshes: RateLimiter::new(settings.session_refreshes),
+                session_lifetime: settings.session_lifetime,
                 tasks: dependencies.tasks,
             },
             tenants: Tenants {

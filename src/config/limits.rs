@@ -1,4 +1,4 @@
-//! Rate limits for unauthenticated requests.
+//! Rate limits, and the lifetime of sessions.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use super::values::{duration_between, number_between};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Rate limits for unauthenticated requests. Their windows are fixed: a window starts with the first request
-/// that it counts.
+/// Rate limits, and the lifetime of sessions. The windows are fixed: a window starts with the first request that it
+/// counts.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitSettings {
@@ -61,6 +61,31 @@ pub struct LimitSettings {
         value_parser = number_between::<u32>(0, u32::MAX)
     )]
     pub invite_registrations_per_hour: u32,
+
+    /// Maximum number of refreshes of one session within an hour; 0 means no limit.
+    ///
+    /// An access token is valid for fifteen minutes. Lower: a client that refreshes more often than it must is
+    /// refused. Higher: one client can make the log grow faster.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_SESSION_REFRESHES_PER_HOUR",
+        value_name = "NUMBER",
+        default_value = "60",
+        value_parser = number_between::<u32>(0, u32::MAX)
+    )]
+    pub session_refreshes_per_hour: u32,
+
+    /// Time from a login after which its session ends, however often it was refreshed.
+    ///
+    /// Lower: users log in more often. Higher: a stolen refresh token is useful for longer.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_SESSION_LIFETIME",
+        value_name = "DURATION",
+        default_value = "30d",
+        value_parser = duration_between(HOUR, 3_650 * 24 * HOUR)
+    )]
+    pub session_lifetime: Duration,
 }
 
 /// Maximum number of requests within a time.
@@ -93,5 +118,11 @@ impl LimitSettings {
     #[must_use]
     pub fn invite_registrations(&self) -> Option<RateLimit> {
         RateLimit::new(self.invite_registrations_per_hour, HOUR)
+    }
+
+    /// Limit on refreshes of a session; `None`: no limit.
+    #[must_use]
+    pub fn session_refreshes(&self) -> Option<RateLimit> {
+        RateLimit::new(self.session_refreshes_per_hour, HOUR)
     }
 }

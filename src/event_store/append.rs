@@ -214,8 +214,13 @@ mod tests {
 
     #[test]
     fn a_revoking_fact_exists() {
-        let names =
-            [SessionFact::NAMES, UserFact::NAMES, ApiKeyFact::NAMES, DestinationFact::NAMES, SenderFact::NAMES];
+        let names = [
+            SessionFact::NAMES,
+            UserFact::NAMES,
+            ApiKeyFact::NAMES,
+            DestinationFact::NAMES,
+            SenderFact::NAMES,
+        ];
         for fact in REVOKING_FACTS {
             assert!(names.concat().contains(&fact), "{fact}");
         }

@@ -1,9 +1,11 @@
 //! Logging in, staying in, logging out.
 
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::api::{Answer, Api, PASSWORD, login, send, unique};
+use crate::harness::postgres::TestDatabase;
+use crate::harness::process::Launch;
 use crate::harness::tenant::User;
 
 async fn refresh(api: &Api, token: &str) -> Answer {
@@ -126,7 +128,7 @@ async fn what_was_never_a_refresh_token_closes_nothing() {
     let owner = User::owner(&api).await;
     // Every access token carries the session id; the id alone does not log the session out.
     let session_id = &owner.refresh_token[owner.refresh_token.len() - 32..];
-    let made_up = format!("rfr_{}{session_id}", "0".repeat(32));
+    let made_up = format!("rfr_{}{session_id}", "0".repeat(64));
     for token in [made_up.as_str(), "rfr_x", "nonsense", &owner.token[..500]] {
         refresh(&api, token).await.expect(401);
     }
@@ -160,6 +162,74 @@ async fn a_logout_wants_the_caller_s_own_living_token() {
     logout(&owner, &other.refresh_token).await.expect(204);
     other.get("/api/v1/users").await.expect(401);
     owner.get("/api/v1/users").await.expect(401);
+}
+
+#[tokio::test]
+async fn a_logout_with_a_token_that_a_thief_exchanged_ends_the_session() {
+    let api = Api::shared().await;
+    let owner = User::owner(&api).await;
+    let thief = refresh(&api, &owner.refresh_token).await.expect(200);
+    logout(&owner, &owner.refresh_token).await.expect(204);
+    owner.get("/api/v1/users").await.expect(401);
+    refresh(&api, &thief.text_of("refreshToken")).await.expect(401);
+}
+
+#[tokio::test]
+async fn a_session_is_refreshed_a_limited_number_of_times() {
+    let api = Api::shared().await;
+    let owner = User::owner(&api).await;
+    let mut token = owner.refresh_token.clone();
+    for _ in 0..60 {
+        token = refresh(&api, &token).await.expect(200).text_of("refreshToken");
+    }
+    refresh(&api, &token).await.expect(429);
+    // The session goes on, and others of the same user are counted separately.
+    owner.get("/api/v1/users").await.expect(200);
+    let other = User::login(&api, &owner.id, &owner.tenant_id, &owner.email).await;
+    refresh(&api, &other.refresh_token).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_session_ends_after_its_lifetime_however_often_it_is_refreshed() {
+    let database = TestDatabase::create().await;
+    let process = Launch::serve("api,projector", &database.url()).with("HOOKSENTRY_SESSION_LIFETIME", "1h");
+    let process = process.ready().await;
+    let api = Api::at(process.base());
+    let owner = User::owner(&api).await;
+    let session = login(&api, &owner.email, PASSWORD).await.expect(200);
+    let expires = chrono::DateTime::parse_from_rfc3339(&session.text_of("expiresAt")).unwrap();
+    assert!(expires.to_utc() <= hooksentry::clock::now() + chrono::TimeDelta::hours(1));
+    let refreshed = refresh(&api, &session.text_of("refreshToken")).await.expect(200);
+    assert_eq!(refreshed.body["expiresAt"], session.body["expiresAt"]);
+    process.stop().await;
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn one_s_own_sessions_are_listed_and_ended() {
+    let api = Api::shared().await;
+    let owner = User::owner(&api).await;
+    let other = User::login(&api, &owner.id, &owner.tenant_id, &owner.email).await;
+    let colleague = owner.colleague("Admin").await;
+    let list = owner.get("/api/v1/sessions?CpOrd=openedAt&TpOrd=Asc").await.expect(200).body;
+    assert_eq!(list["total"], 2);
+    let current = |user: &Value| user["isCurrent"].as_bool().unwrap();
+    let items = list["items"].as_array().unwrap();
+    assert_eq!(items.iter().map(current).collect::<Vec<_>>(), [true, false]);
+    let path = format!("/api/v1/sessions/{}", items[1]["id"].as_str().unwrap());
+    colleague.delete(&path).await.expect(404);
+    other.get("/api/v1/users").await.expect(200);
+    owner.delete(&path).await.expect(204);
+    other.get("/api/v1/users").await.expect(401);
+    refresh(&api, &other.refresh_token).await.expect(401);
+    owner.delete(&path).await.expect(404);
+    assert_eq!(owner.get("/api/v1/sessions").await.expect(200).body["total"], 1);
+    // Those that a new password has ended are not listed.
+    let path = format!("/api/v1/users/{}", colleague.id);
+    let change = json!({ "password": PASSWORD });
+    owner.patch(&path, &change).await.expect(200);
+    let again = User::login(&api, &colleague.id, &owner.tenant_id, &colleague.email).await;
+    assert_eq!(again.get("/api/v1/sessions").await.expect(200).body["total"], 1);
 }
 
 #[tokio::test]

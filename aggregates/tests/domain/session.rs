@@ -24,6 +24,7 @@ fn open() -> Command {
         tenant_id: ACME,
         user_id: ALICE,
         credentials_version: 3,
+        token_family_hash: token("family"),
         tokens: tokens("first", 0),
         at: moment(0),
     }
@@ -34,6 +35,7 @@ fn logged_in() -> Fact {
         tenant_id: ACME,
         user_id: ALICE,
         credentials_version: 3,
+        token_family_hash: token("family"),
         tokens: tokens("first", 0),
         at: moment(0),
     }

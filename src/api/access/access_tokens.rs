@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::secrets::signing_keys::SigningKeys;
 
-/// Validity of an access token.
+/// Longest validity of an access token.
 pub(crate) const LIFETIME: TimeDelta = TimeDelta::minutes(15);
 
 const ISSUER: &str = "hooksentry-api";
@@ -76,6 +76,7 @@ impl AccessTokens {
         bearer: &Bearer,
         token_id: Uuid,
         now: DateTime<Utc>,
+        expires_at: DateTime<Utc>,
     ) -> Result<String, jsonwebtoken::errors::Error> {
         let claims = Claims {
             sub: bearer.user_id,
@@ -87,7 +88,7 @@ impl AccessTokens {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
             iat: now.timestamp(),
-            exp: (now + LIFETIME).timestamp(),
+            exp: expires_at.timestamp(),
         };
         let key = self.keys.first();
         let header = Header { kid: Some(key.kid().to_owned()), ..Header::new(Algorithm::HS256) };
@@ -134,7 +135,7 @@ mod tests {
     }
 
     fn issue(keys: &AccessTokens, now: DateTime<Utc>) -> String {
-        keys.issue(&bearer(), Uuid::from_u128(4), now).unwrap()
+        keys.issue(&bearer(), Uuid::from_u128(4), now, now + LIFETIME).unwrap()
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub enum Permission {
     ApiKey,
     /// Read the tenant's resources.
     Read,
-    /// Close one's own session.
+    /// List and close one's own sessions.
     LogOut,
     /// Change destinations, senders and mappings.
     ManageDestinations,

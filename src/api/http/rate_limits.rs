@@ -1,4 +1,4 @@
-//! Rate limits for unauthenticated requests.
+//! Rate limits.
 //!
 //! A window is fixed: it starts with the first hit, and later hits do not extend it. The counters are in the memory
 //! of this process, which is bounded: if there are too many keys, the least active ones are dropped first. Each
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use aggregates::email::Email;
+use aggregates::ids::SessionId;
 use moka::sync::Cache;
 
 use crate::api::http::problem::Problem;
@@ -25,6 +26,13 @@ pub(crate) enum RateLimitKey {
     Address(IpAddr),
     /// Email address in the request, from any client.
     Email(Email),
+    Session(SessionId),
+}
+
+impl From<SessionId> for RateLimitKey {
+    fn from(id: SessionId) -> Self {
+        Self::Session(id)
+    }
 }
 
 impl From<&Email> for RateLimitKey {

@@ -310,6 +310,7 @@ struct List {
 }
 
 const LISTS: &[List] = &[
+    List { path: "/api/v1/sessions", fields: Some(fields::<projections::sessions::SortField>) },
     List { path: "/api/v1/users", fields: Some(fields::<projections::users::SortField>) },
     List { path: "/api/v1/invites", fields: Some(fields::<projections::invites::SortField>) },
     List { path: "/api/v1/apikeys", fields: Some(fields::<projections::api_keys::SortField>) },

@@ -8,6 +8,7 @@ pub(crate) mod ingest;
 pub(crate) mod invites;
 pub(crate) mod queues;
 pub(crate) mod senders;
+pub(crate) mod sessions;
 pub(crate) mod stats;
 pub(crate) mod stream;
 pub(crate) mod tenants;

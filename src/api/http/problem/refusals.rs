@@ -10,6 +10,7 @@ use aggregates::session::SessionRefusal;
 use aggregates::tenant::TenantRefusal;
 use aggregates::user::UserRefusal;
 use aggregates::webhook_event::WebhookEventRefusal;
+use projections::sessions::CurrentSessionFailure;
 
 use super::{FieldErrors, Kind, Problem};
 use crate::event_store::group_commit::CommitFailure;
@@ -163,6 +164,15 @@ impl From<CommitFailure> for Problem {
             // Logged once when it began, and not for every request.
             CommitFailure::Away => Self::database_away(),
             CommitFailure::Database(_) | CommitFailure::Closed => Self::unavailable(failure),
+        }
+    }
+}
+
+impl From<CurrentSessionFailure> for Problem {
+    fn from(failure: CurrentSessionFailure) -> Self {
+        match failure {
+            CurrentSessionFailure::Database(error) => error.into(),
+            other => Self::internal(other),
         }
     }
 }

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use projections::users;
 
+use super::refresh_token::TokenFamily;
 use super::{Auth, Credentials, Tokens};
 use crate::api::access::access_tokens::Bearer;
 use crate::api::http::body::UnreadBody;
@@ -38,12 +39,14 @@ pub(crate) async fn handler(
         role: user.role,
     };
     let now = clock::now();
-    let (tokens, issued) = auth.issue(&bearer, now)?;
+    let family = TokenFamily::generate();
+    let (tokens, issued) = auth.issue(&bearer, &family, now, now)?;
     let metadata = context.metadata(user.tenant_id, Actor::User(user.id));
     let open = SessionCommand::Open {
         tenant_id: user.tenant_id,
         user_id: user.id,
         credentials_version: u64::try_from(user.credentials_version).unwrap_or_default(),
+        token_family_hash: family.hash(),
         tokens: issued,
         at: now,
     };

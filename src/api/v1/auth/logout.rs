@@ -1,6 +1,6 @@
 //! `POST /api/v1/auth/logout`
 
-use aggregates::session::{Closing, Session};
+use aggregates::session::Closing;
 use axum::extract::State;
 use axum::http::StatusCode;
 
@@ -9,13 +9,11 @@ use super::{Auth, PresentedRefreshToken, refresh_token_refused};
 use crate::api::access::authentication::Caller;
 use crate::api::http::body::UnreadBody;
 use crate::api::http::problem::Problem;
-use crate::clock;
-use crate::secrets::token;
 
 /// Log out
 ///
 /// Closes the session of the refresh token and the session of the access token. All tokens of both are refused
-/// from then on.
+/// from then on. A refresh token that was used before closes its session as well.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "Auth", request_body = PresentedRefreshToken,
     responses((status = 204, description = "The session is closed."), (status = 400)))]
 pub(crate) async fn handler(
@@ -25,13 +23,10 @@ pub(crate) async fn handler(
 ) -> Result<StatusCode, Problem> {
     let presented: PresentedRefreshToken = body.read().await?;
     let presented = RefreshToken::parse(&presented).ok_or_else(refresh_token_refused)?;
-    let session = auth.commands.store().load::<Session>(presented.session_id.0).await?;
-    match &session.state {
-        Session::Open { user_id, refresh_token_hash, expires_at }
-            if *user_id == caller.user_id
-                && token::same(refresh_token_hash, &presented.hash)
-                && *expires_at > clock::now() => {}
-        _ => return Err(refresh_token_refused()),
+    let session = auth.session(presented.session_id).await?;
+    let session = session.filter(|session| session.user_id == caller.user_id);
+    if !session.is_some_and(|session| presented.was_issued_for(&session)) {
+        return Err(refresh_token_refused());
     }
     let metadata = caller.metadata();
     auth.close(presented.session_id, Closing::Logout, &metadata).await?;

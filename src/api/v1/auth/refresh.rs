@@ -1,10 +1,9 @@
 //! `POST /api/v1/auth/refresh`
 
-use aggregates::fact::Fact;
-use aggregates::session::{Session, SessionCommand, SessionFact};
+use aggregates::session::{SessionCommand, SessionFact};
 use axum::Json;
 use axum::extract::State;
-use projections::{LoggedFact, sessions};
+use projections::sessions;
 
 use super::refresh_token::RefreshToken;
 use super::{Auth, PresentedRefreshToken, Tokens, refresh_token_refused};
@@ -13,15 +12,16 @@ use crate::api::http::body::UnreadBody;
 use crate::api::http::problem::Problem;
 use crate::api::http::request_context::RequestContext;
 use crate::clock;
-use crate::event_store::{Actor, stream_reader};
-use crate::secrets::token;
+use crate::event_store::Actor;
 
 /// Refresh the tokens of a session
 ///
-/// A refresh token can be used once. A second use means that two parties have it, and closes the session.
+/// A refresh token can be used once. A second use means that two parties have it, and closes the session. A session
+/// ends 30 days after its login however often it is refreshed, unless the operator has set another time, and can be
+/// refreshed 60 times within an hour.
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "Auth", request_body = PresentedRefreshToken,
     responses((status = 200, body = Tokens, description = "New tokens of the session."),
-        (status = 400), (status = 401)))]
+        (status = 400), (status = 401), (status = 429)))]
 pub(crate) async fn handler(
     State(auth): State<Auth>,
     context: RequestContext,
@@ -34,9 +34,12 @@ pub(crate) async fn handler(
     if !user.is_current {
         return Err(Problem::read_model_behind());
     }
-    if !auth.was_issued(&presented).await? {
+    let session = auth.session(presented.session_id).await?.ok_or_else(refresh_token_refused)?;
+    if !presented.was_issued_for(&session) {
         return Err(refresh_token_refused());
     }
+    // Only a holder of a token of the session uses up its limit.
+    auth.refreshes.hit(presented.session_id)?;
     let bearer = Bearer {
         user_id: user.user_id,
         session_id: presented.session_id,
@@ -45,33 +48,12 @@ pub(crate) async fn handler(
         role: user.role,
     };
     let now = clock::now();
-    let (tokens, issued) = auth.issue(&bearer, now)?;
+    let (tokens, issued) = auth.issue(&bearer, &presented.family, session.opened_at, now)?;
     let metadata = context.metadata(user.tenant_id, Actor::User(user.user_id));
     let command = SessionCommand::Refresh { presented: presented.hash, tokens: issued, at: now };
-    let refreshed = auth.commands.execute::<Session>(presented.session_id.0, command, &metadata).await?;
-    match refreshed.facts.as_slice() {
+    let facts = auth.change(presented.session_id, &command, &metadata).await?;
+    match facts.as_slice() {
         [SessionFact::SessionRefreshed { .. }] => Ok(Json(tokens)),
         _ => Err(refresh_token_refused()),
-    }
-}
-
-impl Auth {
-    /// Returns whether a token was ever a refresh token of its session. Only such a token may close the session:
-    /// its id, which every access token contains, must not suffice to log out its user.
-    async fn was_issued(&self, presented: &RefreshToken) -> Result<bool, Problem> {
-        let mut connection = self.commands.pool().acquire().await?;
-        let rows = stream_reader::read::<Session>(&mut connection, presented.session_id.0).await?;
-        for row in rows {
-            let issued = match LoggedFact::try_from(row).map_err(Problem::internal)?.fact {
-                Fact::Session(
-                    SessionFact::LoggedIn { tokens, .. } | SessionFact::SessionRefreshed { tokens, .. },
-                ) => tokens,
-                _ => continue,
-            };
-            if token::same(&issued.refresh_token_hash, &presented.hash) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
