@@ -111,7 +111,7 @@ impl Schedule {
             }
             (fact, Some(known)) => {
                 let delivery = DueDelivery { stream_version: logged.sequence, ..known };
-                self.fold_progress(fact, delivery, persisted, now);
+                self.fold_progress(fact, logged.recorded_at, delivery, persisted, now);
             }
             // The event has ended, so this fact was folded before.
             (_, None) => {}
@@ -122,6 +122,7 @@ impl Schedule {
     fn fold_progress(
         &mut self,
         fact: &WebhookEventFact,
+        recorded_at: DateTime<Utc>,
         delivery: DueDelivery,
         persisted: bool,
         now: Present,
@@ -157,9 +158,10 @@ impl Schedule {
                 };
                 self.write(settled, persisted);
             }
-            Fact::RetryScheduled { retry_at, failed_attempts, .. } => {
+            Fact::RetryScheduled { retry_at, failed_attempts, at, .. } => {
                 self.settle(event_id, destination_id);
-                let (due_at, failed_attempts) = (*retry_at, *failed_attempts);
+                // Both times are by the clock of the worker, which may be wrong: only their difference counts.
+                let (due_at, failed_attempts) = (recorded_at + (*retry_at - *at), *failed_attempts);
                 let delivery = DueDelivery { due_at, failed_attempts, started: None, ..delivery };
                 self.write_and_admit(delivery, persisted, now.wall);
             }

@@ -273,7 +273,8 @@ impl Model {
 
     pub(super) fn finish(&mut self, id: WebhookEventId, outcome: Outcome) -> bool {
         let backoff = Backoff { jitter: 0.0, ..Backoff::default() };
-        let end = attempted().outcome(outcome).backoff(backoff).max_attempts(self.max_attempts).at(self.now);
+        let end = attempted().outcome(outcome).backoff(backoff).max_attempts(self.max_attempts);
+        let end = end.at(self.now + self.others_ahead);
         self.execute(id, end.command())
     }
 }

@@ -250,3 +250,22 @@ fn a_lane_without_waiting_events_has_no_deadline() {
     world.step();
     assert_eq!(world.core.schedule.next_deadline(), None);
 }
+
+#[test]
+fn a_retry_is_due_after_its_delay_whatever_the_clock_of_its_worker() {
+    let delay = TimeDelta::seconds(10);
+    for others_ahead in [-600, 0, 600] {
+        let (mut world, id) = World::with_destination(1);
+        let event = world.accept(id);
+        world.fold_all();
+        world.step();
+        world.others_ahead = TimeDelta::seconds(others_ahead);
+        assert_eq!(world.start_all(), [event]);
+        world.finish(event, Outcome::Timeout);
+        world.fold_all();
+        world.pass(delay - TimeDelta::milliseconds(1));
+        assert_eq!(world.step(), [], "{others_ahead}");
+        world.pass(TimeDelta::milliseconds(1));
+        assert_eq!(world.step().len(), 1, "{others_ahead}");
+    }
+}
