@@ -4,6 +4,7 @@ mod deadline;
 mod liveness;
 mod own_connection;
 mod session;
+mod sqlstate;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ pub use deadline::{LONG, SHORT, in_time};
 pub use own_connection::{OwnConnection, StatementWatch};
 use session::CONNECT_TIME_MAX;
 pub use session::open;
+pub use sqlstate::is_passing;
 
 /// The migrations that this program knows.
 static MIGRATIONS: Migrator = sqlx::migrate!();

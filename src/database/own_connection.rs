@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, PgPool};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{LIFETIME_MAX, deadline, session};
+use super::{LIFETIME_MAX, deadline, session, sqlstate};
 
 /// Time within which the connection must be opened, and within which it must answer when it is idle.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -22,11 +22,6 @@ const ASK_AFTER: Duration = Duration::from_secs(1);
 const ASKED_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// Timeout of a statement at the server, shorter than [`deadline::SHORT`].
 const STATEMENT_TIMEOUT: &str = "12s";
-
-/// SQLSTATE of a write on a server that has become a standby.
-const READ_ONLY: &str = "25006";
-/// SQLSTATE classes after which the server closes the connection: connection exception, operator intervention.
-const CLOSING_CLASSES: [&str; 2] = ["08", "57P"];
 
 /// A connection that is opened when it is needed, and replaced when it is lost.
 #[derive(Debug)]
@@ -132,8 +127,7 @@ impl OwnConnection {
     pub fn note(&mut self, error: &sqlx::Error) {
         let is_usable = match error {
             sqlx::Error::Database(error) => {
-                let code = error.code();
-                !is_closing(code.as_deref()) && code.as_deref() != Some(READ_ONLY)
+                !sqlstate::is_closing(&**error) && !sqlstate::is_of_standby(&**error)
             }
             _ => false,
         };
@@ -176,7 +170,7 @@ impl StatementWatch {
         let mut connection = match PgConnection::connect_with(&self.options).await {
             Ok(connection) => connection,
             // Such as "too many connections".
-            Err(sqlx::Error::Database(error)) if !is_closing(error.code().as_deref()) => return Ok(true),
+            Err(sqlx::Error::Database(error)) if !sqlstate::is_closing(&*error) => return Ok(true),
             Err(error) => return Err(error),
         };
         // Without a state the server does not track activity. A statement that has just ended may have an answer
@@ -195,8 +189,4 @@ impl StatementWatch {
         .fetch_one(&mut connection)
         .await
     }
-}
-
-fn is_closing(code: Option<&str>) -> bool {
-    code.is_some_and(|code| CLOSING_CLASSES.iter().any(|class| code.starts_with(class)))
 }

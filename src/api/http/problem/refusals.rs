@@ -13,6 +13,7 @@ use aggregates::webhook_event::WebhookEventRefusal;
 use projections::sessions::CurrentSessionFailure;
 
 use super::{FieldErrors, Kind, Problem};
+use crate::database;
 use crate::event_store::group_commit::CommitFailure;
 use crate::event_store::{AppendFailure, CommandFailure, LoadFailure};
 use crate::secrets::passwords::PasswordFailure;
@@ -202,6 +203,7 @@ impl From<sqlx::Error> for Problem {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::Tls(_) => Self::unavailable(error),
+            sqlx::Error::Database(ref answer) if database::is_passing(&**answer) => Self::unavailable(error),
             _ => Self::internal(error),
         }
     }
@@ -225,5 +227,67 @@ fn sentence(refusal: &impl std::error::Error) -> String {
     match characters.next() {
         Some(first) => format!("{}{}.", first.to_uppercase(), characters.as_str()),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::error::Error;
+    use std::fmt;
+
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+    use sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::*;
+
+    /// Error of the server with this SQLSTATE.
+    #[derive(Debug)]
+    struct Answer(&'static str);
+
+    impl fmt::Display for Answer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Answer {}
+
+    impl DatabaseError for Answer {
+        fn message(&self) -> &str {
+            self.0
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    #[test]
+    fn a_server_that_stops_starts_or_fails_over_is_unavailable() {
+        let unavailable = ["57P01", "57P02", "57P03", "08006", "25006", "53300"].map(|code| (code, true));
+        let internal = ["42P01", "23505", "22001"].map(|code| (code, false));
+        for (code, is_unavailable) in unavailable.into_iter().chain(internal) {
+            let problem = Problem::from(sqlx::Error::Database(Box::new(Answer(code))));
+            let status = problem.into_response().status();
+            assert_eq!(status == StatusCode::SERVICE_UNAVAILABLE, is_unavailable, "{code}: {status}");
+        }
     }
 }
