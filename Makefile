@@ -1,7 +1,7 @@
 # `make` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench chaos prepare setup
+.PHONY: help run demo test check bench chaos hostile prepare setup
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -24,6 +24,9 @@ bench: setup ## measure performance on this machine, e.g. make bench ARGS="--in-
 
 chaos: setup ## inject faults into a running installation, e.g. make chaos SEED=1 EVENTS=20000 FAULTS=50
 	@SEED=$(SEED) EVENTS=$(EVENTS) FAULTS=$(FAULTS) .ci/chaos $(ARGS)
+
+hostile: setup ## attack a running installation, and measure what that costs another tenant
+	@.ci/hostile $(ARGS)
 
 prepare: setup ## update .sqlx after a change of SQL or migrations
 	@.ci/prepare-sqlx

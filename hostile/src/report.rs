@@ -1,0 +1,78 @@
+//! What an attack cost the well-behaved tenant.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::attacks::Attack;
+use crate::neighbour::Figures;
+
+/// Head of the table.
+pub(crate) const HEADER: &str = "\
+| Attack | Accept p50 / p99 before (ms) | during | after | End to end p50 / p99 before (ms) | during | after | Accepted | Delivered |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|";
+
+/// One line of the table.
+pub(crate) struct Effect {
+    pub(crate) attack: Attack,
+    pub(crate) before: Figures,
+    pub(crate) during: Figures,
+    pub(crate) after: Figures,
+}
+
+impl Effect {
+    /// Whether every webhook was accepted and delivered.
+    pub(crate) fn is_unharmed(&self) -> bool {
+        let unharmed = |figures: &Figures| figures.delivered == figures.sent;
+        [&self.before, &self.during, &self.after].into_iter().all(unharmed)
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let periods = [&self.before, &self.during, &self.after];
+        write!(f, "| {} |", self.attack)?;
+        for period in periods {
+            write!(f, " {} |", percentiles(&period.accept))?;
+        }
+        for period in periods {
+            write!(f, " {} |", percentiles(&period.end_to_end))?;
+        }
+        let sum = |count: fn(&Figures) -> usize| periods.into_iter().map(count).sum::<usize>();
+        let (sent, accepted) = (sum(|figures| figures.sent), sum(|figures| figures.accepted));
+        write!(f, " {accepted} of {sent} | {} of {accepted} |", sum(|figures| figures.delivered))
+    }
+}
+
+/// Formats median and 99th percentile of durations that are sorted.
+fn percentiles(sorted: &[Duration]) -> String {
+    let at = |share: f64| {
+        let index = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
+        sorted
+            .get(index)
+            .map_or_else(|| "-".to_owned(), |time| format!("{:.1}", time.as_secs_f64() * 1_000.0))
+    };
+    format!("{} / {}", at(0.5), at(0.99))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_those_of_the_sorted_durations() {
+        let durations: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
+        assert_eq!(percentiles(&durations), "100.0 / 198.0");
+        assert_eq!(percentiles(&durations[..1]), "1.0 / 1.0");
+        assert_eq!(percentiles(&[]), "- / -");
+    }
+
+    #[test]
+    fn a_webhook_that_was_refused_or_lost_is_harm() {
+        let good = Figures { sent: 2, accepted: 2, delivered: 2, ..Figures::default() };
+        let effect =
+            |during| Effect { attack: Attack::ALL[0], before: good.clone(), during, after: good.clone() };
+        assert!(effect(good.clone()).is_unharmed());
+        assert!(!effect(Figures { accepted: 1, delivered: 1, ..good.clone() }).is_unharmed());
+        assert!(!effect(Figures { delivered: 1, ..good.clone() }).is_unharmed());
+    }
+}
