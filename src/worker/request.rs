@@ -1,8 +1,8 @@
 //! One attempt: the request that delivers a webhook event to its destination, and its report.
 //!
 //! An attempt always ends with a report. One deadline covers the token, the lookup, the connection, and head
-//! and body of the response. Reaching the deadline is not an error when the status is known already: a
-//! destination that has answered 200 has accepted the event, even if the response body never ends.
+//! and body of the response. The body has little time of its own: a destination that has answered 200 has
+//! accepted the event, even if the response body never ends.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +31,11 @@ use super::signature::{
 pub const EVENT_ID_HEADER: &str = "x-hooksentry-event-id";
 /// Header with the number of the attempt, from 1.
 pub const ATTEMPT_HEADER: &str = "x-hooksentry-attempt";
+
+/// Time after the head of a response within which its body is read. The status decides the outcome; the rest of
+/// the body is read so that the connection can be used again. Lower: slow bodies cost a connection. Higher: a
+/// receiver that sends its body slowly occupies an attempt for longer, and is not suspended if it answers 2xx.
+const BODY_TIME_MAX: Duration = Duration::from_secs(2);
 
 const USER_AGENT_VALUE: &str = concat!("HookSentry/", env!("CARGO_PKG_VERSION"));
 const CONTENT_TYPE_VALUE: &str = "application/json; charset=utf-8";
@@ -127,6 +132,7 @@ impl OutboundClient {
         let retry_after = response.headers().get(RETRY_AFTER).filter(|_| overloaded);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).and_then(RetryAfter::parse);
         // A few bytes more than the excerpt, so that no character is cut in two.
+        let deadline = deadline.min(Instant::now() + BODY_TIME_MAX);
         let (body, end) = read_body(&mut response, EXCERPT_BYTES_MAX + 4, deadline).await;
         let detail = match end {
             BodyEnd::Whole | BodyEnd::TooLong => None,

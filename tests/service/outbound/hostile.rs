@@ -156,6 +156,25 @@ async fn a_body_that_does_not_end_in_time_is_abandoned() {
     }
 }
 
+/// Otherwise a receiver that answers 200 at once and then sends a byte at a time would occupy an attempt for the whole
+/// timeout, and would never be suspended.
+#[tokio::test]
+async fn a_body_that_arrives_slowly_occupies_a_small_part_of_the_timeout() {
+    let receiver = Receiver::scripted(|mut connection, log| async move {
+        read_request(&mut connection, &log).await?;
+        connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await?;
+        loop {
+            connection.write_all(b"a").await?;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let report = client(Duration::from_secs(100)).attempt(&request(&receiver.url())).await;
+    assert_eq!((report.outcome, report.status), (Outcome::Succeeded, Some(200)));
+    assert_eq!(report.detail.as_deref(), Some("the body of the answer did not end in time"));
+    assert!(report.duration_ms < 20_000, "{}", report.duration_ms);
+}
+
 #[tokio::test]
 async fn the_status_counts_when_the_body_is_cut_off() {
     for (status, outcome) in [("200 OK", Outcome::Succeeded), ("500 Oops", Outcome::RefusedStatus)] {
