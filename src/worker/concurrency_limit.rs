@@ -8,9 +8,10 @@
 //! are below their limit, and the number of jobs whose claim is pending is limited: at most that many
 //! payloads exceed the limit.
 //!
-//! **Tenants.** A tenant may use all permits and bytes while no other waits, except a small reserve. While
-//! others wait it gets no more than its share. Attempts cannot be taken back, so the reserve is what a tenant
-//! gets at once whose first job arrives when another uses everything else.
+//! **Tenants.** Attempts cannot be taken back, so what is left for a tenant whose first job arrives must be free
+//! already, however many others hang. So a tenant may use no more than [`FREE_FACTOR`] times its weight times what is
+//! free (dynamic thresholds: A. Choudhury and E. Hahne, 1998). One tenant alone uses four fifths, two use four ninths
+//! each, and tenants that always have jobs use shares that are proportional to their weights.
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
@@ -20,10 +21,13 @@ use aggregates::ids::TenantId;
 use metrics::gauge;
 use tokio::sync::Notify;
 
+use crate::config::TenantWeights;
+
 /// Maximum number of jobs whose claim is pending. One group commit claims all of them.
 const PENDING_CLAIMS_MAX: usize = 64;
-/// Part of the permits and bytes that is kept for tenants that use less than it.
-const RESERVE: usize = 16;
+/// How much a tenant of weight 1 may use for each permit or byte that is free. Lower: a tenant that is alone leaves more
+/// idle. Higher: less is free at once for a tenant whose first job arrives while others use what they may.
+const FREE_FACTOR: usize = 4;
 
 /// Concurrency limit of a worker.
 #[derive(Clone, Debug)]
@@ -33,6 +37,7 @@ pub(super) struct ConcurrencyLimit(Arc<Shared>);
 struct Shared {
     attempts_max: usize,
     payload_bytes_max: usize,
+    weights: TenantWeights,
     in_use: Mutex<InUse>,
     freed: Notify,
 }
@@ -61,24 +66,25 @@ pub(super) struct Permit {
 }
 
 impl ConcurrencyLimit {
-    pub(super) fn new(attempts_max: NonZeroU16, payload_bytes_max: usize) -> Self {
+    pub(super) fn new(attempts_max: NonZeroU16, payload_bytes_max: usize, weights: TenantWeights) -> Self {
         Self(Arc::new(Shared {
             attempts_max: usize::from(attempts_max.get()),
             payload_bytes_max,
+            weights,
             in_use: Mutex::default(),
             freed: Notify::new(),
         }))
     }
 
-    /// Returns a permit if the tenant may have one now. `waiting` is the number of tenants with jobs that wait, this
-    /// one included.
-    pub(super) fn try_acquire(&self, tenant_id: TenantId, waiting: usize) -> Option<Permit> {
+    /// Returns a permit if the tenant may have one now.
+    pub(super) fn try_acquire(&self, tenant_id: TenantId) -> Option<Permit> {
         let mut in_use = self.in_use();
         let tenant = in_use.tenants.get(&tenant_id).copied().unwrap_or_default();
         let Usage { attempts, payload_bytes } = in_use.total;
+        let weight = usize::from(self.0.weights.of(tenant_id));
         let may_start = in_use.pending_claims < PENDING_CLAIMS_MAX
-            && may_use(self.0.attempts_max, attempts, tenant.attempts, waiting)
-            && may_use(self.0.payload_bytes_max, payload_bytes, tenant.payload_bytes, waiting);
+            && may_use(self.0.attempts_max, attempts, tenant.attempts, weight)
+            && may_use(self.0.payload_bytes_max, payload_bytes, tenant.payload_bytes, weight);
         if !may_start {
             return None;
         }
@@ -99,12 +105,10 @@ impl ConcurrencyLimit {
     }
 }
 
-/// Whether a tenant that uses `tenant` of the `total` in use may use more. When all tenants that wait have their
-/// share, everything is in use.
-fn may_use(max: usize, total: usize, tenant: usize, waiting: usize) -> bool {
-    let reserve = max / RESERVE;
-    let share = max / waiting.max(1);
-    total < max && tenant < share.max(1) && (total < max - reserve || tenant < reserve)
+/// Whether a tenant that uses `tenant` of the `total` in use may use more.
+fn may_use(max: usize, total: usize, tenant: usize, weight: usize) -> bool {
+    let free = max.saturating_sub(total);
+    tenant < free.saturating_mul(FREE_FACTOR * weight)
 }
 
 impl InUse {
@@ -155,103 +159,127 @@ mod tests {
 
     const A: TenantId = TenantId(Uuid::from_u128(1));
     const B: TenantId = TenantId(Uuid::from_u128(2));
+    const C: TenantId = TenantId(Uuid::from_u128(3));
 
     fn limit(attempts_max: u16, payload_bytes_max: usize) -> ConcurrencyLimit {
-        ConcurrencyLimit::new(NonZeroU16::new(attempts_max).unwrap(), payload_bytes_max)
+        let attempts_max = NonZeroU16::new(attempts_max).unwrap();
+        ConcurrencyLimit::new(attempts_max, payload_bytes_max, TenantWeights::default())
     }
 
     /// Starts attempts until none may start.
-    fn start_all(limit: &ConcurrencyLimit, tenant_id: TenantId, waiting: usize, bytes: usize) -> Vec<Permit> {
+    fn start_all(limit: &ConcurrencyLimit, tenant_id: TenantId, bytes: usize) -> Vec<Permit> {
         let started = std::iter::from_fn(|| {
-            let mut permit = limit.try_acquire(tenant_id, waiting)?;
+            let mut permit = limit.try_acquire(tenant_id)?;
             permit.claimed(bytes);
             Some(permit)
         });
         started.collect()
     }
 
+    /// Ends attempts one by one and starts what may start, by turns of the tenants, until the shares do not change.
+    fn steady_state(limit: &ConcurrencyLimit, started: &mut [(TenantId, Vec<Permit>)]) -> Vec<usize> {
+        for _ in 0..2_000 {
+            for (_, permits) in &mut *started {
+                permits.pop();
+            }
+            for _ in 0..10 {
+                for (tenant_id, permits) in &mut *started {
+                    permits.extend(limit.try_acquire(*tenant_id).map(|mut permit| {
+                        permit.claimed(1);
+                        permit
+                    }));
+                }
+            }
+        }
+        started.iter().map(|(_, permits)| permits.len()).collect()
+    }
+
     #[tokio::test]
     async fn a_job_waits_for_the_end_of_another_at_the_limit_of_attempts() {
         let limit = limit(2, 100);
-        let mut started = start_all(&limit, A, 1, 1);
+        let mut started = start_all(&limit, A, 1);
         assert_eq!(started.len(), 2);
-        assert!(limit.try_acquire(A, 1).is_none());
+        assert!(limit.try_acquire(A).is_none());
         started.pop();
         limit.freed().await;
-        assert!(limit.try_acquire(A, 1).is_some());
+        assert!(limit.try_acquire(A).is_some());
     }
 
     #[test]
     fn a_job_waits_at_the_limit_of_payload_bytes() {
         let limit = limit(10, 100);
-        let mut large = limit.try_acquire(A, 1).unwrap();
+        let mut large = limit.try_acquire(A).unwrap();
         large.claimed(150);
-        assert!(limit.try_acquire(B, 1).is_none());
+        assert!(limit.try_acquire(B).is_none());
         drop(large);
-        assert!(limit.try_acquire(B, 1).is_some());
+        assert!(limit.try_acquire(B).is_some());
     }
 
     #[test]
     fn the_number_of_payloads_of_unknown_size_is_limited() {
         let limit = limit(1_000, 100);
-        let mut unknown: Vec<_> = std::iter::from_fn(|| limit.try_acquire(A, 1)).collect();
+        let mut unknown: Vec<_> = std::iter::from_fn(|| limit.try_acquire(A)).collect();
         assert_eq!(unknown.len(), PENDING_CLAIMS_MAX);
         // The claim was not granted, so there is no payload.
         unknown[0].claimed(0);
-        assert!(limit.try_acquire(A, 1).is_some());
+        assert!(limit.try_acquire(A).is_some());
     }
 
     #[test]
-    fn a_tenant_that_is_alone_uses_everything_but_the_reserve() {
-        let limit = limit(160, 1 << 20);
-        let first = start_all(&limit, A, 1, 1);
-        assert_eq!(first.len(), 150);
-        let second = start_all(&limit, B, 1, 1);
-        assert_eq!(second.len(), 10, "the reserve is there at once");
+    fn one_permit_suffices_for_one_attempt_at_a_time() {
+        let limit = limit(1, 100);
+        let started = start_all(&limit, A, 1);
+        assert_eq!(started.len(), 1);
+        assert!(limit.try_acquire(B).is_none());
+        drop(started);
+        assert!(limit.try_acquire(B).is_some());
+    }
+
+    #[test]
+    fn each_tenant_leaves_permits_for_the_next() {
+        let limit = limit(1_000, 1 << 20);
+        let first = start_all(&limit, A, 1);
+        assert_eq!(first.len(), 800);
+        let second = start_all(&limit, B, 1);
+        assert_eq!(second.len(), 160);
+        let third = start_all(&limit, C, 1);
+        assert_eq!(third.len(), 32, "also when several tenants use what they may");
         drop(second);
-        assert_eq!(start_all(&limit, A, 1, 1).len(), 0);
+        drop(third);
+        assert_eq!(start_all(&limit, A, 1).len(), 0);
     }
 
     #[test]
-    fn while_another_waits_a_tenant_gets_no_more_than_its_share() {
-        let limit = limit(160, 1 << 20);
-        let mut first = start_all(&limit, A, 1, 1);
-        let mut second = start_all(&limit, B, 2, 1);
-        while let Some(ended) = first.pop() {
-            drop(ended);
-            if first.len() < 80 {
-                break;
-            }
-            assert!(limit.try_acquire(A, 2).is_none(), "it has {} of 160", first.len());
-            second.extend(start_all(&limit, B, 2, 1));
-        }
-        assert_eq!((first.len(), second.len()), (79, 70), "and the reserve");
-        assert!(limit.try_acquire(A, 2).is_some());
+    fn tenants_that_always_have_jobs_use_the_same_whoever_came_first() {
+        let limit = limit(900, 1 << 20);
+        let mut started = [A, B].map(|tenant_id| (tenant_id, start_all(&limit, tenant_id, 1)));
+        let shares = steady_state(&limit, &mut started);
+        assert!(shares.iter().all(|share| (395..=405).contains(share)), "{shares:?}");
+    }
+
+    #[test]
+    fn shares_are_proportional_to_weights() {
+        let weights = TenantWeights::new([(A, 3)].into());
+        let limit = ConcurrencyLimit::new(NonZeroU16::new(1_700).unwrap(), 1 << 20, weights);
+        let mut started = [B, A].map(|tenant_id| (tenant_id, start_all(&limit, tenant_id, 1)));
+        let shares = steady_state(&limit, &mut started);
+        assert!((395..=405).contains(&shares[0]) && (1_190..=1_210).contains(&shares[1]), "{shares:?}");
     }
 
     /// One that needs little of them.
     #[test]
     fn a_small_payload_does_not_wait_for_the_large_ones_of_another_tenant() {
-        let limit = limit(1_000, 1_600);
-        let large = start_all(&limit, A, 1, 100);
-        assert_eq!(large.len(), 15);
-        assert!(limit.try_acquire(A, 1).is_none());
-        assert_eq!(start_all(&limit, B, 2, 1).len(), 100, "as much as the reserve");
+        let limit = limit(1_000, 1_000);
+        let large = start_all(&limit, A, 100);
+        assert_eq!(large.len(), 8);
+        assert_eq!(start_all(&limit, B, 1).len(), 160);
     }
 
     #[test]
-    fn when_many_tenants_wait_no_permit_is_idle() {
-        let tenants: Vec<_> = (1..=7).map(|number| TenantId(Uuid::from_u128(number))).collect();
-        let limit = limit(100, 1 << 20);
-        let mut started: Vec<_> = start_all(&limit, A, 1, 1);
-        for _ in 0..100 {
-            for tenant in &tenants {
-                started.extend(limit.try_acquire(*tenant, tenants.len()).into_iter().map(|mut permit| {
-                    permit.claimed(1);
-                    permit
-                }));
-            }
-        }
-        assert_eq!(started.len(), 100);
+    fn when_many_tenants_have_jobs_almost_every_permit_is_used() {
+        let limit = limit(1_000, 1 << 20);
+        let tenants = (1..=7).map(|number| TenantId(Uuid::from_u128(number)));
+        let mut started: Vec<_> = tenants.map(|tenant_id| (tenant_id, Vec::new())).collect();
+        assert!(steady_state(&limit, &mut started).iter().sum::<usize>() > 950);
     }
 }

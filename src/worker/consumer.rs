@@ -97,8 +97,7 @@ impl Waiting {
     fn next(&mut self, limit: &ConcurrencyLimit) -> Option<(Delivery, Permit)> {
         for _ in 0..self.round.len() {
             let tenant_id = self.round.pop_front()?;
-            let tenants = self.round.len() + 1;
-            let Some(permit) = limit.try_acquire(tenant_id, tenants) else {
+            let Some(permit) = limit.try_acquire(tenant_id) else {
                 self.round.push_back(tenant_id);
                 continue;
             };

@@ -87,7 +87,8 @@ impl Worker {
             record_timeout: delivery.record_timeout(),
         };
         let concurrency = open_files::concurrent_attempts(delivery.worker_concurrency);
-        let limit = ConcurrencyLimit::new(concurrency, delivery.worker_payload_bytes);
+        let weights = delivery.tenant_weights.clone();
+        let limit = ConcurrencyLimit::new(concurrency, delivery.worker_payload_bytes, weights);
         Ok(Self { runner: Arc::new(runner), queue, limit, prefetch: settings.queue.prefetch })
     }
 
