@@ -1,5 +1,6 @@
 //! Dependencies of the API, and the state of the handlers of each resource.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use aggregates::destination_url::Insecure;
@@ -70,6 +71,8 @@ pub struct ApiDependencies {
 pub struct ApiSettings {
     /// Whether destinations may have http URLs and private addresses.
     pub insecure_destinations: Insecure,
+    /// Largest limit in effect of concurrent requests to a destination.
+    pub destination_concurrency_max: NonZeroU32,
     /// Largest payload of a webhook, in bytes.
     pub payload_bytes_max: usize,
     /// Largest size of all payloads that are not stored yet, in bytes.
@@ -99,6 +102,7 @@ impl ApiSettings {
         let networks = settings.http.trusted_proxies.clone().unwrap_or_default();
         Self {
             insecure_destinations: settings.delivery.insecure(),
+            destination_concurrency_max: settings.delivery.destination_concurrency_max,
             payload_bytes_max: settings.http.max_payload_bytes,
             ingest_payload_bytes: settings.http.ingest_payload_bytes,
             tenant_creations: settings.limits.tenant_creations(),
@@ -175,6 +179,7 @@ impl AppState {
                 commands: commands.clone(),
                 vault,
                 insecure: settings.insecure_destinations,
+                concurrency_max: settings.destination_concurrency_max,
             },
             senders: Senders { commands: commands.clone(), payload_body_bytes_max },
             ingest: Ingest {

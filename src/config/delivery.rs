@@ -1,6 +1,6 @@
 //! Settings of delivery attempts.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use aggregates::destination_url::Insecure;
@@ -61,6 +61,19 @@ pub struct DeliverySettings {
         value_parser = duration_between(Duration::from_secs(1), Duration::from_secs(3_600))
     )]
     pub breaker_pause_min: Duration,
+
+    /// Maximum number of concurrent attempts to one destination, even if its `serverRateLimit` is higher.
+    ///
+    /// The API shows the limit in effect as `effectiveServerRateLimit`. Lower: fast receivers get a burst more
+    /// slowly. Higher: one destination that hangs occupies more attempts of the workers.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_DESTINATION_CONCURRENCY_MAX",
+        value_name = "NUMBER",
+        default_value = "1000",
+        value_parser = number_between::<NonZeroU32>(NonZeroU32::MIN, NonZeroU32::MAX)
+    )]
+    pub destination_concurrency_max: NonZeroU32,
 
     /// Maximum number of concurrent attempts of a worker process.
     ///
@@ -144,8 +157,8 @@ pub struct DeliverySettings {
     /// Weights of tenants in the weighted round robin, as TENANT=WEIGHT,...
     ///
     /// When more events are to be accepted or delivered than capacity allows, tenants take turns: a tenant
-    /// with weight 3 gets three turns where one with weight 1 gets one. Weights are 1 to 1000; tenants that
-    /// are not listed have weight 1.
+    /// with weight 3 gets three turns where one with weight 1 gets one, and three times its attempts of a
+    /// worker. Weights are 1 to 1000; tenants that are not listed have weight 1.
     #[arg(
         long,
         env = "HOOKSENTRY_TENANT_WEIGHTS",

@@ -62,7 +62,10 @@ impl Schedule {
     fn fold_destination(&mut self, logged: &LoggedFact, fact: &DestinationFact) {
         let id = DestinationId(logged.stream_id);
         if let DestinationFact::DestinationRegistered { tenant_id, concurrency_limit, .. } = fact {
-            self.lanes.entry(id).or_insert_with(|| Lane::of_new_destination(*tenant_id, *concurrency_limit));
+            let max = self.concurrency_max;
+            self.lanes
+                .entry(id)
+                .or_insert_with(|| Lane::of_new_destination(*tenant_id, *concurrency_limit, max));
         }
         if let Some(lane) = self.lanes.get_mut(&id) {
             let voids_jobs = lane.fold(fact, logged.sequence);

@@ -5,6 +5,7 @@
 //! queue.
 
 use std::collections::{HashSet, VecDeque};
+use std::num::NonZeroU32;
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::circuit_breaker::{BreakerStep, CircuitBreaker};
@@ -21,7 +22,7 @@ const WINDOW_MAX: usize = 2_048;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LaneState {
     pub(super) tenant_id: TenantId,
-    /// Most attempts in flight at once.
+    /// Most attempts in flight at once, as its owner set it.
     pub(super) concurrency_limit: u32,
     pub(super) breaker: CircuitBreaker,
     /// Version of the destination's stream up to which it was folded.
@@ -35,6 +36,8 @@ pub(super) struct LaneState {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) state: LaneState,
+    /// Bound of the destination's own limit; `None`: there is none.
+    concurrency_max: Option<NonZeroU32>,
     /// Events with a released job or a started attempt.
     pub(super) in_flight: HashSet<WebhookEventId>,
     /// The window: events that are due, in order.
@@ -53,9 +56,10 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Creates a lane from its row; all of its events are in the table.
-    pub(super) fn of_row(state: LaneState) -> Self {
+    pub(super) fn of_row(state: LaneState, concurrency_max: Option<NonZeroU32>) -> Self {
         Self {
             state,
+            concurrency_max,
             in_flight: HashSet::new(),
             ready: VecDeque::new(),
             has_more_in_table: true,
@@ -67,15 +71,25 @@ impl Lane {
     }
 
     /// Creates the lane of a destination that was just registered.
-    pub(super) fn of_new_destination(tenant_id: TenantId, concurrency_limit: u32) -> Self {
+    pub(super) fn of_new_destination(
+        tenant_id: TenantId,
+        concurrency_limit: u32,
+        concurrency_max: Option<NonZeroU32>,
+    ) -> Self {
         let breaker = CircuitBreaker::default();
         let state = LaneState { tenant_id, concurrency_limit, breaker, version: 1, stage_version: 1 };
-        Self { has_more_in_table: false, ..Self::of_row(state) }
+        Self { has_more_in_table: false, ..Self::of_row(state, concurrency_max) }
+    }
+
+    /// Returns the limit in effect.
+    fn concurrency_limit(&self) -> u32 {
+        let own = self.state.concurrency_limit;
+        self.concurrency_max.map_or(own, |max| own.min(max.get()))
     }
 
     /// Returns how many waiting events it keeps in memory.
     pub(super) fn window(&self) -> usize {
-        (self.state.concurrency_limit as usize).saturating_mul(4).clamp(WINDOW_MIN, WINDOW_MAX)
+        (self.concurrency_limit() as usize).saturating_mul(4).clamp(WINDOW_MIN, WINDOW_MAX)
     }
 
     /// Returns how many more attempts may start now.
@@ -83,7 +97,7 @@ impl Lane {
         if self.pending_step == Some(BreakerStep::Open) {
             return 0;
         }
-        let permits = self.state.breaker.attempts_max(self.state.concurrency_limit) as usize;
+        let permits = self.state.breaker.attempts_max(self.concurrency_limit()) as usize;
         permits.saturating_sub(self.in_flight.len())
     }
 

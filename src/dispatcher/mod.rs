@@ -187,7 +187,8 @@ impl Dispatcher {
         let publisher = Publisher::start(Arc::clone(&self.queue), &self.helpers, term_over);
         let broker_out_of_reach = publisher.broker_out_of_reach();
         let backend = ServiceBackend::new(self, publisher, leadership.epoch());
-        let schedule = Schedule::shared_by(self.settings.tenant_weights.clone());
+        let concurrency_max = Some(self.settings.destination_concurrency_max);
+        let schedule = Schedule::shared_by(self.settings.tenant_weights.clone(), concurrency_max);
         let limits = Limits {
             breaker_threshold: self.settings.breaker_threshold,
             vanished_margin: self.settings.vanished_margin,

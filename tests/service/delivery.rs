@@ -241,6 +241,34 @@ async fn a_limit_is_never_exceeded_and_is_used_in_full() {
 }
 
 #[tokio::test]
+async fn the_maximum_of_the_installation_bounds_the_limit_of_a_destination() {
+    let database = TestDatabase::create().await;
+    let program = Launch::serve(ALL_ROLES, &database.url())
+        .with("HOOKSENTRY_DESTINATION_CONCURRENCY_MAX", "2")
+        .ready()
+        .await;
+    let receiver = Receiver::answering(200).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 50).await;
+    receiver.hold();
+    for number in 0..20 {
+        tenant.ingest(&destination, &json!({ "number": number })).await;
+    }
+    until("the maximum to be used in full", async || (receiver.in_flight() == 2).then_some(())).await;
+    receiver.release();
+    tenant.until_count("Succeeded", 20).await;
+    assert_eq!(receiver.in_flight_max(), 2);
+    let limits = |view: &serde_json::Value| {
+        (view["serverRateLimit"].as_u64().unwrap(), view["effectiveServerRateLimit"].as_u64().unwrap())
+    };
+    assert_eq!(limits(&tenant.get(&format!("destinations/{}", destination.id)).await), (50, 2));
+    assert_eq!(limits(&tenant.get("destinations").await["items"][0]), (50, 2));
+    assert_eq!(limits(&tenant.change(&destination, json!({ "serverRateLimit": 1 })).await), (1, 1));
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
+#[tokio::test]
 async fn a_broken_destination_is_suspended_probed_and_resumed() {
     let database = TestDatabase::create().await;
     let program = start(&database).await;

@@ -9,6 +9,7 @@ mod breakers;
 mod events_set_aside;
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aggregates::ids::{DestinationId, WebhookEventId};
@@ -89,6 +90,8 @@ pub(super) struct Changes {
 pub(super) struct Schedule {
     pub(super) tracked: HashMap<WebhookEventId, Tracked>,
     pub(super) lanes: HashMap<DestinationId, Lane>,
+    /// Bound of the limits of all destinations; `None`: there is none.
+    pub(super) concurrency_max: Option<NonZeroU32>,
     pub(super) changes: HashMap<WebhookEventId, Change>,
     pub(super) changed_lanes: HashSet<DestinationId>,
     /// Events that are set aside: their facts are not folded.
@@ -122,14 +125,16 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Creates an empty schedule in which tenants take turns by `weights`.
-    pub(super) fn shared_by(weights: TenantWeights) -> Self {
-        Self { releasable: Turns::new(weights.clone()), steps: Turns::new(weights), ..Self::default() }
+    /// Creates an empty schedule in which tenants take turns by `weights`, and no destination has more than
+    /// `concurrency_max` attempts in flight.
+    pub(super) fn shared_by(weights: TenantWeights, concurrency_max: Option<NonZeroU32>) -> Self {
+        let (releasable, steps) = (Turns::new(weights.clone()), Turns::new(weights));
+        Self { releasable, steps, concurrency_max, ..Self::default() }
     }
 
     /// Adds a lane from its row.
     pub(super) fn add_lane(&mut self, id: DestinationId, state: LaneState) {
-        self.lanes.entry(id).or_insert_with(|| Lane::of_row(state));
+        self.lanes.entry(id).or_insert_with(|| Lane::of_row(state, self.concurrency_max));
         self.touch(id);
     }
 

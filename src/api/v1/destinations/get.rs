@@ -28,5 +28,5 @@ pub(crate) async fn handler(
         true => as_of::destination(&destinations.commands, &caller, id, query).await?,
         false => destinations.find(&caller, id).await?,
     };
-    Ok(Json(destination.into()))
+    Ok(Json(destinations.view(destination)))
 }

@@ -27,5 +27,6 @@ pub(crate) async fn handler(
     let mut scope = TenantScope::begin(destinations.commands.pool(), caller.tenant_id).await?;
     let listed = destinations::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
     scope.end().await?;
-    Ok(Json(Page::of(listed)))
+    let items = listed.items.into_iter().map(|destination| destinations.view(destination)).collect();
+    Ok(Json(Page { total: listed.total, items }))
 }

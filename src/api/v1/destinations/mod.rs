@@ -7,6 +7,8 @@ pub(crate) mod regenerate_token;
 pub(crate) mod register;
 pub(crate) mod update;
 
+use std::num::NonZeroU32;
+
 use aggregates::destination::OutboundAuth;
 use aggregates::destination_url::Insecure;
 use aggregates::ids::{DestinationId, TenantId};
@@ -31,6 +33,8 @@ pub(crate) struct Destinations {
     pub(crate) commands: Commands,
     pub(crate) vault: Vault,
     pub(crate) insecure: Insecure,
+    /// Bound of the limits of all destinations.
+    pub(crate) concurrency_max: NonZeroU32,
 }
 
 /// A destination.
@@ -44,9 +48,13 @@ pub(crate) struct DestinationView {
     #[schema(examples("https://my-server.com/webhook"))]
     url: String,
     status: DestinationStatusName,
-    /// Largest number of concurrent requests.
+    /// Largest number of concurrent requests, as it was set.
     #[schema(examples(5))]
     server_rate_limit: u32,
+    /// Largest number of concurrent requests in effect: `serverRateLimit`, or the maximum of this installation if
+    /// that is lower.
+    #[schema(examples(5))]
+    effective_server_rate_limit: u32,
     auth_type: Option<AuthTypeName>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -86,6 +94,26 @@ impl Destinations {
         destination.ok_or_else(|| Problem::not_found("destination"))
     }
 
+    /// Returns a destination as the API shows it.
+    fn view(&self, destination: destinations::Destination) -> DestinationView {
+        let concurrency_limit = destination.concurrency_limit;
+        DestinationView {
+            id: destination.id.0,
+            tenant_id: destination.tenant_id.0,
+            url: destination.url,
+            status: DestinationStatus::from(destination.stage).into(),
+            server_rate_limit: concurrency_limit,
+            effective_server_rate_limit: self.effective(concurrency_limit),
+            auth_type: destination.auth_type.map(Into::into),
+            created_at: destination.created_at.into(),
+            updated_at: destination.updated_at.into(),
+        }
+    }
+
+    fn effective(&self, concurrency_limit: u32) -> u32 {
+        concurrency_limit.min(self.concurrency_max.get())
+    }
+
     async fn seal(
         &self,
         tenant_id: TenantId,
@@ -99,17 +127,3 @@ impl Destinations {
     }
 }
 
-impl From<destinations::Destination> for DestinationView {
-    fn from(destination: destinations::Destination) -> Self {
-        Self {
-            id: destination.id.0,
-            tenant_id: destination.tenant_id.0,
-            url: destination.url,
-            status: DestinationStatus::from(destination.stage).into(),
-            server_rate_limit: destination.concurrency_limit,
-            auth_type: destination.auth_type.map(Into::into),
-            created_at: destination.created_at.into(),
-            updated_at: destination.updated_at.into(),
-        }
-    }
-}

@@ -26,7 +26,8 @@ body! {
     /// A destination to register.
     NewDestination with Insecure {
         url: DestinationUrlText = "url",
-        /// Largest number of concurrent requests. Default: 5.
+        /// Largest number of concurrent requests. Default: 5. The installation may have a lower maximum, see
+        /// `effectiveServerRateLimit`.
         concurrency_limit: Option<PositiveNumber> = "serverRateLimit",
         #[schema(ignore)]
         credentials: NewAuthentication = "credentials",
@@ -80,6 +81,7 @@ pub(crate) async fn handler(
                 url: new.url.to_string(),
                 status: DestinationStatus::Active.into(),
                 server_rate_limit: concurrency_limit,
+                effective_server_rate_limit: destinations.effective(concurrency_limit),
                 auth_type,
                 created_at: at.into(),
                 updated_at: at.into(),

@@ -74,6 +74,7 @@ pub(crate) async fn handler(
         url: after.url,
         status: DestinationStatus::from(after.stage).into(),
         server_rate_limit: after.concurrency_limit,
+        effective_server_rate_limit: destinations.effective(after.concurrency_limit),
         auth_type: after.auth.map(|auth| auth.auth_type.into()),
         created_at: before.created_at.into(),
         updated_at: if changed { at } else { before.updated_at }.into(),
