@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU16;
 
-/// Files for everything but attempts: connections to PostgreSQL and to the broker, and connections of
-/// callers.
-const OTHER_FILES: u64 = 1_024;
+/// Files for everything but attempts: connections to PostgreSQL and to the broker, connections of callers, and name
+/// lookups.
+const OTHER_FILES: u64 = 2_048;
 /// Files of an attempt: its connection, and an idle one that is kept for the next attempt.
 const FILES_OF_ATTEMPT: u64 = 2;
 

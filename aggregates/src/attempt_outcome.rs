@@ -20,9 +20,9 @@ stored_enum! {
         Connect = 3 => "connect",
         /// The TLS handshake failed, or the certificate is not trusted.
         Tls = 4 => "tls",
-        /// The host name did not resolve.
+        /// The host name did not resolve to an address that requests may reach.
         Dns = 5 => "dns",
-        /// The host name resolved to an address that requests must not reach.
+        /// The URL has a literal address, or a scheme, that requests must not use.
         BlockedAddress = 6 => "blocked_address",
         /// The token endpoint issued no access token.
         TokenEndpoint = 7 => "token_endpoint",
@@ -34,7 +34,8 @@ stored_enum! {
         Unknown = 10 => "unknown",
         /// No request was sent: the payload of the event does not exist any more.
         PayloadErased = 11 => "payload_erased",
-        /// No request was sent: the worker was held up for too long after it claimed the attempt.
+        /// No request was sent, because of the worker: it was held up for too long after it claimed the attempt, or it
+        /// lacked a file, a port, a name lookup or its proxy.
         NotSent = 12 => "not_sent",
     }
 }
@@ -47,8 +48,8 @@ impl Outcome {
     }
 
     /// Whether the attempt uses up one of the event's attempts (the tenant's `maxTrys`) and counts for the
-    /// circuit breaker. A worker that disappeared or was held up, and an erased payload, say nothing about the
-    /// destination.
+    /// circuit breaker. A worker that disappeared, was held up or lacked something of its own, and an erased
+    /// payload, say nothing about the destination.
     /// Several unknown outcomes in a row use up attempts all the same, which is a rule of the webhook event.
     #[must_use]
     pub fn counts_as_failure(self) -> bool {

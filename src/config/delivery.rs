@@ -126,6 +126,45 @@ pub struct DeliverySettings {
     #[arg(long, env = "HOOKSENTRY_OUTBOUND_PROXY", value_name = "URL", hide_env_values = true)]
     pub outbound_proxy: Option<OutboundProxy>,
 
+    /// Time limit of one lookup of a destination's name.
+    ///
+    /// A lookup also waits for so long to begin. Lower: names whose name servers are slow fail. Higher: name servers that
+    /// never answer occupy lookups for longer.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_LOOKUP_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "3s",
+        value_parser = duration_between(Duration::from_millis(100), Duration::from_secs(60))
+    )]
+    pub lookup_timeout: Duration,
+
+    /// Maximum number of concurrent name lookups of one tenant in a worker process.
+    ///
+    /// An attempt that cannot begin its lookup in time is made later and not counted. Lower: a burst to many names of one
+    /// tenant takes longer. Higher: name servers of one tenant that never answer occupy more of all lookups.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_LOOKUPS_OF_TENANT_MAX",
+        value_name = "NUMBER",
+        default_value = "16",
+        value_parser = number_between::<NonZeroU16>(NonZeroU16::MIN, NonZeroU16::MAX)
+    )]
+    pub lookups_of_tenant_max: NonZeroU16,
+
+    /// Maximum number of concurrent name lookups of a worker process.
+    ///
+    /// Lower: fewer tenants with name servers that never answer delay all others. Higher: more file descriptors are
+    /// needed, up to four for each lookup.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_LOOKUPS_MAX",
+        value_name = "NUMBER",
+        default_value = "256",
+        value_parser = number_between::<NonZeroU16>(NonZeroU16::MIN, NonZeroU16::MAX)
+    )]
+    pub lookups_max: NonZeroU16,
+
     /// Time after the delivery timeout for which the dispatcher waits for the outcome of an attempt.
     ///
     /// After that time it considers the worker lost and has the event retried. A worker that was held up for

@@ -185,6 +185,7 @@ impl AttemptRunner {
             }
         };
         let request = Request {
+            tenant_id: job.tenant_id,
             destination_id: job.destination_id,
             event_id: job.event_id,
             attempt: job.attempt,

@@ -5,11 +5,12 @@
 
 use std::error::Error;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
 
-use super::address_guard::GuardRefusal;
+use super::address_guard::{GuardRefusal, OutboundContext};
 
 /// A request without a response.
 #[derive(Clone, Debug)]
@@ -17,11 +18,13 @@ pub(super) struct Failure {
     pub(super) outcome: Outcome,
     pub(super) detail: String,
     pub(super) address: Option<String>,
+    /// Why there is no connection, if the system says so.
+    pub(super) connect_error: Option<io::ErrorKind>,
 }
 
 impl Failure {
     pub(super) fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { outcome, detail: detail.into(), address: None }
+        Self { outcome, detail: detail.into(), address: None, connect_error: None }
     }
 
     pub(super) fn timeout(timeout: Duration) -> Self {
@@ -33,15 +36,37 @@ impl Failure {
         Self { detail: second_request(Some(self.detail)), ..self }
     }
 
-    /// Adds the addresses to which the request may have been sent.
+    /// Adds the address to which the request was sent.
     pub(super) fn at(self, address: Option<String>) -> Self {
         Self { address, ..self }
     }
 
+    /// Adds the addresses to which the request may have been sent, at `port`.
+    pub(super) fn at_candidates(self, context: &OutboundContext, port: Option<u16>) -> Self {
+        let no_address = self.connect_error == Some(io::ErrorKind::AddrNotAvailable);
+        // For an IPv6 address the error can mean that the worker has none itself, which does not pass.
+        if no_address && context.addresses().iter().all(IpAddr::is_ipv4) {
+            return Self::new(Outcome::NotSent, "the worker has no port left for a connection");
+        }
+        self.at(context.describe(port))
+    }
+
     /// Adds that the proxy may have failed. The address that the proxy connected to is unknown.
     pub(super) fn through_proxy(self) -> Self {
-        match self.outcome {
-            Outcome::Connect => Self { detail: format!("through the proxy: {}", self.detail), ..self },
+        use io::ErrorKind as Kind;
+        match (self.outcome, self.connect_error) {
+            // An error of TCP before the tunnel exists: the proxy itself cannot be reached.
+            (
+                Outcome::Connect,
+                Some(
+                    Kind::ConnectionRefused
+                    | Kind::HostUnreachable
+                    | Kind::NetworkUnreachable
+                    | Kind::TimedOut
+                    | Kind::AddrNotAvailable,
+                ),
+            ) => Self::new(Outcome::NotSent, format!("the proxy cannot be reached: {}", self.detail)),
+            (Outcome::Connect, _) => Self { detail: format!("through the proxy: {}", self.detail), ..self },
             _ => self,
         }
     }
@@ -94,7 +119,12 @@ impl From<reqwest::Error> for Failure {
             (true, _, Some(io)) if io.kind() == io::ErrorKind::UnexpectedEof => {
                 Self::new(Outcome::Tls, "the connection was closed during the TLS handshake")
             }
-            (true, _, Some(io)) => Self::new(Outcome::Connect, io.kind().to_string()),
+            (true, _, Some(io)) if is_own_shortage(io) => {
+                Self::new(Outcome::NotSent, "the worker has no file or memory left for a connection")
+            }
+            (true, _, Some(io)) => {
+                Self { connect_error: Some(io.kind()), ..Self::new(Outcome::Connect, io.kind().to_string()) }
+            }
             (true, ..) => Self::new(Outcome::Connect, innermost),
             (false, Some(http), _)
                 if http.is_incomplete_message() || http.is_closed() || http.is_canceled() =>
@@ -114,16 +144,18 @@ impl From<reqwest::Error> for Failure {
 
 fn of_refusal(refusal: &GuardRefusal) -> Failure {
     let outcome = match refusal {
-        GuardRefusal::BlockedAddress { .. } | GuardRefusal::BlockedName { .. } | GuardRefusal::NotHttps => {
-            Outcome::BlockedAddress
-        }
-        GuardRefusal::LookupFailed { .. } | GuardRefusal::NoAddress { .. } => Outcome::Dns,
+        GuardRefusal::BlockedAddress { .. } | GuardRefusal::NotHttps => Outcome::BlockedAddress,
+        GuardRefusal::UnusableName { .. } => Outcome::Dns,
+        GuardRefusal::OwnShortage(_) => Outcome::NotSent,
     };
-    let detail = match refusal.source() {
-        Some(source) => format!("{refusal}: {source}"),
-        None => refusal.to_string(),
-    };
-    Failure::new(outcome, detail)
+    Failure::new(outcome, refusal.to_string())
+}
+
+/// Whether the machine of the worker had no file or no memory for a connection.
+fn is_own_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 fn tls_detail(error: &rustls::Error) -> String {
@@ -143,4 +175,57 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
             None => error.source(),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use aggregates::ids::TenantId;
+    use reqwest::dns::{Name, Resolve, Resolving};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A resolver that fails with an error of the system.
+    struct Failing(i32);
+
+    impl Resolve for Failing {
+        fn resolve(&self, _: Name) -> Resolving {
+            let error = io::Error::from_raw_os_error(self.0);
+            Box::pin(async move { Err(error.into()) })
+        }
+    }
+
+    /// Returns the failure of a connection that ends with this error.
+    async fn failure_of(errno: rustix::io::Errno) -> Failure {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().dns_resolver(Failing(errno.raw_os_error())).build().unwrap();
+        client.get("http://a.example/").send().await.unwrap_err().into()
+    }
+
+    #[tokio::test]
+    async fn a_shortage_of_files_or_memory_is_not_a_failure_of_the_destination() {
+        use rustix::io::Errno;
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert_eq!(failure_of(errno).await.outcome, Outcome::NotSent, "{errno}");
+        }
+        for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::TIMEDOUT] {
+            assert_eq!(failure_of(errno).await.outcome, Outcome::Connect, "{errno}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shortage_of_ports_is_told_from_a_missing_address_family() {
+        for (address, outcome) in [("192.0.2.1", Outcome::NotSent), ("2001:db8::1", Outcome::Connect)] {
+            let context = OutboundContext::of(TenantId(Uuid::nil()));
+            let address: IpAddr = address.parse().unwrap();
+            context.record(&[address]);
+            let failure = failure_of(rustix::io::Errno::ADDRNOTAVAIL).await;
+            let failure = failure.at_candidates(&context, Some(443));
+            assert_eq!(failure.outcome, outcome, "{address:?}");
+            let target = Some(SocketAddr::new(address, 443).to_string());
+            assert_eq!(failure.address, target.filter(|_| outcome == Outcome::Connect));
+        }
+    }
 }

@@ -17,13 +17,14 @@
 //! The attempt itself is [`outbound_client::OutboundClient::attempt`]: a request to a checked address, with
 //! one deadline and a bounded response. It depends neither on the log nor on the queue.
 
-pub mod address_guard;
+mod address_guard;
 mod claim_monitor;
 mod concurrency_limit;
 mod consumer;
 mod delivery;
 mod failure;
 mod log_settings;
+pub mod name_lookup;
 mod outbound_auth;
 pub mod outbound_client;
 pub mod request;

@@ -1,7 +1,7 @@
 //! Conversion of a destination's credentials into the header that is sent with an attempt.
 
 use aggregates::attempt_outcome::Outcome;
-use aggregates::ids::DestinationId;
+use aggregates::ids::{DestinationId, TenantId};
 use aggregates::outbound_credentials::{OutboundCredentials, TokenRequest, is_reserved_header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -42,7 +42,7 @@ impl OutboundClient {
     /// When the credentials cannot be sent in a header, or no token is issued before the deadline.
     pub(super) async fn authorization(
         &self,
-        destination_id: DestinationId,
+        (tenant_id, destination_id): (TenantId, DestinationId),
         credentials: &OutboundCredentials,
         deadline: Instant,
     ) -> Result<Authorization, Failure> {
@@ -65,7 +65,7 @@ impl OutboundClient {
             }
             OutboundCredentials::JwtBearer(request) => {
                 let key = TokenKey::new(destination_id, credentials);
-                let token = self.tokens.get(&key, self.fetch_token(request, deadline));
+                let token = self.tokens.get(&key, self.fetch_token(tenant_id, request, deadline));
                 let token = timeout_at(deadline, token)
                     .await
                     .map_err(|_| token_failure(Failure::timeout(self.timeout)))??;
@@ -75,7 +75,12 @@ impl OutboundClient {
         Ok(Authorization::Fixed(name, value))
     }
 
-    async fn fetch_token(&self, wanted: &TokenRequest, deadline: Instant) -> Result<Token, Failure> {
+    async fn fetch_token(
+        &self,
+        tenant_id: TenantId,
+        wanted: &TokenRequest,
+        deadline: Instant,
+    ) -> Result<Token, Failure> {
         let mut form = vec![
             ("grant_type", "client_credentials"),
             ("client_id", wanted.client_id.as_str()),
@@ -89,7 +94,7 @@ impl OutboundClient {
             .form(&form)
             .build()
             .map_err(|error| token_failure(error.into()))?;
-        let mut response = self.send(request, deadline).await.map_err(token_failure)?;
+        let mut response = self.send(tenant_id, request, deadline).await.map_err(token_failure)?;
         let status = response.status();
         let address = self.remote_address(&response);
         let fail =
@@ -173,9 +178,9 @@ fn unusable(field: &str) -> Failure {
 }
 
 fn token_failure(failure: Failure) -> Failure {
-    Failure {
-        outcome: Outcome::TokenEndpoint,
-        detail: format!("token endpoint: {}", failure.detail),
-        ..failure
-    }
+    let outcome = match failure.outcome {
+        Outcome::NotSent => Outcome::NotSent,
+        _ => Outcome::TokenEndpoint,
+    };
+    Failure { outcome, detail: format!("token endpoint: {}", failure.detail), ..failure }
 }

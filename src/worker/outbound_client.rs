@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aggregates::destination_url::Insecure;
+use aggregates::ids::TenantId;
 use reqwest::{Certificate, Proxy, redirect};
 use tokio::time::{Instant, timeout_at};
 use url::Host;
 
-use super::address_guard::{AddressGuard, Candidates, NameLookup, ProxyOnly, SystemLookup};
+use super::address_guard::{AddressGuard, OutboundContext, ProxyOnly};
 use super::failure::Failure;
+use super::name_lookup::{LookupLimits, NameLookup, NameResolver, SystemLookup};
 use super::token_cache::TokenCache;
 use crate::config::{DeliverySettings, OutboundProxy};
 
@@ -52,6 +54,8 @@ pub struct OutboundSettings {
     /// Forward proxy, `HOOKSENTRY_OUTBOUND_PROXY`. `HTTP_PROXY` and similar variables are never read: the
     /// environment of a shell must not decide where a tenant's data is sent.
     pub proxy: Option<OutboundProxy>,
+    /// Limits of name lookups.
+    pub lookups: LookupLimits,
     /// Certificate authorities that are trusted in addition to those of the system, for receivers in the
     /// operator's network.
     pub extra_roots: Vec<Certificate>,
@@ -63,6 +67,7 @@ impl Default for OutboundSettings {
             timeout: Duration::from_secs(30),
             insecure: Insecure::Forbidden,
             proxy: None,
+            lookups: LookupLimits::default(),
             extra_roots: Vec::new(),
         }
     }
@@ -74,6 +79,7 @@ impl From<&DeliverySettings> for OutboundSettings {
             timeout: settings.timeout,
             insecure: settings.insecure(),
             proxy: settings.outbound_proxy.clone(),
+            lookups: LookupLimits::from(settings),
             extra_roots: Vec::new(),
         }
     }
@@ -109,7 +115,8 @@ impl OutboundClient {
         // Fails when it is installed already. It is the same one in the whole program.
         let _ = rustls::crypto::ring::default_provider().install_default();
 
-        let guard = AddressGuard::new(Arc::clone(&lookup), settings.insecure);
+        let resolver = NameResolver::new(lookup, settings.lookups);
+        let guard = AddressGuard::new(resolver.clone(), settings.insecure);
         let builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .referer(false)
@@ -129,7 +136,7 @@ impl OutboundClient {
             None => builder.dns_resolver(guard.clone()),
             Some(proxy) => builder.proxy(Proxy::all(proxy.url().clone())?).dns_resolver(ProxyOnly {
                 host: proxy.url().host_str().unwrap_or_default().to_owned(),
-                lookup,
+                resolver,
             }),
         };
         Ok(Self {
@@ -141,32 +148,33 @@ impl OutboundClient {
         })
     }
 
-    /// Sends a request and waits for the head of the response.
+    /// Sends a request of a tenant and waits for the head of the response.
     ///
     /// # Errors
     /// When the address is refused, or there is no response before the deadline.
     pub(super) async fn send(
         &self,
+        tenant_id: TenantId,
         request: reqwest::Request,
         deadline: Instant,
     ) -> Result<reqwest::Response, Failure> {
-        let candidates = Candidates::default();
+        let context = OutboundContext::of(tenant_id);
         let port = request.url().port_or_known_default();
         let sending = async {
-            self.guard.check_target(request.url())?;
+            self.guard.check_target(request.url(), &context)?;
             if self.proxied
                 && let Some(Host::Domain(name)) = request.url().host()
             {
-                self.guard.resolve_checked(name).await?;
+                self.guard.resolve_checked(name, &context).await?;
             }
             Ok(self.http.execute(request).await?)
         };
-        let failure: Failure = match timeout_at(deadline, candidates.record(sending)).await {
+        let failure: Failure = match timeout_at(deadline, context.scope(sending)).await {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(failure)) => failure,
             Err(_) => Failure::timeout(self.timeout),
         };
-        Err(if self.proxied { failure.through_proxy() } else { failure.at(candidates.describe(port)) })
+        Err(if self.proxied { failure.through_proxy() } else { failure.at_candidates(&context, port) })
     }
 
     /// Returns the address that sent a response; `None` behind a proxy.

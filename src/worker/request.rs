@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aggregates::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
 use aggregates::destination_url::DestinationUrl;
-use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::outbound_credentials::OutboundCredentials;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -43,6 +43,7 @@ const CONTENT_TYPE_VALUE: &str = "application/json; charset=utf-8";
 /// Content of an attempt.
 #[derive(Clone)]
 pub struct Request {
+    pub tenant_id: TenantId,
     pub destination_id: DestinationId,
     /// Also the id of the Standard Webhooks signature.
     pub event_id: WebhookEventId,
@@ -89,10 +90,9 @@ impl OutboundClient {
     }
 
     async fn deliver(&self, request: &Request, deadline: Instant) -> Result<AttemptReport, Failure> {
+        let owner = (request.tenant_id, request.destination_id);
         let authorization = match &request.credentials {
-            Some(credentials) => {
-                Some(self.authorization(request.destination_id, credentials, deadline).await?)
-            }
+            Some(credentials) => Some(self.authorization(owner, credentials, deadline).await?),
             None => None,
         };
         let response = self.post(request, authorization.as_ref(), deadline).await?;
@@ -103,7 +103,7 @@ impl OutboundClient {
             // The destination may have revoked the token early. Send the request again with a new one; a
             // second 401 is the result of the attempt.
             self.tokens.forget(key, refused).await;
-            let fresh = self.authorization(request.destination_id, credentials, deadline).await?;
+            let fresh = self.authorization(owner, credentials, deadline).await?;
             let response =
                 self.post(request, Some(&fresh), deadline).await.map_err(Failure::of_second_request)?;
             let report = self.report(response, deadline).await;
@@ -121,7 +121,7 @@ impl OutboundClient {
         let mut post = reqwest::Request::new(Method::POST, request.url.url().clone());
         *post.headers_mut() = headers(request, authorization);
         *post.body_mut() = Some(request.body.clone().into());
-        self.send(post, deadline).await
+        self.send(request.tenant_id, post, deadline).await
     }
 
     async fn report(&self, mut response: Response, deadline: Instant) -> AttemptReport {

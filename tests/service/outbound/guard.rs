@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::destination_url::Insecure;
-use hooksentry::worker::address_guard::NameLookup;
+use hooksentry::worker::name_lookup::{Addresses, LookupFailure, NameLookup};
 use hooksentry::worker::outbound_client::{OutboundClient, OutboundSettings};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
@@ -26,8 +26,6 @@ async fn names_and_literals_of_private_addresses_are_blocked_before_a_connection
     let port = receiver.address.port();
     let lookup = Answers::new(&[&["8.8.8.8", "127.0.0.1"]]);
     for (host, address, detail) in [
-        // The address that the name resolves to is only logged, for the operator.
-        ("harmless.example", None, "harmless.example resolves to an address that must not be reached"),
         ("127.0.0.1", Some("127.0.0.1"), "127.0.0.1 must not be reached"),
         ("2130706433", Some("127.0.0.1"), "127.0.0.1 must not be reached"),
         ("[::ffff:7f00:1]", Some("[::ffff:127.0.0.1]"), "::ffff:127.0.0.1 must not be reached"),
@@ -38,6 +36,13 @@ async fn names_and_literals_of_private_addresses_are_blocked_before_a_connection
         assert_eq!(report.address, address.map(|address| format!("{address}:{port}")), "{url}");
         assert_eq!(report.detail, Some(format!("{detail} (loopback, 127.0.0.0/8)")));
     }
+    // The address that the name resolves to is only logged, for the operator.
+    let named = guarded(Arc::clone(&lookup) as _)
+        .attempt(&request(&format!("https://harmless.example:{port}/")))
+        .await;
+    assert_eq!((named.outcome, named.status, named.address), (Outcome::Dns, None, None));
+    let detail = "harmless.example does not resolve to an address that may be reached";
+    assert_eq!(named.detail.as_deref(), Some(detail));
     let plain = guarded(lookup).attempt(&request(&format!("http://harmless.example:{port}/"))).await;
     assert_eq!(plain.outcome, Outcome::BlockedAddress);
     assert_eq!(plain.detail.as_deref(), Some("plain http is not allowed"));
@@ -50,7 +55,7 @@ async fn the_systems_own_names_for_this_machine_are_blocked() {
     let settings = OutboundSettings { insecure: Insecure::Forbidden, ..settings(TIMEOUT_LONG) };
     let client = OutboundClient::new(&settings).unwrap();
     let report = client.attempt(&request(&format!("https://localhost:{}/", receiver.address.port()))).await;
-    assert_eq!(report.outcome, Outcome::BlockedAddress);
+    assert_eq!(report.outcome, Outcome::Dns);
     assert_eq!(receiver.connections(), 0);
 }
 
@@ -64,18 +69,18 @@ async fn the_checked_address_is_the_one_that_is_connected() {
     let report = client.attempt(&request(&url)).await;
     assert_eq!(report.outcome, Outcome::Succeeded);
     assert_eq!(report.address, Some(receiver.address.to_string()));
-    assert_eq!(*lookup.asked.lock().unwrap(), ["rebound.example"]);
+    assert_eq!(*lookup.asked.lock().unwrap(), ["rebound.example."]);
 }
 
 #[tokio::test]
 async fn a_name_without_an_address_is_a_dns_failure() {
     let url = "https://nowhere.example/";
-    let report = guarded(Answers::new(&[])).attempt(&request(url)).await;
-    assert_eq!(report.outcome, Outcome::Dns);
-    assert_eq!(report.detail.as_deref(), Some("nowhere.example could not be resolved: no such name"));
-    let report = guarded(Answers::new(&[&[]])).attempt(&request(url)).await;
-    assert_eq!(report.outcome, Outcome::Dns);
-    assert_eq!(report.detail.as_deref(), Some("nowhere.example has no address"));
+    for lookup in [Answers::new(&[]), Answers::new(&[&[]])] {
+        let report = guarded(lookup).attempt(&request(url)).await;
+        assert_eq!(report.outcome, Outcome::Dns);
+        let detail = "nowhere.example does not resolve to an address that may be reached";
+        assert_eq!(report.detail.as_deref(), Some(detail));
+    }
 }
 
 #[tokio::test]
@@ -83,7 +88,7 @@ async fn a_lookup_that_hangs_ends_at_the_deadline() {
     struct Hanging;
     #[async_trait::async_trait]
     impl NameLookup for Hanging {
-        async fn lookup(&self, _: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
+        async fn lookup(&self, _: &str) -> Result<Addresses, LookupFailure> {
             std::future::pending().await
         }
     }
@@ -91,6 +96,39 @@ async fn a_lookup_that_hangs_ends_at_the_deadline() {
     let client = OutboundClient::with_lookup(&settings, Arc::new(Hanging)).unwrap();
     let report = client.attempt(&request("http://hanging.example/")).await;
     assert_eq!((report.outcome, report.address), (Outcome::Timeout, None));
+}
+
+#[tokio::test]
+async fn an_attempt_that_the_worker_cannot_make_is_not_a_failure_of_the_destination() {
+    struct Short;
+    #[async_trait::async_trait]
+    impl NameLookup for Short {
+        async fn lookup(&self, _: &str) -> Result<Addresses, LookupFailure> {
+            Err(LookupFailure::OwnShortage("no file is left".to_owned()))
+        }
+    }
+    let report = guarded(Arc::new(Short)).attempt(&request("https://hooks.example/")).await;
+    assert_eq!(report.outcome, Outcome::NotSent);
+    assert_eq!(report.detail.as_deref(), Some("no file is left"));
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (proxy, detail) in [
+        (format!("http://{closed}"), "the proxy cannot be reached: connection refused"),
+        (
+            format!("http://proxy.internal:{}", closed.port()),
+            "the name of the proxy cannot be resolved: no such name",
+        ),
+    ] {
+        let settings = OutboundSettings {
+            insecure: Insecure::Forbidden,
+            proxy: Some(proxy.parse().unwrap()),
+            ..settings(TIMEOUT_LONG)
+        };
+        let client = OutboundClient::with_lookup(&settings, Answers::new(&[])).unwrap();
+        let report = client.attempt(&request("https://8.8.8.8/")).await;
+        assert_eq!(report.outcome, Outcome::NotSent, "{:?}", report.detail);
+        assert_eq!(report.detail.as_deref(), Some(detail));
+    }
 }
 
 /// A proxy that connects every tunnel to one receiver, as a resolver under attack would.
@@ -117,22 +155,25 @@ async fn behind_a_proxy_the_target_is_checked_before_the_proxy_gets_the_request(
         insecure: Insecure::Forbidden,
         proxy: Some(format!("http://me:pw@proxy.internal:{}", proxy.address.port()).parse().unwrap()),
         extra_roots: vec![identity.root()],
-        timeout: TIMEOUT_LONG,
+        ..settings(TIMEOUT_LONG)
     };
     let client = OutboundClient::with_lookup(&settings, Arc::clone(&lookup) as _).unwrap();
 
     let report = client.attempt(&request("https://hooks.example/hook")).await;
     assert_eq!(report.outcome, Outcome::Succeeded, "{:?}", report.detail);
     assert_eq!(report.address, None, "only the proxy knows");
-    assert_eq!(*lookup.asked.lock().unwrap(), ["hooks.example", "proxy.internal"]);
+    assert_eq!(*lookup.asked.lock().unwrap(), ["hooks.example.", "proxy.internal"]);
     let asked = proxy.request().await;
     assert!(asked.head.starts_with("CONNECT hooks.example:443 "), "{}", asked.head);
     assert_eq!(asked.header("proxy-authorization"), Some("Basic bWU6cHc="));
     assert_eq!(receiver.request().await.body, br#"{"a":1}"#);
 
-    for url in ["https://hooks.example/hook", "https://10.0.0.1/", "http://hooks.example/"] {
-        let report = client.attempt(&request(url)).await;
-        assert_eq!(report.outcome, Outcome::BlockedAddress, "{url}");
+    for (url, outcome) in [
+        ("https://hooks.example/hook", Outcome::Dns),
+        ("https://10.0.0.1/", Outcome::BlockedAddress),
+        ("http://hooks.example/", Outcome::BlockedAddress),
+    ] {
+        assert_eq!(client.attempt(&request(url)).await.outcome, outcome, "{url}");
     }
     assert_eq!(proxy.connections(), 1, "the proxy heard of none of these");
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use aggregates::destination::AuthType;
 use aggregates::destination_url::{DestinationUrl, Insecure};
-use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::outbound_credentials::OutboundCredentials;
 use hooksentry::clock;
 use hooksentry::worker::outbound_client::{OutboundClient, OutboundSettings};
@@ -41,6 +41,7 @@ fn client(timeout: Duration) -> OutboundClient {
 
 fn request(url: &str) -> Request {
     Request {
+        tenant_id: TenantId(Uuid::from_u128(2)),
         destination_id: DestinationId(Uuid::from_u128(1)),
         event_id: WebhookEventId(Uuid::from_u128(0x0198_c5a2)),
         attempt: 3,

@@ -5,11 +5,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use hooksentry::worker::address_guard::NameLookup;
+use hooksentry::worker::name_lookup::{Addresses, LookupFailure, NameLookup};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -197,7 +198,7 @@ impl Identity {
     }
 }
 
-/// A lookup that returns one answer after the other and repeats the last one. Counts its calls.
+/// A lookup that returns one answer after the other and repeats the last one. Counts its calls. No answer may be kept.
 pub(super) struct Answers {
     answers: Mutex<Vec<Vec<IpAddr>>>,
     pub asked: Mutex<Vec<String>>,
@@ -215,10 +216,13 @@ impl Answers {
 
 #[async_trait]
 impl NameLookup for Answers {
-    async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+    async fn lookup(&self, name: &str) -> Result<Addresses, LookupFailure> {
         self.asked.lock().unwrap().push(name.to_owned());
         let mut answers = self.answers.lock().unwrap();
         let answer = if answers.len() > 1 { answers.pop() } else { answers.last().cloned() };
-        answer.ok_or_else(|| io::Error::other("no such name"))
+        match answer {
+            Some(addresses) => Ok(Addresses { addresses, lifetime: Duration::ZERO }),
+            None => Err(LookupFailure::Unresolvable("no such name".to_owned())),
+        }
     }
 }

@@ -126,4 +126,3 @@ impl Destinations {
         Ok(OutboundAuth { auth_type: credentials.auth_type(), credentials: sealed })
     }
 }
-
