@@ -54,8 +54,8 @@ pub struct AttemptClaim {
 pub enum AttemptClaimOutcome {
     /// The claim is granted, with the payload to deliver; `None` when it was erased.
     Won(Option<Vec<u8>>),
-    /// The event has another version, the destination is in another stage, or the job's dispatcher no longer
-    /// leads: drop the job.
+    /// The event has another version, tenant or destination, the destination is in another stage, or the job's
+    /// dispatcher no longer leads: drop the job.
     Lost,
     /// The destination or its tenant has newer settings: read them and claim again.
     SettingsChanged,
@@ -125,12 +125,12 @@ async fn claim(
 ) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
     let claimed = append(connection, items).await?;
     let event_id = |item: &AttemptClaimItem| item.claim.event_id.0;
-    let winners: Vec<Uuid> = items
+    let winners: (Vec<Uuid>, Vec<Uuid>) = items
         .iter()
         .zip(&claimed)
         .filter(|(_, claimed)| claimed.won)
-        .map(|(item, _)| event_id(item))
-        .collect();
+        .map(|(item, _)| (event_id(item), item.claim.tenant_id.0))
+        .unzip();
     let mut payloads = match payloads(connection, &winners).await {
         Ok(payloads) => payloads,
         // The claims are in the log: without their payloads these attempts would have to be given up.
@@ -173,12 +173,12 @@ async fn append(
     .await
 }
 
-/// Returns the payloads of those `events` that have one. A join without LIMIT would be planned as a scan of the whole
-/// table while that is small, and the plan is kept while it grows.
+/// Returns the payloads of those events, each of the tenant at the same place, that have one. A join without LIMIT would
+/// be planned as a scan of the whole table while that is small, and the plan is kept while it grows.
 #[tracing::instrument(name = "db.payloads.of_claims", level = "debug", skip_all, fields(events = events.len()), err(level = "debug"))]
 async fn payloads(
     connection: &mut PgConnection,
-    events: &[Uuid],
+    (events, tenants): &(Vec<Uuid>, Vec<Uuid>),
 ) -> Result<HashMap<Uuid, Vec<u8>>, sqlx::Error> {
     if events.is_empty() {
         return Ok(HashMap::new());
@@ -186,15 +186,17 @@ async fn payloads(
     let rows = sqlx::query!(
         r#"
         SELECT claimed.event_id AS "event_id!", payload.delivered
-        FROM unnest($1::uuid[]) AS claimed (event_id)
+        FROM unnest($1::uuid[], $2::uuid[]) AS claimed (event_id, tenant_id)
         CROSS JOIN LATERAL (
             SELECT delivered
             FROM payloads
             WHERE payloads.event_id = claimed.event_id
+              AND payloads.tenant_id = claimed.tenant_id
             LIMIT 1
         ) AS payload
         "#,
         events,
+        tenants,
     )
     .fetch_all(connection)
     .await?;

@@ -32,7 +32,7 @@ candidates AS (
     JOIN leadership ON leadership.epoch = incoming.epoch
     -- The fact that the claim follows, by its key. LIMIT forbids every other plan, such as a join with the log.
     CROSS JOIN LATERAL (
-        SELECT
+        SELECT tenant_id, payload
         FROM events
         WHERE aggregate_type = 'WebhookEvent'
           AND aggregate_id = incoming.event_id::text
@@ -40,6 +40,20 @@ candidates AS (
         LIMIT 1
     ) AS predecessor
     WHERE current
+      -- Anyone who can write to the queue can make a job: it must name the tenant and the destination of its event, as
+      -- EventAccepted does. The first claim follows that fact.
+      AND incoming.destination_id::text = CASE
+          WHEN incoming.sequence = 2 AND predecessor.tenant_id = incoming.tenant_id
+          THEN predecessor.payload #>> '{EventAccepted,destinationId}'
+          WHEN incoming.sequence > 2 THEN (
+              SELECT payload #>> '{EventAccepted,destinationId}'
+              FROM events
+              WHERE aggregate_type = 'WebhookEvent'
+                AND aggregate_id = incoming.event_id::text
+                AND sequence = 1
+                AND tenant_id = incoming.tenant_id
+          )
+      END
       -- The worker's settings are of the job's stage. What follows them is short.
       AND NOT EXISTS (
           SELECT

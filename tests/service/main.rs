@@ -25,6 +25,7 @@ mod demo;
 mod event_store;
 mod fairness;
 mod foreign_transactions;
+mod forged_job;
 mod frozen_worker;
 mod harness;
 mod ingest_memory;

@@ -215,6 +215,31 @@ async fn an_event_that_was_lost_cannot_be_claimed() {
     log.discard().await;
 }
 
+/// Whoever can write to the queue would otherwise get the payload of another tenant, at an address and with a
+/// signature of his own.
+#[tokio::test]
+async fn a_claim_names_the_tenant_and_the_destination_of_its_event() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let (job, other) = (log.release_job(lead.epoch()).await, log.release_job(lead.epoch()).await);
+    let second = log.register_destination(job.tenant).await;
+    log.project().await;
+    let claims = log.claims();
+    for forged in [
+        AttemptClaim { tenant_id: other.tenant, destination_id: other.destination, ..job.claim() },
+        AttemptClaim { tenant_id: other.tenant, ..job.claim() },
+        AttemptClaim { destination_id: other.destination, ..job.claim() },
+        AttemptClaim { destination_id: second, ..job.claim() },
+    ] {
+        let outcome = claims.commit(item(forged, "worker")).await;
+        assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Lost, "{forged:?}");
+    }
+    assert_eq!(log.stream(job.event.0).await, ["EventAccepted"]);
+    let outcome = claims.commit(item(job.claim(), "worker")).await;
+    assert_eq!(outcome.expect("an outcome"), won());
+    log.discard().await;
+}
+
 #[tokio::test]
 async fn an_attempt_with_outdated_settings_does_not_start() {
     let log = Log::create().await;
