@@ -6,7 +6,10 @@ CREATE TABLE payloads (
     -- Exactly the bytes that are delivered.
     delivered bytea NOT NULL,
     -- Exactly the bytes that were received, if a sender's mapping transformed them; NULL if both are equal.
-    received  bytea
+    received  bytea,
+    -- Installations of HookSentry that the webhook passed through before this one. It is needed for as long as the
+    -- payload, and no longer.
+    hops      smallint NOT NULL DEFAULT 0 CHECK (hops >= 0)
 );
 
 SELECT scope_to_tenant('payloads');

@@ -11,6 +11,7 @@ pub mod dispatcher;
 pub mod event_store;
 pub mod fair_share;
 pub mod health;
+mod hops;
 pub mod http_server;
 pub mod identifiers;
 pub mod leadership;

@@ -77,6 +77,8 @@ pub struct ApiSettings {
     pub payload_bytes_max: usize,
     /// Largest size of all payloads that are not stored yet, in bytes.
     pub ingest_payload_bytes: usize,
+    /// Maximum number of installations that a webhook may have passed through before.
+    pub hops_max: u16,
     /// Limit of tenant registrations by client address.
     pub tenant_creations: Option<RateLimit>,
     /// Limit of failed logins by client address and by email address.
@@ -105,6 +107,7 @@ impl ApiSettings {
             destination_concurrency_max: settings.delivery.destination_concurrency_max,
             payload_bytes_max: settings.http.max_payload_bytes,
             ingest_payload_bytes: settings.http.ingest_payload_bytes,
+            hops_max: settings.delivery.hops_max,
             tenant_creations: settings.limits.tenant_creations(),
             failed_logins: settings.limits.failed_logins(),
             invite_registrations: settings.limits.invite_registrations(),
@@ -187,6 +190,7 @@ impl AppState {
                 acceptances: dependencies.acceptances,
                 cache: IngestCache::new(),
                 payload_bytes_max: settings.payload_bytes_max,
+                hops_max: settings.hops_max,
                 memory: PayloadMemory::new(settings.ingest_payload_bytes),
             },
             events: Events { commands: commands.clone(), cursors },

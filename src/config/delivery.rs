@@ -119,6 +119,19 @@ pub struct DeliverySettings {
     )]
     pub allow_insecure_destinations: bool,
 
+    /// Maximum number of installations of HookSentry that a webhook may have passed through.
+    ///
+    /// Each adds itself to the header `CDN-Loop`. Beyond the maximum, ingest answers 508: the webhook goes round in
+    /// circles. Lower: chains of installations break. Higher: a loop makes more events of each.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_HOPS_MAX",
+        value_name = "NUMBER",
+        default_value = "3",
+        value_parser = number_between::<u16>(0, 100)
+    )]
+    pub hops_max: u16,
+
     /// HTTP proxy for requests to destinations.
     ///
     /// A URL such as `http://user:password@proxy.internal:3128`. The proxy decides which addresses may be

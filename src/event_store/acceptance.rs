@@ -31,6 +31,7 @@ pub struct AcceptItem {
     metadata: String,
     delivered: Bytes,
     received: Option<Bytes>,
+    hops: i16,
     /// Released with the item.
     _held: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -81,8 +82,15 @@ impl AcceptItem {
             metadata: serde_json::to_string(metadata)?,
             delivered,
             received,
+            hops: 0,
             _held: None,
         })
+    }
+
+    /// Stores that the webhook passed through so many installations before this one.
+    #[must_use]
+    pub fn after_hops(self, hops: u16) -> Self {
+        Self { hops: i16::try_from(hops).unwrap_or(i16::MAX), ..self }
     }
 
     /// Keeps `resource` until the item is committed or refused, even if the caller stops waiting.
@@ -172,6 +180,7 @@ async fn accept(
         &items.iter().map(|item| item.delivered.to_vec()).collect::<Vec<_>>(),
         &items.iter().map(|item| item.received.as_ref().map(|bytes| bytes.to_vec())).collect::<Vec<_>>()
             as &[Option<Vec<u8>>],
+        &items.iter().map(|item| item.hops).collect::<Vec<_>>(),
         WebhookEventFact::stored_version("EventAccepted"),
     )
     .fetch_all(connection)

@@ -53,12 +53,20 @@ pub struct AttemptClaim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptClaimOutcome {
     /// The claim is granted, with the payload to deliver; `None` when it was erased.
-    Won(Option<Vec<u8>>),
+    Won(Option<ClaimedPayload>),
     /// The event has another version, tenant or destination, the destination is in another stage, or the job's
     /// dispatcher no longer leads: drop the job.
     Lost,
     /// The destination or its tenant has newer settings: read them and claim again.
     SettingsChanged,
+}
+
+/// Payload to deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedPayload {
+    pub bytes: Vec<u8>,
+    /// Installations that the webhook passed through before this one.
+    pub hops: u16,
 }
 
 impl AttemptClaimItem {
@@ -179,16 +187,16 @@ async fn append(
 async fn payloads(
     connection: &mut PgConnection,
     (events, tenants): &(Vec<Uuid>, Vec<Uuid>),
-) -> Result<HashMap<Uuid, Vec<u8>>, sqlx::Error> {
+) -> Result<HashMap<Uuid, ClaimedPayload>, sqlx::Error> {
     if events.is_empty() {
         return Ok(HashMap::new());
     }
     let rows = sqlx::query!(
         r#"
-        SELECT claimed.event_id AS "event_id!", payload.delivered
+        SELECT claimed.event_id AS "event_id!", payload.delivered, payload.hops
         FROM unnest($1::uuid[], $2::uuid[]) AS claimed (event_id, tenant_id)
         CROSS JOIN LATERAL (
-            SELECT delivered
+            SELECT delivered, hops
             FROM payloads
             WHERE payloads.event_id = claimed.event_id
               AND payloads.tenant_id = claimed.tenant_id
@@ -200,5 +208,6 @@ async fn payloads(
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.event_id, row.delivered)).collect())
+    let payload = |bytes, hops| ClaimedPayload { bytes, hops: u16::try_from(hops).unwrap_or_default() };
+    Ok(rows.into_iter().map(|row| (row.event_id, payload(row.delivered, row.hops))).collect())
 }

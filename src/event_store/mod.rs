@@ -34,7 +34,9 @@ use uuid::Uuid;
 
 pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, IngestCredentials};
 pub use append::{AppendFailure, StreamAppend};
-pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome};
+pub use attempt_claim::{
+    AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, ClaimedPayload,
+};
 pub use log_notifier::{LogNotifier, Notification};
 pub use log_origin::{BegunEra, LogOriginFailure, begin_era, leader_is_connected, require_own_log};
 pub use metadata::{Actor, Metadata};

@@ -21,8 +21,8 @@ use super::settings::{Settings, SettingsCache, SettingsFailure};
 use crate::clock::{self, BootTime, Present};
 use crate::event_store::group_commit::{CommitFailure, GroupCommit};
 use crate::event_store::{
-    AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, Metadata, StreamAppendBatch,
-    StreamAppendItem, StreamAppendResult,
+    AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, ClaimedPayload, Metadata,
+    StreamAppendBatch, StreamAppendItem, StreamAppendResult,
 };
 use crate::identifiers;
 use crate::queue::Job;
@@ -55,7 +55,7 @@ pub(super) struct AttemptRunner {
 pub(super) struct Claimed {
     settings: Arc<Settings>,
     /// `None` when it was erased.
-    payload: Option<Vec<u8>>,
+    payload: Option<ClaimedPayload>,
     at: DateTime<Utc>,
     /// When the claim began. The dispatcher reads of the claim later, and waits for as long as the time limit from
     /// then on.
@@ -64,7 +64,7 @@ pub(super) struct Claimed {
 
 impl Claimed {
     pub(super) fn payload_bytes(&self) -> usize {
-        self.payload.as_ref().map_or(0, Vec::len)
+        self.payload.as_ref().map_or(0, |payload| payload.bytes.len())
     }
 }
 
@@ -190,7 +190,8 @@ impl AttemptRunner {
             event_id: job.event_id,
             attempt: job.attempt,
             url: sending.url.clone(),
-            body: Bytes::from(payload),
+            body: Bytes::from(payload.bytes),
+            hops: payload.hops,
             secrets: sending.secrets_at(at),
             credentials: sending.credentials.clone(),
             traceparent: Some(traceparent(job)),

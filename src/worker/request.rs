@@ -26,6 +26,7 @@ use super::signature::{
     SIGNATURE_HEADER, STANDARD_ID_HEADER, STANDARD_SIGNATURE_HEADER, STANDARD_TIMESTAMP_HEADER,
     SigningSecrets, sign, sign_standard,
 };
+use crate::hops;
 
 /// Header with the id of the webhook event.
 pub const EVENT_ID_HEADER: &str = "x-hooksentry-event-id";
@@ -52,6 +53,8 @@ pub struct Request {
     pub url: DestinationUrl,
     /// Sent byte for byte.
     pub body: Bytes,
+    /// Installations that the webhook passed through before this one.
+    pub hops: u16,
     pub secrets: SigningSecrets,
     pub credentials: Option<Arc<OutboundCredentials>>,
     /// W3C trace context of this attempt.
@@ -166,6 +169,7 @@ fn headers(request: &Request, authorization: Option<&Authorization>) -> HeaderMa
         (STANDARD_SIGNATURE_HEADER, standard),
         (EVENT_ID_HEADER, id),
         (ATTEMPT_HEADER, request.attempt.to_string()),
+        (hops::HEADER, hops::value_after(request.hops)),
     ];
     let trace = request.traceparent.clone().map(|traceparent| ("traceparent", traceparent));
     for (name, value) in own.into_iter().chain(trace) {

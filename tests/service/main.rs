@@ -32,6 +32,7 @@ mod ingest_memory;
 mod lag;
 mod live;
 mod local_postgres;
+mod loops;
 mod outbound;
 mod private_services;
 mod projector;

@@ -128,30 +128,37 @@ impl OutboundCredentials {
     }
 }
 
-/// Whether the delivery or HTTP itself sets this header, so that credentials must not.
+/// Whether the delivery, HTTP itself or a proxy on the way sets this header, so that credentials must not.
 pub fn is_reserved_header(name: &str) -> bool {
-    const RESERVED: [&str; 18] = [
+    const RESERVED: [&str; 24] = [
+        "accept-encoding",
+        "cdn-loop",
         "connection",
         "content-encoding",
         "content-length",
         "content-type",
         "expect",
+        "forwarded",
         "host",
         "http2-settings",
         "keep-alive",
+        "proxy-authorization",
         "proxy-connection",
+        "range",
         "te",
         "traceparent",
         "trailer",
         "transfer-encoding",
         "upgrade",
         "user-agent",
+        "via",
         "webhook-id",
         "webhook-signature",
         "webhook-timestamp",
     ];
     let name = name.to_ascii_lowercase();
-    RESERVED.contains(&name.as_str()) || name.starts_with("x-hooksentry-")
+    RESERVED.contains(&name.as_str())
+        || ["x-forwarded-", "x-hooksentry-"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -291,7 +298,16 @@ mod tests {
 
     #[test]
     fn headers_of_the_delivery_are_reserved() {
-        for name in ["Host", "CONTENT-TYPE", "Transfer-Encoding", "X-HookSentry-Anything", "webhook-id"] {
+        for name in [
+            "Host",
+            "CONTENT-TYPE",
+            "Transfer-Encoding",
+            "X-HookSentry-Anything",
+            "webhook-id",
+            "CDN-Loop",
+            "X-Forwarded-For",
+            "Proxy-Authorization",
+        ] {
             assert!(is_reserved_header(name), "{name}");
         }
         for name in ["Authorization", "X-Api-Key", "Cookie", "X-Hook"] {

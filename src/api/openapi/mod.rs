@@ -236,6 +236,9 @@ fn problem_description(status: &str, route: &Route) -> Option<&'static str> {
         "422" => "The destination is inactive or suspended.",
         "429" => "The rate limit is exceeded.",
         "500" => "An unexpected error occurred; the logs have its cause.",
+        "508" => {
+            "The webhook goes round in circles: it has passed through too many installations, as `CDN-Loop` says."
+        }
         "503" => "The service is overloaded or not available. Try again later.",
         _ => return None,
     })

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use hooksentry::clock;
 use hooksentry::event_store::group_commit::GroupCommit;
 use hooksentry::event_store::{
-    AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, LogNotifier,
+    AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, ClaimedPayload, LogNotifier,
 };
 use hooksentry::leadership::{Leadership, LeadershipStatus};
 
@@ -90,7 +90,7 @@ pub(super) fn item(claim: AttemptClaim, worker: &str) -> AttemptClaimItem {
 }
 
 fn won() -> AttemptClaimOutcome {
-    AttemptClaimOutcome::Won(Some(PAYLOAD.to_vec()))
+    AttemptClaimOutcome::Won(Some(ClaimedPayload { bytes: PAYLOAD.to_vec(), hops: 0 }))
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ impl User {
 pub(crate) struct Tenant {
     owner: User,
     pub(crate) webhook_secret: String,
-    api_key: String,
+    pub(crate) api_key: String,
 }
 
 impl Tenant {

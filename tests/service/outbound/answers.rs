@@ -50,6 +50,16 @@ async fn the_body_arrives_byte_for_byte_and_the_library_accepts_its_signature() 
 }
 
 #[tokio::test]
+async fn each_request_names_the_installations_that_the_webhook_passed_through() {
+    let mut receiver = Receiver::answering("HTTP/1.1 204 No Content\r\n\r\n").await;
+    for (hops, header) in [(0, "hooksentry"), (2, "hooksentry, hooksentry, hooksentry")] {
+        let request = hooksentry::worker::request::Request { hops, ..request(&receiver.url()) };
+        client(TIMEOUT_LONG).attempt(&request).await;
+        assert_eq!(receiver.request().await.header("cdn-loop"), Some(header));
+    }
+}
+
+#[tokio::test]
 async fn credentials_are_sent_and_replace_no_header_of_the_delivery() {
     let mut receiver = Receiver::answering("HTTP/1.1 204 No Content\r\n\r\n").await;
     let client = client(TIMEOUT_LONG);

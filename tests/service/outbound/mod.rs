@@ -47,6 +47,7 @@ fn request(url: &str) -> Request {
         attempt: 3,
         url: DestinationUrl::parse(url, Insecure::Allowed).unwrap(),
         body: r#"{"a":1}"#.into(),
+        hops: 0,
         secrets: SigningSecrets::from(SecretString::from(SECRET)),
         credentials: None,
         traceparent: None,

@@ -102,6 +102,8 @@ kinds! {
     TooManyRequests = TOO_MANY_REQUESTS "too-many-requests" "Too many requests",
     /// An unexpected error occurred.
     Internal = INTERNAL_SERVER_ERROR "internal" "Internal error",
+    /// A webhook passed through too many installations.
+    LoopDetected = LOOP_DETECTED "loop-detected" "Webhook loop",
     /// The service is overloaded, or a part of it is not available.
     Unavailable = SERVICE_UNAVAILABLE "unavailable" "Service unavailable",
 }

@@ -193,6 +193,7 @@ impl Ingest {
         let metadata = request.context.metadata(request.tenant_id, Actor::ApiKey(api_key));
         let item =
             AcceptItem::new(id, credentials, acceptance, &metadata, delivered_payload, received_payload)?
+                .after_hops(request.hops)
                 .holding(request.memory.clone());
         let outcome = self.acceptances.commit(item).await?;
         Ok(Appended { outcome, id, at, has_own_id: idempotency_key.is_none() })

@@ -17,6 +17,7 @@ use aggregates::ids::TenantId;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use metrics::counter;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -33,6 +34,7 @@ use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::{EventStatusName, PayloadGiven};
 use crate::event_store::AcceptBatch;
 use crate::event_store::group_commit::GroupCommit;
+use crate::hops;
 use crate::secrets::token;
 
 /// Number of times that an event is prepared again because its route changed concurrently.
@@ -45,6 +47,8 @@ pub(crate) struct Ingest {
     pub(crate) acceptances: GroupCommit<AcceptBatch>,
     pub(crate) cache: IngestCache,
     pub(crate) payload_bytes_max: usize,
+    /// Maximum number of installations that a webhook may have passed through before.
+    pub(crate) hops_max: u16,
     pub(crate) memory: PayloadMemory,
 }
 
@@ -69,7 +73,8 @@ pub(crate) struct Accepted {
         description = "Any text that identifies the webhook at its source. An empty one is ignored.")),
     responses((status = 202, body = Accepted, description = "The event was accepted and is on disk."),
         (status = 200, body = Accepted, description = "An event with this idempotency key was accepted before."),
-        (status = 400), (status = 403), (status = 404), (status = 422)))]
+        (status = 400), (status = 403), (status = 404), (status = 422),
+        (status = 508)))]
 pub(crate) async fn handler(
     State(ingest): State<Ingest>,
     context: RequestContext,
@@ -87,6 +92,12 @@ pub(crate) async fn handler(
         Some(holder) => holder,
         None => ingest.load_holder(&key_hash).await?,
     };
+    let hops = hops::of(&headers);
+    if hops > ingest.hops_max {
+        // A revoked API key is reported first.
+        ingest.load_holder(&key_hash).await?;
+        return Err(too_many_hops(hops, ingest.hops_max));
+    }
     let memory = ingest.memory.of_request(holder.tenant_id);
     let payload = match body.admitted_bytes(ingest.payload_bytes_max, |bytes| memory.grow(bytes)).await {
         Ok(payload) => payload,
@@ -98,7 +109,8 @@ pub(crate) async fn handler(
     };
     let idempotency_key = request::idempotency_key(&headers);
     let memory = Arc::new(memory);
-    let request = IngestRequest { tenant_id, token, key_hash, idempotency_key, payload, memory, context };
+    let request =
+        IngestRequest { tenant_id, token, key_hash, idempotency_key, payload, hops, memory, context };
     if let Some(response) = ingest.accept_from_cache(&request).await? {
         return Ok(response);
     }
@@ -108,6 +120,17 @@ pub(crate) async fn handler(
         }
     }
     Err(Problem::unavailable("the route of an ingest request keeps changing"))
+}
+
+fn too_many_hops(hops: u16, hops_max: u16) -> Problem {
+    counter!("hooksentry_webhook_loops_total").increment(1);
+    Problem::new(
+        Kind::LoopDetected,
+        format!(
+            "The webhook has passed through {hops} installations of HookSentry, as `CDN-Loop` says; at most {hops_max} \
+             are allowed. Check whether its destination leads back to this API."
+        ),
+    )
 }
 
 fn api_key_refused() -> Problem {

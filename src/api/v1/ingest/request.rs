@@ -20,6 +20,8 @@ pub(super) struct IngestRequest {
     /// The idempotency key, if any, or what is wrong with it.
     pub(super) idempotency_key: Result<Option<String>, &'static str>,
     pub(super) payload: Bytes,
+    /// Installations that the webhook passed through before this one.
+    pub(super) hops: u16,
     pub(super) memory: Arc<UsedMemory>,
     pub(super) context: RequestContext,
 }
