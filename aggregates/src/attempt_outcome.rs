@@ -120,7 +120,7 @@ pub struct AttemptReport {
     /// IP address to which the request was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// Short reason in plain text, without secrets.
+    /// Reason in plain text of bounded length, without secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::failure::{Failure, second_request};
 use super::outbound_auth::Authorization;
 use super::outbound_client::OutboundClient;
-use super::response::{BodyEnd, EXCERPT_BYTES_MAX, excerpt, kept_headers, read_body};
+use super::response::{BodyEnd, EXCERPT_BYTES_MAX, bounded_detail, excerpt, kept_headers, read_body};
 use super::signature::{
     SIGNATURE_HEADER, STANDARD_ID_HEADER, STANDARD_SIGNATURE_HEADER, STANDARD_TIMESTAMP_HEADER,
     SigningSecrets, sign, sign_standard,
@@ -86,10 +86,8 @@ impl OutboundClient {
         let started = Instant::now();
         let report = self.deliver(request, started + time_left).await;
         let duration_ms = saturating_milliseconds(started.elapsed());
-        match report {
-            Ok(report) => AttemptReport { duration_ms, ..report },
-            Err(failure) => failure.into_report(duration_ms),
-        }
+        let report = report.unwrap_or_else(|failure| failure.into_report(duration_ms));
+        AttemptReport { duration_ms, detail: report.detail.as_deref().map(bounded_detail), ..report }
     }
 
     async fn deliver(&self, request: &Request, deadline: Instant) -> Result<AttemptReport, Failure> {

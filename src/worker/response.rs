@@ -16,6 +16,9 @@ pub(super) const EXCERPT_BYTES_MAX: usize = 2 * 1024;
 /// Maximum number of characters that are stored of a header's value.
 const HEADER_LENGTH_MAX: usize = 256;
 
+/// Maximum number of characters that are stored of a detail.
+const DETAIL_CHARS_MAX: usize = 500;
+
 /// Stored headers: those that help to find out how a destination processed a webhook.
 const HEADERS_KEPT: [&str; 13] = [
     "allow",
@@ -90,6 +93,11 @@ pub(super) fn kept_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
             Some((name.to_owned(), storable(&cut)))
         })
         .collect()
+}
+
+/// Returns the start of a detail, which may quote a certificate or an answer.
+pub(super) fn bounded_detail(detail: &str) -> String {
+    storable(&detail.chars().take(DETAIL_CHARS_MAX).collect::<String>())
 }
 
 /// Replaces NUL, the only character that PostgreSQL's text and jsonb cannot store.

@@ -172,12 +172,16 @@ pub(super) async fn read_request(connection: &mut Connection, log: &Log) -> io::
     Ok(received)
 }
 
-/// A self-signed certificate for one name.
+/// A self-signed certificate.
 pub(super) struct Identity(rcgen::CertifiedKey<rcgen::KeyPair>);
 
 impl Identity {
     pub(super) fn of(name: &str) -> Self {
-        Self(rcgen::generate_simple_self_signed([name.to_owned()]).unwrap())
+        Self::of_names([name.to_owned()])
+    }
+
+    pub(super) fn of_names(names: impl Into<Vec<String>>) -> Self {
+        Self(rcgen::generate_simple_self_signed(names).unwrap())
     }
 
     /// Certificate that a client has to trust.

@@ -58,6 +58,18 @@ async fn a_certificate_for_another_name_is_a_tls_failure() {
     assert!(receiver.requests.try_recv().is_err());
 }
 
+/// The TLS library lists every name of the certificate.
+#[tokio::test]
+async fn a_certificate_for_many_other_names_makes_no_long_report() {
+    let names: Vec<String> = (0..200).map(|number| format!("name-{number}.example.com")).collect();
+    let identity = Identity::of_names(names);
+    let receiver = Receiver::answering_tls(&identity, OK).await;
+    let report = trusting(&identity).attempt(&request(&https(&receiver))).await;
+    assert_eq!(report.outcome, Outcome::Tls, "{:?}", report.detail);
+    let length = report.detail.unwrap().chars().count();
+    assert!((100..=500).contains(&length), "{length}");
+}
+
 #[tokio::test]
 async fn plain_http_on_a_tls_port_is_a_tls_failure() {
     let receiver = Receiver::scripted(|mut connection, _| async move {
