@@ -84,6 +84,16 @@ fn blocked_v6(address: Ipv6Addr) -> Option<&'static str> {
     (!GLOBAL_UNICAST.contains(&address)).then_some("not a public address, outside 2000::/3")
 }
 
+/// Returns the IPv4 address that an IPv6 address embeds, or else the address itself.
+pub(crate) fn without_embedding(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        // The unspecified and the loopback address look as if they embedded one.
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED | Ipv6Addr::LOCALHOST) => address,
+        IpAddr::V6(v6) => embedded_ipv4(v6).map_or(address, IpAddr::V4),
+    }
+}
+
 /// Returns the IPv4 address that an IPv6 address embeds, if any.
 fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let tail = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));

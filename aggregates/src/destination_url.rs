@@ -7,25 +7,16 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::{Host, Url};
 
-use crate::blocked_addresses::blocked;
+use crate::target_rules::TargetRules;
 
 /// Maximum length of a URL, in characters.
 pub const URL_LENGTH_MAX: usize = 2048;
 
-/// Whether http and private addresses may be used: not in production, but in `dev` and in tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Insecure {
-    /// https to public addresses only.
-    Forbidden,
-    /// http or https to any address.
-    Allowed,
-}
-
-/// Absolute http(s) URL without user information whose host is not a literal private address.
+/// Absolute http(s) URL without user information that the operator's rules allowed when it was entered.
 ///
 /// The addresses of a host *name* are checked by the worker at each connection, since they can change. A URL that
-/// is read from a stored fact is not checked against [`Insecure::Forbidden`] again: a change of that setting makes
-/// deliveries fail, but does not make the log unreadable.
+/// is read from a stored fact is not checked against the rules again: a change of those makes deliveries fail, but
+/// does not make the log unreadable.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DestinationUrl {
@@ -61,6 +52,11 @@ pub enum DestinationUrlProblem {
     /// The host is `localhost` or a subdomain of it.
     #[error("must not point at localhost")]
     Localhost,
+    /// The host is that of the installation itself.
+    #[error("must not point at this API")]
+    OwnHost,
+    #[error("must use one of the ports {allowed}, and not {port}")]
+    Port { port: u16, allowed: String },
 }
 
 impl DestinationUrl {
@@ -69,7 +65,22 @@ impl DestinationUrl {
     /// # Errors
     ///
     /// The first rule that the URL breaks.
-    pub fn parse(given: &str, insecure: Insecure) -> Result<Self, DestinationUrlProblem> {
+    pub fn parse(given: &str, rules: &TargetRules) -> Result<Self, DestinationUrlProblem> {
+        let parsed = Self::parse_any(given, rules.plain_http)?;
+        rules.check(&parsed.url)?;
+        Ok(parsed)
+    }
+
+    /// Reads a URL that [`DestinationUrl::parse`] accepted when it was entered.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a URL.
+    pub fn read(stored: &str) -> Result<Self, DestinationUrlProblem> {
+        Self::parse_any(stored, true)
+    }
+
+    fn parse_any(given: &str, plain_http: bool) -> Result<Self, DestinationUrlProblem> {
         use DestinationUrlProblem as Problem;
 
         if given.chars().count() > URL_LENGTH_MAX {
@@ -81,11 +92,9 @@ impl DestinationUrl {
         }
         let absolute =
             |scheme: &str| given.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-        match insecure {
-            Insecure::Forbidden if !absolute("https://") => return Err(Problem::NotHttps),
-            Insecure::Allowed if !absolute("https://") && !absolute("http://") => {
-                return Err(Problem::NotHttp);
-            }
+        match plain_http {
+            false if !absolute("https://") => return Err(Problem::NotHttps),
+            true if !absolute("https://") && !absolute("http://") => return Err(Problem::NotHttp),
             _ => {}
         }
         let url = Url::parse(given).map_err(Problem::Malformed)?;
@@ -97,9 +106,6 @@ impl DestinationUrl {
         {
             // The URL parser accepts some characters that are not allowed in DNS names.
             return Err(Problem::Malformed(url::ParseError::InvalidDomainCharacter));
-        }
-        if insecure == Insecure::Forbidden {
-            refuse_private_host(&url)?;
         }
         Ok(Self { given: given.to_owned(), url })
     }
@@ -115,34 +121,11 @@ impl DestinationUrl {
     }
 }
 
-/// Refuses a host that is localhost or a blocked literal address. The URL parser has already converted unusual
-/// notations of IPv4 addresses (`0x7f.1`, `2130706433`, `017700000001`).
-fn refuse_private_host(url: &Url) -> Result<(), DestinationUrlProblem> {
-    let address = match url.host() {
-        Some(Host::Ipv4(address)) => IpAddr::V4(address),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address),
-        Some(Host::Domain(name)) => {
-            let name = name.strip_suffix('.').unwrap_or(name);
-            return if name == "localhost" || name.ends_with(".localhost") {
-                Err(DestinationUrlProblem::Localhost)
-            } else {
-                Ok(())
-            };
-        }
-        None => return Err(DestinationUrlProblem::Malformed(url::ParseError::EmptyHost)),
-    };
-    match blocked(address) {
-        Some(range) => Err(DestinationUrlProblem::BlockedAddress { address, range }),
-        None => Ok(()),
-    }
-}
-
 impl TryFrom<String> for DestinationUrl {
     type Error = DestinationUrlProblem;
 
-    /// Reads a stored URL, which [`DestinationUrl::parse`] accepted when it was entered.
     fn try_from(stored: String) -> Result<Self, Self::Error> {
-        Self::parse(&stored, Insecure::Allowed)
+        Self::read(&stored)
     }
 }
 
@@ -169,7 +152,7 @@ mod tests {
     use super::*;
 
     fn problem(given: &str) -> Option<DestinationUrlProblem> {
-        DestinationUrl::parse(given, Insecure::Forbidden).err()
+        DestinationUrl::parse(given, &TargetRules::default()).err()
     }
 
     #[test]
@@ -181,12 +164,12 @@ mod tests {
             "https://8.8.8.8/",
             "https://[2606:4700:4700::1111]/",
         ] {
-            let url = DestinationUrl::parse(given, Insecure::Forbidden).unwrap();
+            let url = DestinationUrl::parse(given, &TargetRules::default()).unwrap();
             assert_eq!(url.as_str(), given);
             assert_eq!(serde_json::to_value(&url).unwrap(), given);
             assert_eq!(serde_json::from_value::<DestinationUrl>(given.into()).unwrap(), url);
         }
-        let url = DestinationUrl::parse("https://Example.com:443", Insecure::Forbidden).unwrap();
+        let url = DestinationUrl::parse("https://Example.com:443", &TargetRules::default()).unwrap();
         assert_eq!(url.url().as_str(), "https://example.com/");
     }
 
@@ -276,10 +259,10 @@ mod tests {
     #[test]
     fn http_and_private_addresses_pass_when_they_are_allowed() {
         for given in ["http://localhost:8080/hook", "https://127.0.0.1/", "http://[::1]:1/"] {
-            DestinationUrl::parse(given, Insecure::Allowed).unwrap();
+            DestinationUrl::parse(given, &TargetRules::insecure()).unwrap();
         }
         for given in ["ftp://localhost/", "localhost:8080", "http:localhost"] {
-            let problem = DestinationUrl::parse(given, Insecure::Allowed).unwrap_err();
+            let problem = DestinationUrl::parse(given, &TargetRules::insecure()).unwrap_err();
             assert_eq!(problem, DestinationUrlProblem::NotHttp);
         }
     }

@@ -106,6 +106,7 @@ pub mod sealed;
 pub mod sender;
 pub mod session;
 pub mod stored_enum;
+pub mod target_rules;
 pub mod tenant;
 pub mod text;
 pub mod upcasting;

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use aggregates::destination_url::Insecure;
+use aggregates::target_rules::TargetRules;
 use aggregates::tenant::Retention;
 use axum::http::HeaderValue;
 use chrono::TimeDelta;
@@ -69,8 +69,7 @@ pub struct ApiDependencies {
 /// Settings of the API.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
-    /// Whether destinations may have http URLs and private addresses.
-    pub insecure_destinations: Insecure,
+    pub target_rules: TargetRules,
     /// Largest limit in effect of concurrent requests to a destination.
     pub destination_concurrency_max: NonZeroU32,
     /// Largest payload of a webhook, in bytes.
@@ -103,7 +102,7 @@ impl ApiSettings {
     pub fn of(settings: &config::Settings) -> Self {
         let networks = settings.http.trusted_proxies.clone().unwrap_or_default();
         Self {
-            insecure_destinations: settings.delivery.insecure(),
+            target_rules: settings.targets.rules(),
             destination_concurrency_max: settings.delivery.destination_concurrency_max,
             payload_bytes_max: settings.http.max_payload_bytes,
             ingest_payload_bytes: settings.http.ingest_payload_bytes,
@@ -181,7 +180,7 @@ impl AppState {
             destinations: Destinations {
                 commands: commands.clone(),
                 vault,
-                insecure: settings.insecure_destinations,
+                rules: Arc::new(settings.target_rules),
                 concurrency_max: settings.destination_concurrency_max,
             },
             senders: Senders { commands: commands.clone(), payload_body_bytes_max },

@@ -3,10 +3,8 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
-use aggregates::destination_url::Insecure;
-
 use super::outbound_proxy::OutboundProxy;
-use super::values::{boolean, bytes_between, duration_between, number_between};
+use super::values::{bytes_between, duration_between, number_between};
 use super::weights::TenantWeights;
 
 /// Time for which the dispatcher gives up no attempt after its term has begun or it could not read the log.
@@ -101,23 +99,6 @@ pub struct DeliverySettings {
         value_parser = bytes_between(1 << 20, 1 << 40)
     )]
     pub worker_payload_bytes: usize,
-
-    /// Whether destinations may have http URLs and private addresses.
-    ///
-    /// For development only: if true, every user who may create a destination can reach the machines of this
-    /// network. The default of `dev` is true.
-    #[arg(
-        long,
-        env = "HOOKSENTRY_ALLOW_INSECURE_DESTINATIONS",
-        value_name = "true|false",
-        default_value = "false",
-        default_missing_value = "true",
-        num_args = 0..=1,
-        require_equals = true,
-        action = clap::ArgAction::Set,
-        value_parser = boolean
-    )]
-    pub allow_insecure_destinations: bool,
 
     /// Maximum number of installations of HookSentry that a webhook may have passed through.
     ///
@@ -222,11 +203,6 @@ pub struct DeliverySettings {
 }
 
 impl DeliverySettings {
-    #[must_use]
-    pub fn insecure(&self) -> Insecure {
-        if self.allow_insecure_destinations { Insecure::Allowed } else { Insecure::Forbidden }
-    }
-
     /// Time for which a worker tries to record an outcome. It is longer than the dispatcher waits for it when the
     /// database is available again.
     #[must_use]

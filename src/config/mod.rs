@@ -20,6 +20,7 @@ mod queue;
 mod retention;
 mod retries;
 mod roles;
+mod targets;
 mod values;
 mod weights;
 
@@ -38,7 +39,8 @@ pub use queue::QueueSettings;
 pub use retention::RetentionSettings;
 pub use retries::RetrySettings;
 pub use roles::{Role, Roles};
-pub use values::{Networks, ValueProblem};
+pub use targets::TargetSettings;
+pub use values::{Hosts, Networks, Ports, ValueProblem};
 pub(crate) use values::{duration_between, number_between};
 pub use weights::TenantWeights;
 
@@ -60,6 +62,8 @@ pub struct Settings {
     pub encryption: EncryptionSettings,
     #[command(flatten)]
     pub delivery: DeliverySettings,
+    #[command(flatten)]
+    pub targets: TargetSettings,
     #[command(flatten)]
     pub retries: RetrySettings,
     #[command(flatten)]
@@ -111,7 +115,7 @@ impl Settings {
                  are aborted at the shutdown have an unknown outcome and are repeated"
             );
         }
-        if self.delivery.allow_insecure_destinations && !self.http.listen.ip().is_loopback() {
+        if self.targets.allow_insecure_destinations && !self.http.listen.ip().is_loopback() {
             tracing::warn!(
                 "HOOKSENTRY_ALLOW_INSECURE_DESTINATIONS is true and the API can be reached from other machines: its \
                  users can reach the machines of this network"

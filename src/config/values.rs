@@ -9,7 +9,7 @@ use axum::http::HeaderValue;
 use humantime::format_duration;
 use ipnet::IpNet;
 use thiserror::Error;
-use url::Url;
+use url::{Host, Url};
 
 /// Reason why a value is refused, as the end of a sentence that starts with the setting and its value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -99,6 +99,32 @@ pub(super) fn networks(text: &str) -> Result<Networks, ValueProblem> {
     match networks {
         Some(networks) => Ok(Networks(networks)),
         None => problem("must be networks such as 10.0.0.0/8,fd00::/8"),
+    }
+}
+
+/// List of ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ports(pub Vec<u16>);
+
+/// Parses ports such as `443,8443`.
+pub(super) fn ports(text: &str) -> Result<Ports, ValueProblem> {
+    let port = |word: &str| word.trim().parse().ok().filter(|&port| port > 0);
+    match text.split(',').map(port).collect() {
+        Some(ports) => Ok(Ports(ports)),
+        None => problem("must be ports from 1 to 65535 such as 443,8443"),
+    }
+}
+
+/// List of hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosts(pub Vec<Host>);
+
+/// Parses hosts such as `hooks.example.com,192.0.2.7`.
+pub(super) fn hosts(text: &str) -> Result<Hosts, ValueProblem> {
+    let host = |word: &str| Host::parse(word.trim().strip_suffix('.').unwrap_or(word.trim())).ok();
+    match text.split(',').map(host).collect() {
+        Some(hosts) => Ok(Hosts(hosts)),
+        None => problem("must be hosts such as hooks.example.com,192.0.2.7, without a port"),
     }
 }
 

@@ -23,9 +23,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aggregates::blocked_addresses::blocked;
-use aggregates::destination_url::Insecure;
+use aggregates::destination_url::DestinationUrlProblem;
 use aggregates::ids::TenantId;
+use aggregates::target_rules::TargetRules;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
 use url::{Host, Url};
@@ -39,15 +39,13 @@ const ADDRESSES_MAX: usize = 16;
 /// Error of a request that the guard refuses.
 #[derive(Debug, Error)]
 pub(super) enum GuardRefusal {
-    /// The host of the URL is a blocked address.
-    #[error("{address} must not be reached ({range})")]
-    BlockedAddress { address: IpAddr, range: &'static str },
+    /// The URL breaks a rule of the operator.
+    #[error("the URL {0}")]
+    Target(#[from] DestinationUrlProblem),
     /// The name has no address, or a blocked one. Which of both is only logged: a tenant could otherwise find out
     /// which names the internal network has.
     #[error("{name} does not resolve to an address that may be reached")]
     UnusableName { name: String },
-    #[error("plain http is not allowed")]
-    NotHttps,
     /// The worker lacks what it needs to resolve the name.
     #[error("{0}")]
     OwnShortage(String),
@@ -57,34 +55,26 @@ pub(super) enum GuardRefusal {
 #[derive(Clone)]
 pub(super) struct AddressGuard {
     resolver: NameResolver,
-    insecure: Insecure,
+    rules: Arc<TargetRules>,
 }
 
 impl AddressGuard {
     #[must_use]
-    pub(super) fn new(resolver: NameResolver, insecure: Insecure) -> Self {
-        Self { resolver, insecure }
+    pub(super) fn new(resolver: NameResolver, rules: TargetRules) -> Self {
+        Self { resolver, rules: Arc::new(rules) }
     }
 
-    /// Checks the scheme of a URL, and its host if it is a literal address, which the HTTP client does not
-    /// resolve.
+    /// Checks a URL, and its host if it is a literal address, which the HTTP client does not resolve.
     ///
     /// # Errors
-    /// [`GuardRefusal::NotHttps`] or [`GuardRefusal::BlockedAddress`].
+    /// [`GuardRefusal::Target`].
     pub(super) fn check_target(&self, url: &Url, request: &OutboundContext) -> Result<(), GuardRefusal> {
-        if self.insecure == Insecure::Forbidden && url.scheme() != "https" {
-            return Err(GuardRefusal::NotHttps);
+        match url.host() {
+            Some(Host::Ipv4(address)) => request.record(&[address.into()]),
+            Some(Host::Ipv6(address)) => request.record(&[address.into()]),
+            Some(Host::Domain(_)) | None => {}
         }
-        let address = match url.host() {
-            Some(Host::Ipv4(address)) => IpAddr::V4(address),
-            Some(Host::Ipv6(address)) => IpAddr::V6(address),
-            Some(Host::Domain(_)) | None => return Ok(()),
-        };
-        request.record(&[address]);
-        match self.first_blocked(&[address]) {
-            Some((address, range)) => Err(GuardRefusal::BlockedAddress { address, range }),
-            None => Ok(()),
-        }
+        Ok(self.rules.check(url)?)
     }
 
     /// Resolves a name and checks its addresses. The name is taken as complete: search domains would lead into the
@@ -117,12 +107,7 @@ impl AddressGuard {
     }
 
     fn first_blocked(&self, addresses: &[IpAddr]) -> Option<(IpAddr, &'static str)> {
-        match self.insecure {
-            Insecure::Allowed => None,
-            Insecure::Forbidden => {
-                addresses.iter().find_map(|&address| blocked(address).map(|range| (address, range)))
-            }
-        }
+        addresses.iter().find_map(|&address| self.rules.blocked(address).map(|range| (address, range)))
     }
 }
 
@@ -229,12 +214,12 @@ mod tests {
         }
     }
 
-    fn guard_with(lookup: impl NameLookup, insecure: Insecure) -> AddressGuard {
-        AddressGuard::new(NameResolver::new(Arc::new(lookup), LookupLimits::default()), insecure)
+    fn guard_with(lookup: impl NameLookup, rules: TargetRules) -> AddressGuard {
+        AddressGuard::new(NameResolver::new(Arc::new(lookup), LookupLimits::default()), rules)
     }
 
-    fn guard(addresses: &[&'static str], insecure: Insecure) -> AddressGuard {
-        guard_with(Fixed(addresses.to_vec()), insecure)
+    fn guard(addresses: &[&'static str], rules: TargetRules) -> AddressGuard {
+        guard_with(Fixed(addresses.to_vec()), rules)
     }
 
     async fn resolve(guard: AddressGuard, name: &str) -> Result<Vec<IpAddr>, GuardRefusal> {
@@ -244,31 +229,31 @@ mod tests {
     #[tokio::test]
     async fn one_blocked_address_fails_the_whole_lookup() {
         let mixed = ["8.8.8.8", "2606:4700:4700::1111", "::ffff:10.0.0.1"];
-        let refusal = resolve(guard(&mixed, Insecure::Forbidden), "example.com").await.unwrap_err();
+        let refusal = resolve(guard(&mixed, TargetRules::default()), "example.com").await.unwrap_err();
         assert_eq!(refusal.to_string(), "example.com does not resolve to an address that may be reached");
-        assert_eq!(resolve(guard(&mixed, Insecure::Allowed), "example.com").await.unwrap().len(), 3);
+        assert_eq!(resolve(guard(&mixed, TargetRules::insecure()), "example.com").await.unwrap().len(), 3);
     }
 
     #[tokio::test]
     async fn a_blocked_address_is_found_among_any_number_of_others() {
         let mut many = vec!["8.8.8.8"; ADDRESSES_MAX + 10];
-        let addresses = resolve(guard(&many, Insecure::Forbidden), "example.com").await.unwrap();
+        let addresses = resolve(guard(&many, TargetRules::default()), "example.com").await.unwrap();
         assert_eq!(addresses.len(), ADDRESSES_MAX);
         many.push("127.0.0.1");
-        assert!(resolve(guard(&many, Insecure::Forbidden), "example.com").await.is_err());
+        assert!(resolve(guard(&many, TargetRules::default()), "example.com").await.is_err());
     }
 
     #[tokio::test]
     async fn a_tenant_cannot_tell_a_blocked_name_from_one_that_does_not_exist() {
-        let unknown = resolve(guard(&[], Insecure::Forbidden), "internal.example").await.unwrap_err();
+        let unknown = resolve(guard(&[], TargetRules::default()), "internal.example").await.unwrap_err();
         let blocked =
-            resolve(guard(&["10.0.0.1"], Insecure::Forbidden), "internal.example").await.unwrap_err();
+            resolve(guard(&["10.0.0.1"], TargetRules::default()), "internal.example").await.unwrap_err();
         assert_eq!(unknown.to_string(), blocked.to_string());
     }
 
     #[tokio::test]
     async fn localhost_is_refused() {
-        let guard = guard_with(SystemLookup::default(), Insecure::Forbidden);
+        let guard = guard_with(SystemLookup::default(), TargetRules::default());
         let refusal = resolve(guard, "localhost").await.unwrap_err();
         assert!(matches!(refusal, GuardRefusal::UnusableName { .. }), "{refusal}");
     }
@@ -284,21 +269,21 @@ mod tests {
             }
         }
         for name in ["intranet", "intranet."] {
-            resolve(guard_with(Complete, Insecure::Forbidden), name).await.unwrap();
+            resolve(guard_with(Complete, TargetRules::default()), name).await.unwrap();
         }
     }
 
     #[test]
     fn literal_addresses_and_schemes_are_checked_without_a_lookup() {
-        let check = |url: &str, insecure| {
-            guard(&[], insecure).check_target(&url.parse().unwrap(), &OutboundContext::default()).is_ok()
+        let check = |url: &str, rules| {
+            guard(&[], rules).check_target(&url.parse().unwrap(), &OutboundContext::default()).is_ok()
         };
         for refused in ["https://127.0.0.1/", "https://0x7f.1/", "https://[::ffff:a00:1]/", "http://8.8.8.8/"]
         {
-            assert!(!check(refused, Insecure::Forbidden), "{refused}");
-            assert!(check(refused, Insecure::Allowed), "{refused}");
+            assert!(!check(refused, TargetRules::default()), "{refused}");
+            assert!(check(refused, TargetRules::insecure()), "{refused}");
         }
-        assert!(check("https://8.8.8.8/", Insecure::Forbidden));
-        assert!(check("https://example.com/", Insecure::Forbidden));
+        assert!(check("https://8.8.8.8/", TargetRules::default()));
+        assert!(check("https://example.com/", TargetRules::default()));
     }
 }

@@ -144,7 +144,7 @@ impl From<reqwest::Error> for Failure {
 
 fn of_refusal(refusal: &GuardRefusal) -> Failure {
     let outcome = match refusal {
-        GuardRefusal::BlockedAddress { .. } | GuardRefusal::NotHttps => Outcome::BlockedAddress,
+        GuardRefusal::Target(_) => Outcome::BlockedAddress,
         GuardRefusal::UnusableName { .. } => Outcome::Dns,
         GuardRefusal::OwnShortage(_) => Outcome::NotSent,
     };

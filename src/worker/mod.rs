@@ -77,8 +77,8 @@ impl Worker {
         let delivery = &settings.delivery;
         let runner = AttemptRunner {
             name: worker_name(),
-            client: OutboundClient::new(&OutboundSettings::from(delivery))?,
-            settings: SettingsCache::new(pool, vault, delivery.insecure()),
+            client: OutboundClient::new(&OutboundSettings::from(settings))?,
+            settings: SettingsCache::new(pool, vault, settings.targets.rules()),
             claims,
             claim_monitor: ClaimMonitor::default(),
             outcomes,

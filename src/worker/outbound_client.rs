@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aggregates::destination_url::Insecure;
 use aggregates::ids::TenantId;
+use aggregates::target_rules::TargetRules;
 use reqwest::{Certificate, Proxy, redirect};
 use tokio::time::{Instant, timeout_at};
 use url::Host;
@@ -15,7 +15,7 @@ use super::address_guard::{AddressGuard, OutboundContext, ProxyOnly};
 use super::failure::Failure;
 use super::name_lookup::{LookupLimits, NameLookup, NameResolver, SystemLookup};
 use super::token_cache::TokenCache;
-use crate::config::{DeliverySettings, OutboundProxy};
+use crate::config::{OutboundProxy, Settings};
 
 /// Idle timeout of pooled connections. Many servers close theirs after five seconds, and a request on a
 /// connection that is being closed fails; so the client must close first.
@@ -49,8 +49,7 @@ pub struct OutboundSettings {
     /// Timeout of an attempt, from its start to the end of the response's body. Lower: slow receivers get
     /// events several times. Higher: dead receivers occupy workers for longer.
     pub timeout: Duration,
-    /// Whether plain HTTP and private addresses are allowed.
-    pub insecure: Insecure,
+    pub rules: TargetRules,
     /// Forward proxy, `HOOKSENTRY_OUTBOUND_PROXY`. `HTTP_PROXY` and similar variables are never read: the
     /// environment of a shell must not decide where a tenant's data is sent.
     pub proxy: Option<OutboundProxy>,
@@ -65,7 +64,7 @@ impl Default for OutboundSettings {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(30),
-            insecure: Insecure::Forbidden,
+            rules: TargetRules::default(),
             proxy: None,
             lookups: LookupLimits::default(),
             extra_roots: Vec::new(),
@@ -73,13 +72,14 @@ impl Default for OutboundSettings {
     }
 }
 
-impl From<&DeliverySettings> for OutboundSettings {
-    fn from(settings: &DeliverySettings) -> Self {
+impl From<&Settings> for OutboundSettings {
+    fn from(settings: &Settings) -> Self {
+        let delivery = &settings.delivery;
         Self {
-            timeout: settings.timeout,
-            insecure: settings.insecure(),
-            proxy: settings.outbound_proxy.clone(),
-            lookups: LookupLimits::from(settings),
+            timeout: delivery.timeout,
+            rules: settings.targets.rules(),
+            proxy: delivery.outbound_proxy.clone(),
+            lookups: LookupLimits::from(delivery),
             extra_roots: Vec::new(),
         }
     }
@@ -116,12 +116,12 @@ impl OutboundClient {
         let _ = rustls::crypto::ring::default_provider().install_default();
 
         let resolver = NameResolver::new(lookup, settings.lookups);
-        let guard = AddressGuard::new(resolver.clone(), settings.insecure);
+        let guard = AddressGuard::new(resolver.clone(), settings.rules.clone());
         let builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_proxy()
-            .https_only(settings.insecure == Insecure::Forbidden)
+            .https_only(!settings.rules.plain_http)
             .tls_certs_merge(settings.extra_roots.iter().cloned())
             .tcp_nodelay(true)
             .pool_idle_timeout(POOL_IDLE)

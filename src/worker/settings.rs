@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aggregates::destination_url::{DestinationUrl, DestinationUrlProblem, Insecure};
+use aggregates::destination_url::{DestinationUrl, DestinationUrlProblem};
 use aggregates::ids::DestinationId;
 use aggregates::outbound_credentials::OutboundCredentials;
+use aggregates::target_rules::TargetRules;
 use moka::sync::Cache;
 use projections::delivery_settings;
 use sqlx::PgPool;
@@ -76,13 +77,13 @@ enum InvalidSettings {
 pub(super) struct SettingsCache {
     pool: PgPool,
     vault: Vault,
-    insecure: Insecure,
+    rules: TargetRules,
     cached: Cache<DestinationId, Arc<Settings>>,
 }
 
 impl SettingsCache {
-    pub(super) fn new(pool: PgPool, vault: Vault, insecure: Insecure) -> Self {
-        Self { pool, vault, insecure, cached: Cache::new(CACHED_MAX) }
+    pub(super) fn new(pool: PgPool, vault: Vault, rules: TargetRules) -> Self {
+        Self { pool, vault, rules, cached: Cache::new(CACHED_MAX) }
     }
 
     /// Whether the database answers a connection of this pool.
@@ -158,7 +159,7 @@ impl SettingsCache {
         id: DestinationId,
         row: &delivery_settings::DeliverySettings,
     ) -> Result<Sending, InvalidSettings> {
-        let url = DestinationUrl::parse(&row.url, self.insecure)?;
+        let url = DestinationUrl::parse(&row.url, &self.rules)?;
         let credentials = match &row.auth {
             None => None,
             Some(auth) => {

@@ -97,6 +97,7 @@ async fn only_public_https_urls_are_taken() {
         "https://169.254.169.254/",
         "https://localhost/",
         "https://2130706433/",
+        "https://HOOKS.example.com/api/v1/ingest/tenant/token",
         "https://user:password@example.com/",
         "https://a b.example.com/",
         " https://example.com",

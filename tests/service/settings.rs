@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use aggregates::target_rules::TargetRules;
 use clap::{Arg, CommandFactory};
 use hooksentry::commands::{Command, CommandLine, Dev, Serve};
 use hooksentry::config::{self, CommandLineError, Role, SettingProblem};
@@ -70,7 +71,7 @@ fn defaults_apply_to_settings_that_are_not_given() {
     assert!(settings.http.trusted_proxies.is_none() && settings.http.cors_origin.is_none());
     assert_eq!(settings.delivery.timeout, Duration::from_secs(30));
     assert_eq!(settings.delivery.breaker_threshold, 5);
-    assert!(!settings.delivery.allow_insecure_destinations);
+    assert!(!settings.targets.allow_insecure_destinations);
     assert_eq!(settings.retries.backoff(), aggregates::backoff::Backoff::default());
     assert_eq!(settings.queue.prefetch.get(), 128);
     let creations = settings.limits.tenant_creations().expect("a limit");
@@ -88,11 +89,11 @@ fn defaults_apply_to_settings_that_are_not_given() {
 #[test]
 fn dev_allows_insecure_destinations_and_any_number_of_tenants_by_default() {
     let open = dev(&[]).settings;
-    assert!(open.delivery.allow_insecure_destinations);
+    assert!(open.targets.allow_insecure_destinations);
     assert_eq!(open.limits.tenant_creations(), None);
     let closed =
         dev(&["--allow-insecure-destinations=false", "--tenant-creations-per-hour", "3", "--data-dir", "/d"]);
-    assert!(!closed.settings.delivery.allow_insecure_destinations);
+    assert!(!closed.settings.targets.allow_insecure_destinations);
     assert_eq!(closed.settings.limits.tenant_creations().map(|limit| limit.most.get()), Some(3));
     assert_eq!(closed.data_dir.to_str(), Some("/d"));
 }
@@ -117,7 +118,7 @@ fn values_are_parsed_in_all_their_notations() {
             ("HOOKSENTRY_TENANT_CREATIONS_PER_HOUR", "0"),
         ],
     );
-    assert!(settings.delivery.allow_insecure_destinations);
+    assert!(settings.targets.allow_insecure_destinations);
     assert_eq!(settings.retries.cap, Duration::from_secs(5_400));
     assert_eq!(settings.http.max_payload_bytes, 2_097_152);
     let proxies = settings.http.trusted_proxies.expect("networks").0;
@@ -125,6 +126,32 @@ fn values_are_parsed_in_all_their_notations() {
     assert_eq!(proxies, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]);
     assert_eq!(settings.http.cors_origin.expect("an origin"), "https://dashboard.example.com");
     assert_eq!(settings.limits.tenant_creations(), None);
+}
+
+#[test]
+fn targets_follow_from_several_settings() {
+    let Serve { settings, .. } = serve(
+        &["--allow-http-destinations"],
+        &[
+            ("HOOKSENTRY_ALLOWED_NETWORKS", "10.0.0.0/8"),
+            ("HOOKSENTRY_DENIED_NETWORKS", "10.1.0.0/16"),
+            ("HOOKSENTRY_ALLOWED_PORTS", "443, 8080"),
+            ("HOOKSENTRY_OWN_HOSTS", "Hooks.Example.com., 192.0.2.7"),
+        ],
+    );
+    let rules = settings.targets.rules();
+    let is_allowed = |url: &str| rules.check(&url.parse().unwrap()).is_ok();
+    for url in ["http://10.2.0.1:8080/", "https://a.example/"] {
+        assert!(is_allowed(url), "{url}");
+    }
+    for url in
+        ["https://10.1.0.1/", "https://a.example:22/", "https://hooks.example.com/", "https://127.0.0.1/"]
+    {
+        assert!(!is_allowed(url), "{url}");
+    }
+    assert_eq!(serve(&[], &[]).settings.targets.rules(), TargetRules::default());
+    let insecure = serve(&["--allow-insecure-destinations"], &[]).settings.targets.rules();
+    assert_eq!(insecure, TargetRules::insecure());
 }
 
 #[test]
@@ -158,6 +185,9 @@ fn an_invalid_value_is_refused_with_name_value_and_range() {
         ("HOOKSENTRY_CORS_ORIGIN", "https://a.example/", "without a path"),
         ("HOOKSENTRY_CORS_ORIGIN", "*", "an origin such as"),
         ("HOOKSENTRY_TRUSTED_PROXIES", "10.0.0.0/8,proxy", "networks such as"),
+        ("HOOKSENTRY_ALLOWED_NETWORKS", "10.0.0.0/33", "networks such as"),
+        ("HOOKSENTRY_ALLOWED_PORTS", "443,0", "ports from 1 to 65535"),
+        ("HOOKSENTRY_OWN_HOSTS", "hooks.example.com:443", "without a port"),
         ("HOOKSENTRY_PASSWORD_MEMORY_KIB", "63", "between 64 and 4194304"),
         ("HOOKSENTRY_PASSWORD_HASHES_AT_ONCE", "0", "between 1 and 1024"),
         ("HOOKSENTRY_ROLES", "api,chef", "api,projector,dispatcher,worker"),

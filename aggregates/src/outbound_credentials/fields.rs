@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::is_reserved_header;
-use crate::destination_url::{DestinationUrl, DestinationUrlProblem, Insecure};
+use crate::destination_url::{DestinationUrl, DestinationUrlProblem};
+use crate::target_rules::TargetRules;
 
 /// Problem of one field of the credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -138,7 +139,8 @@ impl<'a> Fields<'a> {
         name
     }
 
-    pub(super) fn url(&mut self, field: &'static str, insecure: Insecure) -> Option<DestinationUrl> {
+    /// Returns a URL; `rules` are `None` if it was checked when it was entered.
+    pub(super) fn url(&mut self, field: &'static str, rules: Option<&TargetRules>) -> Option<DestinationUrl> {
         let problems_before = self.problems.len();
         let Some(text) = self.text(field) else {
             if self.problems.len() == problems_before {
@@ -146,7 +148,11 @@ impl<'a> Fields<'a> {
             }
             return None;
         };
-        match DestinationUrl::parse(&text, insecure) {
+        let parsed = match rules {
+            Some(rules) => DestinationUrl::parse(&text, rules),
+            None => DestinationUrl::read(&text),
+        };
+        match parsed {
             Ok(url) => Some(url),
             Err(problem) => {
                 self.refuse(field, FieldProblem::Url(problem));

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use self::fields::Fields;
 pub use self::fields::{CredentialsProblem, FieldProblem};
 use crate::destination::AuthType;
-use crate::destination_url::{DestinationUrl, Insecure};
+use crate::destination_url::DestinationUrl;
+use crate::target_rules::TargetRules;
 
 /// Checked credentials.
 #[derive(Clone, Debug)]
@@ -50,7 +51,16 @@ impl OutboundCredentials {
     pub fn parse(
         auth_type: AuthType,
         credentials: &Value,
-        insecure: Insecure,
+        rules: &TargetRules,
+    ) -> Result<Self, Vec<CredentialsProblem>> {
+        Self::parse_by(auth_type, credentials, Some(rules))
+    }
+
+    /// `rules` are `None` for credentials that were checked when they were entered.
+    fn parse_by(
+        auth_type: AuthType,
+        credentials: &Value,
+        rules: Option<&TargetRules>,
     ) -> Result<Self, Vec<CredentialsProblem>> {
         let Value::Object(object) = credentials else {
             return Err(vec![CredentialsProblem {
@@ -68,7 +78,7 @@ impl OutboundCredentials {
                 Self::BearerToken { token: fields.header_value("credentials.token", 4096).into() }
             }
             AuthType::JwtBearer => {
-                let token_endpoint = fields.url("credentials.tokenEndpoint", insecure);
+                let token_endpoint = fields.url("credentials.tokenEndpoint", rules);
                 let client_id = fields.required("credentials.clientId", 512);
                 let client_secret = fields.required("credentials.clientSecret", 512).into();
                 let scope = fields.optional("credentials.scope", 512);
@@ -124,7 +134,7 @@ impl OutboundCredentials {
             .map_err(|_| problem("credentials", FieldProblem::NotAnObject))?;
         let auth_type = stored["authType"].as_str().and_then(AuthType::from_name);
         let auth_type = auth_type.ok_or_else(|| problem("authType", FieldProblem::UnknownAuthType))?;
-        Self::parse(auth_type, &stored, Insecure::Allowed)
+        Self::parse_by(auth_type, &stored, None)
     }
 }
 
@@ -166,7 +176,7 @@ mod tests {
     use super::*;
 
     fn parse(auth_type: AuthType, credentials: Value) -> Result<OutboundCredentials, Vec<String>> {
-        OutboundCredentials::parse(auth_type, &credentials, Insecure::Forbidden)
+        OutboundCredentials::parse(auth_type, &credentials, &TargetRules::default())
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 

@@ -197,6 +197,7 @@ fn settings(database_url: &str) -> Settings {
         "--jwt-key=tests:a-key-of-at-least-32-bytes-for-tests",
         "--encryption-key=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
         "--trusted-proxies=127.0.0.0/8",
+        "--own-hosts=hooks.example.com",
         "--tenant-creations-per-hour=20",
         "--password-memory-kib=64",
         "--password-passes=1",

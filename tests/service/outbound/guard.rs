@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aggregates::attempt_outcome::Outcome;
-use aggregates::destination_url::Insecure;
+use aggregates::target_rules::TargetRules;
 use hooksentry::worker::name_lookup::{Addresses, LookupFailure, NameLookup};
 use hooksentry::worker::outbound_client::{OutboundClient, OutboundSettings};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
@@ -16,7 +16,7 @@ use super::{TIMEOUT_LONG, request, settings};
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 fn guarded(lookup: Arc<dyn NameLookup>) -> OutboundClient {
-    let settings = OutboundSettings { insecure: Insecure::Forbidden, ..settings(TIMEOUT_LONG) };
+    let settings = OutboundSettings { rules: TargetRules::default(), ..settings(TIMEOUT_LONG) };
     OutboundClient::with_lookup(&settings, lookup).unwrap()
 }
 
@@ -26,15 +26,16 @@ async fn names_and_literals_of_private_addresses_are_blocked_before_a_connection
     let port = receiver.address.port();
     let lookup = Answers::new(&[&["8.8.8.8", "127.0.0.1"]]);
     for (host, address, detail) in [
-        ("127.0.0.1", Some("127.0.0.1"), "127.0.0.1 must not be reached"),
-        ("2130706433", Some("127.0.0.1"), "127.0.0.1 must not be reached"),
-        ("[::ffff:7f00:1]", Some("[::ffff:127.0.0.1]"), "::ffff:127.0.0.1 must not be reached"),
+        ("127.0.0.1", Some("127.0.0.1"), "127.0.0.1"),
+        ("2130706433", Some("127.0.0.1"), "127.0.0.1"),
+        ("[::ffff:7f00:1]", Some("[::ffff:127.0.0.1]"), "::ffff:127.0.0.1"),
     ] {
         let url = format!("https://{host}:{port}/");
         let report = guarded(Arc::clone(&lookup) as _).attempt(&request(&url)).await;
         assert_eq!((report.outcome, report.status), (Outcome::BlockedAddress, None), "{url}");
         assert_eq!(report.address, address.map(|address| format!("{address}:{port}")), "{url}");
-        assert_eq!(report.detail, Some(format!("{detail} (loopback, 127.0.0.0/8)")));
+        let detail = format!("the URL must not point at {detail} (loopback, 127.0.0.0/8)");
+        assert_eq!(report.detail, Some(detail));
     }
     // The address that the name resolves to is only logged, for the operator.
     let named = guarded(Arc::clone(&lookup) as _)
@@ -45,17 +46,20 @@ async fn names_and_literals_of_private_addresses_are_blocked_before_a_connection
     assert_eq!(named.detail.as_deref(), Some(detail));
     let plain = guarded(lookup).attempt(&request(&format!("http://harmless.example:{port}/"))).await;
     assert_eq!(plain.outcome, Outcome::BlockedAddress);
-    assert_eq!(plain.detail.as_deref(), Some("plain http is not allowed"));
+    assert_eq!(
+        plain.detail.as_deref(),
+        Some("the URL must be an absolute https URL, such as https://example.com/webhooks")
+    );
     assert_eq!(receiver.connections(), 0);
 }
 
 #[tokio::test]
 async fn the_systems_own_names_for_this_machine_are_blocked() {
     let receiver = Receiver::answering(OK).await;
-    let settings = OutboundSettings { insecure: Insecure::Forbidden, ..settings(TIMEOUT_LONG) };
+    let settings = OutboundSettings { rules: TargetRules::default(), ..settings(TIMEOUT_LONG) };
     let client = OutboundClient::new(&settings).unwrap();
     let report = client.attempt(&request(&format!("https://localhost:{}/", receiver.address.port()))).await;
-    assert_eq!(report.outcome, Outcome::Dns);
+    assert_eq!(report.outcome, Outcome::BlockedAddress);
     assert_eq!(receiver.connections(), 0);
 }
 
@@ -120,7 +124,7 @@ async fn an_attempt_that_the_worker_cannot_make_is_not_a_failure_of_the_destinat
         ),
     ] {
         let settings = OutboundSettings {
-            insecure: Insecure::Forbidden,
+            rules: TargetRules::default(),
             proxy: Some(proxy.parse().unwrap()),
             ..settings(TIMEOUT_LONG)
         };
@@ -152,7 +156,7 @@ async fn behind_a_proxy_the_target_is_checked_before_the_proxy_gets_the_request(
     // The proxy's name resolves to a private address, which the operator has configured.
     let lookup = Answers::new(&[&["8.8.8.8"], &["127.0.0.1"], &["10.0.0.1"]]);
     let settings = OutboundSettings {
-        insecure: Insecure::Forbidden,
+        rules: TargetRules::default(),
         proxy: Some(format!("http://me:pw@proxy.internal:{}", proxy.address.port()).parse().unwrap()),
         extra_roots: vec![identity.root()],
         ..settings(TIMEOUT_LONG)
@@ -182,7 +186,7 @@ async fn behind_a_proxy_the_target_is_checked_before_the_proxy_gets_the_request(
 async fn a_proxy_that_refuses_is_a_connect_failure() {
     let proxy = Receiver::answering("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await;
     let settings = OutboundSettings {
-        insecure: Insecure::Forbidden,
+        rules: TargetRules::default(),
         proxy: Some(format!("http://{}", proxy.address).parse().unwrap()),
         ..settings(TIMEOUT_LONG)
     };

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aggregates::destination::AuthType;
-use aggregates::destination_url::{DestinationUrl, Insecure};
+use aggregates::destination_url::DestinationUrl;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::outbound_credentials::OutboundCredentials;
+use aggregates::target_rules::TargetRules;
 use hooksentry::clock;
 use hooksentry::worker::outbound_client::{OutboundClient, OutboundSettings};
 use hooksentry::worker::request::Request;
@@ -32,7 +33,7 @@ const TIMEOUT_SHORT: Duration = Duration::from_secs(1);
 const TIMEOUT_LONG: Duration = Duration::from_secs(20);
 
 fn settings(timeout: Duration) -> OutboundSettings {
-    OutboundSettings { timeout, insecure: Insecure::Allowed, ..OutboundSettings::default() }
+    OutboundSettings { timeout, rules: TargetRules::insecure(), ..OutboundSettings::default() }
 }
 
 fn client(timeout: Duration) -> OutboundClient {
@@ -45,7 +46,7 @@ fn request(url: &str) -> Request {
         destination_id: DestinationId(Uuid::from_u128(1)),
         event_id: WebhookEventId(Uuid::from_u128(0x0198_c5a2)),
         attempt: 3,
-        url: DestinationUrl::parse(url, Insecure::Allowed).unwrap(),
+        url: DestinationUrl::parse(url, &TargetRules::insecure()).unwrap(),
         body: r#"{"a":1}"#.into(),
         hops: 0,
         secrets: SigningSecrets::from(SecretString::from(SECRET)),
@@ -56,6 +57,6 @@ fn request(url: &str) -> Request {
 }
 
 fn with_credentials(request: Request, auth_type: AuthType, credentials: Value) -> Request {
-    let credentials = OutboundCredentials::parse(auth_type, &credentials, Insecure::Allowed).unwrap();
+    let credentials = OutboundCredentials::parse(auth_type, &credentials, &TargetRules::insecure()).unwrap();
     Request { credentials: Some(Arc::new(credentials)), ..request }
 }

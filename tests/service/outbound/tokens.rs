@@ -170,14 +170,14 @@ async fn the_address_rules_apply_to_token_endpoints() {
     let endpoint = token_endpoint().await;
     let settings = super::settings(TIMEOUT_LONG);
     let settings = hooksentry::worker::outbound_client::OutboundSettings {
-        insecure: aggregates::destination_url::Insecure::Forbidden,
+        rules: aggregates::target_rules::TargetRules::default(),
         ..settings
     };
     let client = OutboundClient::new(&settings).unwrap();
     let url = format!("https://localhost:{}/token", endpoint.address.port());
     let report = client.attempt(&jwt_request(&destination, &url)).await;
     assert_eq!(report.outcome, Outcome::TokenEndpoint);
-    let detail = "token endpoint: localhost does not resolve to an address that may be reached";
+    let detail = "token endpoint: the URL must not point at localhost";
     assert_eq!(report.detail.as_deref(), Some(detail));
     assert_eq!(endpoint.connections(), 0);
 }

@@ -2,8 +2,8 @@
 //! schema is JSON because utoipa has no `anyOf` next to `properties`.
 
 use aggregates::destination::AuthType;
-use aggregates::destination_url::Insecure;
 use aggregates::outbound_credentials::OutboundCredentials;
+use aggregates::target_rules::TargetRules;
 use serde_json::{Value, json};
 
 use crate::api::http::body::Fields;
@@ -16,10 +16,10 @@ pub(crate) enum NewAuthentication {}
 /// Authentication in a change of a destination. It is not read if `removeAuth` is `true`.
 pub(crate) enum ChangedAuthentication {}
 
-impl Property<Insecure> for NewAuthentication {
+impl Property<TargetRules> for NewAuthentication {
     type Value = Option<OutboundCredentials>;
 
-    fn read(fields: &mut Fields, name: &'static str, insecure: &Insecure) -> Option<Self::Value> {
+    fn read(fields: &mut Fields, name: &'static str, rules: &TargetRules) -> Option<Self::Value> {
         let auth_type = fields.value("authType").cloned();
         let credentials = fields.value(name).cloned();
         let auth_type = match (auth_type, &credentials) {
@@ -35,7 +35,7 @@ impl Property<Insecure> for NewAuthentication {
             fields.refuse(name, "is required with authType".to_owned());
             return None;
         };
-        match OutboundCredentials::parse(auth_type?, &credentials, *insecure) {
+        match OutboundCredentials::parse(auth_type?, &credentials, rules) {
             Ok(credentials) => Some(Some(credentials)),
             Err(problems) => {
                 for problem in problems {
@@ -47,13 +47,13 @@ impl Property<Insecure> for NewAuthentication {
     }
 }
 
-impl Property<Insecure> for ChangedAuthentication {
+impl Property<TargetRules> for ChangedAuthentication {
     type Value = Option<OutboundCredentials>;
 
-    fn read(fields: &mut Fields, name: &'static str, insecure: &Insecure) -> Option<Self::Value> {
+    fn read(fields: &mut Fields, name: &'static str, rules: &TargetRules) -> Option<Self::Value> {
         match fields.value("removeAuth") {
             Some(Value::Bool(true)) => Some(None),
-            _ => NewAuthentication::read(fields, name, insecure),
+            _ => NewAuthentication::read(fields, name, rules),
         }
     }
 }

@@ -8,11 +8,12 @@ pub(crate) mod register;
 pub(crate) mod update;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use aggregates::destination::OutboundAuth;
-use aggregates::destination_url::Insecure;
 use aggregates::ids::{DestinationId, TenantId};
 use aggregates::outbound_credentials::OutboundCredentials;
+use aggregates::target_rules::TargetRules;
 use projections::destinations::DestinationStatus;
 use projections::{TenantScope, destinations};
 use secrecy::ExposeSecret;
@@ -32,7 +33,7 @@ use crate::secrets::vault::Vault;
 pub(crate) struct Destinations {
     pub(crate) commands: Commands,
     pub(crate) vault: Vault,
-    pub(crate) insecure: Insecure,
+    pub(crate) rules: Arc<TargetRules>,
     /// Bound of the limits of all destinations.
     pub(crate) concurrency_max: NonZeroU32,
 }

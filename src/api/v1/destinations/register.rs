@@ -1,8 +1,8 @@
 //! `POST /api/v1/destinations`
 
 use aggregates::destination::{CONCURRENCY_LIMIT_DEFAULT, Destination, DestinationCommand};
-use aggregates::destination_url::Insecure;
 use aggregates::ids::DestinationId;
+use aggregates::target_rules::TargetRules;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use projections::destinations::DestinationStatus;
@@ -24,7 +24,7 @@ use crate::{clock, identifiers};
 
 body! {
     /// A destination to register.
-    NewDestination with Insecure {
+    NewDestination with TargetRules {
         url: DestinationUrlText = "url",
         /// Largest number of concurrent requests. Default: 5. The installation may have a lower maximum, see
         /// `effectiveServerRateLimit`.
@@ -54,7 +54,7 @@ pub(crate) async fn handler(
     caller: Caller,
     body: UnreadBody,
 ) -> Result<impl IntoResponse, Problem> {
-    let new: NewDestination = body.read_with(&destinations.insecure).await?;
+    let new: NewDestination = body.read_with(&*destinations.rules).await?;
     let (id, at, tenant_id) = (DestinationId(identifiers::new_id()), clock::now(), caller.tenant_id);
     let concurrency_limit = new.concurrency_limit.unwrap_or(CONCURRENCY_LIMIT_DEFAULT);
     let auth_type = new.credentials.as_ref().map(|credentials| credentials.auth_type().into());

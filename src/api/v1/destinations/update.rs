@@ -1,8 +1,8 @@
 //! `PATCH /api/v1/destinations/{id}`
 
 use aggregates::destination::{AuthChange, Destination, DestinationCommand};
-use aggregates::destination_url::Insecure;
 use aggregates::ids::DestinationId;
+use aggregates::target_rules::TargetRules;
 use axum::Json;
 use axum::extract::State;
 use projections::destinations::DestinationStatus;
@@ -20,7 +20,7 @@ use crate::clock;
 
 body! {
     /// Changes of a destination, made all or none. What is absent stays as it is.
-    DestinationChange with Insecure {
+    DestinationChange with TargetRules {
         url: Option<DestinationUrlText> = "url",
         /// Largest number of concurrent requests.
         concurrency_limit: Option<PositiveNumber> = "serverRateLimit",
@@ -47,7 +47,7 @@ pub(crate) async fn handler(
     body: UnreadBody,
 ) -> Result<Json<DestinationView>, Problem> {
     let before = destinations.find(&caller, id).await?;
-    let change: DestinationChange = body.read_with(&destinations.insecure).await?;
+    let change: DestinationChange = body.read_with(&*destinations.rules).await?;
     let auth = match &change.credentials {
         _ if change.remove_auth == Some(true) => AuthChange::Remove,
         Some(credentials) => {
