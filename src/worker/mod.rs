@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{AttemptClaimBatch, StreamAppendBatch};
+use crate::identifiers;
 use crate::open_files;
 use crate::queue::JobQueue;
 use crate::secrets::vault::Vault;
@@ -99,9 +100,30 @@ impl Worker {
     }
 }
 
-/// Returns the name of this worker in facts: its machine or container, and its process id.
+/// Returns the name of this worker in facts. It is random, because tenants see it in histories; the log tells the
+/// operator whose it is.
 fn worker_name() -> String {
+    let (id, _) = identifiers::new_id().as_u64_pair();
+    let name = format!("worker-{id:016x}");
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let host = host.trim();
-    format!("{}:{}", if host.is_empty() { "worker" } else { host }, std::process::id())
+    tracing::info!(
+        worker = name,
+        host = host.trim(),
+        process = std::process::id(),
+        "the worker has this name in histories"
+    );
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_worker_tells_nothing_about_its_machine() {
+        let name = worker_name();
+        let id = name.strip_prefix("worker-").unwrap();
+        assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+        assert_ne!(name, worker_name());
+    }
 }
