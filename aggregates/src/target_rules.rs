@@ -15,7 +15,7 @@ pub struct TargetRules {
     pub plain_http: bool,
     /// Networks that may be reached although they are not public.
     pub allowed_networks: Vec<IpNet>,
-    /// Networks that must not be reached, whatever else allows them.
+    /// Networks that must not be reached, even if they are public or allowed.
     pub denied_networks: Vec<IpNet>,
     /// Ports that may be reached; empty: all.
     pub allowed_ports: Vec<u16>,
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_network_is_closed_whatever_allows_it() {
+    fn a_denied_network_is_closed_even_if_it_is_allowed() {
         let rules = rules(&["10.0.0.0/8"], &["10.1.0.0/16", "8.8.8.0/24", "2606:4700::/32"]);
         for address in ["10.1.2.3", "8.8.8.8", "::ffff:8.8.8.8", "2002:808:808::1", "2606:4700:4700::1111"] {
             assert!(!may_reach(&rules, address), "{address}");

@@ -100,8 +100,8 @@ impl Worker {
     }
 }
 
-/// Returns the name of this worker in facts. It is random, because tenants see it in histories; the log tells the
-/// operator whose it is.
+/// Returns the name of this worker in facts. It is random, because tenants see it in histories; the log shows the
+/// operator to which machine it belongs.
 fn worker_name() -> String {
     let (id, _) = identifiers::new_id().as_u64_pair();
     let name = format!("worker-{id:016x}");

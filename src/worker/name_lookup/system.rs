@@ -112,7 +112,7 @@ impl SystemResolver {
         Ok(Addresses { addresses: found.iter().collect(), lifetime })
     }
 
-    /// Whether a name server answers when it is asked for those of the root, whatever the answer is.
+    /// Whether a name server answers when it is asked for those of the root. Errors are answers, too.
     async fn answers(&self) -> bool {
         let answer = self.dns.lookup(Name::root(), RecordType::NS).await;
         !matches!(answer.map_err(failure), Err(LookupFailure::NoAnswer | LookupFailure::OwnShortage(_)))

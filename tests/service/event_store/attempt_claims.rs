@@ -215,8 +215,7 @@ async fn an_event_that_was_lost_cannot_be_claimed() {
     log.discard().await;
 }
 
-/// Whoever can write to the queue would otherwise get the payload of another tenant, at an address and with a
-/// signature of his own.
+/// Anyone who can write to the queue could otherwise have the payload of another tenant sent to an address of his own.
 #[tokio::test]
 async fn a_claim_names_the_tenant_and_the_destination_of_its_event() {
     let log = Log::create().await;
