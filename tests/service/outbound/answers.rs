@@ -72,7 +72,7 @@ async fn credentials_are_sent_and_replace_no_header_of_the_delivery() {
         assert_eq!(client.attempt(&request).await.outcome, Outcome::Succeeded);
         let received = receiver.request().await;
         assert_eq!(received.header(name), Some(value));
-        assert_eq!(received.headers().len(), 12, "{:?}", received.headers());
+        assert_eq!(received.headers().len(), 13, "{:?}", received.headers());
     }
     assert_eq!(receiver.connections(), 1, "the connection is used again");
 
