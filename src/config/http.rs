@@ -1,10 +1,11 @@
 //! Settings of the HTTP server.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use axum::http::HeaderValue;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::values::{Networks, address, bytes_between, networks, origin};
+use super::values::{Networks, address, bytes_between, networks, number_between, origin};
 
 /// Address, limits and trusted peers of the HTTP server.
 #[derive(Clone, Debug, clap::Args)]
@@ -17,6 +18,34 @@ pub struct HttpSettings {
     /// machines and need a proxy that terminates TLS.
     #[arg(long, env = "HOOKSENTRY_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:5143", value_parser = address)]
     pub listen: SocketAddr,
+
+    /// Maximum number of concurrent connections to the HTTP port.
+    ///
+    /// Further ones wait until others are closed. Every connection is an open file, and the process raises its limit
+    /// of open files accordingly. Lower: callers wait. Higher: connections use more memory, up to about 1 MiB each.
+    #[arg(
+        id = "http-connections",
+        long = "connections",
+        env = "HOOKSENTRY_CONNECTIONS",
+        value_name = "NUMBER",
+        default_value = "8192",
+        value_parser = number_between::<usize>(16, 1_000_000)
+    )]
+    pub connections: usize,
+
+    /// Maximum number of concurrent connections from one IPv4 address or IPv6 /64 network.
+    ///
+    /// Further ones are refused with status 429. Loopback addresses and the proxies in HOOKSENTRY_TRUSTED_PROXIES
+    /// have no such limit. Lower: a proxy that is not listed there, or a busy source, is refused. Higher: fewer
+    /// addresses can take all connections.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_CONNECTIONS_PER_PEER",
+        value_name = "NUMBER",
+        default_value = "256",
+        value_parser = number_between::<usize>(1, 1_000_000)
+    )]
+    pub connections_per_peer: usize,
 
     /// Maximum size of the payload of a webhook event, in bytes.
     ///
@@ -55,8 +84,19 @@ pub struct HttpSettings {
     /// Networks of the proxies whose X-Forwarded-For header is trusted.
     ///
     /// Networks such as 10.0.0.0/8,fd00::/8. If it is not set, the peer of the connection is the client:
-    /// behind a proxy all clients share one rate limit. If it is too wide, a client can choose its address
-    /// and evade the rate limits.
+    /// behind a proxy all clients share its limits of connections and requests. If it is too wide, a client can
+    /// choose its address and evade the limits.
     #[arg(long, env = "HOOKSENTRY_TRUSTED_PROXIES", value_name = "NETWORKS", value_parser = networks)]
     pub trusted_proxies: Option<Networks>,
+}
+
+impl HttpSettings {
+    /// Returns the peers that connect on behalf of others: trusted proxies, and proxies on the same machine.
+    #[must_use]
+    pub fn unlimited_peers(&self) -> Vec<IpNet> {
+        let mut networks = self.trusted_proxies.clone().unwrap_or_default().0;
+        networks.push(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8).into());
+        networks.push(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into());
+        networks
+    }
 }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::config::{RequiredSettings, Role, Roles, Settings};
 use crate::http_server;
 use crate::lifecycle::{Lifecycle, ShutdownError};
+use crate::open_files::OpenFiles;
 use crate::projector::Projected;
 use crate::telemetry::Telemetry;
 use dependencies::Dependencies;
@@ -63,10 +64,10 @@ impl Service {
         lifecycle: Lifecycle,
     ) -> anyhow::Result<Self> {
         let dependencies = Dependencies::connect(settings, &required, roles, telemetry, &lifecycle).await?;
-        let listener = http_server::bind(settings.http.listen).await?;
+        let listener = http_server::bind(settings.http.listen, "HOOKSENTRY_LISTEN").await?;
         let address = listener.local_addr().context("the bound port has no address")?;
 
-        let mut starter = RoleStarter::new(settings, &dependencies, &lifecycle);
+        let mut starter = RoleStarter::new(settings, open_files(settings, roles), &dependencies, &lifecycle);
         starter.start_metrics_upkeep();
         let projected = match roles.has(Role::Projector) {
             true => starter.start_projector(),
@@ -113,4 +114,10 @@ impl Service {
         }
         ended
     }
+}
+
+/// Raises the limit of open files for what the roles do at once.
+fn open_files(settings: &Settings, roles: &Roles) -> OpenFiles {
+    let attempts = if roles.has(Role::Worker) { settings.delivery.worker_concurrency.get() } else { 0 };
+    OpenFiles::raise(OpenFiles { connections: settings.http.connections, attempts })
 }

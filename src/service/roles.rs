@@ -1,5 +1,7 @@
 //! Start of the roles of a process.
 
+use std::num::NonZeroU16;
+
 use anyhow::Context;
 use axum::Router;
 use tokio::net::TcpListener;
@@ -12,10 +14,11 @@ use crate::dispatcher::Dispatcher;
 use crate::event_store::AcceptBatch;
 use crate::event_store::group_commit::CommitActivity;
 use crate::health::Health;
-use crate::http_server;
+use crate::http_server::{self, ConnectionLimits};
 use crate::leadership::LeadershipStatus;
 use crate::lifecycle::Lifecycle;
 use crate::live::Broadcaster;
+use crate::open_files::OpenFiles;
 use crate::projector::{Projected, Projector};
 use crate::secrets::passwords::Passwords;
 use crate::secrets::signing_keys::SigningKeys;
@@ -23,6 +26,7 @@ use crate::worker::Worker;
 
 pub(super) struct RoleStarter<'a> {
     pub(super) settings: &'a Settings,
+    open_files: OpenFiles,
     pub(super) dependencies: &'a Dependencies,
     pub(super) lifecycle: &'a Lifecycle,
     /// What health checks report on.
@@ -33,12 +37,13 @@ pub(super) struct RoleStarter<'a> {
 impl<'a> RoleStarter<'a> {
     pub(super) fn new(
         settings: &'a Settings,
+        open_files: OpenFiles,
         dependencies: &'a Dependencies,
         lifecycle: &'a Lifecycle,
     ) -> Self {
         let Dependencies { claims, outcomes, .. } = dependencies;
         let commits = vec![("claims", claims.activity().clone()), ("outcomes", outcomes.activity().clone())];
-        Self { settings, dependencies, lifecycle, commits, leads: Vec::new() }
+        Self { settings, open_files, dependencies, lifecycle, commits, leads: Vec::new() }
     }
 
     pub(super) fn start_metrics_upkeep(&self) {
@@ -97,6 +102,7 @@ impl<'a> RoleStarter<'a> {
             outcomes.clone(),
             self.dependencies.queue()?,
             self.settings,
+            NonZeroU16::new(self.open_files.attempts).unwrap_or(NonZeroU16::MIN),
         )
         .context("the HTTP client for destinations cannot be created")?;
         let stop = self.lifecycle.intake();
@@ -115,7 +121,7 @@ impl<'a> RoleStarter<'a> {
         projected: Projected,
     ) -> anyhow::Result<()> {
         let router = self.api(signing_keys, projected)?;
-        let serving = http_server::serve(listener, router, self.lifecycle.intake());
+        let serving = http_server::serve(listener, router, self.connection_limits(), self.lifecycle.intake());
         self.lifecycle.spawn("the API", async {
             serving.await;
             Ok(())
@@ -126,11 +132,21 @@ impl<'a> RoleStarter<'a> {
     /// A process without the API reports its health until its work is done.
     pub(super) fn start_health_endpoint(&self, listener: TcpListener) {
         let router = api::health_router(self.health());
-        let serving = http_server::serve(listener, router, self.lifecycle.drained());
+        let serving =
+            http_server::serve(listener, router, self.connection_limits(), self.lifecycle.drained());
         self.lifecycle.spawn_supporting("the health endpoint", async {
             serving.await;
             Ok(())
         });
+    }
+
+    fn connection_limits(&self) -> ConnectionLimits {
+        let http = &self.settings.http;
+        ConnectionLimits {
+            connections_max: self.open_files.connections,
+            connections_per_peer_max: http.connections_per_peer,
+            unlimited_peers: http.unlimited_peers(),
+        }
     }
 
     fn api(&mut self, signing_keys: Option<SigningKeys>, projected: Projected) -> anyhow::Result<Router> {

@@ -43,7 +43,6 @@ use crate::config::Settings;
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{AttemptClaimBatch, StreamAppendBatch};
 use crate::identifiers;
-use crate::open_files;
 use crate::queue::JobQueue;
 use crate::secrets::vault::Vault;
 use claim_monitor::ClaimMonitor;
@@ -62,8 +61,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Returns a worker that receives jobs from `queue` and appends through `claims` and `outcomes`. Raises the
-    /// process's limit of open files for its attempts.
+    /// Returns a worker that receives jobs from `queue` and appends through `claims` and `outcomes`, and makes
+    /// `concurrency` attempts at once.
     ///
     /// # Errors
     /// When the HTTP client cannot be created.
@@ -74,6 +73,7 @@ impl Worker {
         outcomes: GroupCommit<StreamAppendBatch>,
         queue: Arc<dyn JobQueue>,
         settings: &Settings,
+        concurrency: NonZeroU16,
     ) -> Result<Self, reqwest::Error> {
         let delivery = &settings.delivery;
         let runner = AttemptRunner {
@@ -88,7 +88,6 @@ impl Worker {
             delay_max: (delivery.vanished_margin / 2).min(delivery.timeout),
             record_timeout: delivery.record_timeout(),
         };
-        let concurrency = open_files::concurrent_attempts(delivery.worker_concurrency);
         let weights = delivery.tenant_weights.clone();
         let limit = ConcurrencyLimit::new(concurrency, delivery.worker_payload_bytes, weights);
         Ok(Self { runner: Arc::new(runner), queue, limit, prefetch: settings.queue.prefetch })

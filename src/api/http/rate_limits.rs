@@ -14,6 +14,7 @@ use aggregates::ids::SessionId;
 use moka::sync::Cache;
 
 use crate::api::http::problem::Problem;
+use crate::client_network::ClientNetwork;
 use crate::config::RateLimit;
 
 /// Keys with a window in each limiter, about 200 bytes each.
@@ -22,8 +23,7 @@ const KEYS_MAX: u64 = 50_000;
 /// What hits are counted by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RateLimitKey {
-    /// Address of the client; for IPv6 its /64 network, which is what one customer is assigned.
-    Address(IpAddr),
+    Client(ClientNetwork),
     /// Email address in the request, from any client.
     Email(Email),
     Session(SessionId),
@@ -43,13 +43,7 @@ impl From<&Email> for RateLimitKey {
 
 impl From<IpAddr> for RateLimitKey {
     fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::Address(address.into()),
-            IpAddr::V6(address) => {
-                let network = u128::from(address) >> 64 << 64;
-                Self::Address(IpAddr::V6(network.into()))
-            }
-        }
+        Self::Client(address.into())
     }
 }
 
