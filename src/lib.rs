@@ -26,5 +26,6 @@ pub mod rebuild;
 mod restore;
 pub mod secrets;
 pub mod service;
+mod shared_limit;
 pub mod telemetry;
 pub mod worker;

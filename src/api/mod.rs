@@ -29,7 +29,8 @@ pub use openapi::openapi;
 pub use state::{ApiDependencies, ApiSettings};
 
 use access::authentication;
-use http::layers::{self, Admission};
+use http::admission;
+use http::layers;
 use openapi::schemas;
 use state::AppState;
 use v1::{
@@ -158,12 +159,12 @@ pub fn router(dependencies: ApiDependencies) -> Router {
         let guard = (state.authentication.clone(), route.permission);
         let handler = (route.mount)(&state).route_layer(from_fn_with_state(guard, authentication::guard));
         let timeout = (route.admission == Limited).then_some(REQUEST_TIME_MAX);
-        let admission = Admission { permits: state.request_permits.clone(), timeout };
+        let admission = state.places.of_route(route.permission, timeout);
         router.route(
             route.path,
             match route.admission {
                 Unlimited => handler,
-                Limited | NoTimeout => handler.route_layer(from_fn_with_state(admission, layers::admit)),
+                Limited | NoTimeout => handler.route_layer(from_fn_with_state(admission, admission::admit)),
             },
         )
     });

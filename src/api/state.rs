@@ -7,13 +7,13 @@ use aggregates::target_rules::TargetRules;
 use aggregates::tenant::Retention;
 use axum::http::HeaderValue;
 use chrono::TimeDelta;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::api::access::access_tokens::AccessTokens;
 use crate::api::access::authentication::Authentication;
 use crate::api::commands::Commands;
 use crate::api::health::Health;
+use crate::api::http::admission::Places;
 use crate::api::http::body::BODY_BYTES_MAX;
 use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::cursor::Cursors;
@@ -33,7 +33,7 @@ use crate::api::v1::stats::Stats;
 use crate::api::v1::stream::Streams;
 use crate::api::v1::tenants::Tenants;
 use crate::api::v1::users::Users;
-use crate::config::{self, RateLimit};
+use crate::config::{self, RateLimit, RequestSettings};
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{AcceptBatch, EventStore, StreamAppendBatch};
 use crate::health::Health as ProcessHealth;
@@ -42,9 +42,6 @@ use crate::projector::Projected;
 use crate::secrets::passwords::Passwords;
 use crate::secrets::signing_keys::SigningKeys;
 use crate::secrets::vault::Vault;
-
-/// Largest number of concurrent requests; further ones are refused.
-const REQUESTS_MAX: usize = 4_096;
 
 /// Dependencies of the API.
 #[derive(Clone)]
@@ -78,6 +75,8 @@ pub struct ApiSettings {
     pub ingest_payload_bytes: usize,
     /// Maximum number of installations that a webhook may have passed through before.
     pub hops_max: u16,
+    /// Limits of concurrent requests.
+    pub requests: RequestSettings,
     /// Limit of tenant registrations by client address.
     pub tenant_creations: Option<RateLimit>,
     /// Limit of failed logins by client address and by email address.
@@ -107,6 +106,7 @@ impl ApiSettings {
             payload_bytes_max: settings.http.max_payload_bytes,
             ingest_payload_bytes: settings.http.ingest_payload_bytes,
             hops_max: settings.delivery.hops_max,
+            requests: settings.requests.clone(),
             tenant_creations: settings.limits.tenant_creations(),
             failed_logins: settings.limits.failed_logins(),
             invite_registrations: settings.limits.invite_registrations(),
@@ -136,7 +136,7 @@ pub(crate) struct AppState {
     pub(crate) queues: Queues,
     pub(crate) health: Health,
     pub(crate) docs: Docs,
-    pub(crate) request_permits: Arc<Semaphore>,
+    pub(crate) places: Places,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) cors_origin: Option<HeaderValue>,
 }
@@ -198,7 +198,7 @@ impl AppState {
             queues: Queues { commands, outcomes: dependencies.outcomes },
             health: Health::new(dependencies.health),
             docs: Docs::new(),
-            request_permits: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            places: Places::new(&settings.requests),
             trusted_proxies: settings.trusted_proxies,
             cors_origin: settings.cors_origin,
         }

@@ -17,6 +17,7 @@ mod passwords;
 mod problem;
 mod process;
 mod queue;
+mod requests;
 mod retention;
 mod retries;
 mod roles;
@@ -36,6 +37,7 @@ pub use passwords::PasswordSettings;
 pub use problem::SettingProblem;
 pub use process::{LogFilter, LogFormat, LogSettings, StartSettings, StopSettings};
 pub use queue::QueueSettings;
+pub use requests::RequestSettings;
 pub use retention::RetentionSettings;
 pub use retries::RetrySettings;
 pub use roles::{Role, Roles};
@@ -52,6 +54,8 @@ use crate::secrets::signing_keys::SigningKeys;
 pub struct Settings {
     #[command(flatten)]
     pub http: HttpSettings,
+    #[command(flatten)]
+    pub requests: RequestSettings,
     #[command(flatten)]
     pub database: DatabaseSettings,
     #[command(flatten)]
@@ -124,13 +128,24 @@ impl Settings {
     }
 
     fn check_payload_memory(&self) -> Result<(), SettingProblem> {
-        let http = &self.http;
+        let (http, requests) = (&self.http, &self.requests);
         if http.ingest_payload_bytes / 4 < http.max_payload_bytes {
             return Err(SettingProblem::invalid(
                 "HOOKSENTRY_INGEST_PAYLOAD_BYTES",
                 http.ingest_payload_bytes,
                 format!(
                     "must be at least four times HOOKSENTRY_MAX_PAYLOAD_BYTES, which is {}",
+                    http.max_payload_bytes
+                ),
+            ));
+        }
+        // A byte of a payload takes up to six bytes in a body, and one tenant gets half of the bytes.
+        if requests.body_bytes / 12 < http.max_payload_bytes {
+            return Err(SettingProblem::invalid(
+                "HOOKSENTRY_BODY_BYTES",
+                requests.body_bytes,
+                format!(
+                    "must be at least twelve times HOOKSENTRY_MAX_PAYLOAD_BYTES, which is {}",
                     http.max_payload_bytes
                 ),
             ));

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use activity::ConnectionTimes;
+pub(crate) use answer_body::PIECE_BYTES;
 use connection::Connection;
 use peers::PeerLimit;
 use stall::StreamExecutor;

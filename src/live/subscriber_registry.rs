@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::PAGE_FACTS_MAX;
 use super::change::Notification;
 
-/// Largest number of subscribers of one tenant in this process.
+/// Largest number of subscribers of one tenant in this process; fewer when fewer places are free, so that many tenants
+/// with many streams leave some for others.
 const TENANT_SUBSCRIBERS_MAX: usize = 50;
 /// Largest number of subscribers in this process.
 const SUBSCRIBERS_MAX: usize = 1_000;
@@ -25,7 +26,7 @@ const CHANNEL_CAPACITY: usize = 2 * PAGE_FACTS_MAX;
 /// Limit of subscribers that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SubscriberLimit {
-    #[error("the tenant already has {TENANT_SUBSCRIBERS_MAX} open streams")]
+    #[error("the tenant already has its share of open streams, at most {TENANT_SUBSCRIBERS_MAX}")]
     Tenant,
     #[error("there are already {SUBSCRIBERS_MAX} open streams")]
     Process,
@@ -81,14 +82,15 @@ impl SubscriberRegistry {
         tenant_id: TenantId,
     ) -> Result<(Slot, broadcast::Receiver<Arc<Notification>>), SubscriberLimit> {
         let mut state = self.lock();
-        if state.subscribers >= SUBSCRIBERS_MAX {
+        let subscribers = state.subscribers;
+        if subscribers >= SUBSCRIBERS_MAX {
             return Err(SubscriberLimit::Process);
         }
         let channel = state
             .tenants
             .entry(tenant_id)
             .or_insert_with(|| Channel { sender: broadcast::Sender::new(CHANNEL_CAPACITY), subscribers: 0 });
-        if channel.subscribers >= TENANT_SUBSCRIBERS_MAX {
+        if channel.subscribers >= TENANT_SUBSCRIBERS_MAX.min(SUBSCRIBERS_MAX - subscribers) {
             return Err(SubscriberLimit::Tenant);
         }
         channel.subscribers += 1;
@@ -191,4 +193,23 @@ impl Drop for Slot {
 
 fn measure(subscribers: usize) {
     metrics::gauge!("hooksentry_live_streams").set(subscribers as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_tenants_with_many_subscribers_leave_places_for_another() {
+        let registry = Arc::new(SubscriberRegistry::default());
+        let mut subscribers = Vec::new();
+        for tenant in 1..=25 {
+            let tenant_id = TenantId(Uuid::from_u128(tenant));
+            let joined = std::iter::from_fn(|| registry.join(tenant_id).ok()).collect::<Vec<_>>();
+            assert!((1..=TENANT_SUBSCRIBERS_MAX).contains(&joined.len()), "{tenant}: {}", joined.len());
+            subscribers.extend(joined);
+        }
+        drop(subscribers);
+        assert!(registry.lock().tenants.is_empty());
+    }
 }

@@ -28,6 +28,7 @@ mod foreign_transactions;
 mod forged_job;
 mod frozen_worker;
 mod harness;
+mod hostile_peers;
 mod ingest_memory;
 mod lag;
 mod live;

@@ -17,6 +17,7 @@ use sqlx::PgPool;
 
 use crate::api::access::access_tokens::AccessTokens;
 use crate::api::access::permissions::Permission;
+use crate::api::http::admission::Admitted;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request_context::RequestContext;
 use crate::event_store::{Actor, Metadata};
@@ -71,7 +72,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 /// Middleware of a route that admits callers with its permission.
 ///
 /// # Errors
-/// The access token is not valid, or the role of the user does not have the permission.
+/// The access token is not valid, the role of the user does not have the permission, or the tenant has its share of
+/// the concurrent requests.
 pub(crate) async fn guard(
     State((authentication, permission)): State<(Authentication, Permission)>,
     mut request: Request,
@@ -82,6 +84,9 @@ pub(crate) async fn guard(
         let context =
             context.ok_or_else(|| Problem::internal("a route is mounted without the router's layers"))?;
         let caller = authentication.caller(bearer_token(request.headers()), context).await?;
+        if let Some(admitted) = request.extensions().get::<Admitted>() {
+            admitted.belongs_to(caller.tenant_id)?;
+        }
         permission.check(caller.role)?;
         request.extensions_mut().insert(caller);
     }

@@ -7,20 +7,26 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use futures::StreamExt;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
 
+use crate::api::http::admission::Admitted;
 use crate::api::http::fields::{Field, RequestBody};
 use crate::api::http::problem::{FieldErrors, Kind, Problem};
 
 /// Longest body of an ordinary request, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
-/// How long a body may take to arrive.
-const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(20);
+/// Longest body of a request without credentials, and of one that only names things, in bytes.
+pub(crate) const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
+/// Time within which the first part of a body must arrive and each further one, and rate at which the rest must arrive,
+/// in bytes a second.
+const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(10);
+const ARRIVAL_RATE_MIN: usize = 16 << 10;
 /// How much of a body beyond its limit is read and discarded, so that the client reads the response instead of
 /// finding a broken connection.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
@@ -29,6 +35,7 @@ const DISCARDED_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct UnreadBody {
     headers: HeaderMap,
+    admitted: Admitted,
     body: Body,
 }
 
@@ -41,11 +48,12 @@ pub(crate) struct Fields {
 }
 
 impl<S: Send + Sync> FromRequest<S> for UnreadBody {
-    type Rejection = std::convert::Infallible;
+    type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
-        let (parts, body) = request.into_parts();
-        Ok(Self { headers: parts.headers, body })
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let admitted = Admitted::from_request_parts(&mut parts, state).await?;
+        Ok(Self { headers: parts.headers, admitted, body })
     }
 }
 
@@ -66,6 +74,14 @@ impl UnreadBody {
         B::parse(self.fields(BODY_BYTES_MAX).await?, context)
     }
 
+    /// Reads a body of at most [`SMALL_BODY_BYTES_MAX`] bytes whose rules depend on `context`.
+    ///
+    /// # Errors
+    /// As [`UnreadBody::read`].
+    pub(crate) async fn read_small<C, B: RequestBody<C>>(self, context: &C) -> Result<B, Problem> {
+        B::parse(self.fields(SMALL_BODY_BYTES_MAX).await?, context)
+    }
+
     /// Reads the JSON object that the body must be, of at most `bytes_max` bytes.
     ///
     /// # Errors
@@ -80,7 +96,7 @@ impl UnreadBody {
     /// As [`UnreadBody::fields`].
     pub(crate) async fn fields_if_present(self) -> Result<Fields, Problem> {
         let declared = self.headers.get(CONTENT_TYPE).is_some_and(|value| is_json(value.as_bytes()));
-        let bytes = self.bytes(BODY_BYTES_MAX).await?;
+        let bytes = self.bytes(SMALL_BODY_BYTES_MAX).await?;
         match (bytes.is_empty(), declared) {
             (true, _) => Ok(Fields::default()),
             (false, false) => Err(not_json()),
@@ -110,9 +126,10 @@ impl UnreadBody {
     /// Reads the bytes, which may be declared as anything.
     ///
     /// # Errors
-    /// The body is too large or too slow.
+    /// The body is too large or too slow, or too many bytes of bodies are in memory.
     pub(crate) async fn bytes(self, bytes_max: usize) -> Result<Bytes, Problem> {
-        self.admitted_bytes(bytes_max, |_| Ok(())).await
+        let admitted = self.admitted.clone();
+        self.admitted_bytes(bytes_max, |length| admitted.hold_bytes(length)).await
     }
 
     /// Reads the bytes, like [`UnreadBody::bytes`], as long as `admit` admits the length of each part.
@@ -120,17 +137,6 @@ impl UnreadBody {
     /// # Errors
     /// The body is too large or too slow, or `admit` refuses a part.
     pub(crate) async fn admitted_bytes(
-        self,
-        bytes_max: usize,
-        admit: impl FnMut(usize) -> Result<(), Problem>,
-    ) -> Result<Bytes, Problem> {
-        match tokio::time::timeout(ARRIVAL_TIME_MAX, self.collect(bytes_max, admit)).await {
-            Ok(collected) => collected,
-            Err(_) => Err(Problem::new(Kind::RequestTimeout, "The body did not arrive in time.")),
-        }
-    }
-
-    async fn collect(
         self,
         bytes_max: usize,
         mut admit: impl FnMut(usize) -> Result<(), Problem>,
@@ -147,10 +153,22 @@ impl UnreadBody {
             return Err(too_large(bytes_max));
         }
         let mut arriving = self.body.into_data_stream();
+        let began = Instant::now();
         let mut bytes = Vec::new();
         let mut discarded = 0;
         let mut refusal = None;
-        while let Some(chunk) = arriving.next().await {
+        loop {
+            // What is discarded gains no time.
+            let late =
+                began + ARRIVAL_TIME_MAX + Duration::from_secs((bytes.len() / ARRIVAL_RATE_MIN) as u64);
+            let deadline = late.min(Instant::now() + ARRIVAL_TIME_MAX);
+            let arrived = match timeout_at(deadline, arriving.next()).await {
+                Ok(arrived) => arrived,
+                Err(_) if fits && discarded == 0 => return Err(too_slow()),
+                // The body was refused already.
+                Err(_) => break,
+            };
+            let Some(chunk) = arrived else { break };
             let chunk = chunk.map_err(|_| malformed("ended before it was complete"))?;
             if discarded == 0 && fits && bytes.len() + chunk.len() <= bytes_max {
                 match admit(chunk.len()) {
@@ -280,6 +298,14 @@ fn malformed(what: &str) -> Problem {
     Problem::new(Kind::MalformedBody, format!("The body {what}.")).with_errors(FieldErrors::of("body", what))
 }
 
+fn too_slow() -> Problem {
+    let detail = format!(
+        "A body must begin to arrive within {} seconds, and arrive at {ARRIVAL_RATE_MIN} bytes a second or more.",
+        ARRIVAL_TIME_MAX.as_secs()
+    );
+    Problem::new(Kind::RequestTimeout, detail)
+}
+
 fn too_large(bytes_max: usize) -> Problem {
     Problem::new(Kind::BodyTooLarge, format!("The body must not be larger than {bytes_max} bytes."))
 }
@@ -294,7 +320,8 @@ mod tests {
 
     fn body(content_type: Option<&'static str>, text: impl Into<Body>) -> UnreadBody {
         let headers = content_type.map(|value| (CONTENT_TYPE, axum::http::HeaderValue::from_static(value)));
-        UnreadBody { headers: headers.into_iter().collect(), body: text.into() }
+        let admitted = Admitted::alone(BODY_BYTES_MAX * 4);
+        UnreadBody { headers: headers.into_iter().collect(), admitted, body: text.into() }
     }
 
     async fn kind_of(body: UnreadBody) -> Option<Kind> {

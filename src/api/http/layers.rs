@@ -1,8 +1,7 @@
-//! Middleware of every request: its id, its tracing span, admission control and timeout, panics, CORS.
+//! Middleware of every request: its id, its tracing span, panics, CORS.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
@@ -12,7 +11,6 @@ use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use tokio::sync::Semaphore;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use tracing::Instrument;
 
@@ -89,30 +87,6 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// Limits of concurrent requests and of the duration of each.
-#[derive(Clone, Debug)]
-pub(crate) struct Admission {
-    pub(crate) permits: Arc<Semaphore>,
-    /// `None`: no timeout.
-    pub(crate) timeout: Option<Duration>,
-}
-
-/// Admits a request within the limits. A request beyond them is refused at once: a queue in front of a busy service
-/// would only delay its responses.
-pub(crate) async fn admit(
-    State(admission): State<Admission>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let Ok(_permit) = admission.permits.try_acquire() else { return Err(Problem::busy()) };
-    match admission.timeout {
-        None => Ok(next.run(request).await),
-        Some(timeout) => tokio::time::timeout(timeout, next.run(request))
-            .await
-            .map_err(|_| Problem::unavailable(format!("a request took longer than {timeout:?}"))),
-    }
-}
-
 /// Allows scripts of every website to ingest, and those of `management_origin` to use the management API.
 pub(crate) fn cors(management_origin: Option<HeaderValue>) -> CorsLayer {
     let allowed = move |origin: &HeaderValue, parts: &Parts| {
@@ -142,10 +116,9 @@ mod tests {
     use axum::Router;
     use axum::body::to_bytes;
     use axum::http::StatusCode;
-    use axum::middleware::{from_fn, from_fn_with_state};
+    use axum::middleware::from_fn;
     use axum::routing::get;
     use serde_json::Value;
-    use tokio::sync::Notify;
     use tower::ServiceExt;
 
     use super::*;
@@ -158,11 +131,6 @@ mod tests {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
-    fn limited(handler: axum::routing::MethodRouter, permits: usize, timeout: Option<Duration>) -> Router {
-        let admission = Admission { permits: Arc::new(Semaphore::new(permits)), timeout };
-        Router::new().route("/", handler.route_layer(from_fn_with_state(admission, admit)))
-    }
-
     #[tokio::test]
     async fn a_panic_is_a_problem_that_does_not_reveal_its_message() {
         async fn handler() {
@@ -173,36 +141,5 @@ mod tests {
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(body["detail"], "An unexpected error occurred.");
         assert!(!body.to_string().contains("42"));
-    }
-
-    #[tokio::test]
-    async fn a_request_beyond_the_limit_is_refused() {
-        let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let handler = {
-            let (entered, leave) = (Arc::clone(&entered), Arc::clone(&leave));
-            get(move || async move {
-                entered.notify_one();
-                leave.notified().await;
-            })
-        };
-        let router = limited(handler, 1, None);
-        let first = ask(&router);
-        let second = async {
-            entered.notified().await;
-            let second = ask(&router).await;
-            leave.notify_one();
-            second
-        };
-        let ((first, _), (second, _)) = tokio::join!(first, second);
-        assert_eq!((first, second), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
-        leave.notify_one();
-        assert_eq!(ask(&router).await.0, StatusCode::OK, "the permit was released");
-    }
-
-    #[tokio::test]
-    async fn a_request_that_takes_too_long_is_cancelled() {
-        let router = limited(get(std::future::pending::<()>), 1, Some(Duration::from_millis(5)));
-        assert_eq!(ask(&router).await.0, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(ask(&router).await.0, StatusCode::SERVICE_UNAVAILABLE, "its permit was released");
     }
 }

@@ -1,5 +1,6 @@
 //! HTTP infrastructure of the handlers: reading requests, problems, paging, rate limits.
 
+pub(crate) mod admission;
 pub(crate) mod body;
 pub(crate) mod client_address;
 pub(crate) mod created;

@@ -6,9 +6,11 @@
 
 pub(crate) mod schemas;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use aggregates::role::Role;
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
@@ -19,11 +21,12 @@ use utoipa::{OpenApi, PartialSchema};
 use utoipa_swagger_ui::Config;
 
 use crate::api::access::permissions::Permission;
+use crate::api::http::admission::KeepsNoPlace;
 use crate::api::http::path::Segments;
 use crate::api::http::problem::{Kind, Problem, ProblemBody};
 use crate::api::http::query::PAGE_ITEMS_MAX;
 use crate::api::v1::destinations::authentication;
-use crate::api::{Handlers, ROUTES, Route};
+use crate::api::{Handlers, ROUTES, Route, RouteAdmission};
 
 /// The OpenAPI document, and the configuration of the page.
 #[derive(Clone)]
@@ -47,7 +50,7 @@ impl Docs {
 #[utoipa::path(get, path = "/openapi.json", tag = "Description",
     responses((status = 200, body = Object, description = "The description of this API in OpenAPI 3.1.")))]
 pub(crate) async fn document(State(docs): State<Docs>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], docs.document)
+    (Extension(KeepsNoPlace), [(CONTENT_TYPE, "application/json")], docs.document)
 }
 
 /// Open a page to try the API
@@ -74,7 +77,11 @@ pub(crate) async fn file(State(docs): State<Docs>, segments: Segments) -> Result
             "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
         ),
     ];
-    Ok((headers, file.bytes.into_owned()).into_response())
+    let bytes = match file.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    Ok((Extension(KeepsNoPlace), headers, bytes).into_response())
 }
 
 /// Returns the description of the API in OpenAPI 3.1.
@@ -152,6 +159,7 @@ enum Of {
     NotForEveryRole,
     WithBody,
     WithJsonBody,
+    WithLimits,
 }
 
 const PROBLEMS: &[(&str, Of)] = &[
@@ -160,6 +168,7 @@ const PROBLEMS: &[(&str, Of)] = &[
     ("408", Of::WithBody),
     ("413", Of::WithBody),
     ("415", Of::WithJsonBody),
+    ("429", Of::WithLimits),
     ("500", Of::AnyRoute),
     ("503", Of::AnyRoute),
 ];
@@ -174,6 +183,7 @@ impl Of {
                 permission.needs_user() && !Role::ALL.iter().all(|role| permission.allows(*role))
             }
             Self::WithBody => has_body,
+            Self::WithLimits => route.admission != RouteAdmission::Unlimited,
             Self::WithJsonBody => has_body && permission != Permission::ApiKey,
         }
     }
@@ -226,7 +236,7 @@ fn problem_description(status: &str, route: &Route) -> Option<&'static str> {
         "401" => "The access token is missing, invalid or expired.",
         "403" => "The role of the user does not allow this, or the resource belongs to another tenant.",
         "404" => "The resource does not exist.",
-        "408" => "The body did not arrive in time.",
+        "408" => "The body arrived too slowly.",
         "409" => {
             "The request conflicts with the current state: a name or email address is in use, an invite was used or \
              has expired, or the tenant would be without an Owner."
@@ -234,7 +244,7 @@ fn problem_description(status: &str, route: &Route) -> Option<&'static str> {
         "413" => "The body is too large.",
         "415" => "The content type of the body is not JSON.",
         "422" => "The destination is inactive or suspended.",
-        "429" => "The rate limit is exceeded.",
+        "429" => "The client or the tenant has reached a limit, which the problem names.",
         "500" => "An unexpected error occurred; the logs have its cause.",
         "508" => {
             "The webhook goes round in circles: it has passed through too many installations, as `CDN-Loop` says."

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use aggregates::ids::SessionId;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderName};
@@ -18,6 +19,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::api::access::authentication::Caller;
+use crate::api::http::admission::KeepsNoPlace;
 use crate::api::http::problem::{FieldErrors, Problem};
 use crate::api::http::time::Timestamp;
 use crate::identifiers;
@@ -28,6 +30,8 @@ use crate::live::{Broadcaster, Change, StreamItem, SubscribeError, SubscriberLim
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Interval at which the session is checked. A logout ends the stream at once.
 const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(15);
+/// Number of checks in a row after whose failure the stream ends. Its client reconnects and resumes.
+const FAILED_CHECKS_MAX: u32 = 2;
 /// Longest duration of a stream. Its client has to reconnect then, with a valid access token.
 const DURATION_MAX: Duration = Duration::from_secs(3_600);
 /// Shortest delay of a reconnect, and a random addition, so that clients do not reconnect all at once when a process
@@ -84,14 +88,21 @@ pub(crate) async fn handler(
     let from = last_event_id(&headers).map_err(Problem::invalid)?;
     let subscription = streams.live.subscribe(caller.tenant_id, caller.session_id, from).await?;
     let stream = OpenStream::new(streams.pool, subscription, caller.session_id);
-    Ok(([(CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")], Sse::new(stream.events())))
+    // Its subscription has a limit of its own.
+    Ok((
+        Extension(KeepsNoPlace),
+        [(CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")],
+        Sse::new(stream.events()),
+    ))
 }
 
 impl From<SubscribeError> for Problem {
     fn from(error: SubscribeError) -> Self {
         match error {
             SubscribeError::Full(SubscriberLimit::Tenant) => Self::too_many_requests(RETRY_DELAY),
-            SubscribeError::Full(SubscriberLimit::Process) => Self::busy(),
+            SubscribeError::Full(limit @ SubscriberLimit::Process) => {
+                Self::overloaded(format!("Not now: {limit}. Try again later."))
+            }
             SubscribeError::NotFollowing => Self::unavailable(error),
             SubscribeError::Database(error) => error.into(),
         }
@@ -105,6 +116,8 @@ struct OpenStream {
     session_id: SessionId,
     keep_alive: Interval,
     session_check: Interval,
+    /// Number of checks of the session that have failed since the last one that did not.
+    failed_checks: u32,
     ends_at: Instant,
 }
 
@@ -121,6 +134,7 @@ impl OpenStream {
             session_id,
             keep_alive: every(KEEP_ALIVE_INTERVAL),
             session_check: every(SESSION_CHECK_INTERVAL),
+            failed_checks: 0,
             ends_at: Instant::now() + DURATION_MAX,
         }
     }
@@ -137,7 +151,8 @@ impl OpenStream {
         stream::StreamExt::chain(stream::once(async { Ok(first) }), rest)
     }
 
-    /// Returns the next event. It is called only after the client has received the previous ones.
+    /// Returns the next event. It is called only after the client has received the previous ones; the server ends the
+    /// stream of a client that does not read.
     async fn next(&mut self) -> Option<Event> {
         loop {
             tokio::select! {
@@ -161,17 +176,21 @@ impl OpenStream {
         }
     }
 
-    /// Returns whether the session is open. An error of the database counts as open: it stops notifications as well.
-    async fn session_is_open(&self) -> bool {
+    /// Returns whether the session is open. One error of the database counts as open: it stops notifications as well.
+    async fn session_is_open(&mut self) -> bool {
         let query = async {
             let mut connection = self.pool.acquire().await?;
             sessions::user(&mut connection, self.session_id).await
         };
         match query.await {
-            Ok(user) => user.is_some_and(|user| user.is_current),
+            Ok(user) => {
+                self.failed_checks = 0;
+                user.is_some_and(|user| user.is_current)
+            }
             Err(error) => {
                 tracing::debug!(%error, "the session of a live stream cannot be checked");
-                true
+                self.failed_checks += 1;
+                self.failed_checks < FAILED_CHECKS_MAX
             }
         }
     }

@@ -204,15 +204,6 @@ impl Problem {
         }
     }
 
-    /// Returns the problem that there are too many concurrent requests.
-    #[must_use]
-    pub fn busy() -> Self {
-        Self {
-            retry_after: Some(RETRY_AFTER_DELAY),
-            ..Self::new(Kind::Unavailable, "The service is overloaded. Try again later.")
-        }
-    }
-
     /// Returns the problem that the database does not answer, which is logged elsewhere.
     #[must_use]
     pub fn database_away() -> Self {
@@ -231,9 +222,15 @@ impl Problem {
         }
     }
 
-    /// Returns the problem that a limit of memory is exceeded, which `detail` names.
-    pub(crate) fn out_of_memory(detail: String) -> Self {
+    /// Returns the problem that all requests together have reached a limit, which `detail` names.
+    pub(crate) fn overloaded(detail: String) -> Self {
         Self { retry_after: Some(RETRY_AFTER_DELAY), ..Self::new(Kind::Unavailable, detail) }
+    }
+
+    /// Returns the problem that the requests of one client or tenant have reached their share of a limit, which
+    /// `detail` names.
+    pub(crate) fn share_used(detail: String) -> Self {
+        Self { retry_after: Some(RETRY_AFTER_DELAY), ..Self::new(Kind::TooManyRequests, detail) }
     }
 
     /// Returns the problem that a rate limit is exceeded for `wait`.

@@ -29,7 +29,7 @@ pub(crate) async fn handler(
     context: RequestContext,
     body: UnreadBody,
 ) -> Result<Json<Tokens>, Problem> {
-    let credentials: Credentials = body.read().await?;
+    let credentials: Credentials = body.read_small(&()).await?;
     let user = auth.verify(&credentials, &context).await?;
     let bearer = Bearer {
         user_id: user.id,

@@ -21,7 +21,7 @@ pub(crate) async fn handler(
     caller: Caller,
     body: UnreadBody,
 ) -> Result<StatusCode, Problem> {
-    let presented: PresentedRefreshToken = body.read().await?;
+    let presented: PresentedRefreshToken = body.read_small(&()).await?;
     let presented = RefreshToken::parse(&presented).ok_or_else(refresh_token_refused)?;
     let session = auth.session(presented.session_id).await?;
     let session = session.filter(|session| session.user_id == caller.user_id);

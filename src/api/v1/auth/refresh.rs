@@ -27,7 +27,7 @@ pub(crate) async fn handler(
     context: RequestContext,
     body: UnreadBody,
 ) -> Result<Json<Tokens>, Problem> {
-    let presented: PresentedRefreshToken = body.read().await?;
+    let presented: PresentedRefreshToken = body.read_small(&()).await?;
     let presented = RefreshToken::parse(&presented).ok_or_else(refresh_token_refused)?;
     let user = sessions::user(&mut *auth.commands.pool().acquire().await?, presented.session_id).await?;
     let user = user.ok_or_else(refresh_token_refused)?;

@@ -60,14 +60,14 @@ impl UsedMemory {
         let bytes_max = self.memory.bytes_max;
         let mut used = self.memory.used();
         if used.bytes.saturating_add(bytes) > bytes_max {
-            return Err(Problem::out_of_memory(format!(
+            return Err(Problem::overloaded(format!(
                 "The service holds {bytes_max} bytes of payloads that are not stored yet, its limit. Try again later."
             )));
         }
         let of_tenant = used.by_tenant.get(&self.tenant_id).copied().unwrap_or_default();
         let share = bytes_max / TENANT_SHARE;
         if of_tenant > own && of_tenant.saturating_add(bytes) > share {
-            return Err(Problem::out_of_memory(format!(
+            return Err(Problem::overloaded(format!(
                 "The service holds {share} bytes of payloads of this tenant that are not stored yet, its limit. Try \
                  again later."
             )));

@@ -26,6 +26,7 @@ use self::cache::IngestCache;
 use self::memory::PayloadMemory;
 use self::request::IngestRequest;
 use crate::api::commands::Commands;
+use crate::api::http::admission::Admitted;
 use crate::api::http::body::UnreadBody;
 use crate::api::http::path::{self, Segments};
 use crate::api::http::problem::{Kind, Problem};
@@ -77,6 +78,7 @@ pub(crate) struct Accepted {
         (status = 508)))]
 pub(crate) async fn handler(
     State(ingest): State<Ingest>,
+    admitted: Admitted,
     context: RequestContext,
     segments: Segments,
     headers: HeaderMap,
@@ -92,6 +94,7 @@ pub(crate) async fn handler(
         Some(holder) => holder,
         None => ingest.load_holder(&key_hash).await?,
     };
+    admitted.belongs_to(holder.tenant_id)?;
     let hops = hops::of(&headers);
     if hops > ingest.hops_max {
         // A revoked API key is reported first.

@@ -39,7 +39,7 @@ pub(crate) async fn handler(
     caller: Caller,
     body: UnreadBody,
 ) -> Result<impl IntoResponse, Problem> {
-    let new: NewInvite = body.read().await?;
+    let new: NewInvite = body.read_small(&()).await?;
     let target_role = new.role.unwrap_or_default();
     let (id, at, tenant_id) = (InviteId(identifiers::new_id()), clock::now(), caller.tenant_id);
     let validity_days = new.validity_days.unwrap_or(VALIDITY_DAYS_DEFAULT);

@@ -40,7 +40,7 @@ pub(crate) async fn handler(
     let invite = invites::by_token(&mut connection, &token::hash(token)).await?;
     drop(connection);
     let invite = invite.ok_or(InviteRefusal::NotIssued)?;
-    let Credentials { email, password } = body.read_with(&invites.passwords).await?;
+    let Credentials { email, password } = body.read_small(&invites.passwords).await?;
     let at = clock::now();
     if invite.used_at.is_some() {
         return Err(InviteRefusal::IsUsed.into());

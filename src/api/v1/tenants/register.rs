@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Tenants, webhook_secret};
-use crate::api::http::body::{BODY_BYTES_MAX, UnreadBody};
+use crate::api::http::body::{SMALL_BODY_BYTES_MAX, UnreadBody};
 use crate::api::http::created::Created;
 use crate::api::http::fields::number::PositiveNumber;
 use crate::api::http::fields::text::{EmailText, NameText, PasswordText};
@@ -75,7 +75,7 @@ pub(crate) async fn handler(
     body: UnreadBody,
 ) -> Result<impl IntoResponse, Problem> {
     tenants.creations.hit(context.client)?;
-    let fields = body.fields(BODY_BYTES_MAX).await?.with_aliases(ALIASES);
+    let fields = body.fields(SMALL_BODY_BYTES_MAX).await?.with_aliases(ALIASES);
     let new = NewTenant::parse(fields, &tenants.passwords)?;
     let (tenant_id, owner) = (TenantId(identifiers::new_id()), UserId(identifiers::new_id()));
     let defaults = Resilience::default();

@@ -47,7 +47,7 @@ pub(crate) async fn handler(
     body: UnreadBody,
 ) -> Result<Json<TenantView>, Problem> {
     let before = tenants.find_own(&caller, id).await?;
-    let change: TenantChange = body.read().await?;
+    let change: TenantChange = body.read_small(&()).await?;
     let (change, at) = (&change, clock::now());
     let (tenant, changed) = tenants
         .commands
