@@ -1,22 +1,28 @@
 //! Health checks and metrics. Processes with the API and processes without it answer alike.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use crate::api::access::authentication::{bearer_token, unauthenticated};
 use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::layers;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::time::Timestamp;
 use crate::clock;
 use crate::completeness;
+use crate::config::MetricsAccess;
 use crate::database::in_time;
 use crate::dispatcher::set_aside;
 use crate::health::Health as ProcessHealth;
@@ -25,17 +31,97 @@ use crate::projector::ProjectorHealth;
 /// Time within which the state of the read models must be read.
 const READ_MODELS_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// Time for which further requests get the readiness that was looked up. A process that becomes ready is found to be so
+/// at once.
+const READY_AGE_MAX: Duration = Duration::from_secs(1);
+const NOT_READY_AGE_MAX: Duration = Duration::from_millis(100);
+
 /// Dependencies of the handlers.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
     process: ProcessHealth,
     projector: ProjectorHealth,
+    readiness: Arc<Mutex<Option<Readiness>>>,
+    metrics: MetricsAccess,
+}
+
+/// Readiness of the process as it was looked up, or why it is not ready.
+#[derive(Clone, Debug)]
+struct Readiness {
+    looked_up: Instant,
+    state: Result<Ready, String>,
 }
 
 impl Health {
-    pub(crate) fn new(process: ProcessHealth) -> Self {
+    pub(crate) fn new(process: ProcessHealth, metrics: MetricsAccess) -> Self {
         let projector = ProjectorHealth::new(process.pool.clone());
-        Self { process, projector }
+        Self { process, projector, readiness: Arc::default(), metrics }
+    }
+
+    /// Returns the readiness. It asks the database rarely, and one request at a time, however many there are.
+    async fn readiness(&self) -> Result<Ready, String> {
+        // One request looks it up, the others wait for the result.
+        let mut readiness = self.readiness.lock().await;
+        if let Some(known) = &*readiness {
+            let age_max = if known.state.is_ok() { READY_AGE_MAX } else { NOT_READY_AGE_MAX };
+            if known.looked_up.elapsed() < age_max {
+                return known.state.clone();
+            }
+        }
+        metrics::counter!("hooksentry_readiness_lookups_total").increment(1);
+        let state = self.look_up_readiness().await;
+        *readiness = Some(Readiness { looked_up: Instant::now(), state: state.clone() });
+        state
+    }
+
+    async fn look_up_readiness(&self) -> Result<Ready, String> {
+        let reasons = self.process.not_ready_reasons().await;
+        if !reasons.is_empty() {
+            return Err(reasons.join(", "));
+        }
+        let pool = &self.process.pool;
+        let states = async {
+            let read_models = in_time(READ_MODELS_TIME_MAX, self.projector.look()).await?;
+            let completeness = in_time(READ_MODELS_TIME_MAX, completeness::look(pool)).await?;
+            let set_aside_events = in_time(READ_MODELS_TIME_MAX, set_aside::count(pool)).await?;
+            Ok::<_, sqlx::Error>((read_models, completeness, set_aside_events))
+        };
+        let (read_models, completeness, set_aside_events) = states.await.map_err(|error| {
+            tracing::warn!(%error, "the state of the read models cannot be read");
+            "the state of the read models cannot be read".to_owned()
+        })?;
+        let quarantined_streams = read_models.quarantined_streams;
+        let readers_held_back_by = read_models.held_back_by.as_ref().map(ToString::to_string);
+        let is_degraded = read_models.halted().next().is_some()
+            || quarantined_streams > 0
+            || readers_held_back_by.is_some()
+            || set_aside_events > 0
+            || completeness.unaccounted > 0;
+        let projections = read_models.projections.into_iter().map(|model| ReadModel {
+            name: model.projection.name(),
+            halted: model.halted_because.is_some(),
+            lag_facts: model.lag_facts,
+            lag_seconds: model.lag.as_secs_f64(),
+        });
+        let leads = self.process.leads.iter().map(|(role, status)| Lead {
+            role,
+            leads: status.leads(),
+            confirmed_seconds_ago: status.age().as_secs_f64(),
+        });
+        Ok(Ready {
+            status: if is_degraded { "degraded" } else { "ready" },
+            timestamp: clock::now().into(),
+            completeness: CompletenessView {
+                unaccounted_events: completeness.unaccounted,
+                checked_at: completeness.completed_at.map(Timestamp),
+            },
+            projections: projections.collect(),
+            quarantined_streams,
+            readers_held_back_by,
+            set_aside_events,
+            oldest_commit_seconds: self.process.oldest_commit().as_secs_f64(),
+            leads: leads.collect(),
+        })
     }
 }
 
@@ -48,7 +134,7 @@ pub(crate) struct Alive {
 }
 
 /// Response of a process that can work.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ready {
     /// `ready`, or `degraded` while a read model has halted, a stream is quarantined, the readers of the log are held
@@ -75,7 +161,7 @@ pub(crate) struct Ready {
 }
 
 /// State of a role that one process performs at a time.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Lead {
     #[schema(examples("dispatcher"))]
@@ -87,7 +173,7 @@ pub(crate) struct Lead {
 }
 
 /// Result of the check that every accepted event has ended or will be delivered.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Completeness)]
 pub(crate) struct CompletenessView {
@@ -98,7 +184,7 @@ pub(crate) struct CompletenessView {
 }
 
 /// State of a read model.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReadModel {
     name: &'static str,
@@ -110,14 +196,14 @@ pub(crate) struct ReadModel {
     lag_seconds: f64,
 }
 
-/// Returns the routes of a process that has no API.
-pub fn health_router(process: ProcessHealth) -> Router {
+/// Returns the routes for operators: all of a process that has no API, and those at the address for operators.
+pub fn health_router(process: ProcessHealth, metrics_access: MetricsAccess) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Health::new(process))
+        .with_state(Health::new(process, metrics_access))
         .layer(from_fn_with_state(TrustedProxies::default(), layers::with_context))
 }
 
@@ -144,53 +230,31 @@ pub(crate) async fn live() -> Json<Alive> {
     responses((status = 200, body = Ready, description = "The process can work, with the state of each read model and the result of the completeness check."),
         (status = 503)))]
 pub(crate) async fn ready(State(health): State<Health>) -> Result<Json<Ready>, Problem> {
-    let reasons = health.process.not_ready_reasons().await;
-    if !reasons.is_empty() {
-        return Err(Problem::new(Kind::Unavailable, format!("Not ready: {}.", reasons.join(", "))));
+    match health.readiness().await {
+        Ok(ready) => Ok(Json(ready)),
+        Err(reasons) => Err(Problem::new(Kind::Unavailable, format!("Not ready: {reasons}."))),
     }
-    let read_models = tokio::time::timeout(READ_MODELS_TIME_MAX, health.projector.look()).await;
-    let read_models =
-        read_models.map_err(|_| Problem::unavailable("the checkpoints could not be read in time"))??;
-    let completeness = in_time(READ_MODELS_TIME_MAX, completeness::look(&health.process.pool)).await?;
-    let quarantined_streams = read_models.quarantined_streams;
-    let readers_held_back_by = read_models.held_back_by.as_ref().map(ToString::to_string);
-    let set_aside_events = in_time(READ_MODELS_TIME_MAX, set_aside::count(&health.process.pool)).await?;
-    let is_degraded = read_models.halted().next().is_some()
-        || quarantined_streams > 0
-        || readers_held_back_by.is_some()
-        || set_aside_events > 0
-        || completeness.unaccounted > 0;
-    let projections = read_models.projections.into_iter().map(|model| ReadModel {
-        name: model.projection.name(),
-        halted: model.halted_because.is_some(),
-        lag_facts: model.lag_facts,
-        lag_seconds: model.lag.as_secs_f64(),
-    });
-    let leads = health.process.leads.iter().map(|(role, status)| Lead {
-        role,
-        leads: status.leads(),
-        confirmed_seconds_ago: status.age().as_secs_f64(),
-    });
-    Ok(Json(Ready {
-        status: if is_degraded { "degraded" } else { "ready" },
-        timestamp: clock::now().into(),
-        completeness: CompletenessView {
-            unaccounted_events: completeness.unaccounted,
-            checked_at: completeness.completed_at.map(Timestamp),
-        },
-        projections: projections.collect(),
-        quarantined_streams,
-        readers_held_back_by,
-        set_aside_events,
-        oldest_commit_seconds: health.process.oldest_commit().as_secs_f64(),
-        leads: leads.collect(),
-    }))
 }
 
 /// Get the metrics of the process
+///
+/// They may require a bearer token of the operator, or be served at another address only.
 #[utoipa::path(get, path = "/metrics", tag = "Health",
     responses((status = 200, body = String, content_type = "text/plain",
-        description = "The metrics in the text format of Prometheus.")))]
-pub(crate) async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], health.process.telemetry.render())
+        description = "The metrics in the text format of Prometheus."), (status = 401), (status = 404)))]
+pub(crate) async fn metrics(
+    State(health): State<Health>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    match &health.metrics {
+        MetricsAccess::Open => {}
+        MetricsAccess::Hidden => return Err(layers::no_such_route().await),
+        MetricsAccess::WithToken(token)
+            if bearer_token(&headers).is_some_and(|given| token.equals(given)) => {}
+        MetricsAccess::WithToken(_) => {
+            return Err(unauthenticated("`Authorization` must be `Bearer` with the token of the operator."));
+        }
+    }
+    let content_type = (CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+    Ok(([content_type], health.process.telemetry.render()))
 }

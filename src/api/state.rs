@@ -33,7 +33,7 @@ use crate::api::v1::stats::Stats;
 use crate::api::v1::stream::Streams;
 use crate::api::v1::tenants::Tenants;
 use crate::api::v1::users::Users;
-use crate::config::{self, RateLimit, RequestSettings};
+use crate::config::{self, MetricsAccess, RateLimit, RequestSettings};
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{AcceptBatch, EventStore, StreamAppendBatch};
 use crate::health::Health as ProcessHealth;
@@ -93,6 +93,9 @@ pub struct ApiSettings {
     pub retention: Retention,
     /// Origin of the website whose scripts may use the management API.
     pub cors_origin: Option<HeaderValue>,
+    pub metrics: MetricsAccess,
+    /// Whether there is a page to try the API.
+    pub docs: bool,
 }
 
 impl ApiSettings {
@@ -115,6 +118,8 @@ impl ApiSettings {
             trusted_proxies: TrustedProxies::new(networks.0),
             retention: settings.retention.of_new_tenants(),
             cors_origin: settings.http.cors_origin.clone(),
+            metrics: settings.http.metrics(),
+            docs: settings.http.docs,
         }
     }
 }
@@ -196,8 +201,8 @@ impl AppState {
             stats: Stats { pool: pool.clone() },
             streams: Streams { pool, live: dependencies.live },
             queues: Queues { commands, outcomes: dependencies.outcomes },
-            health: Health::new(dependencies.health),
-            docs: Docs::new(),
+            health: Health::new(dependencies.health, settings.metrics),
+            docs: Docs::new(settings.docs),
             places: Places::new(&settings.requests),
             trusted_proxies: settings.trusted_proxies,
             cors_origin: settings.cors_origin,

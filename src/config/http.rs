@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use axum::http::HeaderValue;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::values::{Networks, address, bytes_between, networks, number_between, origin};
+use super::metrics::{MetricsAccess, MetricsToken};
+use super::values::{Networks, address, boolean, bytes_between, networks, number_between, origin};
 
 /// Address, limits and trusted peers of the HTTP server.
 #[derive(Clone, Debug, clap::Args)]
@@ -18,6 +19,36 @@ pub struct HttpSettings {
     /// machines and need a proxy that terminates TLS.
     #[arg(long, env = "HOOKSENTRY_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:5143", value_parser = address)]
     pub listen: SocketAddr,
+
+    /// IP address and port to listen on for /health and /metrics only.
+    ///
+    /// If it is set, /metrics is not served on HOOKSENTRY_LISTEN, which still serves /health. Requests on this
+    /// address are not limited, so it must not be reachable by strangers.
+    #[arg(long, env = "HOOKSENTRY_ADMIN_LISTEN", value_name = "ADDRESS", value_parser = address)]
+    pub admin_listen: Option<SocketAddr>,
+
+    /// Bearer token that requests for /metrics must have.
+    ///
+    /// If it is not set, everyone who can reach the address reads the metrics, which show how much is accepted and
+    /// delivered.
+    #[arg(long, env = "HOOKSENTRY_METRICS_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub metrics_token: Option<MetricsToken>,
+
+    /// Whether /docs serves a page to try the API.
+    ///
+    /// /openapi.json is served in any case.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_DOCS",
+        value_name = "true|false",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        value_parser = boolean
+    )]
+    pub docs: bool,
 
     /// Maximum number of concurrent connections to the HTTP port.
     ///
@@ -91,6 +122,21 @@ pub struct HttpSettings {
 }
 
 impl HttpSettings {
+    /// Returns who may read the metrics at `listen`.
+    #[must_use]
+    pub fn metrics(&self) -> MetricsAccess {
+        match self.admin_listen {
+            Some(_) => MetricsAccess::Hidden,
+            None => self.admin_metrics(),
+        }
+    }
+
+    /// Returns who may read the metrics at `admin_listen`.
+    #[must_use]
+    pub fn admin_metrics(&self) -> MetricsAccess {
+        self.metrics_token.clone().map_or(MetricsAccess::Open, MetricsAccess::WithToken)
+    }
+
     /// Returns the peers that connect on behalf of others: trusted proxies, and proxies on the same machine.
     #[must_use]
     pub fn unlimited_peers(&self) -> Vec<IpNet> {

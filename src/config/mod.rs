@@ -12,6 +12,7 @@ mod delivery;
 mod http;
 mod keys;
 mod limits;
+mod metrics;
 mod outbound_proxy;
 mod passwords;
 mod problem;
@@ -32,6 +33,7 @@ pub(crate) use delivery::GIVE_UP_GRACE;
 pub use http::HttpSettings;
 pub use keys::{EncryptionSettings, SigningSettings};
 pub use limits::{LimitSettings, RateLimit};
+pub use metrics::{MetricsAccess, MetricsToken};
 pub use outbound_proxy::OutboundProxy;
 pub use passwords::PasswordSettings;
 pub use problem::SettingProblem;
@@ -117,6 +119,12 @@ impl Settings {
             tracing::warn!(
                 "HOOKSENTRY_SHUTDOWN_DEADLINE is shorter than HOOKSENTRY_DELIVERY_TIMEOUT: attempts that \
                  are aborted at the shutdown have an unknown outcome and are repeated"
+            );
+        }
+        if matches!(self.http.metrics(), MetricsAccess::Open) && !self.http.listen.ip().is_loopback() {
+            tracing::warn!(
+                "everyone who can reach HOOKSENTRY_LISTEN can read the metrics: set HOOKSENTRY_ADMIN_LISTEN or \
+                 HOOKSENTRY_METRICS_TOKEN"
             );
         }
         if self.targets.allow_insecure_destinations && !self.http.listen.ip().is_loopback() {

@@ -65,6 +65,10 @@ impl Service {
     ) -> anyhow::Result<Self> {
         let dependencies = Dependencies::connect(settings, &required, roles, telemetry, &lifecycle).await?;
         let listener = http_server::bind(settings.http.listen, "HOOKSENTRY_LISTEN").await?;
+        let admin_listener = match settings.http.admin_listen {
+            Some(address) => Some(http_server::bind(address, "HOOKSENTRY_ADMIN_LISTEN").await?),
+            None => None,
+        };
         let address = listener.local_addr().context("the bound port has no address")?;
 
         let mut starter = RoleStarter::new(settings, open_files(settings, roles), &dependencies, &lifecycle);
@@ -84,7 +88,10 @@ impl Service {
         }
         match roles.has(Role::Api) {
             true => starter.start_api(listener, required.signing_keys, projected)?,
-            false => starter.start_health_endpoint(listener),
+            false => starter.start_health_endpoint(listener, settings.http.metrics()),
+        }
+        if let Some(listener) = admin_listener {
+            starter.start_health_endpoint(listener, settings.http.admin_metrics());
         }
         tracing::info!(%roles, %address, "ready");
         let pool = dependencies.pool.clone();

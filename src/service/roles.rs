@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::dependencies::{Dependencies, group_commit};
 use crate::api;
 use crate::completeness::CompletenessCheck;
-use crate::config::Settings;
+use crate::config::{MetricsAccess, Settings};
 use crate::dispatcher::Dispatcher;
 use crate::event_store::AcceptBatch;
 use crate::event_store::group_commit::CommitActivity;
@@ -129,9 +129,9 @@ impl<'a> RoleStarter<'a> {
         Ok(())
     }
 
-    /// A process without the API reports its health until its work is done.
-    pub(super) fn start_health_endpoint(&self, listener: TcpListener) {
-        let router = api::health_router(self.health());
+    /// Serves health checks and metrics until the work of the process is done.
+    pub(super) fn start_health_endpoint(&self, listener: TcpListener, metrics: MetricsAccess) {
+        let router = api::health_router(self.health(), metrics);
         let serving =
             http_server::serve(listener, router, self.connection_limits(), self.lifecycle.drained());
         self.lifecycle.spawn_supporting("the health endpoint", async {

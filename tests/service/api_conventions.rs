@@ -69,6 +69,12 @@ async fn the_configured_website_manages_and_every_website_ingests() {
     let ingest = "/api/v1/ingest/7d8e9f0a-1b2c-4d3e-8f5a-6b7c8d9e0f1a/dst_1";
     assert_eq!(preflight(ingest, other).await.as_deref(), Some(other));
 
+    let preflight = api.request("OPTIONS", ingest).header("Origin", other);
+    let allowed = send(preflight.header("Access-Control-Request-Headers", "x-anything")).await;
+    let headers = allowed.header("access-control-allow-headers");
+    assert!(headers.contains("x-api-key") && !headers.contains("x-anything"), "{headers}");
+    assert_eq!(allowed.header("access-control-allow-methods"), "GET,POST,PATCH,DELETE");
+
     let refused = send(api.request("GET", "/api/v1/events").header("Origin", ORIGIN)).await.expect(401);
     assert_eq!(refused.header("access-control-allow-origin"), ORIGIN, "scripts may read refusals too");
     let foreign = send(api.request("GET", "/api/v1/events").header("Origin", other)).await.expect(401);
@@ -128,7 +134,13 @@ async fn the_description_is_complete_and_the_page_works_offline() {
         !page.text.contains("http://") && !page.text.contains("https://"),
         "nothing comes from elsewhere"
     );
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("frame-ancestors 'none'") && policy.contains("form-action 'none'"), "{policy}");
+    let data = send(api.request("GET", "/health")).await.expect(200);
+    assert_eq!(data.header("content-security-policy"), "default-src 'none'; frame-ancestors 'none'");
+    assert_eq!(data.header("referrer-policy"), "no-referrer");
     let start = send(api.request("GET", "/docs/swagger-initializer.js")).await.expect(200);
+    assert!(start.text.contains("\"persistAuthorization\": false"), "{}", start.text);
     assert!(start.text.contains("/openapi.json"));
     send(api.request("GET", "/docs/nothing.js")).await.expect(404);
 }

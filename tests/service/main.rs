@@ -34,6 +34,7 @@ mod lag;
 mod live;
 mod local_postgres;
 mod loops;
+mod operators;
 mod outbound;
 mod private_services;
 mod projector;

@@ -119,14 +119,14 @@ impl Authentication {
 }
 
 /// Returns the token of `Authorization: Bearer <token>`.
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     (values.next().is_none() && scheme.eq_ignore_ascii_case("Bearer")).then(|| token.trim())
 }
 
-fn unauthenticated(detail: &'static str) -> Problem {
+pub(crate) fn unauthenticated(detail: &'static str) -> Problem {
     Problem::new(Kind::Unauthenticated, detail)
 }
 

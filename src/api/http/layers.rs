@@ -5,18 +5,36 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CACHE_CONTROL, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument;
 
 use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request_context::{REQUEST_ID, RequestContext};
+
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// Answers of the API are data: a browser that is made to show one loads and runs nothing.
+const NO_CONTENT: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+
+/// Headers that scripts of other websites may send.
+const CORS_REQUEST_HEADERS: [HeaderName; 7] = [
+    AUTHORIZATION,
+    CONTENT_TYPE,
+    HeaderName::from_static("last-event-id"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-idempotency-key"),
+    REQUEST_ID,
+];
 
 /// Adds a context and a tracing span to a request, and common headers to the response.
 pub(crate) async fn with_context(
@@ -46,6 +64,9 @@ pub(crate) async fn with_context(
         headers.insert(REQUEST_ID, request_id);
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(NO_CONTENT);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let (status, duration) = (response.status(), started.elapsed());
     span.in_scope(|| {
@@ -94,9 +115,8 @@ pub(crate) fn cors(management_origin: Option<HeaderValue>) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(allowed))
-        // Mirrored, because a literal `*` does not cover `Authorization`.
-        .allow_headers(AllowHeaders::mirror_request())
-        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(CORS_REQUEST_HEADERS)
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .expose_headers([LOCATION, RETRY_AFTER, REQUEST_ID])
         .max_age(Duration::from_secs(600))
 }

@@ -22,6 +22,7 @@ use utoipa_swagger_ui::Config;
 
 use crate::api::access::permissions::Permission;
 use crate::api::http::admission::KeepsNoPlace;
+use crate::api::http::layers;
 use crate::api::http::path::Segments;
 use crate::api::http::problem::{Kind, Problem, ProblemBody};
 use crate::api::http::query::PAGE_ITEMS_MAX;
@@ -31,16 +32,20 @@ use crate::api::{Handlers, ROUTES, Route, RouteAdmission};
 /// The OpenAPI document, and the configuration of the page.
 #[derive(Clone)]
 pub(crate) struct Docs {
+    /// Whether there is a page.
+    enabled: bool,
     document: Bytes,
     page: Arc<Config<'static>>,
 }
 
 impl Docs {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(enabled: bool) -> Self {
         Self {
+            enabled,
             document: openapi().to_string().into(),
             page: Arc::new(
-                Config::from("/openapi.json").try_it_out_enabled(true).persist_authorization(true),
+                // Credentials are not stored in the browser.
+                Config::from("/openapi.json").try_it_out_enabled(true).persist_authorization(false),
             ),
         }
     }
@@ -56,15 +61,21 @@ pub(crate) async fn document(State(docs): State<Docs>) -> impl IntoResponse {
 /// Open a page to try the API
 #[utoipa::path(get, path = "/docs", tag = "Description",
     responses((status = 303, description = "The page is at /docs/index.html.",
-        headers(("Location" = String, description = "URL of the page.")))))]
-pub(crate) async fn page() -> Redirect {
-    Redirect::to("/docs/index.html")
+        headers(("Location" = String, description = "URL of the page."))), (status = 404)))]
+pub(crate) async fn page(State(docs): State<Docs>) -> Result<Redirect, Problem> {
+    match docs.enabled {
+        true => Ok(Redirect::to("/docs/index.html")),
+        false => Err(layers::no_such_route().await),
+    }
 }
 
 /// Get a file of the page
 #[utoipa::path(get, path = "/docs/{file}", tag = "Description",
     responses((status = 200, body = String, content_type = "text/html", description = "The file."), (status = 404)))]
 pub(crate) async fn file(State(docs): State<Docs>, segments: Segments) -> Result<Response, Problem> {
+    if !docs.enabled {
+        return Err(layers::no_such_route().await);
+    }
     let [name] = segments.into_array()?;
     let file =
         utoipa_swagger_ui::serve(&name, docs.page).map_err(|error| Problem::internal(error.to_string()))?;
@@ -74,7 +85,8 @@ pub(crate) async fn file(State(docs): State<Docs>, segments: Segments) -> Result
         (CACHE_CONTROL, "public, max-age=3600"),
         (
             CONTENT_SECURITY_POLICY,
-            "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
+            "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         ),
     ];
     let bytes = match file.bytes {
