@@ -2,7 +2,7 @@
 //!
 //! A holder may take units while it has fewer than are free (a *dynamic threshold*, known from packet switches).
 //! Alone it gets half of them; of `k` greedy holders each gets one part of `k + 1`, and one part stays free for
-//! whoever comes next. So no number of holders has to be known, and nothing is reserved.
+//! the next holder. So no number of holders has to be known, and nothing is reserved.
 
 use std::collections::HashMap;
 use std::hash::Hash;
