@@ -20,7 +20,8 @@ use crate::api::http::cursor::Cursors;
 use crate::api::http::rate_limits::RateLimiter;
 use crate::api::openapi::Docs;
 use crate::api::v1::api_keys::ApiKeys;
-use crate::api::v1::auth::Auth;
+use crate::api::v1::auth::failed_logins::FailedLogins;
+use crate::api::v1::auth::{Auth, login};
 use crate::api::v1::destinations::Destinations;
 use crate::api::v1::events::Events;
 use crate::api::v1::ingest::Ingest;
@@ -83,6 +84,8 @@ pub struct ApiSettings {
     pub failed_logins: Option<RateLimit>,
     /// Limit of registrations with an invite by client address.
     pub invite_registrations: Option<RateLimit>,
+    /// Limit of changes of a password by user.
+    pub password_changes: Option<RateLimit>,
     /// Limit of refreshes by session.
     pub session_refreshes: Option<RateLimit>,
     /// Time from a login after which its session ends.
@@ -113,6 +116,7 @@ impl ApiSettings {
             tenant_creations: settings.limits.tenant_creations(),
             failed_logins: settings.limits.failed_logins(),
             invite_registrations: settings.limits.invite_registrations(),
+            password_changes: settings.limits.password_changes(),
             session_refreshes: settings.limits.session_refreshes(),
             session_lifetime: TimeDelta::from_std(settings.limits.session_lifetime).unwrap_or(TimeDelta::MAX),
             trusted_proxies: TrustedProxies::new(networks.0),
@@ -161,7 +165,8 @@ impl AppState {
                 commands: commands.clone(),
                 passwords: passwords.clone(),
                 tokens,
-                failures: RateLimiter::new(settings.failed_logins),
+                failures: FailedLogins::new(settings.failed_logins),
+                recorded_refusals: RateLimiter::new(Some(login::RECORDED_REFUSALS)),
                 refreshes: RateLimiter::new(settings.session_refreshes),
                 session_lifetime: settings.session_lifetime,
                 tasks: dependencies.tasks,
@@ -174,7 +179,11 @@ impl AppState {
                 retention: settings.retention,
                 payload_body_bytes_max,
             },
-            users: Users { commands: commands.clone(), passwords: passwords.clone() },
+            users: Users {
+                commands: commands.clone(),
+                passwords: passwords.clone(),
+                password_changes: RateLimiter::new(settings.password_changes),
+            },
             invites: Invites {
                 commands: commands.clone(),
                 passwords,

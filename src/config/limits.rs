@@ -62,6 +62,19 @@ pub struct LimitSettings {
     )]
     pub invite_registrations_per_hour: u32,
 
+    /// Maximum number of changes of one user's password within an hour; 0 means no limit.
+    ///
+    /// Lower: a user who mistypes a new password has to wait. Higher: one user can keep the hashing of passwords
+    /// busy.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_PASSWORD_CHANGES_PER_HOUR",
+        value_name = "NUMBER",
+        default_value = "5",
+        value_parser = number_between::<u32>(0, u32::MAX)
+    )]
+    pub password_changes_per_hour: u32,
+
     /// Maximum number of refreshes of one session within an hour; 0 means no limit.
     ///
     /// An access token is valid for fifteen minutes. Lower: a client that refreshes more often than it must is
@@ -118,6 +131,12 @@ impl LimitSettings {
     #[must_use]
     pub fn invite_registrations(&self) -> Option<RateLimit> {
         RateLimit::new(self.invite_registrations_per_hour, HOUR)
+    }
+
+    /// Limit on changes of a user's password; `None`: no limit.
+    #[must_use]
+    pub fn password_changes(&self) -> Option<RateLimit> {
+        RateLimit::new(self.password_changes_per_hour, HOUR)
     }
 
     /// Limit on refreshes of a session; `None`: no limit.

@@ -12,7 +12,7 @@ const MEMORY_KIB_MIN: u32 = 8 * LANES;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Passwords")]
 pub struct PasswordSettings {
-    /// Maximum number of passwords that are hashed concurrently.
+    /// Maximum number of passwords that are hashed concurrently. The default is half of the CPU cores.
     ///
     /// Each needs 64 MiB and a CPU core for some tenths of a second. Lower: logins wait for each other.
     /// Higher: a flood of logins takes more CPU and memory from other requests.
@@ -20,10 +20,22 @@ pub struct PasswordSettings {
         long = "password-hashes-at-once",
         env = "HOOKSENTRY_PASSWORD_HASHES_AT_ONCE",
         value_name = "NUMBER",
-        default_value = "2",
         value_parser = number_between::<NonZeroUsize>(NonZeroUsize::MIN, AT_ONCE_MAX)
     )]
-    pub hashes_at_once: NonZeroUsize,
+    pub hashes_at_once: Option<NonZeroUsize>,
+
+    /// Maximum number of passwords that wait to be hashed. One client or tenant may take a quarter of it.
+    ///
+    /// Beyond it, logins are answered with 503, and those of one client or tenant with 429. Lower: a burst of logins
+    /// is refused earlier. Higher: the last of a burst waits for longer.
+    #[arg(
+        long = "password-queue",
+        env = "HOOKSENTRY_PASSWORD_QUEUE",
+        value_name = "NUMBER",
+        default_value = "64",
+        value_parser = number_between::<usize>(1, 4_096)
+    )]
+    pub queue: usize,
 
     /// Minimum length of new passwords, in characters; 0 allows every password that is not empty.
     ///
@@ -67,13 +79,20 @@ pub struct PasswordSettings {
 
 const AT_ONCE_MAX: NonZeroUsize = NonZeroUsize::new(1_024).expect("1024 is not zero");
 
+/// So a flood of logins leaves cores to other requests.
+fn half_of_the_cores() -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new(cores / 2).unwrap_or(NonZeroUsize::MIN)
+}
+
 impl PasswordSettings {
     #[must_use]
     pub fn rules(&self) -> PasswordRules {
         PasswordRules {
             memory_kib: self.memory_kib,
             passes: self.passes,
-            concurrency: self.hashes_at_once,
+            concurrency: self.hashes_at_once.unwrap_or_else(half_of_the_cores),
+            waiting_max: self.queue,
             chars_min: self.min_length,
         }
     }

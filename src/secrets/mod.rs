@@ -8,6 +8,7 @@
 mod cipher;
 mod data_keys;
 pub mod master_keys;
+mod password_queue;
 pub mod passwords;
 pub mod rewrap;
 pub mod signing_keys;

@@ -1,8 +1,8 @@
 //! Password hashing with Argon2id, on blocking threads.
 //!
 //! A hash takes 64 MiB and a good part of a second of one core, on purpose. The number of concurrent hashes
-//! is limited and further ones wait, so a flood of logins exhausts neither memory nor the threads that serve
-//! other requests.
+//! is limited and further ones wait in a bounded queue, in turns of their requesters, so a flood of logins exhausts
+//! neither memory nor the threads that serve other requests, and delays other logins little.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,8 +11,11 @@ use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
-use tokio::sync::{AcquireError, Semaphore};
 use tokio::task::JoinError;
+
+use super::password_queue::{Slot, SlotQueue};
+
+pub use super::password_queue::{QueueFull, Requester};
 
 /// Maximum length of a password in bytes: hashing reads all of it.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
@@ -36,13 +39,21 @@ pub struct PasswordRules {
     pub passes: u32,
     /// Maximum number of concurrent hashes.
     pub concurrency: NonZeroUsize,
+    /// Maximum number of hashes that wait for others.
+    pub waiting_max: usize,
     /// Minimum length of a new password in characters; 0 allows any but the empty one.
     pub chars_min: usize,
 }
 
 impl Default for PasswordRules {
     fn default() -> Self {
-        Self { memory_kib: MEMORY_KIB, passes: PASSES, concurrency: NonZeroUsize::MIN, chars_min: 0 }
+        Self {
+            memory_kib: MEMORY_KIB,
+            passes: PASSES,
+            concurrency: NonZeroUsize::MIN,
+            waiting_max: 64,
+            chars_min: 0,
+        }
     }
 }
 
@@ -52,8 +63,15 @@ pub struct Passwords {
     argon2: Argon2<'static>,
     /// Hash that is verified when the user does not exist.
     dummy_hash: Arc<str>,
-    concurrency: Arc<Semaphore>,
+    queue: SlotQueue,
     chars_min: usize,
+}
+
+/// Right to hash passwords now, one after another.
+#[derive(Clone, Debug)]
+pub struct HashSlot {
+    passwords: Passwords,
+    slot: Arc<Slot>,
 }
 
 /// Error of a password that does not satisfy the rules.
@@ -73,9 +91,8 @@ pub enum PasswordProblem {
 pub enum PasswordFailure {
     #[error("the password could not be hashed")]
     Hash(#[source] argon2::password_hash::Error),
-    /// The process is stopping.
-    #[error("passwords are no longer hashed")]
-    Stopping(#[from] AcquireError),
+    #[error(transparent)]
+    QueueFull(#[from] QueueFull),
     #[error("the thread that hashed a password panicked")]
     Died(#[from] JoinError),
 }
@@ -95,8 +112,8 @@ impl Passwords {
             .map_err(|_| NotArgon2Parameters)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let dummy_hash = dummy_hash(&argon2).map_err(|_| NotArgon2Parameters)?;
-        let concurrency = Arc::new(Semaphore::new(rules.concurrency.get()));
-        Ok(Self { argon2, dummy_hash, concurrency, chars_min: rules.chars_min })
+        let queue = SlotQueue::new(rules.concurrency, rules.waiting_max);
+        Ok(Self { argon2, dummy_hash, queue, chars_min: rules.chars_min })
     }
 
     /// Checks a new password.
@@ -117,12 +134,35 @@ impl Passwords {
         Ok(())
     }
 
+    /// Waits for a slot in which passwords can be hashed.
+    ///
+    /// # Errors
+    /// Too many wait already, of this requester or of all.
+    pub async fn slot(&self, requester: Requester) -> Result<HashSlot, QueueFull> {
+        let slot = Arc::new(self.queue.slot(requester).await?);
+        Ok(HashSlot { passwords: self.clone(), slot })
+    }
+
+    /// Waits for a slot and returns the hash of a password as a PHC string.
+    ///
+    /// # Errors
+    /// Too many wait already, or hashing fails.
+    pub async fn hash(
+        &self,
+        password: SecretString,
+        requester: Requester,
+    ) -> Result<String, PasswordFailure> {
+        self.slot(requester).await?.hash(password).await
+    }
+}
+
+impl HashSlot {
     /// Returns the hash of a password as a PHC string.
     ///
     /// # Errors
-    /// When hashing fails, or the process is stopping.
+    /// When hashing fails.
     pub async fn hash(&self, password: SecretString) -> Result<String, PasswordFailure> {
-        let argon2 = self.argon2.clone();
+        let argon2 = self.passwords.argon2.clone();
         let salt: [u8; SALT_BYTES] = rand::random();
         let hashed = self
             .run(move || argon2.hash_password_with_salt(password.expose_secret().as_bytes(), &salt))
@@ -134,8 +174,8 @@ impl Passwords {
     /// same work, so that the response time does not reveal which users exist.
     pub async fn verify(&self, password: SecretString, hash: Option<&str>) -> bool {
         let exists = hash.is_some();
-        let hash = hash.map_or_else(|| Arc::clone(&self.dummy_hash), Arc::from);
-        let argon2 = self.argon2.clone();
+        let hash = hash.map_or_else(|| Arc::clone(&self.passwords.dummy_hash), Arc::from);
+        let argon2 = self.passwords.argon2.clone();
         let verified = self
             .run(move || {
                 let hash = PasswordHash::new(&hash)?;
@@ -157,16 +197,16 @@ impl Passwords {
         }
     }
 
-    /// Runs `work` on a blocking thread. It continues when the caller is cancelled, so the permit moves to
-    /// the thread.
+    /// Runs `work` on a blocking thread. It continues when the caller is cancelled, so the thread keeps the slot
+    /// as well.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PasswordFailure> {
-        let permit = Arc::clone(&self.concurrency).acquire_owned().await?;
+        let slot = Arc::clone(&self.slot);
         let work = move || {
             let done = work();
-            drop(permit);
+            drop(slot);
             done
         };
         Ok(tokio::task::spawn_blocking(work).await?)
@@ -196,13 +236,18 @@ mod tests {
         Passwords::new(rules).unwrap()
     }
 
+    /// A slot of an idle queue.
+    async fn slot(passwords: &Passwords) -> HashSlot {
+        passwords.slot(Requester::Client([192, 0, 2, 1].into())).await.unwrap()
+    }
+
     fn secret(text: &str) -> SecretString {
         SecretString::from(text)
     }
 
     #[tokio::test]
     async fn a_password_is_recognised_and_no_other() {
-        let passwords = quick();
+        let passwords = slot(&quick()).await;
         let hash = passwords.hash(secret("correct horse")).await.unwrap();
         assert!(passwords.verify(secret("correct horse"), Some(&hash)).await);
         for wrong in ["Correct horse", "correct hors", "correct horse ", ""] {
@@ -212,14 +257,14 @@ mod tests {
 
     #[tokio::test]
     async fn two_hashes_of_a_password_differ() {
-        let passwords = quick();
+        let passwords = slot(&quick()).await;
         let hashes = (passwords.hash(secret("a")).await.unwrap(), passwords.hash(secret("a")).await.unwrap());
         assert_ne!(hashes.0, hashes.1);
     }
 
     #[tokio::test]
     async fn a_hash_has_argon2id_with_64_mib_5_passes_and_8_lanes() {
-        let passwords = Passwords::new(PasswordRules::default()).unwrap();
+        let passwords = slot(&Passwords::new(PasswordRules::default()).unwrap()).await;
         let hash = passwords.hash(secret("a")).await.unwrap();
         let parts: Vec<&str> = hash.split('$').collect();
         assert_eq!(parts[..4], ["", "argon2id", "v=19", "m=65536,t=5,p=8"]);
@@ -230,15 +275,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_with_other_parameters_stays_valid() {
-        let hash = quick().hash(secret("a")).await.unwrap();
+        let hash = slot(&quick()).await.hash(secret("a")).await.unwrap();
         let rules = PasswordRules { memory_kib: 128, passes: 2, ..PasswordRules::default() };
-        assert!(Passwords::new(rules).unwrap().verify(secret("a"), Some(&hash)).await);
+        assert!(slot(&Passwords::new(rules).unwrap()).await.verify(secret("a"), Some(&hash)).await);
     }
 
     #[tokio::test]
     async fn without_a_hash_the_same_work_is_done_and_no_password_matches() {
         let passwords = quick();
-        assert!(!passwords.verify(secret("a"), None).await);
+        assert!(!slot(&passwords).await.verify(secret("a"), None).await);
         assert!(passwords.dummy_hash.starts_with("$argon2id$v=19$m=64,t=1,p=8$"), "{}", passwords.dummy_hash);
         PasswordHash::new(&passwords.dummy_hash).unwrap();
     }
@@ -246,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn no_password_matches_an_invalid_hash() {
         for hash in ["", "a", "$argon2id$v=19$m=64,t=1,p=8$", "c2FsdA==:aGFzaA=="] {
-            assert!(!quick().verify(secret("a"), Some(hash)).await, "{hash}");
+            assert!(!slot(&quick()).await.verify(secret("a"), Some(hash)).await, "{hash}");
         }
     }
 
@@ -256,17 +301,22 @@ mod tests {
             memory_kib: 64,
             passes: 1,
             concurrency: NonZeroUsize::new(2).unwrap(),
+            waiting_max: 256,
             chars_min: 0,
         };
         let passwords = Passwords::new(rules).unwrap();
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let work = |_| {
             let (running, most) = (Arc::clone(&running), Arc::clone(&most));
-            passwords.run(move || {
-                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                std::thread::yield_now();
-                running.fetch_sub(1, Ordering::SeqCst);
-            })
+            let passwords = &passwords;
+            async move {
+                let work = move || {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    running.fetch_sub(1, Ordering::SeqCst);
+                };
+                slot(passwords).await.run(work).await
+            }
         };
         futures::future::try_join_all((0..64).map(work)).await.unwrap();
         assert!((1..=2).contains(&most.load(Ordering::SeqCst)));

@@ -1,5 +1,6 @@
 //! Logging in, staying in, logging out.
 
+use aggregates::user::User as UserAggregate;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -7,6 +8,7 @@ use crate::harness::api::{Answer, Api, PASSWORD, login, send, unique};
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::Launch;
 use crate::harness::tenant::User;
+use crate::harness::until;
 
 async fn refresh(api: &Api, token: &str) -> Answer {
     send(api.request("POST", "/api/v1/auth/refresh").json(&json!({ "refreshToken": token }))).await
@@ -87,6 +89,40 @@ async fn a_success_clears_the_failures() {
         }
         login(&api, &owner.email, PASSWORD).await.expect(200);
     }
+}
+
+#[tokio::test]
+async fn a_login_of_one_s_own_does_not_clear_the_guesses_at_others() {
+    let api = Api::shared().await;
+    let owner = User::owner(&api).await;
+    for _ in 0..9 {
+        login(&api, &format!("{}@example.com", unique("unknown")), "x").await.expect(401);
+    }
+    login(&api, &owner.email, PASSWORD).await.expect(200);
+    login(&api, &format!("{}@example.com", unique("unknown")), "x").await.expect(401);
+    login(&api, &owner.email, PASSWORD).await.expect(429);
+}
+
+#[tokio::test]
+async fn refused_logins_are_one_fact_within_an_hour() {
+    let api = Api::shared().await;
+    let owner = User::owner(&api).await;
+    for _ in 0..9 {
+        login(&api, &owner.email, "x").await.expect(401);
+    }
+    let log = api.log().await;
+    let id = owner.id.parse().unwrap();
+    until("the refusal to be recorded", async || {
+        (log.load::<UserAggregate>(id).await.expect("a user").version == 2).then_some(())
+    })
+    .await;
+    login(&api, &owner.email, PASSWORD).await.expect(200);
+    for _ in 0..9 {
+        login(&api, &owner.email, "x").await.expect(401);
+    }
+    // A change waits for no task of a refused login, but comes after those that have begun.
+    owner.patch(&format!("/api/v1/users/{}", owner.id), &json!({ "password": PASSWORD })).await.expect(200);
+    assert_eq!(log.load::<UserAggregate>(id).await.expect("a user").version, 3);
 }
 
 #[tokio::test]

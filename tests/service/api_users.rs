@@ -125,6 +125,19 @@ async fn a_new_password_closes_earlier_sessions() {
 }
 
 #[tokio::test]
+async fn a_password_is_changed_a_limited_number_of_times() {
+    let owner = User::owner(&Api::shared().await).await;
+    let (user, other) = (owner.colleague("Viewer").await, owner.colleague("Viewer").await);
+    let change = json!({ "password": "something new" });
+    for _ in 0..5 {
+        owner.patch(&path(&user), &change).await.expect(200);
+    }
+    owner.patch(&path(&user), &change).await.expect(429);
+    owner.patch(&path(&other), &change).await.expect(200);
+    owner.patch(&path(&user), &json!({ "role": "Developer" })).await.expect(200);
+}
+
+#[tokio::test]
 async fn roles_decide_who_changes_whom() {
     let owner = User::owner(&Api::shared().await).await;
     let (admin, developer) = (owner.colleague("Admin").await, owner.colleague("Developer").await);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use aggregates::email::Email;
-use aggregates::ids::SessionId;
+use aggregates::ids::{SessionId, UserId};
 use moka::sync::Cache;
 
 use crate::api::http::problem::Problem;
@@ -27,6 +27,7 @@ pub(crate) enum RateLimitKey {
     /// Email address in the request, from any client.
     Email(Email),
     Session(SessionId),
+    User(UserId),
 }
 
 impl From<SessionId> for RateLimitKey {
@@ -38,6 +39,12 @@ impl From<SessionId> for RateLimitKey {
 impl From<&Email> for RateLimitKey {
     fn from(email: &Email) -> Self {
         Self::Email(email.clone())
+    }
+}
+
+impl From<UserId> for RateLimitKey {
+    fn from(id: UserId) -> Self {
+        Self::User(id)
     }
 }
 
@@ -62,6 +69,19 @@ struct Windows {
 struct Window {
     started: Instant,
     hits: AtomicU32,
+}
+
+/// A hit that was counted, and can be taken back. `None`: there is no limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Hit(Option<Arc<Window>>);
+
+impl Hit {
+    /// Takes the hit back, if its window has not ended.
+    pub(crate) fn take_back(self) {
+        if let Some(window) = self.0 {
+            window.hits.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl RateLimiter {
@@ -92,14 +112,17 @@ impl RateLimiter {
     ///
     /// # Errors
     /// A problem of kind `TooManyRequests` if the limit is exceeded.
-    pub(crate) fn hit(&self, key: impl Into<RateLimitKey>) -> Result<(), Problem> {
-        let Some(limited) = &self.0 else { return Ok(()) };
+    pub(crate) fn hit(&self, key: impl Into<RateLimitKey>) -> Result<Hit, Problem> {
+        let Some(limited) = &self.0 else { return Ok(Hit(None)) };
         let fresh = || Arc::new(Window { started: Instant::now(), hits: AtomicU32::new(0) });
         let window = limited.windows.get_with(key.into(), fresh);
         let counted = window.hits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |hits| {
             (hits < limited.hits_max).then_some(hits + 1)
         });
-        counted.map(|_| ()).map_err(|_| limited.refuse(&window))
+        match counted {
+            Ok(_) => Ok(Hit(Some(window))),
+            Err(_) => Err(limited.refuse(&window)),
+        }
     }
 
     /// Resets the count of a key.

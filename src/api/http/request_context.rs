@@ -10,8 +10,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::problem::Problem;
+use crate::api::http::rate_limits::network_of;
 use crate::event_store::{Actor, Metadata};
 use crate::identifiers;
+use crate::secrets::passwords::Requester;
 
 /// Header with the id of a request, in the request and in the response.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -48,6 +50,11 @@ impl RequestContext {
             request_id: Some(self.request_id.to_string()),
             trace_id: self.trace_id.as_deref().map(str::to_owned),
         }
+    }
+
+    /// Returns the client as one who has a password hashed.
+    pub(crate) fn requester(&self) -> Requester {
+        Requester::Client(network_of(self.client))
     }
 
     pub(crate) fn header(&self) -> Option<HeaderValue> {

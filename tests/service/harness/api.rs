@@ -201,6 +201,7 @@ fn settings(database_url: &str) -> Settings {
         "--tenant-creations-per-hour=20",
         "--password-memory-kib=64",
         "--password-passes=1",
+        "--password-queue=256",
         "--retention-every=100ms",
         &format!("--max-payload-bytes={payload_bytes_max}"),
         &format!("--cors-origin={ORIGIN}"),

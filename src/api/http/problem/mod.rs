@@ -17,6 +17,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::security_log::Subject;
+
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Time after which a client should retry a request that an overloaded or failing service refused.
@@ -40,6 +42,12 @@ macro_rules! kinds {
             #[must_use]
             pub fn uri(self) -> &'static str {
                 match self { $(Self::$kind => concat!("/problems/", $name)),+ }
+            }
+
+            /// Returns the last part of the `type`.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name),+ }
             }
 
             #[must_use]
@@ -116,6 +124,7 @@ pub struct Problem {
     errors: FieldErrors,
     retry_after: Option<Duration>,
     cause: Option<Box<dyn Error + Send + Sync>>,
+    subject: Option<Subject>,
 }
 
 /// Errors of each field, parameter or header of a request, as clauses that follow its name.
@@ -166,7 +175,14 @@ impl FieldErrors {
 
 impl Problem {
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), errors: FieldErrors::default(), retry_after: None, cause: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: FieldErrors::default(),
+            retry_after: None,
+            cause: None,
+            subject: None,
+        }
     }
 
     /// Returns a problem with fields, parameters or headers.
@@ -250,6 +266,12 @@ impl Problem {
         Self { errors, ..self }
     }
 
+    /// Names whom the refusal is about, for the security log. The response does not.
+    #[must_use]
+    pub(crate) fn about(self, subject: Option<Subject>) -> Self {
+        Self { subject, ..self }
+    }
+
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
@@ -287,6 +309,10 @@ impl IntoResponse for Problem {
         };
         let body = serde_json::to_vec(&body).expect("texts and a number can be serialized");
         let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        response.extensions_mut().insert(self.kind);
+        if let Some(subject) = self.subject {
+            response.extensions_mut().insert(subject);
+        }
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -16,7 +16,7 @@ use super::{FieldErrors, Kind, Problem};
 use crate::database;
 use crate::event_store::group_commit::CommitFailure;
 use crate::event_store::{AppendFailure, CommandFailure, LoadFailure};
-use crate::secrets::passwords::PasswordFailure;
+use crate::secrets::passwords::{PasswordFailure, QueueFull};
 use crate::secrets::vault::VaultFailure;
 
 impl From<TenantRefusal> for Problem {
@@ -190,8 +190,17 @@ impl From<VaultFailure> for Problem {
 impl From<PasswordFailure> for Problem {
     fn from(failure: PasswordFailure) -> Self {
         match failure {
-            PasswordFailure::Stopping(_) => Self::unavailable(failure),
+            PasswordFailure::QueueFull(full) => full.into(),
             other => Self::internal(other),
+        }
+    }
+}
+
+impl From<QueueFull> for Problem {
+    fn from(full: QueueFull) -> Self {
+        match full {
+            QueueFull::InTotal(_) => Self::overloaded(sentence(&full)),
+            QueueFull::ForRequester(_) => Self::busy_with_others(sentence(&full)),
         }
     }
 }

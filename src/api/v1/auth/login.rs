@@ -1,5 +1,8 @@
 //! `POST /api/v1/auth/login`
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use aggregates::ids::SessionId;
 use aggregates::role::UserStatus;
 use aggregates::session::{Session, SessionCommand};
@@ -14,13 +17,18 @@ use crate::api::access::access_tokens::Bearer;
 use crate::api::http::body::UnreadBody;
 use crate::api::http::problem::{Kind, Problem, chain};
 use crate::api::http::request_context::RequestContext;
+use crate::config::RateLimit;
 use crate::event_store::Actor;
 use crate::{clock, identifiers};
+
+/// A user's stream is loaded by every command, so guesses at the password must not make it long.
+pub(crate) const RECORDED_REFUSALS: RateLimit =
+    RateLimit { most: NonZeroU32::MIN, window: Duration::from_secs(3_600) };
 
 /// Log in
 ///
 /// After ten failures within five minutes, from one address or for one email address, further attempts are refused
-/// with 429 until the five minutes are over.
+/// with 429 until the five minutes are over. A success clears the failures for its email address, from every address.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "Auth", request_body = Credentials,
     responses((status = 200, body = Tokens, description = "The tokens of a new session."),
         (status = 400), (status = 401), (status = 429)))]
@@ -62,37 +70,41 @@ impl Auth {
         context: &RequestContext,
     ) -> Result<users::Login, Problem> {
         let email = &credentials.email;
-        let check_limits = || self.failures.check(context.client).and_then(|()| self.failures.check(email));
-        check_limits()?;
+        self.failures.check(context.client, email)?;
         let user = users::by_email(&mut *self.commands.pool().acquire().await?, email).await?;
         if user.as_ref().is_some_and(|user| !user.is_current) {
             return Err(Problem::read_model_behind());
         }
         let hash = user.as_ref().map(|user| user.password_hash.as_str());
-        let verified = self.passwords.verify(credentials.password.clone(), hash).await;
-        // Concurrent attempts may have used up the limit. Without this check a client could try as many passwords
-        // at once as it has connections.
-        check_limits()?;
+        let slot = self.passwords.slot(context.requester()).await?;
+        // Concurrent attempts may have used up the limit while this one waited, and while it was verified. Without
+        // these checks a client could have as many passwords hashed, and try as many, as it has connections.
+        self.failures.check(context.client, email)?;
+        let verified = slot.verify(credentials.password.clone(), hash).await;
+        drop(slot);
+        self.failures.check(context.client, email)?;
         match user {
             Some(user) if verified && user.status == UserStatus::Active => {
-                self.failures.reset(context.client);
-                self.failures.reset(email);
+                self.failures.clear(email);
                 Ok(user)
             }
             user => {
                 if let Some(user) = user {
                     self.record_refusal(&user, context);
                 }
-                // Both count, whether or not the user exists: the limit must not reveal who does.
-                self.failures.hit(context.client).and(self.failures.hit(email))?;
+                // It counts whether or not the user exists: the limit must not reveal who does.
+                self.failures.count(context.client, email)?;
                 Err(wrong_credentials())
             }
         }
     }
 
-    /// Records a refused login of an existing user. Happens after the response: its duration would reveal that the
-    /// user exists.
+    /// Records that logins of an existing user are refused, once within an hour. Happens after the response: its
+    /// duration would reveal that the user exists.
     fn record_refusal(&self, user: &users::Login, context: &RequestContext) {
+        if self.recorded_refusals.hit(user.id).is_err() {
+            return;
+        }
         let (store, id) = (self.commands.store().clone(), user.id.0);
         let metadata = context.metadata(user.tenant_id, Actor::Anonymous);
         self.tasks.spawn(async move {

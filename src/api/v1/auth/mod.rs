@@ -1,5 +1,6 @@
 //! Sessions: login, refresh, logout.
 
+pub(crate) mod failed_logins;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod refresh;
@@ -26,6 +27,7 @@ use crate::secrets::passwords::Passwords;
 use crate::secrets::token;
 use crate::{clock, identifiers};
 
+use self::failed_logins::FailedLogins;
 use self::refresh_token::TokenFamily;
 
 /// Validity of a refresh token.
@@ -37,8 +39,9 @@ pub(crate) struct Auth {
     pub(crate) commands: Commands,
     pub(crate) passwords: Passwords,
     pub(crate) tokens: AccessTokens,
-    /// Limits failed logins by client address and by email address.
-    pub(crate) failures: RateLimiter,
+    pub(crate) failures: FailedLogins,
+    /// Limits the facts about refused logins by user.
+    pub(crate) recorded_refusals: RateLimiter,
     /// Limits refreshes by session: each is a fact.
     pub(crate) refreshes: RateLimiter,
     /// Time from the login after which a session cannot be refreshed any more.

@@ -48,7 +48,7 @@ pub(crate) async fn handler(
     if invite.expires_at <= at {
         return Err(InviteRefusal::HasExpired.into());
     }
-    let password_hash = invites.passwords.hash(password).await?;
+    let password_hash = invites.passwords.hash(password, context.requester()).await?;
     let (user_id, tenant_id, role) = (UserId(identifiers::new_id()), invite.tenant_id, invite.target_role);
     let (email, invite_id) = (&email, invite.id);
     let register = &UserCommand::Register { tenant_id, email: email.clone(), password_hash, role, at };

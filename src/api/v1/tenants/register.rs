@@ -84,7 +84,7 @@ pub(crate) async fn handler(
         circuit_breaker_timer: new.circuit_breaker_timer.unwrap_or(defaults.circuit_breaker_timer),
     };
     tenants.check_free(&new).await?;
-    let password_hash = tenants.passwords.hash(new.owner_password.clone()).await?;
+    let password_hash = tenants.passwords.hash(new.owner_password.clone(), context.requester()).await?;
     let secret = TokenKind::WebhookSecret.generate();
     let webhook_secret = webhook_secret::seal(&tenants.vault, tenant_id, &secret).await?;
     let at = clock::now();

@@ -16,7 +16,7 @@ use crate::api::http::fields::body;
 use crate::api::http::fields::choice::RoleGiven;
 use crate::api::http::fields::text::{EmailText, PasswordText};
 use crate::api::http::problem::Problem;
-use crate::secrets::passwords::Passwords;
+use crate::secrets::passwords::{Passwords, Requester};
 use crate::{clock, identifiers};
 
 body! {
@@ -46,7 +46,7 @@ pub(crate) async fn handler(
     if users.commands.store().load::<Reservation>(reservation).await?.state != Reservation::Available {
         return Err(Problem::email_taken(&new.email));
     }
-    let password_hash = users.passwords.hash(new.password).await?;
+    let password_hash = users.passwords.hash(new.password, Requester::Tenant(caller.tenant_id)).await?;
     let (id, at, tenant_id, email) =
         (UserId(identifiers::new_id()), clock::now(), caller.tenant_id, &new.email);
     let register = &UserCommand::Register { tenant_id, email: email.clone(), password_hash, role, at };

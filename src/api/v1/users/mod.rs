@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::api::access::authentication::Caller;
 use crate::api::commands::{Commands, UnitOfWork};
 use crate::api::http::problem::Problem;
+use crate::api::http::rate_limits::RateLimiter;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::{RoleName, UserStatusName};
 use crate::secrets::passwords::Passwords;
@@ -30,6 +31,8 @@ use crate::secrets::passwords::Passwords;
 pub(crate) struct Users {
     pub(crate) commands: Commands,
     pub(crate) passwords: Passwords,
+    /// Limits changes of a password by user.
+    pub(crate) password_changes: RateLimiter,
 }
 
 /// A user.

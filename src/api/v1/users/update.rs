@@ -15,7 +15,7 @@ use crate::api::http::fields::text::{EmailText, PasswordText};
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
 use crate::clock;
-use crate::secrets::passwords::Passwords;
+use crate::secrets::passwords::{Passwords, Requester};
 
 body! {
     /// Changes of a user. What is absent stays as it is.
@@ -34,7 +34,7 @@ body! {
 /// sessions.
 #[utoipa::path(patch, path = "/api/v1/users/{id}", tag = "Users", request_body = UserUpdate,
     responses((status = 200, body = UserView, description = "The user after the change."),
-        (status = 400), (status = 403), (status = 404), (status = 409)))]
+        (status = 400), (status = 403), (status = 404), (status = 409), (status = 429)))]
 pub(crate) async fn handler(
     State(users): State<Users>,
     caller: Caller,
@@ -51,7 +51,10 @@ pub(crate) async fn handler(
     };
     caller.role.check_change(before.role, caller.user_id == id, wanted)?;
     let password_hash = match update.password.clone() {
-        Some(password) => Some(users.passwords.hash(password).await?),
+        Some(password) => {
+            users.password_changes.hit(id)?;
+            Some(users.passwords.hash(password, Requester::Tenant(caller.tenant_id)).await?)
+        }
         None => None,
     };
     let at = clock::now();
