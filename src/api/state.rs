@@ -84,6 +84,8 @@ pub struct ApiSettings {
     pub failed_logins: Option<RateLimit>,
     /// Limit of registrations with an invite by client address.
     pub invite_registrations: Option<RateLimit>,
+    /// Whether users must give their current password to change their own email address or password.
+    pub requires_current_password: bool,
     /// Limit of changes of a password by user.
     pub password_changes: Option<RateLimit>,
     /// Limit of refreshes by session.
@@ -116,6 +118,7 @@ impl ApiSettings {
             tenant_creations: settings.limits.tenant_creations(),
             failed_logins: settings.limits.failed_logins(),
             invite_registrations: settings.limits.invite_registrations(),
+            requires_current_password: settings.passwords.require_current,
             password_changes: settings.limits.password_changes(),
             session_refreshes: settings.limits.session_refreshes(),
             session_lifetime: TimeDelta::from_std(settings.limits.session_lifetime).unwrap_or(TimeDelta::MAX),
@@ -157,6 +160,7 @@ impl AppState {
         let commands = Commands::new(store, dependencies.projected);
         let cursors = Cursors::new(&dependencies.signing_keys);
         let tokens = AccessTokens::new(dependencies.signing_keys);
+        let failures = FailedLogins::new(settings.failed_logins);
         // A byte of a payload takes up to six bytes in a JSON string.
         let payload_body_bytes_max = BODY_BYTES_MAX.max(settings.payload_bytes_max.saturating_mul(6));
         Self {
@@ -165,7 +169,7 @@ impl AppState {
                 commands: commands.clone(),
                 passwords: passwords.clone(),
                 tokens,
-                failures: FailedLogins::new(settings.failed_logins),
+                failures: failures.clone(),
                 recorded_refusals: RateLimiter::new(Some(login::RECORDED_REFUSALS)),
                 refreshes: RateLimiter::new(settings.session_refreshes),
                 session_lifetime: settings.session_lifetime,
@@ -183,6 +187,8 @@ impl AppState {
                 commands: commands.clone(),
                 passwords: passwords.clone(),
                 password_changes: RateLimiter::new(settings.password_changes),
+                failures,
+                requires_current_password: settings.requires_current_password,
             },
             invites: Invites {
                 commands: commands.clone(),

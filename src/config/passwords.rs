@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::values::number_between;
+use super::values::{boolean, number_between};
 use crate::secrets::passwords::{LANES, MEMORY_KIB, PASSES, PASSWORD_BYTES_MAX, PasswordRules};
 
 /// Argon2 needs 8 KiB for each of its lanes.
@@ -40,15 +40,48 @@ pub struct PasswordSettings {
     /// Minimum length of new passwords, in characters; 0 allows every password that is not empty.
     ///
     /// Lower: passwords are easier to guess. Higher: users have to choose longer passwords. Existing
-    /// passwords stay valid.
+    /// passwords stay valid. The default of `dev` is 0.
     #[arg(
         long = "password-min-length",
         env = "HOOKSENTRY_PASSWORD_MIN_LENGTH",
         value_name = "CHARACTERS",
-        default_value = "0",
+        default_value = "12",
         value_parser = number_between::<usize>(0, PASSWORD_BYTES_MAX)
     )]
     pub min_length: usize,
+
+    /// Whether new passwords are refused that consist of what is guessed first: common words, sequences of keys,
+    /// repetitions and digits.
+    ///
+    /// Existing passwords stay valid. The default of `dev` is false.
+    #[arg(
+        long = "refuse-common-passwords",
+        env = "HOOKSENTRY_REFUSE_COMMON_PASSWORDS",
+        value_name = "true|false",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        value_parser = boolean
+    )]
+    pub refuse_common: bool,
+
+    /// Whether users must give their current password to change their own email address or password.
+    ///
+    /// If false, a stolen access token suffices to take over an account. The default of `dev` is false.
+    #[arg(
+        long = "require-current-password",
+        env = "HOOKSENTRY_REQUIRE_CURRENT_PASSWORD",
+        value_name = "true|false",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        value_parser = boolean
+    )]
+    pub require_current: bool,
 
     /// Memory for hashing one password, in KiB.
     ///
@@ -94,6 +127,7 @@ impl PasswordSettings {
             concurrency: self.hashes_at_once.unwrap_or_else(half_of_the_cores),
             waiting_max: self.queue,
             chars_min: self.min_length,
+            refuses_common: self.refuse_common,
         }
     }
 

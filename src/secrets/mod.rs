@@ -6,6 +6,7 @@
 //! ([`passwords`]). Access tokens are signed and not stored ([`signing_keys`]).
 
 mod cipher;
+mod common_passwords;
 mod data_keys;
 pub mod master_keys;
 mod password_queue;

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use tokio::task::JoinError;
 
+use super::common_passwords;
 use super::password_queue::{Slot, SlotQueue};
 
 pub use super::password_queue::{QueueFull, Requester};
@@ -43,6 +44,8 @@ pub struct PasswordRules {
     pub waiting_max: usize,
     /// Minimum length of a new password in characters; 0 allows any but the empty one.
     pub chars_min: usize,
+    /// Whether a new password must not consist of what is guessed first.
+    pub refuses_common: bool,
 }
 
 impl Default for PasswordRules {
@@ -53,6 +56,7 @@ impl Default for PasswordRules {
             concurrency: NonZeroUsize::MIN,
             waiting_max: 64,
             chars_min: 0,
+            refuses_common: false,
         }
     }
 }
@@ -65,6 +69,7 @@ pub struct Passwords {
     dummy_hash: Arc<str>,
     queue: SlotQueue,
     chars_min: usize,
+    refuses_common: bool,
 }
 
 /// Right to hash passwords now, one after another.
@@ -83,6 +88,8 @@ pub enum PasswordProblem {
     TooLong,
     #[error("must be at least {0} characters")]
     TooShort(usize),
+    #[error("must not consist of common words, sequences of keys, repetitions and digits")]
+    Common,
 }
 
 /// Error of hashing a password.
@@ -113,7 +120,8 @@ impl Passwords {
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let dummy_hash = dummy_hash(&argon2).map_err(|_| NotArgon2Parameters)?;
         let queue = SlotQueue::new(rules.concurrency, rules.waiting_max);
-        Ok(Self { argon2, dummy_hash, queue, chars_min: rules.chars_min })
+        let PasswordRules { chars_min, refuses_common, .. } = rules;
+        Ok(Self { argon2, dummy_hash, queue, chars_min, refuses_common })
     }
 
     /// Checks a new password.
@@ -130,6 +138,9 @@ impl Passwords {
         }
         if password.chars().count() < self.chars_min {
             return Err(PasswordProblem::TooShort(self.chars_min));
+        }
+        if self.refuses_common && common_passwords::is_common(password) {
+            return Err(PasswordProblem::Common);
         }
         Ok(())
     }
@@ -303,6 +314,7 @@ mod tests {
             concurrency: NonZeroUsize::new(2).unwrap(),
             waiting_max: 256,
             chars_min: 0,
+            refuses_common: false,
         };
         let passwords = Passwords::new(rules).unwrap();
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

@@ -4,6 +4,8 @@ use futures::future::join_all;
 use serde_json::json;
 
 use crate::harness::api::{Api, PASSWORD, login, unique};
+use crate::harness::postgres::TestDatabase;
+use crate::harness::process::Launch;
 use crate::harness::tenant::User;
 
 fn path(user: &User) -> String {
@@ -122,6 +124,45 @@ async fn a_new_password_closes_earlier_sessions() {
     other.get("/api/v1/users").await.expect(401);
     login(&user.api, &user.email, PASSWORD).await.expect(401);
     login(&user.api, &user.email, "something new").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_wrong_current_password_changes_nothing() {
+    let owner = User::owner(&Api::shared().await).await;
+    let colleague = owner.colleague("Viewer").await;
+    let change = |current: &str| json!({ "password": "something new", "currentPassword": current });
+    let refused = owner.patch(&path(&owner), &change("a guess")).await.expect(400);
+    assert_eq!(refused.wrong(), ["currentPassword"]);
+    login(&owner.api, &owner.email, PASSWORD).await.expect(200);
+    // Guesses count as failed logins.
+    for _ in 0..10 {
+        owner.patch(&path(&owner), &change("a guess")).await.expect(400);
+    }
+    owner.patch(&path(&owner), &change(PASSWORD)).await.expect(429);
+    login(&owner.api, &owner.email, PASSWORD).await.expect(429);
+    // Of others it is not asked for.
+    owner.patch(&path(&colleague), &json!({ "password": "something new" })).await.expect(200);
+}
+
+#[tokio::test]
+async fn serve_requires_long_uncommon_passwords_and_the_current_one_for_a_change() {
+    let database = TestDatabase::create().await;
+    let process = Launch::serve("api,projector", &database.url()).ready().await;
+    let owner = User::owner(&Api::at(process.base())).await;
+    let email = format!("{}@example.com", unique("renamed"));
+    for change in [json!({ "password": "something else" }), json!({ "email": email })] {
+        let refused = owner.patch(&path(&owner), &change).await.expect(400);
+        assert_eq!(refused.wrong(), ["currentPassword"], "{change}");
+    }
+    for password in ["eleven char", "password1234"] {
+        let change = json!({ "password": password, "currentPassword": PASSWORD });
+        assert_eq!(owner.patch(&path(&owner), &change).await.expect(400).wrong(), ["password"], "{password}");
+    }
+    let change = json!({ "email": email, "currentPassword": PASSWORD });
+    assert_eq!(owner.patch(&path(&owner), &change).await.expect(200).body["email"], email);
+    owner.patch(&path(&owner), &json!({ "role": "Owner" })).await.expect(200);
+    process.stop().await;
+    database.discard().await;
 }
 
 #[tokio::test]

@@ -81,16 +81,19 @@ fn defaults_apply_to_settings_that_are_not_given() {
     let invites = settings.limits.invite_registrations().expect("a limit");
     assert_eq!((invites.most.get(), invites.window), (10, Duration::from_secs(3_600)));
     let passwords = settings.passwords.rules();
-    assert_eq!((passwords.memory_kib, passwords.passes, passwords.chars_min), (65_536, 5, 0));
+    assert_eq!((passwords.memory_kib, passwords.passes, passwords.chars_min), (65_536, 5, 12));
+    assert!(passwords.refuses_common && settings.passwords.require_current);
     assert_eq!(settings.start.timeout, Duration::from_secs(60));
     assert_eq!(settings.stop.deadline, Duration::from_secs(40));
 }
 
 #[test]
-fn dev_allows_insecure_destinations_and_any_number_of_tenants_by_default() {
+fn dev_allows_insecure_destinations_any_password_and_any_number_of_tenants_by_default() {
     let open = dev(&[]).settings;
     assert!(open.targets.allow_insecure_destinations);
     assert_eq!(open.limits.tenant_creations(), None);
+    let passwords = open.passwords.rules();
+    assert!(passwords.chars_min == 0 && !passwords.refuses_common && !open.passwords.require_current);
     let closed =
         dev(&["--allow-insecure-destinations=false", "--tenant-creations-per-hour", "3", "--data-dir", "/d"]);
     assert!(!closed.settings.targets.allow_insecure_destinations);

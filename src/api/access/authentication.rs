@@ -4,6 +4,8 @@
 //! role its user has, so a logout, a new role and a deactivation take effect at once in every process, even if the read
 //! models are behind (see [`sessions::user`]). Other claims of the token decide nothing.
 
+use std::net::IpAddr;
+
 use aggregates::ids::{SessionId, TenantId, UserId};
 use aggregates::role::Role;
 use axum::extract::{FromRequestParts, Request, State};
@@ -44,6 +46,11 @@ impl Caller {
     /// Returns the metadata of facts that the caller causes.
     pub(crate) fn metadata(&self) -> Metadata {
         self.context.metadata(self.tenant_id, Actor::User(self.user_id))
+    }
+
+    /// Returns the address of the caller's client.
+    pub(crate) fn client(&self) -> IpAddr {
+        self.context.client
     }
 
     /// Checks that a resource of the tenant `owner` belongs to the caller's tenant.

@@ -25,6 +25,9 @@ use data_folder::DataFolder;
 #[command(
     mut_arg("allow_insecure_destinations", |arg| arg.default_value("true")),
     mut_arg("tenant_creations_per_hour", |arg| arg.default_value("0")),
+    mut_arg("min_length", |arg| arg.default_value("0")),
+    mut_arg("refuse_common", |arg| arg.default_value("false")),
+    mut_arg("require_current", |arg| arg.default_value("false")),
 )]
 pub struct Dev {
     /// Folder of the database and the generated keys.

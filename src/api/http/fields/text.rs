@@ -53,6 +53,16 @@ field! {
     }
 }
 
+field! {
+    /// Password that the user has now.
+    CurrentPasswordText: SecretString {
+        schema: string(Some(PASSWORD_BYTES_MAX))
+            .min_length(Some(1))
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password))),
+        parse: |value| password(value),
+    }
+}
+
 /// With the password policy as its context a password is one to be set.
 impl Field<Passwords> for PasswordText {
     type Value = SecretString;

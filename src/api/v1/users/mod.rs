@@ -14,17 +14,19 @@ use aggregates::tenant::{Tenant, TenantCommand};
 use aggregates::user::UserState;
 use chrono::{DateTime, Utc};
 use projections::{TenantScope, users};
+use secrecy::SecretString;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::api::access::authentication::Caller;
 use crate::api::commands::{Commands, UnitOfWork};
-use crate::api::http::problem::Problem;
+use crate::api::http::problem::{FieldErrors, Problem};
 use crate::api::http::rate_limits::RateLimiter;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::{RoleName, UserStatusName};
-use crate::secrets::passwords::Passwords;
+use crate::api::v1::auth::failed_logins::FailedLogins;
+use crate::secrets::passwords::{Passwords, Requester};
 
 /// Dependencies of the handlers of users.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Users {
     pub(crate) passwords: Passwords,
     /// Limits changes of a password by user.
     pub(crate) password_changes: RateLimiter,
+    pub(crate) failures: FailedLogins,
+    pub(crate) requires_current_password: bool,
 }
 
 /// A user.
@@ -86,6 +90,38 @@ impl From<users::User> for UserView {
 }
 
 impl Users {
+    /// Checks the password that a user gave for a change of the user's own email address or password. An access token
+    /// alone, which may be stolen, does not suffice for that.
+    ///
+    /// # Errors
+    /// The password is missing and required, or it is wrong.
+    async fn check_current_password(
+        &self,
+        caller: &Caller,
+        email: &Email,
+        given: Option<SecretString>,
+    ) -> Result<(), Problem> {
+        const FIELD: &str = "currentPassword";
+        let Some(given) = given else {
+            return match self.requires_current_password {
+                true => Err(Problem::invalid(FieldErrors::of(FIELD, "is required"))),
+                false => Ok(()),
+            };
+        };
+        let client = caller.client();
+        self.failures.check(client, email)?;
+        let login = users::by_email(&mut *self.commands.pool().acquire().await?, email).await?;
+        let login = login.filter(|login| login.id == caller.user_id && login.is_current);
+        let login = login.ok_or_else(Problem::read_model_behind)?;
+        let slot = self.passwords.slot(Requester::Tenant(caller.tenant_id)).await?;
+        self.failures.check(client, email)?;
+        if slot.verify(given, Some(&login.password_hash)).await {
+            return Ok(());
+        }
+        self.failures.count(client, email)?;
+        Err(Problem::invalid(FieldErrors::of(FIELD, "must be the current password of the user")))
+    }
+
     /// Returns a user of the caller's tenant.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::api::access::authentication::Caller;
 use crate::api::http::body::UnreadBody;
 use crate::api::http::fields::body;
 use crate::api::http::fields::choice::{RoleGiven, UserStatusGiven};
-use crate::api::http::fields::text::{EmailText, PasswordText};
+use crate::api::http::fields::text::{CurrentPasswordText, EmailText, PasswordText};
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
 use crate::clock;
@@ -24,6 +24,9 @@ body! {
         password: Option<PasswordText> = "password",
         role: Option<RoleGiven> = "role",
         status: Option<UserStatusGiven> = "status",
+        /// Password that the user has now. The installation may require it of users who change their own email
+        /// address or password.
+        current_password: Option<CurrentPasswordText> = "currentPassword",
     }
 }
 
@@ -31,7 +34,7 @@ body! {
 ///
 /// All users may change their own email address and password. An Owner may change every user. An Admin may change
 /// Developers and Viewers, and give them these roles only. A new password and a deactivation close the user's
-/// sessions.
+/// sessions. A wrong `currentPassword` counts as a failed login.
 #[utoipa::path(patch, path = "/api/v1/users/{id}", tag = "Users", request_body = UserUpdate,
     responses((status = 200, body = UserView, description = "The user after the change."),
         (status = 400), (status = 403), (status = 404), (status = 409), (status = 429)))]
@@ -50,6 +53,9 @@ pub(crate) async fn handler(
             || update.email.as_ref().is_some_and(|email| *email != before.email),
     };
     caller.role.check_change(before.role, caller.user_id == id, wanted)?;
+    if caller.user_id == id && wanted.credentials {
+        users.check_current_password(&caller, &before.email, update.current_password.clone()).await?;
+    }
     let password_hash = match update.password.clone() {
         Some(password) => {
             users.password_changes.hit(id)?;
