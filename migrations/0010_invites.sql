@@ -12,6 +12,9 @@ CREATE TABLE invites (
     expires_at       timestamptz NOT NULL,
     created_at       timestamptz NOT NULL,
     used_at          timestamptz,
+    revoked_at       timestamptz,
+    -- User who issued the invite; NULL: the fact did not record it.
+    issued_by        uuid,
     -- Version of the invite's stream that the row shows.
     version          bigint      NOT NULL,
 

@@ -1,4 +1,5 @@
-//! Invite: lets one person join a tenant in a given role, once, until it expires.
+//! Invite: lets one person join a tenant in a given role, once, until it expires or is revoked, and while the user who
+//! issued it may give that role.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -18,9 +19,12 @@ pub enum Invite {
     Pending {
         tenant_id: TenantId,
         target_role: Role,
+        /// `None`: the fact did not record it yet.
+        issued_by: Option<UserId>,
         expires_at: DateTime<Utc>,
     },
     Used,
+    Revoked,
 }
 
 /// Command to an invite.
@@ -31,6 +35,7 @@ pub enum InviteCommand {
         tenant_id: TenantId,
         /// Role that the new user gets.
         target_role: Role,
+        issued_by: UserId,
         /// Role of the inviting user.
         invited_by: Role,
         token_hash: TokenHash,
@@ -40,7 +45,14 @@ pub enum InviteCommand {
         at: DateTime<Utc>,
     },
     /// Uses the invite. Repeated: refused.
-    Accept { user_id: UserId, at: DateTime<Utc> },
+    Accept {
+        user_id: UserId,
+        /// Role that the user who issued the invite has now; `None`: that user is inactive or deleted.
+        inviter_role: Option<Role>,
+        at: DateTime<Utc>,
+    },
+    /// Revokes the invite. Repeated: refused, since the API answers 404.
+    Revoke { at: DateTime<Utc> },
 }
 
 /// Fact about an invite.
@@ -51,16 +63,24 @@ pub enum InviteFact {
         tenant_id: TenantId,
         /// Role that the new user gets.
         target_role: Role,
+        /// `None`: the fact is of a version that did not record it.
+        issued_by: Option<UserId>,
         token_hash: TokenHash,
         token: Sealed,
         expires_at: DateTime<Utc>,
         at: DateTime<Utc>,
     },
     /// A new user joined the tenant.
-    InviteAccepted { user_id: UserId, at: DateTime<Utc> },
+    InviteAccepted {
+        user_id: UserId,
+        at: DateTime<Utc>,
+    },
+    InviteRevoked {
+        at: DateTime<Utc>,
+    },
 }
 
-stored_facts!(InviteFact { InviteIssued, InviteAccepted });
+stored_facts!(InviteFact { InviteIssued: 2, InviteAccepted, InviteRevoked });
 
 /// Reason why an invite refuses a command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -91,24 +111,35 @@ impl Decide for Invite {
             }
             (
                 Self::Unknown,
-                Command::Issue { tenant_id, target_role, token_hash, token, expires_at, at, .. },
+                Command::Issue {
+                    tenant_id, target_role, issued_by, token_hash, token, expires_at, at, ..
+                },
             ) => Ok(vec![InviteFact::InviteIssued {
                 tenant_id,
                 target_role,
+                issued_by: Some(issued_by),
                 token_hash,
                 token,
                 expires_at,
                 at,
             }]),
             (_, Command::Issue { .. }) => Err(InviteRefusal::AlreadyIssued),
+            (Self::Pending { target_role, issued_by: Some(_), .. }, Command::Accept { inviter_role, .. })
+                if !inviter_role.is_some_and(|role| role.may_invite(*target_role)) =>
+            {
+                Err(InviteRefusal::NotIssued)
+            }
             (Self::Pending { expires_at, .. }, Command::Accept { at, .. }) if *expires_at <= at => {
                 Err(InviteRefusal::HasExpired)
             }
-            (Self::Pending { .. }, Command::Accept { user_id, at }) => {
+            (Self::Pending { .. }, Command::Accept { user_id, at, .. }) => {
                 Ok(vec![InviteFact::InviteAccepted { user_id, at }])
             }
-            (Self::Used, Command::Accept { .. }) => Err(InviteRefusal::IsUsed),
-            (Self::Unknown, Command::Accept { .. }) => Err(InviteRefusal::NotIssued),
+            (Self::Pending { .. }, Command::Revoke { at }) => Ok(vec![InviteFact::InviteRevoked { at }]),
+            (Self::Used, Command::Accept { .. } | Command::Revoke { .. }) => Err(InviteRefusal::IsUsed),
+            (Self::Unknown | Self::Revoked, Command::Accept { .. } | Command::Revoke { .. }) => {
+                Err(InviteRefusal::NotIssued)
+            }
         }
     }
 }
@@ -116,10 +147,11 @@ impl Decide for Invite {
 impl Invite {
     fn fold(&mut self, fact: InviteFact) {
         *self = match fact {
-            InviteFact::InviteIssued { tenant_id, target_role, expires_at, .. } => {
-                Self::Pending { tenant_id, target_role, expires_at }
+            InviteFact::InviteIssued { tenant_id, target_role, issued_by, expires_at, .. } => {
+                Self::Pending { tenant_id, target_role, issued_by, expires_at }
             }
             InviteFact::InviteAccepted { .. } => Self::Used,
+            InviteFact::InviteRevoked { .. } => Self::Revoked,
         };
     }
 }

@@ -59,6 +59,12 @@ pub enum RoleRefusal {
 }
 
 impl Role {
+    /// Whether users of this role may invite users of role `target`.
+    #[must_use]
+    pub fn may_invite(self, target: Self) -> bool {
+        target != Self::Owner && self.manages(target)
+    }
+
     fn manages(self, other: Self) -> bool {
         match self {
             Self::Owner => true,

@@ -26,6 +26,14 @@ const CONVERSIONS: &[Conversion] = &[
             form.insert("timeoutMs".to_owned(), json!(30_000));
         },
     },
+    // The metadata of the fact has the user, which the fact itself did not.
+    Conversion {
+        fact: "InviteIssued",
+        from: 1,
+        convert: |form| {
+            form.insert("issuedBy".to_owned(), json!(null));
+        },
+    },
     // It is unknown which password an earlier session was opened with, so it has ended: version 0 is before every other.
     Conversion {
         fact: "LoggedIn",

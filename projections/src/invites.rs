@@ -1,6 +1,6 @@
 //! Invites, pending, used and expired.
 
-use aggregates::ids::{InviteId, TenantId};
+use aggregates::ids::{InviteId, TenantId, UserId};
 use aggregates::invite::InviteFact;
 use aggregates::role::Role;
 use aggregates::sealed::{Sealed, TokenHash};
@@ -27,6 +27,9 @@ pub struct Invite {
     pub expires_at: DateTime<Utc>,
     /// `None`: it is pending or expired.
     pub used_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// `None`: the fact did not record it.
+    pub issued_by: Option<UserId>,
     pub created_at: DateTime<Utc>,
 }
 
@@ -70,7 +73,15 @@ sort_fields! {
     }
 }
 
-const LIST: List = List { table: "invites", columns: Row::COLUMNS, condition: "true" };
+/// Invites that are used or can still be: those whose issuer may not invite any more have ended, as
+/// `Role::may_invite` says.
+const LIST: List = List {
+    table: "invites",
+    columns: Row::COLUMNS,
+    condition: "revoked_at IS NULL AND (used_at IS NOT NULL OR issued_by IS NULL OR EXISTS ( \
+        SELECT FROM users WHERE users.id = invites.issued_by AND users.deleted_at IS NULL AND users.status = 0 \
+        AND (users.role = 10 OR (users.role = 1 AND target_role <> 1))))",
+};
 
 read_model! {
     Invites: table "invites", facts InviteFact;
@@ -84,6 +95,8 @@ read_model! {
         expires_at: DateTime<Utc>,
         created_at: DateTime<Utc>,
         used_at: Option<DateTime<Utc>>,
+        revoked_at: Option<DateTime<Utc>>,
+        issued_by: Option<UserId>,
         version: i64,
     }
 }
@@ -92,7 +105,8 @@ impl StreamRow for Row {
     type Fact = InviteFact;
 
     fn begin(logged: &LoggedFact, fact: &InviteFact) -> Option<Self> {
-        let InviteFact::InviteIssued { tenant_id, target_role, token_hash, token, expires_at, at } = fact
+        let InviteFact::InviteIssued { tenant_id, target_role, issued_by, token_hash, token, expires_at, at } =
+            fact
         else {
             return None;
         };
@@ -106,6 +120,8 @@ impl StreamRow for Row {
             expires_at: *expires_at,
             created_at: *at,
             used_at: None,
+            revoked_at: None,
+            issued_by: *issued_by,
             version: 1,
         })
     }
@@ -114,6 +130,7 @@ impl StreamRow for Row {
         match fact {
             InviteFact::InviteIssued { .. } => {}
             InviteFact::InviteAccepted { at, .. } => self.used_at = Some(*at),
+            InviteFact::InviteRevoked { at } => self.revoked_at = Some(*at),
         }
     }
 }
@@ -127,12 +144,14 @@ impl From<Row> for Invite {
             target_role: row.target_role,
             expires_at: row.expires_at,
             used_at: row.used_at,
+            revoked_at: row.revoked_at,
+            issued_by: row.issued_by,
             created_at: row.created_at,
         }
     }
 }
 
-/// Returns the invite whose token has this hash, used and expired ones included.
+/// Returns the invite whose token has this hash, used, expired and revoked ones included.
 ///
 /// # Errors
 /// When the database fails.
@@ -146,7 +165,19 @@ pub async fn by_token(
     Ok(row.map(Into::into))
 }
 
-/// Returns an invite of the scope's tenant.
+/// Returns the tenant of an invite.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.invites.owner_of", level = "debug", skip_all, err(level = "debug"))]
+pub async fn owner_of(connection: &mut PgConnection, id: InviteId) -> Result<Option<TenantId>, sqlx::Error> {
+    let owner = sqlx::query_scalar!("SELECT tenant_id FROM invites WHERE id = $1", id.0)
+        .fetch_optional(connection)
+        .await?;
+    Ok(owner.map(TenantId))
+}
+
+/// Returns an invite of the scope's tenant that is used or can still be.
 ///
 /// # Errors
 /// When the database fails.
@@ -155,7 +186,7 @@ pub async fn get(scope: &mut TenantScope, id: InviteId) -> Result<Option<Invite>
     Ok(LIST.find::<Row>(scope, id.0).await?.map(Into::into))
 }
 
-/// Lists the invites of the scope's tenant.
+/// Lists the invites of the scope's tenant that are used or can still be.
 ///
 /// # Errors
 /// When the database fails.

@@ -216,6 +216,7 @@ impl World {
             0..=6 => InviteCommand::Issue {
                 tenant_id: ACME,
                 target_role: Role::Viewer,
+                issued_by: id(100),
                 invited_by: Role::Owner,
                 token_hash: hash(&token),
                 token: sealed(&token),

@@ -107,6 +107,7 @@ routes! {
 
     POST   "/api/v1/invites"                            Invite                  Limited   invites      => invites::issue::handler;
     GET    "/api/v1/invites"                            Invite                  Limited   invites      => invites::list::handler;
+    DELETE "/api/v1/invites/{id}"                       Invite                  Limited   invites      => invites::revoke::handler;
     POST   "/api/v1/invites/{token}/register"           Anyone                  Limited   invites      => invites::register::handler;
 
     POST   "/api/v1/apikeys"                            ManageApiKeys           Limited   api_keys     => api_keys::issue::handler;

@@ -1,6 +1,6 @@
 //! Invites and API keys: what lets others in.
 
-use aggregates::ids::{InviteId, TenantId};
+use aggregates::ids::{InviteId, TenantId, UserId};
 use aggregates::invite::{Invite, InviteCommand};
 use aggregates::role::Role;
 use aggregates::sealed::Sealed;
@@ -49,6 +49,7 @@ async fn an_invite_makes_one_user() {
     let used = owner.get("/api/v1/invites?Status=used").await.expect(200);
     assert_eq!((&used.body["total"], &used.body["items"][0]["status"]), (&json!(1), &json!("Used")));
     assert!(used.body["items"][0]["usedAt"].is_string());
+    assert_eq!(used.body["items"][0]["token"], "", "it is worth nothing any more");
     assert_eq!(owner.get("/api/v1/invites?Status=Pending").await.expect(200).body["total"], 0);
     for query in ["Status=Expired", "Status=2", "CpOrd=tokenHash"] {
         owner.get(&format!("/api/v1/invites?{query}")).await.expect(400);
@@ -104,6 +105,43 @@ async fn of_many_who_use_an_invite_at_once_one_joins() {
 }
 
 #[tokio::test]
+async fn a_revoked_invite_is_worth_nothing() {
+    let owner = User::owner(&Api::shared().await).await;
+    let developer = owner.colleague("Developer").await;
+    let invite = owner.post("/api/v1/invites", &json!({})).await.expect(201);
+    let path = format!("/api/v1/invites/{}", invite.text_of("id"));
+    developer.delete(&path).await.expect(403);
+    owner.delete(&path).await.expect(204);
+    register(&owner.api, &invite.text_of("token"), &new_user()).await.expect(404);
+    assert_eq!(owner.get("/api/v1/invites").await.expect(200).body["total"], 0);
+    owner.delete(&path).await.expect(404);
+    let used = owner.post("/api/v1/invites", &json!({})).await.expect(201);
+    register(&owner.api, &used.text_of("token"), &new_user()).await.expect(201);
+    let path = format!("/api/v1/invites/{}", used.text_of("id"));
+    assert_eq!(owner.delete(&path).await.expect(409).problem(), "invite-used");
+}
+
+#[tokio::test]
+async fn invites_end_with_the_rights_of_their_issuer() {
+    let owner = User::owner(&Api::shared().await).await;
+    let mut issuers = vec![];
+    for change in [json!({ "status": "Inactive" }), json!({ "role": "Developer" }), Value::Null] {
+        let admin = owner.colleague("Admin").await;
+        let token = admin.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
+        issuers.push((format!("/api/v1/users/{}", admin.id), change, token));
+    }
+    assert_eq!(owner.get("/api/v1/invites").await.expect(200).body["total"], 3);
+    for (path, change, token) in &issuers {
+        match change {
+            Value::Null => owner.delete(path).await.expect(204),
+            change => owner.patch(path, change).await.expect(200),
+        };
+        register(&owner.api, token, &new_user()).await.expect(404);
+    }
+    assert_eq!(owner.get("/api/v1/invites").await.expect(200).body["total"], 0);
+}
+
+#[tokio::test]
 async fn an_expired_invite_is_refused() {
     let owner = User::owner(&Api::shared().await).await;
     // The invite is written as it would have been a week ago, so that the test does not wait for a day.
@@ -113,6 +151,7 @@ async fn an_expired_invite_is_refused() {
     let issue = InviteCommand::Issue {
         tenant_id,
         target_role: Role::Developer,
+        issued_by: UserId(owner.id.parse().unwrap()),
         invited_by: Role::Owner,
         token_hash: token::hash(&token),
         token: Sealed { data_key: identifiers::new_id(), ciphertext: String::new() },

@@ -24,12 +24,14 @@ impl Things {
         let (sender, _) = owner.sender(&destination).await;
         let key = owner.post("/api/v1/apikeys", &json!({ "name": "a" })).await.expect(201);
         let colleague = owner.colleague("Viewer").await;
+        let invite = owner.post("/api/v1/invites", &json!({})).await.expect(201);
         let session = owner.get("/api/v1/sessions").await.expect(200).body["items"][0]["id"].clone();
         let event = accept(owner, &key.text_of("key"), &token).await;
         Self(HashMap::from([
             ("tenants", owner.tenant_id.clone()),
             ("users", colleague.id),
             ("sessions", session.as_str().expect("an id").to_owned()),
+            ("invites", invite.text_of("id")),
             ("apikeys", key.text_of("id")),
             ("queues", destination.clone()),
             ("destinations", destination),

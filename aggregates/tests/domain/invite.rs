@@ -12,6 +12,7 @@ fn issue(invited_by: Role, target_role: Role) -> Command {
     Command::Issue {
         tenant_id: ACME,
         target_role,
+        issued_by: ALICE,
         invited_by,
         token_hash: token("invite"),
         token: sealed("invite"),
@@ -24,6 +25,7 @@ fn issued(target_role: Role) -> Fact {
     Fact::InviteIssued {
         tenant_id: ACME,
         target_role,
+        issued_by: Some(ALICE),
         token_hash: token("invite"),
         token: sealed("invite"),
         expires_at: moment(EXPIRY),
@@ -32,7 +34,15 @@ fn issued(target_role: Role) -> Fact {
 }
 
 fn accept(user_id: UserId, at: i64) -> Command {
-    Command::Accept { user_id, at: moment(at) }
+    Command::Accept { user_id, inviter_role: Some(Role::Owner), at: moment(at) }
+}
+
+fn revoke() -> Command {
+    Command::Revoke { at: moment(2) }
+}
+
+fn revoked() -> Fact {
+    Fact::InviteRevoked { at: moment(2) }
 }
 
 fn accepted(at: i64) -> Fact {
@@ -91,6 +101,42 @@ fn a_used_invite_is_refused_as_used_even_after_expiry() {
 }
 
 #[test]
-fn an_unknown_invite_cannot_be_used() {
+fn an_unknown_invite_cannot_be_used_or_revoked() {
     given::<Invite>([]).when(accept(BOB, 1)).then_refused(Refusal::NotIssued);
+    given::<Invite>([]).when(revoke()).then_refused(Refusal::NotIssued);
+}
+
+#[test]
+fn a_revoked_invite_is_refused_like_an_unknown_one() {
+    given::<Invite>([issued(Role::Viewer)])
+        .when(revoke())
+        .then([revoked()])
+        .when(accept(BOB, 3))
+        .then_refused(Refusal::NotIssued);
+    given::<Invite>([issued(Role::Viewer), revoked()]).when(revoke()).then_refused(Refusal::NotIssued);
+    given::<Invite>([issued(Role::Viewer), accepted(1)]).when(revoke()).then_refused(Refusal::IsUsed);
+}
+
+#[test]
+fn an_invite_is_worth_nothing_once_its_issuer_may_not_invite_any_more() {
+    let accept = |inviter_role| Command::Accept { user_id: BOB, inviter_role, at: moment(1) };
+    for (target_role, inviter_role) in [
+        (Role::Viewer, None),
+        (Role::Viewer, Some(Role::Developer)),
+        (Role::Developer, Some(Role::Viewer)),
+        (Role::Admin, Some(Role::Admin)),
+    ] {
+        given::<Invite>([issued(target_role)]).when(accept(inviter_role)).then_refused(Refusal::NotIssued);
+    }
+    given::<Invite>([issued(Role::Viewer)]).when(accept(Some(Role::Admin))).then([accepted(1)]);
+}
+
+#[test]
+fn an_invite_whose_issuer_is_not_known_can_be_used() {
+    let mut issued = issued(Role::Viewer);
+    if let Fact::InviteIssued { issued_by, .. } = &mut issued {
+        *issued_by = None;
+    }
+    let accept = Command::Accept { user_id: BOB, inviter_role: None, at: moment(1) };
+    given::<Invite>([issued]).when(accept).then([accepted(1)]);
 }

@@ -49,6 +49,7 @@ pub(crate) async fn handler(
     let command = InviteCommand::Issue {
         tenant_id,
         target_role,
+        issued_by: caller.user_id,
         invited_by: caller.role,
         token_hash: token::hash(token.expose_secret()),
         token: sealed,

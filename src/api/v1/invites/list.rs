@@ -12,8 +12,11 @@ use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::Page;
+use crate::clock;
 
 /// List invites
+///
+/// Invites that were revoked, or ended with the rights of the user who issued them, are not listed.
 #[utoipa::path(get, path = "/api/v1/invites", tag = "Invites",
     params(FilterParameters<invites::Filter>),
     responses((status = 200, body = Page<InviteView>, description = "A page of the tenant's invites."),
@@ -30,8 +33,13 @@ pub(crate) async fn handler(
     let listed = invites::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
     scope.end().await?;
     let mut items = Vec::with_capacity(listed.items.len());
+    let now = clock::now();
     for invite in listed.items {
-        let token = invites.vault.open_text(caller.tenant_id, &context(invite.id), &invite.token).await?;
+        let can_be_used = invite.used_at.is_none() && invite.expires_at > now;
+        let token = match can_be_used {
+            true => invites.vault.open_text(caller.tenant_id, &context(invite.id), &invite.token).await?,
+            false => SecretString::default(),
+        };
         items.push(InviteView::of(invite, &token));
     }
     Ok(Json(Page { total: listed.total, items }))

@@ -3,6 +3,7 @@
 pub(crate) mod issue;
 pub(crate) mod list;
 pub(crate) mod register;
+pub(crate) mod revoke;
 
 use aggregates::ids::InviteId;
 use serde::Serialize;
@@ -33,7 +34,7 @@ pub(crate) struct Invites {
 pub(crate) struct InviteView {
     id: Uuid,
     tenant_id: Uuid,
-    /// Token with which the new user registers.
+    /// Token with which the new user registers. Empty if the invite was used or has expired.
     #[schema(examples("inv_9f8e7d6c5b4a39281706f5e4d3c2b1a0"))]
     token: String,
     target_role: RoleName,

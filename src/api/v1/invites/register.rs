@@ -2,12 +2,14 @@
 
 use aggregates::ids::UserId;
 use aggregates::invite::{Invite, InviteCommand, InviteRefusal};
+use aggregates::role::{Role, UserStatus};
 use aggregates::user::{User, UserCommand};
 use axum::extract::State;
 use axum::response::IntoResponse;
 use projections::invites;
 
 use super::Invites;
+use crate::api::commands::UnitOfWork;
 use crate::api::http::body::UnreadBody;
 use crate::api::http::created::Created;
 use crate::api::http::fields::text;
@@ -39,7 +41,7 @@ pub(crate) async fn handler(
     let mut connection = invites.commands.pool().acquire().await?;
     let invite = invites::by_token(&mut connection, &token::hash(token)).await?;
     drop(connection);
-    let invite = invite.ok_or(InviteRefusal::NotIssued)?;
+    let invite = invite.filter(|invite| invite.revoked_at.is_none()).ok_or(InviteRefusal::NotIssued)?;
     let Credentials { email, password } = body.read_small(&invites.passwords).await?;
     let at = clock::now();
     if invite.used_at.is_some() {
@@ -50,15 +52,16 @@ pub(crate) async fn handler(
     }
     let password_hash = invites.passwords.hash(password, context.requester()).await?;
     let (user_id, tenant_id, role) = (UserId(identifiers::new_id()), invite.tenant_id, invite.target_role);
-    let (email, invite_id) = (&email, invite.id);
+    let (email, invite) = (&email, &invite);
     let register = &UserCommand::Register { tenant_id, email: email.clone(), password_hash, role, at };
     let metadata = context.metadata(tenant_id, Actor::Anonymous);
     invites
         .commands
         .transact(&metadata, |mut work| async move {
             reserve_email(&mut work, email, user_id, at).await?;
-            let accept = InviteCommand::Accept { user_id, at };
-            work.decide::<Invite>(invite_id.0, accept, Problem::from).await?;
+            let inviter_role = inviter_role(&work, invite.issued_by).await?;
+            let accept = InviteCommand::Accept { user_id, inviter_role, at };
+            work.decide::<Invite>(invite.id.0, accept, Problem::from).await?;
             work.decide::<User>(user_id.0, register.clone(), Problem::from).await?;
             Ok((work, ()))
         })
@@ -67,4 +70,13 @@ pub(crate) async fn handler(
         location: format!("/api/v1/users/{user_id}"),
         body: UserView::registered(user_id, tenant_id, email, role, at),
     })
+}
+
+/// Returns the role that the user who issued the invite has now; `None`: that user is inactive or deleted.
+async fn inviter_role(work: &UnitOfWork, issued_by: Option<UserId>) -> Result<Option<Role>, Problem> {
+    let Some(id) = issued_by else { return Ok(None) };
+    match work.load::<User>(id.0).await?.state {
+        User::Registered(user) if user.status == UserStatus::Active => Ok(Some(user.role)),
+        _ => Ok(None),
+    }
 }
