@@ -25,6 +25,7 @@ pub mod queue;
 pub mod rebuild;
 mod restore;
 pub mod secrets;
+mod security_log;
 pub mod service;
 mod shared_limit;
 pub mod telemetry;

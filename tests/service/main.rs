@@ -43,6 +43,7 @@ mod rebuild;
 mod restore;
 mod retention;
 mod revocation;
+mod security_log;
 mod settings;
 mod standard_webhooks;
 mod startup;

@@ -23,6 +23,7 @@ use crate::api::http::admission::Admitted;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request_context::RequestContext;
 use crate::event_store::{Actor, Metadata};
+use crate::security_log::Subject;
 
 /// Dependencies of authentication.
 #[derive(Clone, Debug)]
@@ -91,11 +92,15 @@ pub(crate) async fn guard(
         let context =
             context.ok_or_else(|| Problem::internal("a route is mounted without the router's layers"))?;
         let caller = authentication.caller(bearer_token(request.headers()), context).await?;
+        let subject = Subject { tenant_id: caller.tenant_id, user_id: Some(caller.user_id) };
+        permission.check(caller.role).map_err(|refused| refused.about(Some(subject)))?;
         if let Some(admitted) = request.extensions().get::<Admitted>() {
             admitted.belongs_to(caller.tenant_id)?;
         }
-        permission.check(caller.role)?;
         request.extensions_mut().insert(caller);
+        let mut response = next.run(request).await;
+        response.extensions_mut().insert(subject);
+        return Ok(response);
     }
     Ok(next.run(request).await)
 }

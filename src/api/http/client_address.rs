@@ -1,10 +1,12 @@
 //! Address of the client of a request.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Proxies whose `X-Forwarded-For` is trusted.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +23,10 @@ impl TrustedProxies {
     /// first address that is not a trusted proxy: the client may have forged everything before it.
     pub(crate) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.ip().to_canonical();
-        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        if !self.trusts(client) && headers.contains_key(FORWARDED_FOR) {
+            warn_of_untrusted_proxy(client);
+        }
+        let forwarded = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
         let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
         for hop in hops.into_iter().rev() {
             if !self.trusts(client) {
@@ -36,6 +41,18 @@ impl TrustedProxies {
     fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
+}
+
+/// Warns once that a peer which is not trusted names its clients. Any client can do so, but a proxy does it always.
+fn warn_of_untrusted_proxy(peer: IpAddr) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!(
+            %peer,
+            "X-Forwarded-For of a peer that is not in HOOKSENTRY_TRUSTED_PROXIES is ignored: if the peer is a proxy, \
+             all of its clients share one rate limit"
+        );
+    });
 }
 
 /// Reads an address with or without a port.

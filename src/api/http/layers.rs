@@ -10,7 +10,7 @@ use axum::http::header::{
     RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
@@ -20,6 +20,7 @@ use tracing::Instrument;
 use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request_context::{REQUEST_ID, RequestContext};
+use crate::security_log::{self, SecurityEvent, Subject};
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 /// Answers of the API are data: a browser that is made to show one loads and runs nothing.
@@ -55,10 +56,11 @@ pub(crate) async fn with_context(
         http.route = %route,
     );
     let request_id = context.header();
-    request.extensions_mut().insert(context);
+    request.extensions_mut().insert(context.clone());
 
     let mut response = next.run(request).instrument(span.clone()).await;
 
+    span.in_scope(|| report_refusal(&response, &route, &context));
     let headers = response.headers_mut();
     if let Some(request_id) = request_id {
         headers.insert(REQUEST_ID, request_id);
@@ -78,6 +80,25 @@ pub(crate) async fn with_context(
     )
     .record(duration.as_secs_f64());
     response
+}
+
+/// Reports a refusal with status 401, 403 or 429 to the security log.
+fn report_refusal(response: &Response, route: &str, context: &RequestContext) {
+    let refusal = response.extensions().get::<Kind>().filter(|kind| {
+        matches!(
+            kind.status(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+        )
+    });
+    if let Some(kind) = refusal {
+        security_log::report(SecurityEvent {
+            kind: kind.name(),
+            route,
+            subject: response.extensions().get::<Subject>().copied(),
+            client: Some(context.client),
+            request_id: Some(&context.request_id),
+        });
+    }
 }
 
 /// Bounds the label of a metric: clients may send any method.

@@ -19,6 +19,7 @@ use crate::api::http::problem::{Kind, Problem, chain};
 use crate::api::http::request_context::RequestContext;
 use crate::config::RateLimit;
 use crate::event_store::Actor;
+use crate::security_log::Subject;
 use crate::{clock, identifiers};
 
 /// A user's stream is loaded by every command, so guesses at the password must not make it long.
@@ -89,12 +90,14 @@ impl Auth {
                 Ok(user)
             }
             user => {
+                let subject =
+                    user.as_ref().map(|user| Subject { tenant_id: user.tenant_id, user_id: Some(user.id) });
                 if let Some(user) = user {
                     self.record_refusal(&user, context);
                 }
                 // It counts whether or not the user exists: the limit must not reveal who does.
-                self.failures.count(context.client, email)?;
-                Err(wrong_credentials())
+                self.failures.count(context.client, email).map_err(|locked| locked.about(subject))?;
+                Err(wrong_credentials().about(subject))
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::request_context::RequestContext;
 use crate::clock;
 use crate::event_store::Actor;
+use crate::security_log::{self, SecurityEvent, Subject};
 
 /// Refresh the tokens of a session
 ///
@@ -54,6 +55,16 @@ pub(crate) async fn handler(
     let facts = auth.change(presented.session_id, &command, &metadata).await?;
     match facts.as_slice() {
         [SessionFact::SessionRefreshed { .. }] => Ok(Json(tokens)),
-        _ => Err(refresh_token_refused()),
+        _ => {
+            let subject = Subject { tenant_id: user.tenant_id, user_id: Some(user.user_id) };
+            security_log::report(SecurityEvent {
+                kind: "refresh-token-reused",
+                route: "/api/v1/auth/refresh",
+                subject: Some(subject),
+                client: Some(context.client),
+                request_id: Some(&context.request_id),
+            });
+            Err(refresh_token_refused().about(Some(subject)))
+        }
     }
 }
