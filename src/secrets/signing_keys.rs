@@ -4,6 +4,7 @@
 //! without ending sessions: put the new key first, and remove the old one when the last token that it signed
 //! has expired.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use super::decode_any_base64;
 
 /// Minimum length of a key in bytes: the length of the hash in HMAC-SHA256.
 pub const SIGNING_KEY_BYTES_MIN: usize = 32;
+/// Minimum number of different bytes in a key: a random one of the minimum length has about 30.
+const DIFFERENT_BYTES_MIN: usize = 10;
 /// Maximum length of a `kid` in characters.
 const KID_CHARS_MAX: usize = 64;
 /// Hex characters of the derived `kid` of a key without one.
@@ -45,6 +48,14 @@ pub enum SigningKeysProblem {
         number: usize,
         /// Length of the key.
         bytes: usize,
+    },
+    #[error(
+        "key {number} has only {different} different bytes and is easy to guess (`openssl rand -base64 32` makes one)"
+    )]
+    Repetitive {
+        /// Counted from 1.
+        number: usize,
+        different: usize,
     },
     /// The text before the colon is not a valid name.
     #[error(
@@ -124,6 +135,10 @@ impl FromStr for SigningKeys {
             if bytes.len() < SIGNING_KEY_BYTES_MIN {
                 return Err(SigningKeysProblem::TooShort { number, bytes: bytes.len() });
             }
+            let different = bytes.iter().collect::<HashSet<_>>().len();
+            if different < DIFFERENT_BYTES_MIN {
+                return Err(SigningKeysProblem::Repetitive { number, different });
+            }
             let key = SigningKey::new(kid, bytes);
             if keys.iter().any(|known| known.kid == key.kid) {
                 return Err(SigningKeysProblem::NamedTwice { number });
@@ -153,13 +168,15 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "correct horse battery staple, sort of";
+    const OTHER: &str = "another horse, another stable, or so";
 
     #[test]
     fn the_first_key_signs_and_every_key_is_found_by_its_name() {
-        let encoded = STANDARD.encode([7; 48]);
-        let keys: SigningKeys = format!("2026-07:{encoded}, old:{}", "x".repeat(32)).parse().unwrap();
-        assert_eq!((keys.first().kid(), keys.first().expose_bytes()), ("2026-07", [7; 48].as_slice()));
-        assert_eq!(keys.find("old").unwrap().expose_bytes(), [b'x'; 32]);
+        let bytes: [u8; 48] = std::array::from_fn(|index| index as u8);
+        let (encoded, old) = (STANDARD.encode(bytes), OTHER.replace(',', ""));
+        let keys: SigningKeys = format!("2026-07:{encoded}, old:{old}").parse().unwrap();
+        assert_eq!((keys.first().kid(), keys.first().expose_bytes()), ("2026-07", bytes.as_slice()));
+        assert_eq!(keys.find("old").unwrap().expose_bytes(), old.as_bytes());
         assert!(keys.find("older").is_none());
         assert_eq!(keys.iter().map(SigningKey::kid).collect::<Vec<_>>(), ["2026-07", "old"]);
     }
@@ -175,13 +192,18 @@ mod tests {
 
     #[test]
     fn an_invalid_list_is_refused_and_not_repeated() {
-        let good = "x".repeat(32);
+        let good = TEXT.replace(',', "");
         for (text, problem) in [
             (String::new(), SigningKeysProblem::TooShort { number: 1, bytes: 0 }),
             ("x".repeat(31), SigningKeysProblem::TooShort { number: 1, bytes: 31 }),
             (format!("a:{good},b:short"), SigningKeysProblem::TooShort { number: 2, bytes: 5 }),
             // The base64 of 16 bytes is neither a key nor a text as long as one.
             (STANDARD.encode([1; 16]), SigningKeysProblem::TooShort { number: 1, bytes: 24 }),
+            ("x".repeat(32), SigningKeysProblem::Repetitive { number: 1, different: 1 }),
+            (
+                format!("{good},{}", "abcdefghi".repeat(4)),
+                SigningKeysProblem::Repetitive { number: 2, different: 9 },
+            ),
             (format!(":{good}"), SigningKeysProblem::NotAName { number: 1 }),
             (format!("a b:{good}"), SigningKeysProblem::NotAName { number: 1 }),
             (format!("{}:{good}", "k".repeat(65)), SigningKeysProblem::NotAName { number: 1 }),
@@ -194,8 +216,8 @@ mod tests {
 
     #[test]
     fn keys_are_not_printed() {
-        let keys: SigningKeys = format!("a:{}", "x".repeat(32)).parse().unwrap();
-        assert!(!format!("{keys:?}").contains("xxx"));
+        let keys: SigningKeys = format!("a:{}", TEXT.replace(',', "")).parse().unwrap();
+        assert!(!format!("{keys:?}").contains("horse"));
         assert!(format!("{keys:?}").contains("\"a\""));
     }
 }

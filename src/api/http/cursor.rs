@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn a_cursor_is_valid_while_its_key_is_known() {
-        let (old, new) = ("a".repeat(32), "b".repeat(32));
+        let (old, new) =
+            ("an-old-key-of-at-least-32-bytes-for-tests", "a-new-key-of-at-least-32-bytes-for-tests");
         let before = Cursors::new(&format!("old:{old}").parse().unwrap());
         let cursor = before.issue(LIST, &1).unwrap();
         let during = Cursors::new(&format!("new:{new},old:{old}").parse().unwrap());
