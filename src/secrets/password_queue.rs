@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn client(number: u8) -> Requester {
-        Requester::Client([192, 0, 2, number].into())
+        Requester::Client(std::net::IpAddr::from([192, 0, 2, number]).into())
     }
 
     fn queue(slots: usize, waiting_max: usize) -> SlotQueue {

@@ -249,7 +249,7 @@ mod tests {
 
     /// A slot of an idle queue.
     async fn slot(passwords: &Passwords) -> HashSlot {
-        passwords.slot(Requester::Client([192, 0, 2, 1].into())).await.unwrap()
+        passwords.slot(Requester::Client(std::net::IpAddr::from([192, 0, 2, 1]).into())).await.unwrap()
     }
 
     fn secret(text: &str) -> SecretString {
