@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// IPv4 address, or IPv6 /64 network, which is what one customer is assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ClientNetwork(IpAddr);
+pub struct ClientNetwork(IpAddr);
 
 impl From<IpAddr> for ClientNetwork {
     fn from(address: IpAddr) -> Self {

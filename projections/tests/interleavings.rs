@@ -223,7 +223,7 @@ impl World {
                 expires_at: at + chrono::TimeDelta::days(1),
                 at,
             },
-            _ => InviteCommand::Accept { user_id: id(100), at },
+            _ => InviteCommand::Accept { user_id: id(100), inviter_role: Some(Role::Owner), at },
         };
         run(&mut self.log, &mut self.invites[stream], id::<InviteId>(300 + stream as u128), command);
     }

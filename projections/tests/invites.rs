@@ -14,6 +14,7 @@ fn issued(token: &str, target_role: Role, days: i64) -> InviteFact {
     InviteFact::InviteIssued {
         tenant_id: ACME,
         target_role,
+        issued_by: None,
         token_hash: hash(token),
         token: sealed(token),
         expires_at: at(days * 86_400),

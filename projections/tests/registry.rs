@@ -59,6 +59,7 @@ fn configuration() -> Log {
     let issued = InviteFact::InviteIssued {
         tenant_id: ACME,
         target_role: Role::Viewer,
+        issued_by: None,
         token_hash: hash("invite"),
         token: sealed("invite"),
         expires_at: at(9),

@@ -4,7 +4,6 @@
 //! turn. The number of those that wait is bounded, in total and for each requester.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,14 +11,16 @@ use aggregates::ids::TenantId;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use crate::client_network::ClientNetwork;
+
 /// Part of the places in the queue that one requester may take.
 const SHARE_OF_ONE: usize = 4;
 
 /// On whose behalf a password is hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requester {
-    /// Network address of an unauthenticated client.
-    Client(IpAddr),
+    /// Network of an unauthenticated client.
+    Client(ClientNetwork),
     Tenant(TenantId),
 }
 

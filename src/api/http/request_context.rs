@@ -10,7 +10,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::problem::Problem;
-use crate::api::http::rate_limits::network_of;
 use crate::event_store::{Actor, Metadata};
 use crate::identifiers;
 use crate::secrets::passwords::Requester;
@@ -54,7 +53,7 @@ impl RequestContext {
 
     /// Returns the client as one who has a password hashed.
     pub(crate) fn requester(&self) -> Requester {
-        Requester::Client(network_of(self.client))
+        Requester::Client(self.client.into())
     }
 
     pub(crate) fn header(&self) -> Option<HeaderValue> {

@@ -200,7 +200,7 @@ impl From<QueueFull> for Problem {
     fn from(full: QueueFull) -> Self {
         match full {
             QueueFull::InTotal(_) => Self::overloaded(sentence(&full)),
-            QueueFull::ForRequester(_) => Self::busy_with_others(sentence(&full)),
+            QueueFull::ForRequester(_) => Self::share_used(sentence(&full)),
         }
     }
 }
