@@ -12,6 +12,7 @@ use hooksentry::event_store::{
     AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, ClaimedPayload, LogNotifier,
 };
 use hooksentry::leadership::{Leadership, LeadershipStatus};
+use uuid::Uuid;
 
 use super::{Log, acceptance, metadata_of, new_event, webhook_secret};
 use crate::harness::postgres::lose_facts;
@@ -220,15 +221,13 @@ async fn an_event_that_was_lost_cannot_be_claimed() {
 async fn a_claim_names_the_tenant_and_the_destination_of_its_event() {
     let log = Log::create().await;
     let lead = log.lead().await;
-    let (job, other) = (log.release_job(lead.epoch()).await, log.release_job(lead.epoch()).await);
-    let second = log.register_destination(job.tenant).await;
-    log.project().await;
+    let job = log.release_job(lead.epoch()).await;
+    let (tenant_id, destination_id) = (TenantId(Uuid::from_u128(1)), DestinationId(Uuid::from_u128(2)));
     let claims = log.claims();
     for forged in [
-        AttemptClaim { tenant_id: other.tenant, destination_id: other.destination, ..job.claim() },
-        AttemptClaim { tenant_id: other.tenant, ..job.claim() },
-        AttemptClaim { destination_id: other.destination, ..job.claim() },
-        AttemptClaim { destination_id: second, ..job.claim() },
+        AttemptClaim { tenant_id, destination_id, ..job.claim() },
+        AttemptClaim { tenant_id, ..job.claim() },
+        AttemptClaim { destination_id, ..job.claim() },
     ] {
         let outcome = claims.commit(item(forged, "worker")).await;
         assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Lost, "{forged:?}");
