@@ -45,7 +45,7 @@ impl Installation {
             .env("HOOKSENTRY_ENCRYPTION_KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
             .env("HOOKSENTRY_ALLOW_INSECURE_DESTINATIONS", "true")
             .env("HOOKSENTRY_TENANT_CREATIONS_PER_HOUR", "0")
-            // Everybody connects from this machine: the header tells attacker and neighbour apart.
+            // All clients connect from this machine: the header distinguishes attacker and neighbour.
             .env("HOOKSENTRY_TRUSTED_PROXIES", "127.0.0.0/8")
             .env("HOOKSENTRY_LOG", "warn");
         let process = GuardedProcess::spawn(command, folder.path().join("log")).await?;

@@ -36,7 +36,7 @@ pub struct DatabaseSettings {
     ///
     /// If false, a `DATABASE_URL` with a host other than this machine needs `sslmode=verify-full`, and an
     /// `AMQP_URL` needs the scheme `amqps`. Payloads and credentials of tenants pass these connections: set it to
-    /// true only if nobody else can read the network between the machines.
+    /// true only if no other party can read the network between the machines.
     #[arg(
         long,
         env = "HOOKSENTRY_ALLOW_UNENCRYPTED_CONNECTIONS",
@@ -67,7 +67,7 @@ impl DatabaseUrl {
         &self.options
     }
 
-    /// Whether nobody between this process and the server can read or change what they exchange.
+    /// Whether what this process and the server exchange can be read or changed by no other party.
     pub(super) fn is_protected(&self) -> bool {
         self.options.get_socket().is_some()
             || is_this_machine(self.options.get_host())

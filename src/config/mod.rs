@@ -184,7 +184,7 @@ impl Settings {
 }
 
 /// What an operator can do whose server has no TLS.
-const UNENCRYPTED: &str = ", because the host is another machine; if nobody else can read the network between them, \
+const UNENCRYPTED: &str = ", because the host is another machine; if no other party can read the network between them, \
                            set HOOKSENTRY_ALLOW_UNENCRYPTED_CONNECTIONS=true";
 
 impl DatabaseSettings {

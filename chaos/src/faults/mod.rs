@@ -89,7 +89,7 @@ impl FaultKind {
     }
 
     /// Whether claimed attempts may be left without an outcome, so that only their time limit ends them: the process
-    /// that would record it stands still, or a primary is lost with the answers to claims.
+    /// that would record it is stopped, or a primary is lost with the answers to claims.
     #[must_use]
     pub fn leaves_attempts_open(self) -> bool {
         matches!(

@@ -343,18 +343,21 @@ mod tests {
         });
         let router = router(handler, places(3, 0).of_route(Permission::Anyone, None));
         let tasks = TaskTracker::new();
-        let enter = async |client| {
+        let begin = |client| {
             let router = router.clone();
-            let request = tasks.spawn(async move { ask(&router, client).await.status() });
-            entered.acquire().await.unwrap().forget();
-            request
+            tasks.spawn(async move { ask(&router, client).await.status() })
         };
-        let mut requests = vec![enter(1).await, enter(1).await];
+        let mut requests = Vec::new();
+        for client in [1, 1] {
+            requests.push(begin(client));
+            entered.acquire().await.unwrap().forget();
+        }
         let refused = ask(&router, 1).await;
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(refused.headers()[RETRY_AFTER], "1");
         assert!(text_of(refused).await.contains("HOOKSENTRY_ANONYMOUS_REQUESTS"));
-        requests.push(enter(2).await);
+        requests.push(begin(2));
+        entered.acquire().await.unwrap().forget();
         assert_eq!(ask(&router, 3).await.status(), StatusCode::SERVICE_UNAVAILABLE, "all places are taken");
         leave.add_permits(4);
         for request in requests {
