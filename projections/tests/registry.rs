@@ -56,12 +56,12 @@ fn configuration() -> Log {
         previous_signs_until: Some(at(9)),
         at: at(2),
     };
-    let issued = InviteFact::InviteIssued {
+    let issued = |token| InviteFact::InviteIssued {
         tenant_id: ACME,
         target_role: Role::Viewer,
-        issued_by: None,
-        token_hash: hash("invite"),
-        token: sealed("invite"),
+        issued_by: Some(user),
+        token_hash: hash(token),
+        token: sealed(token),
         expires_at: at(9),
         at: at(1),
     };
@@ -82,8 +82,10 @@ fn configuration() -> Log {
         .with(ACME, id::<UserId>(7), UserFact::UserDeleted { at: at(2) })
         .with(ACME, session, logged_in(user, "refresh"))
         .with(ACME, session, SessionFact::LoggedOut { closing: Closing::Logout, at: at(2) })
-        .with(ACME, invite, issued)
+        .with(ACME, invite, issued("invite"))
         .with(ACME, invite, InviteFact::InviteAccepted { user_id: user, at: at(2) })
+        .with(ACME, id::<InviteId>(8), issued("another"))
+        .with(ACME, id::<InviteId>(8), InviteFact::InviteRevoked { at: at(2) })
         .with(ACME, key, key_issued)
         .with(ACME, key, ApiKeyFact::ApiKeyRevoked { at: at(2) })
         .with(ACME, destination, destination_registered(ACME, "https://a.example/"))

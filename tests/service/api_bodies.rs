@@ -242,6 +242,7 @@ async fn user_bodies(owner: &User) -> Vec<Body> {
                 ("password", OPTIONAL, Kind::Password(1_024)),
                 ("role", OPTIONAL, Kind::OneOf),
                 ("status", OPTIONAL, Kind::OneOf),
+                ("currentPassword", OPTIONAL, Kind::Password(1_024)),
             ],
         ),
         body(
