@@ -7,19 +7,15 @@
 //! settings the attempt uses; when the read models have a newer version at the time of the append, nothing is
 //! appended and the caller reads the settings again.
 //!
-//! The winners' payloads are read after the commit, with one more statement for the whole batch. A transaction
-//! that sends payloads to a process that has stopped reading stays open, and with it every reader of the log
-//! waits.
-
-use std::collections::HashMap;
+//! A winner reads the payload afterwards ([`super::ClaimedPayloadBatch`]), so the next claims are committed
+//! meanwhile.
 
 use aggregates::Facts;
 use aggregates::destination::DestinationFact;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
 use projections::BigInt;
-use sqlx::{PgConnection, PgPool};
-use uuid::Uuid;
+use sqlx::PgConnection;
 
 use super::group_commit::Batch;
 use super::log_notifier::{LogNotifier, Notification};
@@ -50,23 +46,15 @@ pub struct AttemptClaim {
 }
 
 /// Outcome of a claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptClaimOutcome {
-    /// The claim is granted, with the payload to deliver; `None` when it was erased.
-    Won(Option<ClaimedPayload>),
+    /// The claim is granted.
+    Won,
     /// The event has another version, tenant or destination, the destination is in another stage, or the job's
     /// dispatcher no longer leads: drop the job.
     Lost,
     /// The destination or its tenant has newer settings: read them and claim again.
     SettingsChanged,
-}
-
-/// Payload to deliver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClaimedPayload {
-    pub bytes: Vec<u8>,
-    /// Installations that the webhook passed through before this one.
-    pub hops: u16,
 }
 
 impl AttemptClaimItem {
@@ -87,14 +75,13 @@ impl AttemptClaimItem {
 /// Group commit of claims.
 #[derive(Debug)]
 pub struct AttemptClaimBatch {
-    pool: PgPool,
     notifier: LogNotifier,
 }
 
 impl AttemptClaimBatch {
     #[must_use]
-    pub fn new(pool: PgPool, notifier: LogNotifier) -> Self {
-        Self { pool, notifier }
+    pub fn new(notifier: LogNotifier) -> Self {
+        Self { notifier }
     }
 }
 
@@ -111,8 +98,8 @@ impl Batch for AttemptClaimBatch {
         connection: &mut PgConnection,
         items: &[AttemptClaimItem],
     ) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
-        let outcomes = claim(connection, &self.pool, items).await?;
-        if outcomes.iter().any(|outcome| matches!(outcome, AttemptClaimOutcome::Won(_))) {
+        let outcomes: Vec<_> = append(connection, items).await?.into_iter().map(Claimed::outcome).collect();
+        if outcomes.contains(&AttemptClaimOutcome::Won) {
             self.notifier.notify(Notification::Progress);
         }
         Ok(outcomes)
@@ -126,33 +113,14 @@ struct Claimed {
     current: bool,
 }
 
-async fn claim(
-    connection: &mut PgConnection,
-    pool: &PgPool,
-    items: &[AttemptClaimItem],
-) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
-    let claimed = append(connection, items).await?;
-    let event_id = |item: &AttemptClaimItem| item.claim.event_id.0;
-    let winners: (Vec<Uuid>, Vec<Uuid>) = items
-        .iter()
-        .zip(&claimed)
-        .filter(|(_, claimed)| claimed.won)
-        .map(|(item, _)| (event_id(item), item.claim.tenant_id.0))
-        .unzip();
-    let mut payloads = match payloads(connection, &winners).await {
-        Ok(payloads) => payloads,
-        // The claims are in the log: without their payloads these attempts would have to be given up.
-        Err(error) => {
-            tracing::debug!(%error, "reading the payloads of claims failed, retrying with another connection");
-            payloads(&mut *pool.acquire().await?, &winners).await?
+impl Claimed {
+    fn outcome(self) -> AttemptClaimOutcome {
+        match self {
+            Self { won: true, .. } => AttemptClaimOutcome::Won,
+            Self { current: true, .. } => AttemptClaimOutcome::Lost,
+            Self { .. } => AttemptClaimOutcome::SettingsChanged,
         }
-    };
-    let outcomes = items.iter().zip(claimed).map(|(item, claimed)| match claimed {
-        Claimed { won: true, .. } => AttemptClaimOutcome::Won(payloads.remove(&event_id(item))),
-        Claimed { current: true, .. } => AttemptClaimOutcome::Lost,
-        Claimed { .. } => AttemptClaimOutcome::SettingsChanged,
-    });
-    Ok(outcomes.collect())
+    }
 }
 
 #[tracing::instrument(name = "db.events.claim_attempts", level = "debug", skip_all, fields(items = items.len()), err(level = "debug"))]
@@ -179,35 +147,4 @@ async fn append(
     )
     .fetch_all(connection)
     .await
-}
-
-/// Returns the payloads of those events, each of the tenant at the same place, that have one. A join without LIMIT would
-/// be planned as a scan of the whole table while that is small, and the plan is kept while it grows.
-#[tracing::instrument(name = "db.payloads.of_claims", level = "debug", skip_all, fields(events = events.len()), err(level = "debug"))]
-async fn payloads(
-    connection: &mut PgConnection,
-    (events, tenants): &(Vec<Uuid>, Vec<Uuid>),
-) -> Result<HashMap<Uuid, ClaimedPayload>, sqlx::Error> {
-    if events.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows = sqlx::query!(
-        r#"
-        SELECT claimed.event_id AS "event_id!", payload.delivered, payload.hops
-        FROM unnest($1::uuid[], $2::uuid[]) AS claimed (event_id, tenant_id)
-        CROSS JOIN LATERAL (
-            SELECT delivered, hops
-            FROM payloads
-            WHERE payloads.event_id = claimed.event_id
-              AND payloads.tenant_id = claimed.tenant_id
-            LIMIT 1
-        ) AS payload
-        "#,
-        events,
-        tenants,
-    )
-    .fetch_all(connection)
-    .await?;
-    let payload = |bytes, hops| ClaimedPayload { bytes, hops: u16::try_from(hops).unwrap_or_default() };
-    Ok(rows.into_iter().map(|row| (row.event_id, payload(row.delivered, row.hops))).collect())
 }

@@ -10,6 +10,7 @@
 mod acceptance;
 mod append;
 mod attempt_claim;
+mod claimed_payload;
 pub mod group_commit;
 pub mod held_back;
 mod log_notifier;
@@ -34,9 +35,8 @@ use uuid::Uuid;
 
 pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, IngestCredentials};
 pub use append::{AppendFailure, StreamAppend};
-pub use attempt_claim::{
-    AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, ClaimedPayload,
-};
+pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome};
+pub use claimed_payload::{ClaimedEvent, ClaimedPayload, ClaimedPayloadBatch};
 pub use log_notifier::{LogNotifier, Notification};
 pub use log_origin::{BegunEra, LogOriginFailure, begin_era, leader_is_connected, require_own_log};
 pub use metadata::{Actor, Metadata};

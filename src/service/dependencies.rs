@@ -8,20 +8,22 @@ use sqlx::{Connection, PgPool};
 use crate::config::{RequiredSettings, Role, Roles, Settings, TenantWeights};
 use crate::database;
 use crate::event_store::group_commit::{Batch, GroupCommit};
-use crate::event_store::{self, AttemptClaimBatch, EventStore, LogNotifier, StreamAppendBatch};
+use crate::event_store::{
+    self, AttemptClaimBatch, ClaimedPayloadBatch, EventStore, LogNotifier, StreamAppendBatch,
+};
 use crate::lifecycle::Lifecycle;
 use crate::queue::JobQueue;
 use crate::queue::in_process::{CAPACITY_DEFAULT, InProcess};
 use crate::queue::rabbitmq::{RabbitMq, RabbitMqSettings};
 use crate::secrets::vault::Vault;
 use crate::telemetry::Telemetry;
+use crate::worker::AttemptBatches;
 
 /// Dependencies of the roles. It is dropped when they have started: group commits end with their last user.
 pub(super) struct Dependencies {
     pub(super) pool: PgPool,
     pub(super) store: EventStore,
-    pub(super) claims: GroupCommit<AttemptClaimBatch>,
-    pub(super) outcomes: GroupCommit<StreamAppendBatch>,
+    pub(super) batches: AttemptBatches,
     /// Present with the roles `api` and `worker`.
     pub(super) vault: Option<Vault>,
     /// Present with the roles `dispatcher` and `worker`.
@@ -42,18 +44,15 @@ impl Dependencies {
         let vault = vault(&pool, required).await?;
         let queue = queue(settings, roles, lifecycle).await?;
         let notifier = LogNotifier::between_processes(&pool, &lifecycle.supporting(), &lifecycle.drained());
-        let claims = AttemptClaimBatch::new(pool.clone(), notifier.clone());
+        let claims = AttemptClaimBatch::new(notifier.clone());
         let outcomes = StreamAppendBatch::new(notifier.clone());
         let equal = TenantWeights::default;
-        Ok(Self {
-            store: EventStore::new(pool.clone(), notifier),
+        let batches = AttemptBatches {
             claims: group_commit("the committer of claims", claims, &pool, equal(), lifecycle),
+            payloads: group_commit("the reader of payloads", ClaimedPayloadBatch, &pool, equal(), lifecycle),
             outcomes: group_commit("the committer of outcomes", outcomes, &pool, equal(), lifecycle),
-            pool,
-            vault,
-            queue,
-            telemetry,
-        })
+        };
+        Ok(Self { store: EventStore::new(pool.clone(), notifier), batches, pool, vault, queue, telemetry })
     }
 
     pub(super) fn vault(&self) -> anyhow::Result<Vault> {

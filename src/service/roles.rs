@@ -22,7 +22,7 @@ use crate::open_files::OpenFiles;
 use crate::projector::{Projected, Projector};
 use crate::secrets::passwords::Passwords;
 use crate::secrets::signing_keys::SigningKeys;
-use crate::worker::Worker;
+use crate::worker::{AttemptBatches, Worker};
 
 pub(super) struct RoleStarter<'a> {
     pub(super) settings: &'a Settings,
@@ -41,8 +41,12 @@ impl<'a> RoleStarter<'a> {
         dependencies: &'a Dependencies,
         lifecycle: &'a Lifecycle,
     ) -> Self {
-        let Dependencies { claims, outcomes, .. } = dependencies;
-        let commits = vec![("claims", claims.activity().clone()), ("outcomes", outcomes.activity().clone())];
+        let AttemptBatches { claims, payloads, outcomes } = &dependencies.batches;
+        let commits = vec![
+            ("claims", claims.activity().clone()),
+            ("payloads", payloads.activity().clone()),
+            ("outcomes", outcomes.activity().clone()),
+        ];
         Self { settings, open_files, dependencies, lifecycle, commits, leads: Vec::new() }
     }
 
@@ -94,12 +98,11 @@ impl<'a> RoleStarter<'a> {
     }
 
     pub(super) fn start_worker(&self) -> anyhow::Result<()> {
-        let Dependencies { pool, claims, outcomes, .. } = self.dependencies;
+        let Dependencies { pool, batches, .. } = self.dependencies;
         let worker = Worker::new(
             pool.clone(),
             self.dependencies.vault()?,
-            claims.clone(),
-            outcomes.clone(),
+            batches.clone(),
             self.dependencies.queue()?,
             self.settings,
             NonZeroU16::new(self.open_files.attempts).unwrap_or(NonZeroU16::MIN),
@@ -150,7 +153,7 @@ impl<'a> RoleStarter<'a> {
     }
 
     fn api(&mut self, signing_keys: Option<SigningKeys>, projected: Projected) -> anyhow::Result<Router> {
-        let Dependencies { pool, store, outcomes, .. } = self.dependencies;
+        let Dependencies { pool, store, batches, .. } = self.dependencies;
         let acceptances = AcceptBatch::new(store.notifier().clone());
         let weights = self.settings.delivery.tenant_weights.clone();
         let name = "the committer of webhooks";
@@ -159,7 +162,7 @@ impl<'a> RoleStarter<'a> {
         Ok(api::router(api::ApiDependencies {
             store: store.clone(),
             acceptances,
-            outcomes: outcomes.clone(),
+            outcomes: batches.outcomes.clone(),
             live: self.start_live_stream(&projected),
             projected,
             vault: self.dependencies.vault()?,

@@ -14,24 +14,26 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
+use super::AttemptBatches;
 use super::claim_monitor::ClaimMonitor;
 use super::outbound_client::OutboundClient;
 use super::request::Request;
 use super::settings::{Settings, SettingsCache, SettingsFailure};
 use crate::clock::{self, BootTime, Present};
-use crate::event_store::group_commit::{CommitFailure, GroupCommit};
+use crate::event_store::group_commit::CommitFailure;
 use crate::event_store::{
-    AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, ClaimedPayload, Metadata,
-    StreamAppendBatch, StreamAppendItem, StreamAppendResult,
+    AttemptClaim, AttemptClaimItem, AttemptClaimOutcome, ClaimedEvent, ClaimedPayload, Metadata,
+    StreamAppendItem, StreamAppendResult,
 };
 use crate::identifiers;
 use crate::queue::Job;
 
 /// How often settings that change concurrently are read again before the job is requeued.
 const SETTINGS_READ_MAX: u32 = 10;
-/// First and longest pause before recording an outcome is tried again. The pauses double in between.
-const RECORD_RETRY_MIN: Duration = Duration::from_millis(250);
-const RECORD_RETRY_MAX: Duration = Duration::from_secs(2);
+/// First and longest pause before reading a payload or recording an outcome is tried again. The pauses of recording
+/// double in between.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(250);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Processes jobs; shared by all attempts of a worker.
 pub(super) struct AttemptRunner {
@@ -39,9 +41,8 @@ pub(super) struct AttemptRunner {
     pub(super) name: String,
     pub(super) client: OutboundClient,
     pub(super) settings: SettingsCache,
-    pub(super) claims: GroupCommit<AttemptClaimBatch>,
+    pub(super) batches: AttemptBatches,
     pub(super) claim_monitor: ClaimMonitor,
-    pub(super) outcomes: GroupCommit<StreamAppendBatch>,
     pub(super) backoff: Backoff,
     /// Time limit of an attempt, from its claim.
     pub(super) timeout: Duration,
@@ -75,6 +76,9 @@ pub(super) enum DeliveryFailure {
     Settings(#[from] SettingsFailure),
     #[error("the attempt cannot be claimed")]
     AttemptClaim(#[source] CommitFailure),
+    /// The attempt is claimed: the dispatcher finds it without an outcome and retries the event.
+    #[error("the payload of the attempt cannot be read")]
+    Payload(#[source] CommitFailure),
     /// The settings changed each time they were read.
     #[error("the destination's settings keep changing")]
     SettingsKeepChanging,
@@ -158,8 +162,9 @@ impl AttemptRunner {
                 tenant_version: settings.tenant_version,
             };
             let item = AttemptClaimItem::new(claim, &fact, &Metadata::of_role(job.tenant_id, "worker"))?;
-            match self.claims.commit(item).await.map_err(DeliveryFailure::AttemptClaim)? {
-                AttemptClaimOutcome::Won(payload) => {
+            match self.batches.claims.commit(item).await.map_err(DeliveryFailure::AttemptClaim)? {
+                AttemptClaimOutcome::Won => {
+                    let payload = self.payload(job, began).await?;
                     return Ok(Some(Claimed { settings, payload, at, began }));
                 }
                 AttemptClaimOutcome::Lost => return Ok(None),
@@ -169,6 +174,20 @@ impl AttemptRunner {
             }
         }
         Err(DeliveryFailure::SettingsKeepChanging)
+    }
+
+    /// Reads the payload of a claim; retries for as long as the request may still be sent.
+    async fn payload(&self, job: &Job, began: BootTime) -> Result<Option<ClaimedPayload>, DeliveryFailure> {
+        let event = ClaimedEvent { event_id: job.event_id, tenant_id: job.tenant_id };
+        loop {
+            match self.batches.payloads.commit(event).await {
+                Ok(payload) => return Ok(payload),
+                Err(CommitFailure::Database(_) | CommitFailure::Away) if began.elapsed() < self.delay_max => {
+                    tokio::time::sleep(RETRY_PAUSE_MIN).await;
+                }
+                Err(failure) => return Err(DeliveryFailure::Payload(failure)),
+            }
+        }
     }
 
     /// Sends the request, unless the claim is so old that too little of its time limit is left.
@@ -232,18 +251,18 @@ impl AttemptRunner {
             .unwrap_or_default();
         let metadata = Metadata::of_role(job.tenant_id, "worker");
         let item = StreamAppendItem::new(job.event_id, job.stream_version + 1, &facts, &metadata)?;
-        let (began, mut pause) = (BootTime::now(), RECORD_RETRY_MIN);
+        let (began, mut pause) = (BootTime::now(), RETRY_PAUSE_MIN);
         loop {
-            match self.outcomes.commit(item.clone()).await {
+            match self.batches.outcomes.commit(item.clone()).await {
                 Ok(result) => return Ok(result),
                 Err(failure @ (CommitFailure::Database(_) | CommitFailure::Away))
                     if began.elapsed() < self.record_timeout =>
                 {
-                    if pause == RECORD_RETRY_MIN {
+                    if pause == RETRY_PAUSE_MIN {
                         tracing::warn!(error = ?failure, event.id = %job.event_id, "recording an outcome failed, retrying");
                     }
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RECORD_RETRY_MAX);
+                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
                 }
                 Err(failure) => return Err(DeliveryFailure::Outcome(failure)),
             }

@@ -4,8 +4,8 @@
 //! acknowledges the job, sends one signed request, and records the outcome. So every request is preceded
 //! by its `DeliveryStarted` in the log, and of two copies of a job one is dropped. A job that was claimed is of no
 //! use to other workers; those that are not acknowledged are few, so a worker that hangs holds few. A successful attempt loads
-//! nothing: the job carries the stream's version and counts, the settings are cached with their versions, and
-//! the claim returns the payload.
+//! nothing but the payload: the job carries the stream's version and counts, and the settings are cached with their
+//! versions.
 //!
 //! **If the worker dies.** Before the claim nothing has happened, and the queue delivers the job to another
 //! worker. After the claim the dispatcher finds an attempt without an outcome when its timeout is over, and
@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::event_store::group_commit::GroupCommit;
-use crate::event_store::{AttemptClaimBatch, StreamAppendBatch};
+use crate::event_store::{AttemptClaimBatch, ClaimedPayloadBatch, StreamAppendBatch};
 use crate::identifiers;
 use crate::queue::JobQueue;
 use crate::secrets::vault::Vault;
@@ -50,6 +50,14 @@ use concurrency_limit::ConcurrencyLimit;
 use delivery::AttemptRunner;
 use outbound_client::{OutboundClient, OutboundSettings};
 use settings::SettingsCache;
+
+/// What an attempt reads and writes in the database, each kind in batches.
+#[derive(Clone)]
+pub struct AttemptBatches {
+    pub claims: GroupCommit<AttemptClaimBatch>,
+    pub payloads: GroupCommit<ClaimedPayloadBatch>,
+    pub outcomes: GroupCommit<StreamAppendBatch>,
+}
 
 /// The worker role.
 pub struct Worker {
@@ -61,16 +69,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Returns a worker that receives jobs from `queue` and appends through `claims` and `outcomes`, and makes
-    /// `concurrency` attempts at once.
+    /// Returns a worker that receives jobs from `queue` and makes `concurrency` attempts at once.
     ///
     /// # Errors
     /// When the HTTP client cannot be created.
     pub fn new(
         pool: PgPool,
         vault: Vault,
-        claims: GroupCommit<AttemptClaimBatch>,
-        outcomes: GroupCommit<StreamAppendBatch>,
+        batches: AttemptBatches,
         queue: Arc<dyn JobQueue>,
         settings: &Settings,
         concurrency: NonZeroU16,
@@ -80,9 +86,8 @@ impl Worker {
             name: worker_name(),
             client: OutboundClient::new(&OutboundSettings::from(settings))?,
             settings: SettingsCache::new(pool, vault, settings.targets.rules()),
-            claims,
+            batches,
             claim_monitor: ClaimMonitor::default(),
-            outcomes,
             backoff: settings.retries.backoff(),
             timeout: delivery.timeout,
             delay_max: (delivery.vanished_margin / 2).min(delivery.timeout),

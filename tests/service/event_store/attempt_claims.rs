@@ -9,7 +9,8 @@ use futures::future::join_all;
 use hooksentry::clock;
 use hooksentry::event_store::group_commit::GroupCommit;
 use hooksentry::event_store::{
-    AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, ClaimedPayload, LogNotifier,
+    AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome, ClaimedEvent, ClaimedPayload,
+    ClaimedPayloadBatch, LogNotifier,
 };
 use hooksentry::leadership::{Leadership, LeadershipStatus};
 use uuid::Uuid;
@@ -59,11 +60,15 @@ impl Log {
     }
 
     fn claims(&self) -> GroupCommit<AttemptClaimBatch> {
-        self.group_commit(AttemptClaimBatch::new(self.pool.clone(), LogNotifier::within_process()))
+        self.group_commit(AttemptClaimBatch::new(LogNotifier::within_process()))
     }
 }
 
 impl Job {
+    pub(super) fn claimed_event(&self) -> ClaimedEvent {
+        ClaimedEvent { event_id: self.event, tenant_id: self.tenant }
+    }
+
     pub(super) fn claim(&self) -> AttemptClaim {
         AttemptClaim {
             event_id: self.event,
@@ -90,12 +95,8 @@ pub(super) fn item(claim: AttemptClaim, worker: &str) -> AttemptClaimItem {
     AttemptClaimItem::new(claim, &fact, &metadata_of(claim.tenant_id)).expect("a fact")
 }
 
-fn won() -> AttemptClaimOutcome {
-    AttemptClaimOutcome::Won(Some(ClaimedPayload { bytes: PAYLOAD.to_vec(), hops: 0 }))
-}
-
 #[tokio::test]
-async fn of_many_copies_of_a_job_one_wins_and_gets_the_payload() {
+async fn of_many_copies_of_a_job_one_wins() {
     let log = Log::create().await;
     let lead = log.lead().await;
     let job = log.release_job(lead.epoch()).await;
@@ -110,7 +111,7 @@ async fn of_many_copies_of_a_job_one_wins_and_gets_the_payload() {
         held.rollback().await.expect("a rollback");
     });
     let outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.expect("an outcome")).collect();
-    assert_eq!(outcomes.iter().filter(|outcome| **outcome == won()).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == AttemptClaimOutcome::Won).count(), 1);
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == AttemptClaimOutcome::Lost).count(), 15);
     assert_eq!(log.stream(job.event.0).await, ["EventAccepted", "DeliveryStarted"]);
     let late = here.commit(item(job.claim(), "worker")).await;
@@ -130,13 +131,13 @@ async fn among_different_copies_only_the_valid_one_wins() {
             (AttemptClaimOutcome::Lost, AttemptClaim { epoch: lead.epoch() - 1, ..valid }),
             (AttemptClaimOutcome::Lost, AttemptClaim { expected_version: 0, ..valid }),
             (AttemptClaimOutcome::SettingsChanged, AttemptClaim { destination_version: 0, ..valid }),
-            (won(), valid),
+            (AttemptClaimOutcome::Won, valid),
         ];
         copies.rotate_left(rotation);
         let claims = log.claims();
         let held = log.hold().await;
         let commits = join_all(copies.iter().map(|(expected, claim)| {
-            let worker = if *expected == won() { "the valid one" } else { "another" };
+            let worker = if *expected == AttemptClaimOutcome::Won { "the valid one" } else { "another" };
             claims.commit(item(*claim, worker))
         }));
         let (outcomes, ()) = tokio::join!(commits, async {
@@ -165,7 +166,7 @@ async fn a_job_of_a_dispatcher_that_no_longer_leads_is_void() {
     assert_eq!(old.expect("an outcome"), AttemptClaimOutcome::Lost);
     assert_eq!(log.stream(job.event.0).await, ["EventAccepted"]);
     let new = claims.commit(item(AttemptClaim { epoch: new_lead.epoch(), ..job.claim() }, "worker")).await;
-    assert_eq!(new.expect("an outcome"), won());
+    assert_eq!(new.expect("an outcome"), AttemptClaimOutcome::Won);
     log.discard().await;
 }
 
@@ -197,7 +198,7 @@ async fn a_new_leader_waits_for_pending_claims_of_the_previous_epoch() {
         rival.rollback().await.expect("a rollback");
     };
     let (outcome, (lead, seen), ()) = tokio::join!(claims.commit(item(job.claim(), "worker")), lead, release);
-    assert_eq!(outcome.expect("an outcome"), won());
+    assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Won);
     assert!(lead.epoch() > job.epoch);
     assert_eq!(seen, ["EventAccepted", "DeliveryStarted"], "what the new leader sees from the start");
     log.discard().await;
@@ -234,7 +235,7 @@ async fn a_claim_names_the_tenant_and_the_destination_of_its_event() {
     }
     assert_eq!(log.stream(job.event.0).await, ["EventAccepted"]);
     let outcome = claims.commit(item(job.claim(), "worker")).await;
-    assert_eq!(outcome.expect("an outcome"), won());
+    assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Won);
     log.discard().await;
 }
 
@@ -263,7 +264,7 @@ async fn an_attempt_with_outdated_settings_does_not_start() {
         (1, 1, AttemptClaimOutcome::SettingsChanged),
         (2, 1, AttemptClaimOutcome::SettingsChanged),
         (1, 2, AttemptClaimOutcome::SettingsChanged),
-        (2, 2, won()),
+        (2, 2, AttemptClaimOutcome::Won),
     ] {
         let claim = AttemptClaim { destination_version, tenant_version, ..job.claim() };
         assert_eq!(claims.commit(item(claim, "worker")).await.expect("an outcome"), outcome);
@@ -285,7 +286,7 @@ async fn claims_do_not_lock_the_row_of_the_leader() {
     };
     let before = locker().await;
     let outcome = log.claims().commit(item(job.claim(), "worker")).await;
-    assert_eq!(outcome.expect("an outcome"), won());
+    assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Won);
     assert_eq!(locker().await, before);
     log.discard().await;
 }
@@ -299,7 +300,7 @@ async fn an_attempt_does_not_wait_for_read_models() {
     sqlx::query("DELETE FROM destinations").execute(&log.pool).await.expect("no destination");
     sqlx::query("UPDATE tenants SET version = 0").execute(&log.pool).await.expect("an older tenant");
     let outcome = log.claims().commit(item(job.claim(), "worker")).await;
-    assert_eq!(outcome.expect("an outcome"), won());
+    assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Won);
     log.discard().await;
 }
 
@@ -325,18 +326,31 @@ async fn a_job_is_void_when_its_destination_has_entered_another_stage_or_got_ano
         // The next job, whose worker knows the change.
         let outcome =
             claims.commit(item(AttemptClaim { destination_version: 2, ..job.claim() }, "worker")).await;
-        assert_eq!(outcome.expect("an outcome"), won());
+        assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Won);
         log.discard().await;
     }
 }
 
 #[tokio::test]
-async fn a_claim_for_an_event_without_payload_has_none() {
+async fn payloads_are_read_for_their_events_and_tenants() {
     let log = Log::create().await;
-    let lead = log.lead().await;
-    let job = log.release_job(lead.epoch()).await;
-    sqlx::query("DELETE FROM payloads").execute(&log.pool).await.expect("no payload");
-    let outcome = log.claims().commit(item(job.claim(), "worker")).await;
-    assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Won(None));
+    let mut jobs = log.release_jobs(1, 3).await;
+    let foreign = Job { tenant: TenantId(Uuid::from_u128(7)), ..jobs[0] };
+    sqlx::query("DELETE FROM payloads WHERE event_id = $1")
+        .bind(jobs[1].event.0)
+        .execute(&log.pool)
+        .await
+        .expect("an erased payload");
+    sqlx::query("UPDATE payloads SET hops = 3 WHERE event_id = $1")
+        .bind(jobs[2].event.0)
+        .execute(&log.pool)
+        .await
+        .expect("hops");
+    jobs.push(foreign);
+    let payloads = log.group_commit(ClaimedPayloadBatch);
+    let read = join_all(jobs.iter().map(|job| payloads.commit(job.claimed_event()))).await;
+    let read: Vec<_> = read.into_iter().map(|payload| payload.expect("a read")).collect();
+    let payload = |hops| Some(ClaimedPayload { bytes: PAYLOAD.to_vec(), hops });
+    assert_eq!(read, [payload(0), None, payload(3), None]);
     log.discard().await;
 }

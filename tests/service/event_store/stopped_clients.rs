@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hooksentry::event_store::group_commit::Batch;
-use hooksentry::event_store::{AttemptClaimBatch, LogNotifier, log_reader};
+use hooksentry::event_store::{AttemptClaimBatch, ClaimedPayloadBatch, LogNotifier, log_reader};
 use projections::LogPosition;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
 use tokio_util::task::TaskTracker;
 
-use super::attempt_claims::item;
+use super::attempt_claims::{Job, item};
 use super::{Log, OwnServer};
 use crate::harness::until;
 
@@ -99,10 +99,14 @@ async fn claims_of_large_payloads_hold_no_reader_back() {
     let options = PgPoolOptions::new().max_connections(1);
     let pool = options.connect_with(proxy.options.clone()).await.expect("the database");
     let mut connection = pool.acquire().await.expect("a connection");
-    let worker = AttemptClaimBatch::new(pool, LogNotifier::within_process());
+    let claims = AttemptClaimBatch::new(LogNotifier::within_process());
     proxy.stop_reading_after(STILL_READ);
     let items: Vec<_> = jobs.iter().map(|job| item(job.claim(), "worker")).collect();
-    let claiming = TaskTracker::new().spawn(async move { worker.commit(&mut connection, &items).await });
+    let events: Vec<_> = jobs.iter().map(Job::claimed_event).collect();
+    let reading = TaskTracker::new().spawn(async move {
+        claims.commit(&mut connection, &items).await.expect("the claims");
+        ClaimedPayloadBatch.commit(&mut connection, &events).await
+    });
 
     let mut reader = log.pool.acquire().await.expect("a connection");
     until("a reader to read all claims", async || {
@@ -112,8 +116,8 @@ async fn claims_of_large_payloads_hold_no_reader_back() {
         (started == CLAIMS && !page.held_back).then_some(())
     })
     .await;
-    assert!(!claiming.is_finished(), "the payloads are more than the worker has read");
-    claiming.abort();
+    assert!(!reading.is_finished(), "the payloads are more than the worker has read");
+    reading.abort();
     drop((reader, lead));
     log.discard().await;
 }
