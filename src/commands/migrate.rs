@@ -4,9 +4,8 @@ use std::io::{self, Write};
 
 use sqlx::Connection;
 
-use crate::config::{DatabaseSettings, LogSettings, StartSettings};
+use super::maintenance::MaintenanceSettings;
 use crate::database;
-use crate::telemetry::Telemetry;
 
 /// Migrate the database schema to the current version.
 ///
@@ -15,18 +14,12 @@ use crate::telemetry::Telemetry;
 #[derive(Debug, clap::Args)]
 pub struct Migrate {
     #[command(flatten)]
-    pub database: DatabaseSettings,
-    #[command(flatten)]
-    pub start: StartSettings,
-    #[command(flatten)]
-    pub log: LogSettings,
+    pub settings: MaintenanceSettings,
 }
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        Telemetry::start(&self.log)?;
-        let url = self.database.require()?;
-        let mut connection = database::connect_once(&url, self.start.timeout).await?;
+        let mut connection = self.settings.connect(&self.settings.begin()?).await?;
         let applied = database::migrate(&mut connection).await?;
         connection.close().await?;
         match applied {

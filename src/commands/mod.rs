@@ -3,6 +3,7 @@
 mod bench;
 mod dev;
 mod listen;
+mod maintenance;
 mod migrate;
 mod openapi;
 mod quarantine;

@@ -5,9 +5,7 @@ use std::io::{self, Write};
 use projections::quarantine::{self, QuarantinedStream};
 use sqlx::Connection;
 
-use crate::config::{DatabaseSettings, LogSettings, StartSettings};
-use crate::database;
-use crate::telemetry::Telemetry;
+use super::maintenance::MaintenanceSettings;
 
 /// List the streams that are in quarantine because the log lacks some of their facts.
 ///
@@ -16,19 +14,12 @@ use crate::telemetry::Telemetry;
 #[derive(Debug, clap::Args)]
 pub struct Quarantine {
     #[command(flatten)]
-    pub database: DatabaseSettings,
-    #[command(flatten)]
-    pub start: StartSettings,
-    #[command(flatten)]
-    pub log: LogSettings,
+    pub settings: MaintenanceSettings,
 }
 
 impl Quarantine {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        Telemetry::start(&self.log)?;
-        let url = self.database.require()?;
-        let mut connection = database::connect_once(&url, self.start.timeout).await?;
-        database::require_current(&mut connection).await?;
+        let mut connection = self.settings.connect_to_current(&self.settings.begin()?).await?;
         let streams = quarantine::list(&mut connection).await?;
         connection.close().await?;
         let mut output = io::stdout().lock();

@@ -7,15 +7,15 @@ use anyhow::bail;
 use projections::Projection;
 use sqlx::{Connection, PgConnection};
 
+use super::maintenance::MaintenanceSettings;
 use super::rebuild::Progress;
 use super::verify_projections::summary_line;
-use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, StartSettings};
+use crate::config::DatabaseUrl;
 use crate::database;
 use crate::event_store::BegunEra;
 use crate::lifecycle::Lifecycle;
 use crate::rebuild::{self, Sessions};
 use crate::restore;
-use crate::telemetry::Telemetry;
 
 /// Time within which a step in progress must end after a signal.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -34,18 +34,13 @@ pub struct Restore {
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
-    pub database: DatabaseSettings,
-    #[command(flatten)]
-    pub start: StartSettings,
-    #[command(flatten)]
-    pub log: LogSettings,
+    pub settings: MaintenanceSettings,
 }
 
 impl Restore {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        Telemetry::start(&self.log)?;
-        let url = self.database.require()?;
-        let mut connection = database::connect_once(&url, self.start.timeout).await?;
+        let url = self.settings.begin()?;
+        let mut connection = self.settings.connect(&url).await?;
         database::migrate(&mut connection).await?;
         // Held to the end of this session: no second restore begins, and no process migrates.
         database::lock_migrations(&mut connection).await?;
@@ -58,8 +53,8 @@ impl Restore {
 
     /// Compares all read models with the log.
     async fn verify(&self, url: &DatabaseUrl, mut live: PgConnection) -> anyhow::Result<()> {
-        let writer = database::connect_once(url, self.start.timeout).await?;
-        let reader = database::connect_once(url, self.start.timeout).await?;
+        let writer = self.settings.connect(url).await?;
+        let reader = self.settings.connect(url).await?;
         let lifecycle = Lifecycle::new(STOP_WITHIN);
         lifecycle.handle_signals()?;
         let mut progress = Progress::new();

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use anyhow::bail;
 
-use crate::config::{DatabaseSettings, EncryptionSettings, LogSettings, StartSettings};
+use super::maintenance::MaintenanceSettings;
+use crate::config::EncryptionSettings;
 use crate::database;
 use crate::secrets::rewrap::rewrap;
-use crate::telemetry::Telemetry;
 
 /// Wrap every data key with the first encryption key, so that the other ones can be retired.
 ///
@@ -16,21 +16,16 @@ use crate::telemetry::Telemetry;
 #[derive(Debug, clap::Args)]
 pub struct RewrapKeys {
     #[command(flatten)]
-    pub database: DatabaseSettings,
+    pub settings: MaintenanceSettings,
     #[command(flatten)]
     pub encryption: EncryptionSettings,
-    #[command(flatten)]
-    pub start: StartSettings,
-    #[command(flatten)]
-    pub log: LogSettings,
 }
 
 impl RewrapKeys {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        Telemetry::start(&self.log)?;
-        let url = self.database.require()?;
+        let url = self.settings.begin()?;
         let master_keys = self.encryption.require()?;
-        let pool = database::connect(&self.database, &url, self.start.timeout).await?;
+        let pool = database::connect(&self.settings.database, &url, self.settings.start.timeout).await?;
         let first = master_keys.first();
         let outcome = rewrap(&pool, &master_keys, |progress| {
             // Continue even if standard output is closed.

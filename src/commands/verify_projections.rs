@@ -7,12 +7,11 @@ use anyhow::bail;
 use projections::Projection;
 use thiserror::Error;
 
+use super::maintenance::MaintenanceSettings;
 use super::rebuild::{Progress, list_of_names, projections_named};
-use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, StartSettings};
-use crate::database;
+use crate::config::DatabaseUrl;
 use crate::lifecycle::Lifecycle;
 use crate::rebuild::{self, DisplayedValue, Drift, DriftReport, DriftedRow, RebuildFailure, Sessions};
-use crate::telemetry::Telemetry;
 
 /// Maximum number of differing rows that are printed. All are counted.
 const PRINTED_MAX: u64 = 100;
@@ -32,11 +31,7 @@ pub struct VerifyProjections {
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     #[command(flatten)]
-    pub database: DatabaseSettings,
-    #[command(flatten)]
-    pub start: StartSettings,
-    #[command(flatten)]
-    pub log: LogSettings,
+    pub settings: MaintenanceSettings,
 }
 
 /// Reason why no comparison was made, so that it is unknown whether rows differ.
@@ -47,8 +42,7 @@ pub struct ComparisonFailed(anyhow::Error);
 impl VerifyProjections {
     /// Compares the read models; differing rows are an error.
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        Telemetry::start(&self.log)?;
-        let url = self.database.require()?;
+        let url = self.settings.begin()?;
         let reports = self.compare(&url).await.map_err(ComparisonFailed)?;
         let drifted: u64 = reports.iter().map(|report| report.drifted).sum();
         for report in &reports {
@@ -73,10 +67,9 @@ impl VerifyProjections {
             [] => Projection::ALL.to_vec(),
             names => projections_named(names, &[])?,
         };
-        let mut writer = database::connect_once(url, self.start.timeout).await?;
-        database::require_current(&mut writer).await?;
-        let reader = database::connect_once(url, self.start.timeout).await?;
-        let mut live = database::connect_once(url, self.start.timeout).await?;
+        let writer = self.settings.connect_to_current(url).await?;
+        let reader = self.settings.connect(url).await?;
+        let mut live = self.settings.connect(url).await?;
 
         let lifecycle = Lifecycle::new(STOP_WITHIN);
         lifecycle.handle_signals()?;

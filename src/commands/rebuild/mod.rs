@@ -10,11 +10,9 @@ use anyhow::{Context, bail};
 use projections::Projection;
 use sqlx::PgConnection;
 
-use crate::config::{DatabaseSettings, LogSettings, StartSettings};
-use crate::database;
+use super::maintenance::MaintenanceSettings;
 use crate::lifecycle::Lifecycle;
 use crate::rebuild::{self, RebuildFailure, Sessions};
-use crate::telemetry::Telemetry;
 pub(super) use names::{list_of_names, projections_named};
 pub(super) use progress::Progress;
 
@@ -39,19 +37,13 @@ pub struct Rebuild {
     #[arg(long, value_name = "NAME", conflicts_with = "names")]
     pub drop: Option<String>,
     #[command(flatten)]
-    pub database: DatabaseSettings,
-    #[command(flatten)]
-    pub start: StartSettings,
-    #[command(flatten)]
-    pub log: LogSettings,
+    pub settings: MaintenanceSettings,
 }
 
 impl Rebuild {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        Telemetry::start(&self.log)?;
-        let url = self.database.require()?;
-        let mut writer = database::connect_once(&url, self.start.timeout).await?;
-        database::require_current(&mut writer).await?;
+        let url = self.settings.begin()?;
+        let mut writer = self.settings.connect_to_current(&url).await?;
         if let Some(name) = &self.drop {
             return discard(&mut writer, name).await;
         }
@@ -61,7 +53,7 @@ impl Rebuild {
             false => projections_named(&self.names, &unfinished)?,
         };
         names::warn_of_unknown(&unfinished);
-        let reader = database::connect_once(&url, self.start.timeout).await?;
+        let reader = self.settings.connect(&url).await?;
 
         let lifecycle = Lifecycle::new(STOP_WITHIN);
         lifecycle.handle_signals()?;
