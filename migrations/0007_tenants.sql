@@ -21,13 +21,17 @@ CREATE TABLE tenants (
     -- Days after acceptance for which a tenant keeps final events; NULL: without limit.
     payload_retention_days       bigint,
     event_retention_days         bigint,
+    -- Since when the operator has suspended the tenant, and why; NULL: it is not suspended.
+    suspended_at                 timestamptz,
+    suspension_reason            text,
 
     CONSTRAINT tenants_previous_secret_is_whole CHECK (
         num_nonnulls(
             previous_secret_data_key, previous_secret_ciphertext,
             previous_secret_fingerprint, previous_signs_until
         ) IN (0, 4)
-    )
+    ),
+    CONSTRAINT tenants_suspension_is_whole CHECK ((suspended_at IS NULL) = (suspension_reason IS NULL))
 );
 
 SELECT scope_to_tenant('tenants', 'id');

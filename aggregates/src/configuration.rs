@@ -99,7 +99,9 @@ impl SigningConfiguration {
             | TenantFact::ResilienceChanged { .. }
             | TenantFact::RetentionChanged { .. }
             | TenantFact::OwnerAppointed { .. }
-            | TenantFact::OwnerDismissed { .. } => before,
+            | TenantFact::OwnerDismissed { .. }
+            | TenantFact::TenantSuspended { .. }
+            | TenantFact::TenantResumed { .. } => before,
         }
     }
 

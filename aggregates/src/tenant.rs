@@ -43,6 +43,8 @@ pub struct TenantState {
     pub owners: BTreeSet<UserId>,
     /// The secret that signs webhooks.
     pub webhook_secret: WebhookSecret,
+    /// Whether the operator of the installation has suspended it: it may do nothing, and nothing is delivered for it.
+    pub is_suspended: bool,
 }
 
 /// Retry policy of deliveries.
@@ -125,6 +127,14 @@ pub enum TenantCommand {
     AppointOwner { user_id: UserId, at: DateTime<Utc> },
     /// Revokes ownership. For a user who is no owner: ignored. For the last owner: refused.
     DismissOwner { user_id: UserId, at: DateTime<Utc> },
+    /// Suspends the tenant. While suspended: ignored.
+    Suspend {
+        /// Checked.
+        reason: String,
+        at: DateTime<Utc>,
+    },
+    /// Resumes the tenant. Unless suspended: ignored.
+    Resume { at: DateTime<Utc> },
 }
 
 /// Fact about a tenant.
@@ -166,6 +176,19 @@ pub enum TenantFact {
         user_id: UserId,
         at: DateTime<Utc>,
     },
+    /// The operator suspended the tenant: its webhooks and logins are refused, and its deliveries wait.
+    TenantSuspended {
+        reason: String,
+        at: DateTime<Utc>,
+    },
+    TenantResumed {
+        at: DateTime<Utc>,
+    },
+}
+
+impl TenantFact {
+    /// Names of the facts that suspend and resume a tenant, for readers that omit the others.
+    pub const OF_SUSPENSION: [&'static str; 2] = ["TenantSuspended", "TenantResumed"];
 }
 
 stored_facts!(TenantFact {
@@ -176,6 +199,8 @@ stored_facts!(TenantFact {
     WebhookSecretRegenerated,
     OwnerAppointed,
     OwnerDismissed,
+    TenantSuspended,
+    TenantResumed,
 });
 
 /// Reason why a tenant refuses a command.
@@ -236,6 +261,10 @@ impl Decide for Tenant {
                     (true, _) => vec![TenantFact::OwnerDismissed { user_id, at }],
                 }
             }
+            (tenant, Command::Suspend { .. }) if tenant.is_suspended => vec![],
+            (_, Command::Suspend { reason, at }) => vec![TenantFact::TenantSuspended { reason, at }],
+            (tenant, Command::Resume { .. }) if !tenant.is_suspended => vec![],
+            (_, Command::Resume { at }) => vec![TenantFact::TenantResumed { at }],
         })
     }
 }
@@ -250,6 +279,7 @@ impl Tenant {
                     retention,
                     owners: BTreeSet::from([owner]),
                     webhook_secret,
+                    is_suspended: false,
                 });
             }
             (Self::Unknown, _) => {}
@@ -274,6 +304,8 @@ impl TenantState {
             TenantFact::OwnerDismissed { user_id, .. } => {
                 self.owners.remove(&user_id);
             }
+            TenantFact::TenantSuspended { .. } => self.is_suspended = true,
+            TenantFact::TenantResumed { .. } => self.is_suspended = false,
         }
     }
 }

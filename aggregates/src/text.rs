@@ -9,6 +9,9 @@ pub const API_KEY_NAME_CHARS_MAX: usize = 100;
 /// Maximum length of an idempotency key, in characters.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 
+/// Maximum length of the reason for suspending a tenant, in characters.
+pub const SUSPENSION_REASON_CHARS_MAX: usize = 500;
+
 /// Reason why a text is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TextProblem {

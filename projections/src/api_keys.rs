@@ -30,6 +30,7 @@ selected! {
 pub struct ActiveApiKey {
     pub id: ApiKeyId,
     pub tenant_id: TenantId,
+    pub tenant_is_suspended: bool,
 }
 
 list_filter! {
@@ -118,11 +119,17 @@ pub async fn by_hash(
     sqlx::query_as!(
         ActiveApiKey,
         r#"
-        SELECT id, tenant_id
-        FROM api_keys
-        WHERE key_hash = $1
-          AND revoked_at IS NULL
-          AND version >= coalesce((SELECT version FROM revocations WHERE stream_id = api_keys.id), 0)
+        SELECT
+            key.id, key.tenant_id,
+            (
+                tenant.suspended_at IS NOT NULL
+                OR tenant.version < coalesce((SELECT version FROM revocations WHERE stream_id = tenant.id), 0)
+            ) IS TRUE AS "tenant_is_suspended!"
+        FROM api_keys AS key
+        LEFT JOIN tenants AS tenant ON tenant.id = key.tenant_id
+        WHERE key.key_hash = $1
+          AND key.revoked_at IS NULL
+          AND key.version >= coalesce((SELECT version FROM revocations WHERE stream_id = key.id), 0)
         "#,
         hash.0,
     )

@@ -21,6 +21,7 @@ pub struct DeliverySettings {
     pub stage: Stage,
     /// Version of the destination's stream at which it entered that stage or got its limit.
     pub stage_version: u64,
+    pub tenant_is_suspended: bool,
     pub resilience: Resilience,
     pub webhook_secret: WebhookSecret,
     /// Signs in addition. The reader compares its end with the time, because settings may be cached.
@@ -52,6 +53,7 @@ pub async fn get(
             destinations.stage AS "stage: Stored<Stage>",
             destinations.stage_version AS "stage_version: Stored<u64>",
             destinations.version AS "destination_version: Stored<u64>",
+            tenants.suspended_at IS NOT NULL AS "tenant_is_suspended!",
             tenants.max_attempts AS "max_attempts: Stored<u32>",
             tenants.circuit_breaker_timer AS "circuit_breaker_timer: Stored<u32>",
             tenants.secret_data_key,
@@ -81,6 +83,7 @@ pub async fn get(
             .map(|(Stored(auth_type), credentials)| OutboundAuth { auth_type, credentials }),
         stage: row.stage.into(),
         stage_version: row.stage_version.into(),
+        tenant_is_suspended: row.tenant_is_suspended,
         resilience: Resilience {
             max_attempts: row.max_attempts.into(),
             circuit_breaker_timer: row.circuit_breaker_timer.into(),

@@ -32,6 +32,7 @@ pub struct SessionUser {
     pub role: Role,
     /// `false`: the user's row lacks a change that takes a right away, and must not be used to admit the user.
     pub is_current: bool,
+    pub tenant_is_suspended: bool,
 }
 
 /// A session as its stream is now, not only as its row shows it.
@@ -181,9 +182,14 @@ pub async fn user(connection: &mut PgConnection, id: SessionId) -> Result<Option
             users.id AS user_id, users.tenant_id, users.email AS "email!: Stored<Email>",
             users.role AS "role: Stored<Role>",
             users.version >= coalesce((SELECT version FROM revocations WHERE stream_id = users.id), 0)
-                AS "is_current!"
+                AS "is_current!",
+            (
+                tenants.suspended_at IS NOT NULL
+                OR tenants.version < coalesce((SELECT version FROM revocations WHERE stream_id = tenants.id), 0)
+            ) IS TRUE AS "tenant_is_suspended!"
         FROM sessions
         JOIN users ON users.id = sessions.user_id
+        LEFT JOIN tenants ON tenants.id = users.tenant_id
         WHERE sessions.id = $1
           AND sessions.closed_at IS NULL
           AND sessions.version >= coalesce((SELECT version FROM revocations WHERE stream_id = sessions.id), 0)

@@ -55,6 +55,8 @@ read_model! {
         previous_secret_ciphertext: Option<String>,
         previous_secret_fingerprint: Option<String>,
         previous_signs_until: Option<DateTime<Utc>>,
+        suspended_at: Option<DateTime<Utc>>,
+        suspension_reason: Option<String>,
         created_at: DateTime<Utc>,
         updated_at: DateTime<Utc>,
         version: i64,
@@ -97,6 +99,8 @@ impl StreamRow for Row {
             previous_secret_ciphertext: None,
             previous_secret_fingerprint: None,
             previous_signs_until: None,
+            suspended_at: None,
+            suspension_reason: None,
             created_at: *at,
             updated_at: *at,
             version: 1,
@@ -125,6 +129,16 @@ impl StreamRow for Row {
             }
             TenantFact::WebhookSecretRegenerated { webhook_secret, previous_signs_until, at } => {
                 self.replace_secret(webhook_secret, *previous_signs_until);
+                *at
+            }
+            TenantFact::TenantSuspended { reason, at } => {
+                self.suspended_at = Some(*at);
+                self.suspension_reason = Some(reason.clone());
+                *at
+            }
+            TenantFact::TenantResumed { at } => {
+                self.suspended_at = None;
+                self.suspension_reason = None;
                 *at
             }
         };
@@ -177,6 +191,28 @@ pub async fn exists(connection: &mut PgConnection, id: TenantId) -> Result<bool,
     sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM tenants WHERE id = $1) AS "exists!""#, id.0)
         .fetch_one(connection)
         .await
+}
+
+/// Returns whether a tenant is suspended; `None`: it does not exist. A row that is older than the last suspension counts
+/// as suspended.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.tenants.is_suspended", level = "debug", skip_all, err(level = "debug"))]
+pub async fn is_suspended(connection: &mut PgConnection, id: TenantId) -> Result<Option<bool>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT
+            suspended_at IS NOT NULL
+                OR version < coalesce((SELECT version FROM revocations WHERE stream_id = tenants.id), 0)
+                AS "suspended!"
+        FROM tenants
+        WHERE id = $1
+        "#,
+        id.0
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 /// Returns at most `limit` tenants with a limited retention, by id after `after`.

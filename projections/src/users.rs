@@ -43,6 +43,7 @@ pub struct Login {
     pub credentials_version: i64,
     /// `false`: the row lacks a change that takes a right away, and must not be used to admit the user.
     pub is_current: bool,
+    pub tenant_is_suspended: bool,
 }
 
 list_filter! {
@@ -168,11 +169,18 @@ pub async fn by_email(connection: &mut PgConnection, email: &Email) -> Result<Op
         Login,
         r#"
         SELECT
-            id, tenant_id, role AS "role: Stored<Role>", status AS "status: Stored<UserStatus>",
-            password_hash AS "password_hash!", credentials_version,
-            version >= coalesce((SELECT version FROM revocations WHERE stream_id = users.id), 0) AS "is_current!"
+            users.id, users.tenant_id, users.role AS "role: Stored<Role>",
+            users.status AS "status: Stored<UserStatus>", users.password_hash AS "password_hash!",
+            users.credentials_version,
+            users.version >= coalesce((SELECT version FROM revocations WHERE stream_id = users.id), 0)
+                AS "is_current!",
+            (
+                tenants.suspended_at IS NOT NULL
+                OR tenants.version < coalesce((SELECT version FROM revocations WHERE stream_id = tenants.id), 0)
+            ) IS TRUE AS "tenant_is_suspended!"
         FROM users
-        WHERE email = $1 AND password_hash IS NOT NULL
+        LEFT JOIN tenants ON tenants.id = users.tenant_id
+        WHERE users.email = $1 AND users.password_hash IS NOT NULL
         "#,
         email.as_str(),
     )

@@ -1,11 +1,12 @@
 use aggregates::api_key::ApiKeyFact;
 use aggregates::ids::ApiKeyId;
+use aggregates::tenant::TenantFact;
 use projections::api_keys::{self, ActiveApiKey, Filter, SortField};
 use projections::paging::{Direction, Page};
 use projections::{Projection, TenantScope};
 use sqlx::PgPool;
 
-use crate::given::{ACME, Log, at, hash, id};
+use crate::given::{ACME, Log, at, hash, id, tenant_registered};
 
 fn issued(name: &str) -> ApiKeyFact {
     ApiKeyFact::ApiKeyIssued { tenant_id: ACME, name: name.to_owned(), key_hash: hash(name), at: at(0) }
@@ -21,8 +22,15 @@ async fn a_key_is_found_by_its_hash_until_it_is_revoked(pool: PgPool) {
     log.fold_into(&pool, Projection::ApiKeys).await;
     let mut connection = pool.acquire().await.unwrap();
     let found = api_keys::by_hash(&mut connection, &hash("one")).await.unwrap();
-    assert_eq!(found, Some(ActiveApiKey { id: key(1), tenant_id: ACME }));
+    let active = |tenant_is_suspended| ActiveApiKey { id: key(1), tenant_id: ACME, tenant_is_suspended };
+    assert_eq!(found, Some(active(false)));
     assert_eq!(api_keys::owner_of(&mut connection, key(1)).await.unwrap(), Some(ACME));
+
+    let suspended = TenantFact::TenantSuspended { reason: "spam".to_owned(), at: at(1) };
+    let tenant = Log::default().with(ACME, ACME, tenant_registered("Acme")).with(ACME, ACME, suspended);
+    tenant.fold_into(&pool, Projection::Tenants).await;
+    let found = api_keys::by_hash(&mut connection, &hash("one")).await.unwrap();
+    assert_eq!(found, Some(active(true)));
 
     log.with(ACME, key(1), ApiKeyFact::ApiKeyRevoked { at: at(3) })
         .fold_into(&pool, Projection::ApiKeys)

@@ -151,7 +151,9 @@ impl World {
     fn tenant(&mut self, command: u8) {
         let at = self.now();
         let command = match command {
-            0..=2 => TenantCommand::Rename { name: self.unique("Acme", 0), at },
+            0 => TenantCommand::Suspend { reason: self.unique("reason", 0), at },
+            1 => TenantCommand::Resume { at },
+            2 => TenantCommand::Rename { name: self.unique("Acme", 0), at },
             3..=5 => TenantCommand::ChangeResilience {
                 resilience: Resilience { max_attempts: 1 + u32::from(command), circuit_breaker_timer: 60 },
                 at,

@@ -56,6 +56,7 @@ fn configuration() -> Log {
         previous_signs_until: Some(at(9)),
         at: at(2),
     };
+    let suspended_tenant = TenantFact::TenantSuspended { reason: "spam".to_owned(), at: at(3) };
     let issued = |token| InviteFact::InviteIssued {
         tenant_id: ACME,
         target_role: Role::Viewer,
@@ -77,6 +78,7 @@ fn configuration() -> Log {
         .with(ACME, ACME, tenant_registered("Acme"))
         .with(ACME, ACME, TenantFact::RetentionChanged { retention, at: at(1) })
         .with(ACME, ACME, replaced)
+        .with(ACME, ACME, suspended_tenant)
         .with(ACME, user, user_registered("a@acme.example", Role::Owner))
         .with(ACME, id::<UserId>(7), user_registered("b@acme.example", Role::Viewer))
         .with(ACME, id::<UserId>(7), UserFact::UserDeleted { at: at(2) })

@@ -1,12 +1,13 @@
 use aggregates::ids::{SessionId, UserId};
 use aggregates::role::Role;
 use aggregates::session::{Closing, SessionFact};
+use aggregates::tenant::TenantFact;
 use aggregates::user::UserFact;
 use projections::sessions::{self, SessionUser};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::given::{ACME, Log, at, email, id, logged_in, user_registered};
+use crate::given::{ACME, Log, at, email, id, logged_in, tenant_registered, user_registered};
 
 fn login() -> (UserId, SessionId, Log) {
     let (user, session) = (id::<UserId>(1), id::<SessionId>(100));
@@ -33,12 +34,23 @@ async fn an_open_session_returns_its_user_as_the_user_is_now(pool: PgPool) {
         email: email("a@acme.example"),
         role: Role::Admin,
         is_current: true,
+        tenant_is_suspended: false,
     };
     assert_eq!(user_of(&pool, session).await, Some(expected.clone()));
     assert_eq!(user_of(&pool, id(101)).await, None);
 
-    log.with(ACME, user, UserFact::RoleChanged { role: Role::Viewer, at: at(1) }).fold_into_all(&pool).await;
-    assert_eq!(user_of(&pool, session).await, Some(SessionUser { role: Role::Viewer, ..expected }));
+    let suspended = TenantFact::TenantSuspended { reason: "spam".to_owned(), at: at(2) };
+    let log = log
+        .with(ACME, user, UserFact::RoleChanged { role: Role::Viewer, at: at(1) })
+        .with(ACME, ACME, tenant_registered("Acme"))
+        .with(ACME, ACME, suspended);
+    log.fold_into_all(&pool).await;
+    let expected = SessionUser { role: Role::Viewer, tenant_is_suspended: true, ..expected };
+    assert_eq!(user_of(&pool, session).await, Some(expected.clone()));
+
+    log.with(ACME, ACME, TenantFact::TenantResumed { at: at(3) }).fold_into_all(&pool).await;
+    let expected = SessionUser { tenant_is_suspended: false, ..expected };
+    assert_eq!(user_of(&pool, session).await, Some(expected));
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -34,6 +34,21 @@ async fn a_tenant_exists_once_it_is_registered(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn a_tenant_is_suspended_until_it_is_resumed(pool: PgPool) {
+    let mut connection = pool.acquire().await.unwrap();
+    assert_eq!(tenants::is_suspended(&mut connection, ACME).await.unwrap(), None);
+    let suspended = TenantFact::TenantSuspended { reason: "spam".to_owned(), at: at(1) };
+    let log = Log::default().with(ACME, ACME, tenant_registered("Acme")).with(ACME, ACME, suspended);
+    log.fold_into(&pool, Projection::Tenants).await;
+    assert_eq!(tenants::is_suspended(&mut connection, ACME).await.unwrap(), Some(true));
+    let reason = sqlx::query_scalar("SELECT suspension_reason FROM tenants WHERE suspended_at = $1");
+    let reason: String = reason.bind(at(1)).fetch_one(&pool).await.unwrap();
+    assert_eq!(reason, "spam");
+    log.with(ACME, ACME, TenantFact::TenantResumed { at: at(2) }).fold_into(&pool, Projection::Tenants).await;
+    assert_eq!(tenants::is_suspended(&mut connection, ACME).await.unwrap(), Some(false));
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn tenants_with_a_limited_retention_are_found(pool: PgPool) {
     let changed = |payload_days, event_days, seconds| TenantFact::RetentionChanged {
         retention: Retention { payload_days, event_days },

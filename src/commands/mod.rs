@@ -11,6 +11,7 @@ mod rebuild;
 mod restore;
 mod rewrap_keys;
 mod serve;
+mod tenants;
 mod verify_projections;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +26,7 @@ pub use rebuild::Rebuild;
 pub use restore::Restore;
 pub use rewrap_keys::RewrapKeys;
 pub use serve::Serve;
+pub use tenants::{ResumeTenant, SuspendTenant};
 pub use verify_projections::{ComparisonFailed, VerifyProjections};
 
 // The description in the help is that of the package.
@@ -49,6 +51,8 @@ pub enum Command {
     Quarantine(Quarantine),
     Restore(Restore),
     RewrapKeys(RewrapKeys),
+    SuspendTenant(SuspendTenant),
+    ResumeTenant(ResumeTenant),
 }
 
 impl Command {
@@ -70,6 +74,8 @@ impl Command {
             Self::Quarantine(quarantine) => quarantine.run().await,
             Self::Restore(restore) => restore.run().await,
             Self::RewrapKeys(rewrap_keys) => rewrap_keys.run().await,
+            Self::SuspendTenant(suspend) => suspend.run().await,
+            Self::ResumeTenant(resume) => resume.run().await,
         }
     }
 }

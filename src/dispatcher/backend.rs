@@ -17,7 +17,7 @@ use super::due_deliveries::{self, DueDelivery, Window};
 use super::lane::LaneState;
 use super::publisher::Publisher;
 use super::schedule::Changes;
-use super::{Dispatcher, READER_NAME, TermEnded, dispatch_lanes, set_aside};
+use super::{Dispatcher, READER_NAME, TermEnded, dispatch_lanes, set_aside, suspended_tenants};
 use crate::database::{LONG, in_time};
 use crate::event_store::{self, Metadata, StreamAppend, StreamAppendResult, stream_reader};
 use crate::identifiers;
@@ -69,7 +69,8 @@ impl Backend for ServiceBackend<'_> {
         lanes.sort_unstable();
         lanes.dedup();
         let lanes = dispatch_lanes::load(&mut connection, &lanes).await?;
-        Ok(Snapshot { checkpoint, in_flight, lanes, set_aside, readable })
+        let suspended_tenants = suspended_tenants::load(&mut connection).await?;
+        Ok(Snapshot { checkpoint, in_flight, lanes, suspended_tenants, set_aside, readable })
     }
 
     async fn deliveries(&mut self, events: &[Uuid]) -> Result<Vec<DueDelivery>, TermEnded> {
@@ -237,6 +238,8 @@ async fn write(pool: PgPool, changes: Changes, epoch: u64, position: LogPosition
     dispatch_lanes::write(&mut transaction, &changes.lanes).await?;
     set_aside::write(&mut transaction, &changes.set_aside).await?;
     set_aside::remove(&mut transaction, &changes.restored).await?;
+    suspended_tenants::write(&mut transaction, &changes.suspended_tenants).await?;
+    suspended_tenants::remove(&mut transaction, &changes.resumed_tenants).await?;
     if !event_store::leader_is_connected(&mut transaction, READER_NAME).await? {
         return Err(CheckpointFailure::Fenced.into());
     }

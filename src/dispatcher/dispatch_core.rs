@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use chrono::{DateTime, Utc};
 use projections::LogPosition;
 use uuid::Uuid;
@@ -52,6 +52,8 @@ pub(super) struct Snapshot {
     pub(super) in_flight: Vec<DueDelivery>,
     /// The lanes of `in_flight`, and every lane that has waiting events or is suspended.
     pub(super) lanes: Vec<(DestinationId, LaneState)>,
+    /// Tenants that are suspended.
+    pub(super) suspended_tenants: Vec<TenantId>,
     /// Events that still cannot be read.
     pub(super) set_aside: Vec<WebhookEventId>,
     /// Events that were set aside and can be read now, with what is due of them. Their lanes are in `lanes`.
@@ -159,6 +161,9 @@ impl<B: Backend> DispatchCore<B> {
         let snapshot = self.backend.load().await?;
         self.position = snapshot.checkpoint;
         self.flushed = snapshot.checkpoint;
+        for id in snapshot.suspended_tenants {
+            self.schedule.keep_suspended(id);
+        }
         for (id, state) in snapshot.lanes {
             self.schedule.add_lane(id, state);
         }

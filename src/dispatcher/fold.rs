@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use aggregates::destination::DestinationFact;
 use aggregates::fact::Fact;
-use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
 use projections::LoggedFact;
@@ -55,6 +55,7 @@ impl Schedule {
         match &logged.fact {
             Fact::WebhookEvent(fact) => self.fold_webhook_event(logged, fact, fetched, now),
             Fact::Destination(fact) => self.fold_destination(logged, fact),
+            Fact::Tenant(fact) => self.fold_tenant(TenantId(logged.stream_id), fact),
             _ => {}
         }
     }
@@ -62,10 +63,8 @@ impl Schedule {
     fn fold_destination(&mut self, logged: &LoggedFact, fact: &DestinationFact) {
         let id = DestinationId(logged.stream_id);
         if let DestinationFact::DestinationRegistered { tenant_id, concurrency_limit, .. } = fact {
-            let max = self.concurrency_max;
-            self.lanes
-                .entry(id)
-                .or_insert_with(|| Lane::of_new_destination(*tenant_id, *concurrency_limit, max));
+            let lane = Lane::of_new_destination(*tenant_id, *concurrency_limit, self.concurrency_max);
+            self.insert_lane(id, lane);
         }
         if let Some(lane) = self.lanes.get_mut(&id) {
             let voids_jobs = lane.fold(fact, logged.sequence);

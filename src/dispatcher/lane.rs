@@ -52,6 +52,7 @@ pub(super) struct Lane {
     pub(super) step_failures: u32,
     /// Whether the lane is in the schedule's queue of lanes with something to release.
     pub(super) is_releasable: bool,
+    pub(super) is_tenant_suspended: bool,
 }
 
 impl Lane {
@@ -67,6 +68,7 @@ impl Lane {
             pending_step: None,
             step_failures: 0,
             is_releasable: false,
+            is_tenant_suspended: false,
         }
     }
 
@@ -94,7 +96,7 @@ impl Lane {
 
     /// Returns how many more attempts may start now.
     pub(super) fn available_permits(&self) -> usize {
-        if self.pending_step == Some(BreakerStep::Open) {
+        if self.is_tenant_suspended || self.pending_step == Some(BreakerStep::Open) {
             return 0;
         }
         let permits = self.state.breaker.attempts_max(self.concurrency_limit()) as usize;

@@ -24,6 +24,9 @@
 //! vanished gets the outcome `unknown`, and is retried: its time limit, which its fact names, and a margin are
 //! counted from when this leader read of it, by a clock of this machine that is never set.
 //!
+//! **If a tenant is suspended,** its jobs that have not started are void, and its events wait in the tables with their
+//! counts until it is resumed.
+//!
 //! **If it cannot read a fact** of an event, because a newer process wrote it, it sets that event aside
 //! ([`set_aside`]).
 //!
@@ -42,6 +45,7 @@ mod page;
 mod publisher;
 mod schedule;
 pub(crate) mod set_aside;
+mod suspended_tenants;
 mod tenant_windows;
 #[cfg(test)]
 mod tests;
@@ -331,6 +335,8 @@ impl Term<'_> {
         database::in_time(STEP_TIME_MAX, self.core.fold(page, Present::read())).await?;
         let set_aside = self.core.schedule.set_aside_len();
         metrics::gauge!("hooksentry_set_aside_events").set(set_aside as f64);
+        metrics::gauge!("hooksentry_suspended_tenants")
+            .set(self.core.schedule.suspended_tenants_len() as f64);
         if set_aside > SET_ASIDE_MAX { Err(TermEnded::TooManySetAside) } else { Ok(()) }
     }
 

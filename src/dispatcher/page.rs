@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use aggregates::destination::Destination;
 use aggregates::ids::WebhookEventId;
+use aggregates::tenant::{Tenant, TenantFact};
 use aggregates::webhook_event::WebhookEvent;
 use cqrs_es::Aggregate;
 use projections::logged_fact::UnreadableRow;
@@ -15,7 +16,8 @@ use super::set_aside::SetAside;
 /// Facts that follow one another in the log. The default is an empty page.
 #[derive(Debug, Default)]
 pub(super) struct Page {
-    /// Facts of webhook events and destinations, except those of events that are set aside.
+    /// Facts of webhook events and destinations, and the suspensions of tenants, except the facts of events that are set
+    /// aside.
     pub(super) facts: Vec<LoggedFact>,
     /// Events with a fact that cannot be read. `facts` has those before it.
     pub(super) unreadable: Vec<SetAside>,
@@ -28,7 +30,8 @@ impl Page {
     /// version of the program knows.
     ///
     /// # Errors
-    /// When a fact of a destination cannot be read: whether it may get requests is not known then.
+    /// When a fact of a destination or a suspension of a tenant cannot be read: whether it may get requests is not known
+    /// then.
     pub(super) fn read(
         rows: Vec<LogRow>,
         is_set_aside: impl Fn(WebhookEventId) -> bool,
@@ -38,6 +41,9 @@ impl Page {
         for row in rows {
             match row.aggregate_type.as_str() {
                 Destination::TYPE => page.facts.push(row.try_into()?),
+                Tenant::TYPE if TenantFact::OF_SUSPENSION.contains(&row.event_type.as_str()) => {
+                    page.facts.push(row.try_into()?);
+                }
                 WebhookEvent::TYPE => {
                     let Ok(id) = Uuid::parse_str(&row.aggregate_id) else { continue };
                     let event_id = WebhookEventId(id);

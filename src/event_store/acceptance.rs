@@ -1,7 +1,8 @@
 //! The append of ingest: `EventAccepted` with its payload, on condition that the credentials are still valid.
 //!
 //! The caller has looked up the route and the API key, perhaps in a cache. The statement that appends checks
-//! them again: it accepts nothing with a key that was revoked, or a token that was replaced, before it began.
+//! them again: it accepts nothing with a key that was revoked, or a token that was replaced, before it began, and
+//! nothing of a tenant that is suspended.
 //! Of several events with the same id (which follows from the idempotency key) one is accepted.
 
 use std::any::Any;
@@ -43,7 +44,7 @@ pub enum AcceptOutcome {
     Accepted,
     /// An event with this id exists already; nothing was stored.
     Exists,
-    /// The route or the API key has changed since the caller looked them up; nothing was stored.
+    /// The route, the API key or the tenant has changed since the caller looked them up; nothing was stored.
     RouteChanged,
 }
 

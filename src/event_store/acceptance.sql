@@ -2,8 +2,8 @@
 -- of those events.
 --
 -- Rows are inserted in the order of their ids, so that two batches with common ids wait for one another instead of
--- deadlocking. `ingest_routes` and `api_keys` belong to their projections; they are queried here because the route must
--- be checked in the statement that appends. They may be behind the log, `revocations` never is.
+-- deadlocking. `ingest_routes`, `api_keys` and `tenants` belong to their projections; they are queried here because they
+-- must be checked in the statement that appends. They may be behind the log, `revocations` never is.
 --
 -- `(... IN ...) IS TRUE` is a lookup in a hash table. PostgreSQL expects one row of `admitted` and `appended`, so a join
 -- would compare every row of the one with every row of the other.
@@ -31,6 +31,13 @@ admitted AS (
      AND key.tenant_id = incoming.tenant_id
      AND key.revoked_at IS NULL
      AND key.version >= coalesce((SELECT version FROM revocations WHERE stream_id = key.id), 0)
+    WHERE (
+        SELECT
+            suspended_at IS NOT NULL
+                OR version < coalesce((SELECT version FROM revocations WHERE stream_id = tenants.id), 0)
+        FROM tenants
+        WHERE tenants.id = incoming.tenant_id
+    ) IS NOT TRUE
 ),
 appended AS (
     INSERT INTO events

@@ -14,7 +14,7 @@ const DEADLOCK_DETECTED: &str = "40P01";
 
 /// Facts that take a right away from the holder of a token, a key, a password or a role. The rows of read models may
 /// lack them for a while, so the append itself records them in `revocations`.
-const REVOKING_FACTS: [&str; 10] = [
+const REVOKING_FACTS: [&str; 11] = [
     "LoggedOut",
     "EmailChanged",
     "PasswordChanged",
@@ -25,6 +25,7 @@ const REVOKING_FACTS: [&str; 10] = [
     "IngestTokenRegenerated",
     "SenderIngestTokenRegenerated",
     "SenderDeleted",
+    "TenantSuspended",
 ];
 
 /// Facts to append to one stream.
@@ -208,6 +209,7 @@ mod tests {
     use aggregates::destination::DestinationFact;
     use aggregates::sender::SenderFact;
     use aggregates::session::SessionFact;
+    use aggregates::tenant::TenantFact;
     use aggregates::user::UserFact;
 
     use super::*;
@@ -220,6 +222,7 @@ mod tests {
             ApiKeyFact::NAMES,
             DestinationFact::NAMES,
             SenderFact::NAMES,
+            TenantFact::NAMES,
         ];
         for fact in REVOKING_FACTS {
             assert!(names.concat().contains(&fact), "{fact}");

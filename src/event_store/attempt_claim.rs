@@ -3,9 +3,9 @@
 //! The append is the claim: of two copies of a job one finds the version taken, and is dropped. So every
 //! request is preceded by its `DeliveryStarted`, and an event has one attempt at a time. A job of a
 //! dispatcher that no longer leads is void, and so is one whose destination has entered another stage or got
-//! another limit since, as the log says. The fact names the versions of the destination and the tenant whose
-//! settings the attempt uses; when the read models have a newer version at the time of the append, nothing is
-//! appended and the caller reads the settings again.
+//! another limit since, or whose tenant is suspended, as the log says. The fact names the versions of the
+//! destination and the tenant whose settings the attempt uses; when the read models have a newer version at the
+//! time of the append, nothing is appended and the caller reads the settings again.
 //!
 //! A winner reads the payload afterwards ([`super::ClaimedPayloadBatch`]), so the next claims are committed
 //! meanwhile.
@@ -50,8 +50,8 @@ pub struct AttemptClaim {
 pub enum AttemptClaimOutcome {
     /// The claim is granted.
     Won,
-    /// The event has another version, tenant or destination, the destination is in another stage, or the job's
-    /// dispatcher no longer leads: drop the job.
+    /// The event has another version, tenant or destination, the destination is in another stage, the tenant is
+    /// suspended, or the job's dispatcher no longer leads: drop the job.
     Lost,
     /// The destination or its tenant has newer settings: read them and claim again.
     SettingsChanged,

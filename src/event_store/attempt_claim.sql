@@ -63,6 +63,17 @@ candidates AS (
             AND later.sequence > incoming.destination_version
             AND later.event_type = ANY ($11::text[])
       )
+      -- The worker's settings are those of a tenant that is not suspended. What follows them is short.
+      AND (
+          SELECT later.event_type
+          FROM events AS later
+          WHERE later.aggregate_type = 'Tenant'
+            AND later.aggregate_id = incoming.tenant_id::text
+            AND later.sequence > incoming.tenant_version
+            AND later.event_type IN ('TenantSuspended', 'TenantResumed')
+          ORDER BY later.sequence DESC
+          LIMIT 1
+      ) IS DISTINCT FROM 'TenantSuspended'
     ORDER BY event_id, sequence, number
 ),
 appended AS (

@@ -12,6 +12,8 @@ pub enum Actor {
     ApiKey(ApiKeyId),
     /// A role of this program, such as `worker`.
     Role(&'static str),
+    /// The operator of the installation, who ran a command of this program.
+    Operator,
     /// An unauthenticated caller, who registers a tenant or accepts an invite.
     Anonymous,
 }
@@ -22,6 +24,7 @@ impl fmt::Display for Actor {
             Self::User(id) => write!(f, "user:{id}"),
             Self::ApiKey(id) => write!(f, "api-key:{id}"),
             Self::Role(role) => write!(f, "role:{role}"),
+            Self::Operator => f.write_str("operator"),
             Self::Anonymous => f.write_str("anonymous"),
         }
     }
@@ -52,5 +55,11 @@ impl Metadata {
     #[must_use]
     pub fn of_role(tenant_id: TenantId, role: &'static str) -> Self {
         Self { tenant_id, actor: Actor::Role(role), request_id: None, trace_id: None }
+    }
+
+    /// Returns metadata of a fact that a command of the operator writes.
+    #[must_use]
+    pub fn of_operator(tenant_id: TenantId) -> Self {
+        Self { tenant_id, actor: Actor::Operator, request_id: None, trace_id: None }
     }
 }

@@ -46,6 +46,8 @@ pub(super) enum NotificationContent {
     Changed(Change),
     /// For the subscribers of this session.
     SessionClosed(SessionId),
+    /// For all subscribers of the tenant, whose sessions are not valid while it is suspended.
+    TenantSuspended,
 }
 
 impl Change {
@@ -76,6 +78,10 @@ impl Notification {
             Fact::Sender(fact) => of_sender(fact),
             Fact::ApiKey(fact) => of_api_key(fact),
             Fact::User(fact) => of_user(fact)?,
+            Fact::Tenant(TenantFact::TenantSuspended { .. }) => {
+                let content = NotificationContent::TenantSuspended;
+                return Some(Self { position: logged.position, content });
+            }
             Fact::Tenant(fact) => of_tenant(fact)?,
             // Invites contain a secret and concern only users who manage users. The others are internal.
             Fact::Invite(_) | Fact::Reservation(_) | Fact::Installation(_) => return None,
@@ -164,8 +170,10 @@ fn of_tenant(fact: &TenantFact) -> Option<NameAndStatus> {
         | TenantFact::ResilienceChanged { .. }
         | TenantFact::RetentionChanged { .. }
         | TenantFact::WebhookSecretRegenerated { .. } => Some(("tenant.updated", None)),
-        // A tenant has no subscribers before it exists. Ownership is shown at the users.
+        // A tenant has no subscribers before it exists, nor while it is suspended. Ownership is shown at the users.
         TenantFact::TenantRegistered { .. }
+        | TenantFact::TenantSuspended { .. }
+        | TenantFact::TenantResumed { .. }
         | TenantFact::OwnerAppointed { .. }
         | TenantFact::OwnerDismissed { .. } => None,
     }

@@ -13,8 +13,8 @@
 //! to request everything again. So memory is bounded, and no change is omitted silently.
 //!
 //! **A subscription ends with its session.** The follower sees the fact that closes a session, and the subscription
-//! ends at that position. The handler of the stream also checks the session regularly, because a user can lose access
-//! without such a fact.
+//! ends at that position. When the tenant is suspended, and at an interval, the handler of the stream checks the session,
+//! because a user can lose access without such a fact.
 
 mod change;
 mod subscriber_registry;

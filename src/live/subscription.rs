@@ -54,6 +54,9 @@ pub enum StreamItem {
     Change(Change),
     /// There were too many changes, and some were skipped: the client must request everything again.
     Reset,
+    /// The session may not be valid any more. Not a reason to end the subscription by itself: a client that resumes
+    /// reads of a suspension that is over.
+    CheckSession,
 }
 
 impl Subscription {
@@ -171,6 +174,7 @@ impl Subscription {
                     return Ok(None);
                 }
                 NotificationContent::SessionClosed(_) => {}
+                NotificationContent::TenantSuspended => return Ok(Some(StreamItem::CheckSession)),
             }
         }
     }

@@ -142,6 +142,14 @@ impl AttemptRunner {
                     continue;
                 }
             }
+            if settings.tenant_is_suspended {
+                // The cached settings and the read model may be older than a resumption.
+                settings = self.settings.read_from_log(job.destination_id).await?;
+                if settings.tenant_is_suspended {
+                    return Ok(None);
+                }
+                continue;
+            }
             let Present { wall: at, boot: began } = Present::read();
             let fact = WebhookEventFact::DeliveryStarted {
                 destination_id: job.destination_id,

@@ -86,6 +86,7 @@ fn begin(id: DestinationId, destination: &[LoggedFact], tenant: &[LoggedFact]) -
         auth: None,
         stage: Stage::Active,
         stage_version: 1,
+        tenant_is_suspended: false,
         resilience: *resilience,
         webhook_secret: webhook_secret.clone(),
         previous_secret: None,
@@ -126,6 +127,8 @@ fn fold_tenant(settings: &mut DeliverySettings, logged: &LoggedFact) {
             settings.previous_secret =
                 previous_signs_until.map(|signs_until| PreviousSecret { secret: replaced, signs_until });
         }
+        TenantFact::TenantSuspended { .. } => settings.tenant_is_suspended = true,
+        TenantFact::TenantResumed { .. } => settings.tenant_is_suspended = false,
         TenantFact::TenantRegistered { .. }
         | TenantFact::TenantRenamed { .. }
         | TenantFact::RetentionChanged { .. }

@@ -35,6 +35,7 @@ pub(super) struct Settings {
     pub(super) tenant_version: u64,
     /// Version of the destination at which it entered its current stage or got its limit.
     pub(super) stage_version: u64,
+    pub(super) tenant_is_suspended: bool,
     pub(super) max_attempts: u32,
     /// The error says why no request can be sent.
     pub(super) sending: Result<Sending, String>,
@@ -147,6 +148,7 @@ impl SettingsCache {
             destination_version: row.destination_version,
             tenant_version: row.tenant_version,
             stage_version: row.stage_version,
+            tenant_is_suspended: row.tenant_is_suspended,
             max_attempts: row.resilience.max_attempts,
             sending,
         });

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::postgres::TestDatabase;
-use crate::harness::process::{Launch, Process};
+use crate::harness::process::{Launch, Process, run};
 use crate::harness::receiver::Receiver;
 use crate::harness::tenant::Tenant;
 use crate::harness::{WAIT_TIMEOUT, until};
@@ -204,5 +204,26 @@ async fn a_slow_subscriber_receives_every_change_in_order_from_the_log() {
     tasks.close();
     tasks.wait().await;
     pool.close().await;
+    database.discard().await;
+}
+
+/// It resumes at a position before the suspension, whose fact does not end it again.
+#[tokio::test]
+async fn a_stream_ends_when_its_tenant_is_suspended_and_continues_after_the_resumption() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let tenant = Tenant::register(program.base()).await;
+    let mut stream = Reader::of(tenant.stream(None).await).await;
+    let before_the_suspension = stream.last_event_id.clone();
+    let suspend = ["suspend-tenant", tenant.tenant_id(), "--reason", "spam"];
+    run(&suspend, &database.url()).await.succeeded();
+    assert_eq!(stream.next().await, None);
+    assert_eq!(tenant.stream(Some(&before_the_suspension)).await.status(), 403);
+
+    run(&["resume-tenant", tenant.tenant_id()], &database.url()).await.succeeded();
+    let mut stream = Reader::of(tenant.stream(Some(&before_the_suspension)).await).await;
+    tenant.destination("https://receiver.example.com/hooks", 5).await;
+    stream.expect("destination.created", "DestinationRegistered").await;
+    assert!(program.stop().await.success());
     database.discard().await;
 }

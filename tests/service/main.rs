@@ -47,4 +47,5 @@ mod security_log;
 mod settings;
 mod standard_webhooks;
 mod startup;
+mod suspended_tenants;
 mod vault;

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 
 use crate::harness::api::{Api, PASSWORD, login, send};
 use crate::harness::postgres::TestDatabase;
-use crate::harness::process::Launch;
+use crate::harness::process::{Launch, run};
 use crate::harness::tenant::User;
 use crate::harness::until;
 
@@ -136,15 +136,25 @@ impl Holders {
     }
 }
 
+/// Suspends the tenant of `user`, and checks that it is in force when the command returns.
+async fn suspend(user: &User, ingest: (&str, &str), database: &TestDatabase) {
+    run(&["suspend-tenant", &user.tenant_id, "--reason", "spam"], &database.url()).await.succeeded();
+    user.get("/api/v1/users").await.expect(403);
+    login(&user.api, &user.email, PASSWORD).await.expect(403);
+    let body = json!({ "refreshToken": user.refresh_token });
+    send(user.api.request("POST", "/api/v1/auth/refresh").json(&body)).await.expect(403);
+    send(user.ingest(ingest.0, ingest.1, "{}")).await.expect(403);
+}
+
 /// Checks that the user's access token is worth nothing: the session has ended, or it is not known yet what of it has.
 async fn is_refused(user: &User) {
     let answer = user.get("/api/v1/users").await;
     assert!(matches!(answer.status, 401 | 503), "{}", answer.text);
 }
 
-/// Halts the read models of sessions, users, API keys and routes with facts that they cannot read.
+/// Halts the read models of sessions, users, API keys, routes and tenants with facts that they cannot read.
 async fn halt_read_models(pool: &PgPool) {
-    for aggregate in ["Session", "User", "ApiKey", "Destination", "Sender"] {
+    for aggregate in ["Session", "User", "ApiKey", "Destination", "Sender", "Tenant"] {
         sqlx::query(
             r#"
             INSERT INTO events
@@ -162,7 +172,7 @@ async fn halt_read_models(pool: &PgPool) {
     until("the read models to halt", async || {
         let look = health.look().await.expect("an answer");
         let halted: Vec<_> = look.halted().map(|halted| halted.projection.name()).collect();
-        let revocable = ["sessions", "users", "api_keys", "ingest_routes"];
+        let revocable = ["sessions", "users", "api_keys", "ingest_routes", "tenants"];
         revocable.iter().all(|name| halted.contains(name)).then_some(())
     })
     .await;
@@ -176,6 +186,7 @@ async fn revocations_are_in_force_while_no_projector_runs() {
     let holders = Holders::create(&Api::at(api.base())).await;
     projector.kill().await;
     holders.revoke_all().await;
+    suspend(&holders.owner, (&holders.key, &holders.destination.1), &database).await;
     api.stop().await;
     database.discard().await;
 }
@@ -188,6 +199,7 @@ async fn revocations_are_in_force_while_the_read_models_have_halted() {
     let pool = database.pool().await;
     halt_read_models(&pool).await;
     holders.revoke_all().await;
+    suspend(&holders.owner, (&holders.key, &holders.destination.1), &database).await;
     pool.close().await;
     process.stop().await;
     database.discard().await;

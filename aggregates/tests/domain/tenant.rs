@@ -7,7 +7,7 @@ use aggregates::tenant::{
     Resilience, Retention, Tenant, TenantCommand as Command, TenantFact as Fact, TenantRefusal as Refusal,
     WebhookSecret,
 };
-use cqrs_es::Aggregate;
+use cqrs_es::{Aggregate, DomainEvent};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -79,6 +79,22 @@ fn dismissed(user_id: UserId) -> Fact {
     Fact::OwnerDismissed { user_id, at: moment(3) }
 }
 
+fn suspend(reason: &str) -> Command {
+    Command::Suspend { reason: reason.to_owned(), at: moment(4) }
+}
+
+fn suspended(reason: &str) -> Fact {
+    Fact::TenantSuspended { reason: reason.to_owned(), at: moment(4) }
+}
+
+fn resume() -> Command {
+    Command::Resume { at: moment(5) }
+}
+
+fn resumed() -> Fact {
+    Fact::TenantResumed { at: moment(5) }
+}
+
 #[test]
 fn a_tenant_is_registered_with_its_first_owner() {
     let tenant = given::<Tenant>([]).when(register()).then([registered()]);
@@ -100,7 +116,8 @@ fn a_tenant_is_not_registered_twice() {
 #[test]
 fn an_unknown_tenant_refuses_every_other_command() {
     let changes = [rename("Acme"), change_resilience(3), change_retention(None), regenerate()];
-    for command in changes.into_iter().chain([appoint_bob(), dismiss(ALICE)]) {
+    let others = [appoint_bob(), dismiss(ALICE), suspend("spam"), resume()];
+    for command in changes.into_iter().chain(others) {
         given::<Tenant>([]).when(command).then_refused(Refusal::NotRegistered);
     }
 }
@@ -213,6 +230,37 @@ fn of_two_owners_only_one_can_be_dismissed() {
 fn dismissing_another_user_is_ignored_even_with_one_owner_left() {
     given::<Tenant>([registered()]).when(dismiss(BOB)).then_nothing();
     given::<Tenant>([registered(), bob_appointed(), dismissed(BOB)]).when(dismiss(BOB)).then_nothing();
+}
+
+#[test]
+fn a_suspended_tenant_stays_suspended_for_the_first_reason_until_it_is_resumed() {
+    let is_suspended = |tenant: &Tenant| match tenant {
+        Tenant::Registered(account) => account.is_suspended,
+        Tenant::Unknown => panic!("it is registered"),
+    };
+    let tenant = given::<Tenant>([registered()]).when(suspend("spam")).then([suspended("spam")]);
+    assert!(is_suspended(tenant.state()));
+    let tenant = tenant.when(suspend("more spam")).then_nothing().when(resume()).then([resumed()]);
+    assert!(!is_suspended(tenant.state()));
+    tenant.when(suspend("spam")).then([suspended("spam")]);
+}
+
+#[test]
+fn a_tenant_that_is_not_suspended_ignores_a_resumption() {
+    given::<Tenant>([registered()]).when(resume()).then_nothing();
+    given::<Tenant>([registered(), suspended("spam"), resumed()]).when(resume()).then_nothing();
+}
+
+#[test]
+fn a_suspended_tenant_can_still_be_changed() {
+    let renamed = Fact::TenantRenamed { name: "Umbrella".to_owned(), at: moment(1) };
+    given::<Tenant>([registered(), suspended("spam")]).when(rename("Umbrella")).then([renamed]);
+}
+
+#[test]
+fn the_facts_of_a_suspension_have_the_declared_names() {
+    let names = [suspended("spam"), resumed()].map(|fact| fact.event_type());
+    assert_eq!(names, Fact::OF_SUSPENSION);
 }
 
 proptest! {

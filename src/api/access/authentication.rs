@@ -80,8 +80,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 /// Middleware of a route that admits callers with its permission.
 ///
 /// # Errors
-/// The access token is not valid, the role of the user does not have the permission, or the tenant has its share of
-/// the concurrent requests.
+/// The access token is not valid, the tenant is suspended or has its share of the concurrent requests, or the role of
+/// the user does not have the permission.
 pub(crate) async fn guard(
     State((authentication, permission)): State<(Authentication, Permission)>,
     mut request: Request,
@@ -119,6 +119,9 @@ impl Authentication {
         // The user of a session never changes, so this service did not issue a token that names another one.
         if live.user_id != claims.sub || live.tenant_id != claims.tenant_id {
             return Err(refused());
+        }
+        if live.tenant_is_suspended {
+            return Err(Problem::tenant_suspended());
         }
         Ok(Caller {
             user_id: live.user_id,

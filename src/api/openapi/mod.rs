@@ -9,7 +9,6 @@ pub(crate) mod schemas;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use aggregates::role::Role;
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -168,7 +167,7 @@ fn may_be_bare(route: &Route) -> bool {
 enum Of {
     AnyRoute,
     WithCredentials,
-    NotForEveryRole,
+    WithUser,
     WithBody,
     WithJsonBody,
     WithLimits,
@@ -176,7 +175,7 @@ enum Of {
 
 const PROBLEMS: &[(&str, Of)] = &[
     ("401", Of::WithCredentials),
-    ("403", Of::NotForEveryRole),
+    ("403", Of::WithUser),
     ("408", Of::WithBody),
     ("413", Of::WithBody),
     ("415", Of::WithJsonBody),
@@ -191,9 +190,7 @@ impl Of {
         match self {
             Self::AnyRoute => true,
             Self::WithCredentials => permission != Permission::Anyone,
-            Self::NotForEveryRole => {
-                permission.needs_user() && !Role::ALL.iter().all(|role| permission.allows(*role))
-            }
+            Self::WithUser => permission.needs_user(),
             Self::WithBody => has_body,
             Self::WithLimits => route.admission != RouteAdmission::Unlimited,
             Self::WithJsonBody => has_body && permission != Permission::ApiKey,
@@ -246,7 +243,12 @@ fn problem_description(status: &str, route: &Route) -> Option<&'static str> {
         }
         "401" if route.permission == Permission::ApiKey => "The API key is missing, unknown or revoked.",
         "401" => "The access token is missing, invalid or expired.",
-        "403" => "The role of the user does not allow this, or the resource belongs to another tenant.",
+        "403" if route.permission == Permission::Anyone => {
+            "The operator of the installation has suspended the tenant."
+        }
+        "403" => {
+            "The role of the user does not allow this, the resource belongs to another tenant, or the tenant is suspended."
+        }
         "404" => "The resource does not exist.",
         "408" => "The body arrived too slowly.",
         "409" => {

@@ -74,7 +74,8 @@ pub(crate) struct ChangeView<'a> {
 /// a client that requests it then finds it changed. `Last-Event-ID` resumes an interrupted stream. `stream.reset`, whose
 /// data are empty, means that changes were skipped: request everything again.
 ///
-/// A comment is sent every 30 seconds. The stream ends with the session, and after an hour at the latest.
+/// A comment is sent every 30 seconds. The stream ends with the session, when the tenant is suspended, and after an hour
+/// at the latest.
 #[utoipa::path(get, path = "/api/v1/stream", tag = "Stream",
     params(("Last-Event-ID" = Option<String>, Header, description = "Id of the last event that the client received.",
         example = "8123.5512")),
@@ -164,7 +165,14 @@ impl OpenStream {
                     return Some(Event::default().comment("keep-alive").id(id_of(position)));
                 }
                 item = self.subscription.next() => match item {
-                    Ok(Some(item)) => return Some(event_of(&item, self.subscription.position())),
+                    Ok(Some(StreamItem::CheckSession)) => if !self.session_is_open().await { return None },
+                    Ok(Some(StreamItem::Change(change))) => {
+                        return Some(event_of(&change, self.subscription.position()));
+                    }
+                    Ok(Some(StreamItem::Reset)) => {
+                        let position = self.subscription.position();
+                        return Some(Event::default().id(id_of(position)).event("stream.reset").data("{}"));
+                    }
                     Ok(None) => return None,
                     Err(error) => {
                         // The client reconnects and resumes.
@@ -185,7 +193,7 @@ impl OpenStream {
         match query.await {
             Ok(user) => {
                 self.failed_checks = 0;
-                user.is_some_and(|user| user.is_current)
+                user.is_some_and(|user| user.is_current && !user.tenant_is_suspended)
             }
             Err(error) => {
                 tracing::debug!(%error, "the session of a live stream cannot be checked");
@@ -196,17 +204,11 @@ impl OpenStream {
     }
 }
 
-fn event_of(item: &StreamItem, position: LogPosition) -> Event {
-    let event = Event::default().id(id_of(position));
-    match item {
-        StreamItem::Change(change) => {
-            let Change { name, id, status, fact, at } = change;
-            let data = ChangeView { id: *id, status: *status, fact, time: (*at).into() };
-            let data = serde_json::to_string(&data).expect("ids, names and times can be serialized");
-            event.event(name).data(data)
-        }
-        StreamItem::Reset => event.event("stream.reset").data("{}"),
-    }
+fn event_of(change: &Change, position: LogPosition) -> Event {
+    let Change { name, id, status, fact, at } = change;
+    let data = ChangeView { id: *id, status: *status, fact, time: (*at).into() };
+    let data = serde_json::to_string(&data).expect("ids, names and times can be serialized");
+    Event::default().id(id_of(position)).event(name).data(data)
 }
 
 /// Returns the id of the events at a position in the log.

@@ -7,12 +7,13 @@
 
 mod breakers;
 mod events_set_aside;
+mod suspended_tenants;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -83,6 +84,10 @@ pub(super) struct Changes {
     pub(super) set_aside: Vec<SetAside>,
     /// Events that were set aside and are no more.
     pub(super) restored: Vec<Uuid>,
+    /// Tenants that are suspended.
+    pub(super) suspended_tenants: Vec<Uuid>,
+    /// Tenants that were suspended and are no more.
+    pub(super) resumed_tenants: Vec<Uuid>,
 }
 
 /// The dispatcher's memory.
@@ -100,6 +105,10 @@ pub(super) struct Schedule {
     new_set_aside: Vec<SetAside>,
     /// Those that the table still has, although they are restored.
     restored: Vec<Uuid>,
+    /// Tenants that are suspended: nothing is released for them.
+    suspended_tenants: HashSet<TenantId>,
+    /// Those whose row differs from the table.
+    changed_tenants: HashSet<TenantId>,
     /// Lanes with something to release: tenants take turns, and so do the lanes of each.
     releasable: Turns<DestinationId>,
     /// Lanes in which a due event waits for an attempt to end.
@@ -134,8 +143,14 @@ impl Schedule {
 
     /// Adds a lane from its row.
     pub(super) fn add_lane(&mut self, id: DestinationId, state: LaneState) {
-        self.lanes.entry(id).or_insert_with(|| Lane::of_row(state, self.concurrency_max));
+        self.insert_lane(id, Lane::of_row(state, self.concurrency_max));
         self.touch(id);
+    }
+
+    /// Adds a lane unless it is there already.
+    pub(super) fn insert_lane(&mut self, id: DestinationId, mut lane: Lane) {
+        lane.is_tenant_suspended = self.suspended_tenants.contains(&lane.state.tenant_id);
+        self.lanes.entry(id).or_insert(lane);
     }
 
     /// Adds an attempt that was in flight when its row was written. How long it has been is not known, so its
@@ -205,9 +220,11 @@ impl Schedule {
         self.touch(destination_id);
     }
 
-    /// Takes back the released jobs of a destination that has entered another stage or got another limit. Those
-    /// jobs are void, because a claim compares the version at which they were released. They go to the front of the window:
-    /// should a worker have started one of them before, the same event is released again and starts once.
+    /// Takes back the released jobs of a destination that has entered another stage or got another limit, or
+    /// whose tenant is suspended. Those jobs are void, because a claim compares the version at which they were
+    /// released, and none is granted for a suspended tenant. They go to the front of the window: should a worker
+    /// have started one of them before, the same event is released again and starts once. So the limit holds
+    /// although the old jobs of a tenant are valid again when it is resumed: its lanes release these events first.
     pub(super) fn recall(&mut self, id: DestinationId) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let released = |event_id: &&WebhookEventId| {
@@ -398,6 +415,7 @@ impl Schedule {
                 changes.lanes.push((id, lane.state.clone()));
             }
         }
+        self.take_changed_tenants(&mut changes);
         self.evict_idle_lanes(IDLE_LANES_MAX);
         changes
     }
@@ -411,7 +429,7 @@ impl Schedule {
 
     /// Returns how many rows the next flush would write.
     pub(super) fn changes_len(&self) -> usize {
-        self.changes.len() + self.changed_lanes.len()
+        self.changes.len() + self.changed_lanes.len() + self.changed_tenants.len()
     }
 
     /// Returns the next time at which a lane needs attention although no fact of it arrives.

@@ -79,6 +79,7 @@ impl World {
             );
             assert_eq!(lane.breaker.next_check_at.is_some(), endpoint.stage == Stage::Suspended);
         }
+        assert_eq!(self.tables.suspended_tenants, self.suspended_tenants);
     }
 }
 

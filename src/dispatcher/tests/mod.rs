@@ -10,5 +10,6 @@ mod properties;
 mod releasing;
 mod restart;
 mod set_aside;
+mod suspended_tenants;
 mod tables;
 mod timing;

@@ -1,7 +1,7 @@
 //! Everything around the dispatcher's logic, in memory: aggregates that append to a log, tables, a queue that may
 //! lose and repeat jobs, workers that may vanish.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::convert::Infallible;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use aggregates::destination::{AuthChange, Destination, DestinationCommand, Desti
 use aggregates::fact::Fact;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::sealed::TokenHash;
+use aggregates::tenant::TenantFact;
 use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand};
 use aggregates_testing::{accepted, attempted, started};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -69,6 +70,8 @@ pub(super) struct Model {
     log: Vec<LoggedFact>,
     pub(super) events: BTreeMap<WebhookEventId, Stream<WebhookEvent>>,
     pub(super) destinations: BTreeMap<DestinationId, Stream<Destination>>,
+    /// Tenants that the log has as suspended.
+    pub(super) suspended_tenants: BTreeSet<TenantId>,
     /// When the attempt of an event was claimed last.
     claimed_at: BTreeMap<WebhookEventId, BootTime>,
     /// Jobs on the queue.
@@ -90,6 +93,7 @@ impl Default for Model {
             log: vec![],
             events: BTreeMap::new(),
             destinations: BTreeMap::new(),
+            suspended_tenants: BTreeSet::new(),
             claimed_at: BTreeMap::new(),
             queue: vec![],
             epoch: 1,
@@ -196,6 +200,26 @@ impl Model {
         self.command(id, DestinationCommand::Change { url: None, concurrency_limit: None, active, auth, at });
     }
 
+    pub(super) fn suspend(&mut self, tenant_id: TenantId) {
+        if self.suspended_tenants.insert(tenant_id) {
+            self.log_tenant(
+                tenant_id,
+                TenantFact::TenantSuspended { reason: "spam".to_owned(), at: self.now },
+            );
+        }
+    }
+
+    pub(super) fn resume(&mut self, tenant_id: TenantId) {
+        if self.suspended_tenants.remove(&tenant_id) {
+            self.log_tenant(tenant_id, TenantFact::TenantResumed { at: self.now });
+        }
+    }
+
+    fn log_tenant(&mut self, tenant_id: TenantId, fact: TenantFact) {
+        // The dispatcher does not look at the versions of tenants.
+        self.log.push(logged(self.log.len(), tenant_id.0, 1, self.now, Fact::Tenant(fact)));
+    }
+
     pub(super) fn accept(&mut self, destination_id: DestinationId) -> WebhookEventId {
         let id = WebhookEventId(Uuid::from_u128(0xe000_0000 + self.events.len() as u128));
         let Destination::Registered(registered) = &self.destinations[&destination_id].state else {
@@ -254,6 +278,7 @@ impl Model {
         if job.epoch != self.epoch
             || job.stage_version != stage_version
             || event.version != delivery.stream_version
+            || self.suspended_tenants.contains(&delivery.tenant_id)
         {
             return None;
         }
@@ -287,6 +312,7 @@ impl Backend for Model {
             checkpoint: self.tables.checkpoint,
             in_flight: self.tables.in_flight(),
             lanes: self.tables.lanes_with_something_to_do(),
+            suspended_tenants: self.tables.suspended_tenants.iter().copied().collect(),
             set_aside: self.tables.set_aside.clone(),
             readable: vec![],
         })

@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::model::{Model, VANISHED_AFTER, World, destination_id};
+use super::model::{Model, TENANT, VANISHED_AFTER, World, destination_id};
 
 /// Destinations 0, 1 and 2, with these limits.
 const LIMITS: [u32; 3] = [1, 2, 7];
@@ -50,13 +50,15 @@ enum Action {
     StepsFail(bool),
     ChangeLimit(Index, u32),
     Switch(Index, bool),
+    /// The operator suspends the tenant, or resumes it.
+    Suspend(bool),
     /// The leader dies, and another reads what it left.
     Die,
 }
 
 use Action::{
     Accept, Cancel, ChangeLimit, Die, Dispatch, Erase, Finish, Flush, Lose, OthersAhead, Pass, PassReading,
-    Replay, SetClock, Start, Step, StepsFail, Switch,
+    Replay, SetClock, Start, Step, StepsFail, Suspend, Switch,
 };
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -81,6 +83,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (-4_000..4_000_i32).prop_map(SetClock),
         1 => (-4_000..4_000_i32).prop_map(OthersAhead),
         1 => any::<bool>().prop_map(StepsFail),
+        2 => prop::bool::weighted(0.4).prop_map(Suspend),
         1 => Just(Die),
     ]
 }
@@ -116,8 +119,9 @@ impl World {
         match *action {
             Accept(place, count) => {
                 let id = any_destination(place);
-                // As ingest does: a destination that is not active accepts nothing.
-                if matches!(self.stage(id), Stage::Active | Stage::Probing) {
+                // As ingest does: a destination that is not active accepts nothing, nor does a suspended tenant.
+                let receives = matches!(self.stage(id), Stage::Active | Stage::Probing);
+                if receives && self.suspended_tenants.is_empty() {
                     self.accept_many(id, count.into());
                 }
             }
@@ -160,6 +164,8 @@ impl World {
             StepsFail(fail) => self.steps_fail = fail,
             ChangeLimit(place, limit) => self.change_limit(any_destination(place), limit),
             Switch(place, on) => self.switch(any_destination(place), on),
+            Suspend(true) => self.suspend(TENANT),
+            Suspend(false) => self.resume(TENANT),
             Die => self.change_leader(),
         }
     }
@@ -173,6 +179,7 @@ impl World {
     /// Lets time pass until every event has ended, while every attempt succeeds.
     fn deliver_everything(&mut self) {
         self.steps_fail = false;
+        self.resume(TENANT);
         for _ in 0..2_000 {
             if self.unfinished().is_empty() {
                 return;
@@ -238,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn no_attempt_starts_at_an_inactive_or_suspended_destination(actions in vec(action_or_change(), 1..250)) {
+    fn no_attempt_starts_at_an_inactive_or_suspended_destination_or_for_a_suspended_tenant(actions in vec(action_or_change(), 1..250)) {
         let mut world = World::with_three_destinations();
         for action in &actions {
             let before: Vec<_> = (0..3).map(|number| world.in_flight(destination_id(number))).collect();
@@ -246,6 +253,7 @@ proptest! {
             for (number, before) in (0..3).zip(before) {
                 let id = destination_id(number);
                 let started = world.in_flight(id) > before;
+                prop_assert!(!started || world.suspended_tenants.is_empty(), "the tenant is suspended");
                 match world.stage(id) {
                     Stage::Active => {}
                     Stage::Probing => prop_assert!(!started || before == 0, "a second probe"),

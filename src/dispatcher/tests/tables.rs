@@ -1,9 +1,9 @@
 //! The dispatcher's tables in memory, with their queries.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use aggregates::destination::Stage;
-use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use chrono::{DateTime, Utc};
 use projections::LogPosition;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ pub(super) struct Tables {
     pub(super) due: BTreeMap<WebhookEventId, DueDelivery>,
     pub(super) lanes: BTreeMap<DestinationId, LaneState>,
     pub(super) set_aside: Vec<WebhookEventId>,
+    pub(super) suspended_tenants: BTreeSet<TenantId>,
     pub(super) checkpoint: LogPosition,
 }
 
@@ -30,6 +31,10 @@ impl Tables {
         }
         self.lanes.extend(changes.lanes);
         self.set_aside.extend(changes.set_aside.into_iter().map(|event| event.event_id));
+        self.suspended_tenants.extend(changes.suspended_tenants.into_iter().map(TenantId));
+        for tenant in changes.resumed_tenants {
+            self.suspended_tenants.remove(&TenantId(tenant));
+        }
         self.checkpoint = checkpoint;
     }
 

@@ -4,6 +4,7 @@
 use aggregates::api_key::{ApiKey, ApiKeyCommand};
 use aggregates::destination::{AuthChange, Destination, DestinationCommand};
 use aggregates::ids::{ApiKeyId, DestinationId, TenantId, WebhookEventId};
+use aggregates::tenant::{Tenant, TenantCommand};
 use bytes::Bytes;
 use futures::future::join_all;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
@@ -104,6 +105,27 @@ async fn the_received_payload_is_stored_with_the_mapped_one() {
     );
     log.acceptances().commit(item.expect("a fact")).await.expect("a commit");
     assert_eq!(log.payloads().await, [(b"{\"mapped\":1}".to_vec(), Some(b"{\"raw\":1}".to_vec()))]);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_suspended_tenant_is_accepted() {
+    let log = Log::create().await;
+    let target = log.create_target().await;
+    let (acceptances, metadata, at) = (log.acceptances(), metadata_of(target.tenant), clock::now());
+    let suspend = TenantCommand::Suspend { reason: "spam".to_owned(), at };
+    log.store.execute::<Tenant>(target.tenant.0, suspend, &metadata).await.expect("a suspension");
+    let outcome = acceptances.commit(target.item(new_event(), "{}")).await;
+    assert_eq!(outcome.expect("a commit"), AcceptOutcome::RouteChanged, "the read model does not show it");
+    log.project().await;
+    let outcome = acceptances.commit(target.item(new_event(), "{}")).await;
+    assert_eq!(outcome.expect("a commit"), AcceptOutcome::RouteChanged);
+    assert!(log.payloads().await.is_empty());
+    let resume = TenantCommand::Resume { at };
+    log.store.execute::<Tenant>(target.tenant.0, resume, &metadata).await.expect("a resumption");
+    log.project().await;
+    let outcome = acceptances.commit(target.item(new_event(), "{}")).await;
+    assert_eq!(outcome.expect("a commit"), AcceptOutcome::Accepted);
     log.discard().await;
 }
 

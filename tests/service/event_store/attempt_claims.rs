@@ -331,6 +331,30 @@ async fn a_job_is_void_when_its_destination_has_entered_another_stage_or_got_ano
     }
 }
 
+/// Although the read model does not show it.
+#[tokio::test]
+async fn a_job_is_void_while_its_tenant_is_suspended() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let jobs = log.release_jobs(lead.epoch(), 2).await;
+    let (tenant, metadata, at) = (jobs[0].tenant, metadata_of(jobs[0].tenant), clock::now());
+    let claims = log.claims();
+    let suspend = TenantCommand::Suspend { reason: "spam".to_owned(), at };
+    log.store.execute::<Tenant>(tenant.0, suspend, &metadata).await.expect("a suspension");
+    let outcome = claims.commit(item(jobs[0].claim(), "worker")).await;
+    assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Lost);
+    log.store
+        .execute::<Tenant>(tenant.0, TenantCommand::Resume { at }, &metadata)
+        .await
+        .expect("a resumption");
+    let outcome = claims.commit(item(jobs[0].claim(), "worker")).await;
+    assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Won);
+    // The worker knows the suspension and what followed.
+    let claim = AttemptClaim { tenant_version: 3, ..jobs[1].claim() };
+    assert_eq!(claims.commit(item(claim, "worker")).await.expect("an outcome"), AttemptClaimOutcome::Won);
+    log.discard().await;
+}
+
 #[tokio::test]
 async fn payloads_are_read_for_their_events_and_tenants() {
     let log = Log::create().await;

@@ -133,6 +133,10 @@ impl Tenant {
         Self { owner: User { api: Api::at(base), ..self.owner.clone() }, ..self.clone() }
     }
 
+    pub(crate) fn owner(&self) -> &User {
+        &self.owner
+    }
+
     pub(crate) fn tenant_id(&self) -> &str {
         &self.owner.tenant_id
     }

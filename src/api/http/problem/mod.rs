@@ -85,6 +85,8 @@ kinds! {
     RoleForbids = FORBIDDEN "role-forbids" "Your role does not allow this",
     /// The resource belongs to another tenant.
     OtherTenant = FORBIDDEN "other-tenant" "The resource belongs to another tenant",
+    /// The operator of the installation has suspended the tenant.
+    TenantSuspended = FORBIDDEN "tenant-suspended" "The tenant is suspended",
     /// The resource does not exist.
     NotFound = NOT_FOUND "not-found" "Not found",
     NoSuchRoute = NOT_FOUND "no-such-route" "No such route",
@@ -204,6 +206,16 @@ impl Problem {
     #[must_use]
     pub fn other_tenant(resource: &str) -> Self {
         Self::new(Kind::OtherTenant, format!("The {resource} belongs to another tenant."))
+    }
+
+    /// Returns the problem that the operator has suspended the caller's tenant.
+    #[must_use]
+    pub fn tenant_suspended() -> Self {
+        Self::new(
+            Kind::TenantSuspended,
+            "The operator of this installation has suspended the tenant. Its webhooks and logins are refused, and its \
+             deliveries wait, until the operator resumes it.",
+        )
     }
 
     /// Returns the problem of an unexpected error, whose cause is only logged.

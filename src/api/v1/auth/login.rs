@@ -32,7 +32,7 @@ pub(crate) const RECORDED_REFUSALS: RateLimit =
 /// with 429 until the five minutes are over. A success clears the failures for its email address, from every address.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "Auth", request_body = Credentials,
     responses((status = 200, body = Tokens, description = "The tokens of a new session."),
-        (status = 400), (status = 401), (status = 429)))]
+        (status = 400), (status = 401), (status = 403), (status = 429)))]
 pub(crate) async fn handler(
     State(auth): State<Auth>,
     context: RequestContext,
@@ -40,6 +40,9 @@ pub(crate) async fn handler(
 ) -> Result<Json<Tokens>, Problem> {
     let credentials: Credentials = body.read_small(&()).await?;
     let user = auth.verify(&credentials, &context).await?;
+    if user.tenant_is_suspended {
+        return Err(Problem::tenant_suspended());
+    }
     let bearer = Bearer {
         user_id: user.id,
         session_id: SessionId(identifiers::new_id()),

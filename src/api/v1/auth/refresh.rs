@@ -22,7 +22,7 @@ use crate::security_log::{self, SecurityEvent, Subject};
 /// refreshed 60 times within an hour.
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "Auth", request_body = PresentedRefreshToken,
     responses((status = 200, body = Tokens, description = "New tokens of the session."),
-        (status = 400), (status = 401), (status = 429)))]
+        (status = 400), (status = 401), (status = 403), (status = 429)))]
 pub(crate) async fn handler(
     State(auth): State<Auth>,
     context: RequestContext,
@@ -38,6 +38,9 @@ pub(crate) async fn handler(
     let session = auth.session(presented.session_id).await?.ok_or_else(refresh_token_refused)?;
     if !presented.was_issued_for(&session) {
         return Err(refresh_token_refused());
+    }
+    if user.tenant_is_suspended {
+        return Err(Problem::tenant_suspended());
     }
     // Only a holder of a token of the session uses up its limit.
     auth.refreshes.hit(presented.session_id)?;

@@ -99,11 +99,14 @@ impl Ingest {
     /// Loads the holder of an API key from the database into the cache.
     ///
     /// # Errors
-    /// The API key is unknown or revoked.
+    /// The API key is unknown or revoked, or its tenant is suspended.
     pub(super) async fn load_holder(&self, key_hash: &TokenHash) -> Result<api_keys::ActiveApiKey, Problem> {
         let mut connection = self.connection().await?;
         let holder = in_time(READ_TIME_MAX, api_keys::by_hash(&mut connection, key_hash)).await?;
         let holder = holder.ok_or_else(api_key_refused)?;
+        if holder.tenant_is_suspended {
+            return Err(Problem::tenant_suspended());
+        }
         self.cache.insert_holder(key_hash, holder);
         Ok(holder)
     }

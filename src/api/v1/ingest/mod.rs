@@ -2,9 +2,9 @@
 //!
 //! Almost every request takes one statement. Owners of API keys and routes of tokens are cached for a short time; the
 //! event is prepared from the cache, and the statement that appends it checks that the credentials are still valid: an
-//! API key that was revoked or a token that was replaced before the statement began is refused. Everything else (a
-//! cache miss, an invalid payload, a refused append) is checked again from the database in the order of the contract,
-//! so no refusal depends on the cache.
+//! API key that was revoked, a token that was replaced or a tenant that was suspended before the statement began is
+//! refused. Everything else (a cache miss, an invalid payload, a refused append) is checked again from the database in
+//! the order of the contract, so no refusal depends on the cache.
 
 mod accept;
 pub(crate) mod cache;
@@ -105,7 +105,7 @@ pub(crate) async fn handler(
     let payload = match body.admitted_bytes(ingest.payload_bytes_max, |bytes| memory.grow(bytes)).await {
         Ok(payload) => payload,
         Err(problem) => {
-            // A revoked API key is reported first, even if the body is too large.
+            // A revoked API key or a suspended tenant is reported first, even if the body is too large.
             ingest.load_holder(&key_hash).await?;
             return Err(problem);
         }

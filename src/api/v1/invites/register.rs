@@ -6,7 +6,7 @@ use aggregates::role::{Role, UserStatus};
 use aggregates::user::{User, UserCommand};
 use axum::extract::State;
 use axum::response::IntoResponse;
-use projections::invites;
+use projections::{invites, tenants};
 
 use super::Invites;
 use crate::api::commands::UnitOfWork;
@@ -28,7 +28,7 @@ use crate::{clock, identifiers};
 #[utoipa::path(post, path = "/api/v1/invites/{token}/register", tag = "Invites",
     request_body = Credentials,
     responses((status = 201, body = UserView, description = "The new user."),
-        (status = 400), (status = 404), (status = 409), (status = 429)))]
+        (status = 400), (status = 403), (status = 404), (status = 409), (status = 429)))]
 pub(crate) async fn handler(
     State(invites): State<Invites>,
     context: RequestContext,
@@ -40,8 +40,11 @@ pub(crate) async fn handler(
     let token = text::token(&token).map_err(|message| Problem::invalid(FieldErrors::of("token", message)))?;
     let mut connection = invites.commands.pool().acquire().await?;
     let invite = invites::by_token(&mut connection, &token::hash(token)).await?;
-    drop(connection);
     let invite = invite.filter(|invite| invite.revoked_at.is_none()).ok_or(InviteRefusal::NotIssued)?;
+    if tenants::is_suspended(&mut connection, invite.tenant_id).await? == Some(true) {
+        return Err(Problem::tenant_suspended());
+    }
+    drop(connection);
     let Credentials { email, password } = body.read_small(&invites.passwords).await?;
     let at = clock::now();
     if invite.used_at.is_some() {

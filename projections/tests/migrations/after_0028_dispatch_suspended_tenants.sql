@@ -1,0 +1,2 @@
+INSERT INTO dispatch_suspended_tenants
+VALUES ('22222222-2222-2222-2222-222222222222');
