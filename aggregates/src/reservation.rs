@@ -1,4 +1,4 @@
-//! Reservation: makes a tenant name or an email address unique on the whole platform.
+//! Reservation: makes a tenant name or an email address unique on the whole platform, and an invitation valid once.
 //!
 //! The id of its stream is derived from the reserved value. Two concurrent reservations of the same value therefore
 //! append to the same stream, and the log accepts only one of them.
@@ -34,6 +34,12 @@ impl Reservation {
     #[must_use]
     pub fn on_email(email: &Email) -> Uuid {
         Uuid::new_v5(&RESERVATION_NAMESPACE, format!("email:{email}").as_bytes())
+    }
+
+    /// Returns the id of the stream that lets an invitation to register a tenant be used once.
+    #[must_use]
+    pub fn on_tenant_invitation(invitation: Uuid) -> Uuid {
+        Uuid::new_v5(&RESERVATION_NAMESPACE, format!("tenant-invitation:{invitation}").as_bytes())
     }
 
     fn fold(&mut self, fact: ReservationFact) {

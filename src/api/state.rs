@@ -34,7 +34,7 @@ use crate::api::v1::stats::Stats;
 use crate::api::v1::stream::Streams;
 use crate::api::v1::tenants::Tenants;
 use crate::api::v1::users::Users;
-use crate::config::{self, MetricsAccess, RateLimit, RequestSettings};
+use crate::config::{self, MetricsAccess, RateLimit, Registration, RequestSettings};
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{AcceptBatch, EventStore, StreamAppendBatch};
 use crate::health::Health as ProcessHealth;
@@ -42,6 +42,7 @@ use crate::live::Broadcaster;
 use crate::projector::Projected;
 use crate::secrets::passwords::Passwords;
 use crate::secrets::signing_keys::SigningKeys;
+use crate::secrets::tenant_invitations::TenantInvitations;
 use crate::secrets::vault::Vault;
 
 /// Dependencies of the API.
@@ -78,6 +79,7 @@ pub struct ApiSettings {
     pub hops_max: u16,
     /// Limits of concurrent requests.
     pub requests: RequestSettings,
+    pub registration: Registration,
     /// Limit of tenant registrations by client address.
     pub tenant_creations: Option<RateLimit>,
     /// Limit of failed logins by client address and by email address.
@@ -115,6 +117,7 @@ impl ApiSettings {
             ingest_payload_bytes: settings.http.ingest_payload_bytes,
             hops_max: settings.delivery.hops_max,
             requests: settings.requests.clone(),
+            registration: settings.tenants.registration,
             tenant_creations: settings.limits.tenant_creations(),
             failed_logins: settings.limits.failed_logins(),
             invite_registrations: settings.limits.invite_registrations(),
@@ -159,6 +162,7 @@ impl AppState {
         let pool = store.pool().clone();
         let commands = Commands::new(store, dependencies.projected);
         let cursors = Cursors::new(&dependencies.signing_keys);
+        let invitations = TenantInvitations::new(&dependencies.signing_keys);
         let tokens = AccessTokens::new(dependencies.signing_keys);
         let failures = FailedLogins::new(settings.failed_logins);
         // A byte of a payload takes up to six bytes in a JSON string.
@@ -179,6 +183,8 @@ impl AppState {
                 commands: commands.clone(),
                 passwords: passwords.clone(),
                 vault: vault.clone(),
+                registration: settings.registration,
+                invitations,
                 creations: RateLimiter::new(settings.tenant_creations),
                 retention: settings.retention,
                 payload_body_bytes_max,

@@ -26,7 +26,7 @@ pub use rebuild::Rebuild;
 pub use restore::Restore;
 pub use rewrap_keys::RewrapKeys;
 pub use serve::Serve;
-pub use tenants::{ResumeTenant, SuspendTenant};
+pub use tenants::{InviteTenant, ResumeTenant, SuspendTenant};
 pub use verify_projections::{ComparisonFailed, VerifyProjections};
 
 // The description in the help is that of the package.
@@ -51,6 +51,7 @@ pub enum Command {
     Quarantine(Quarantine),
     Restore(Restore),
     RewrapKeys(RewrapKeys),
+    InviteTenant(InviteTenant),
     SuspendTenant(SuspendTenant),
     ResumeTenant(ResumeTenant),
 }
@@ -74,6 +75,7 @@ impl Command {
             Self::Quarantine(quarantine) => quarantine.run().await,
             Self::Restore(restore) => restore.run().await,
             Self::RewrapKeys(rewrap_keys) => rewrap_keys.run().await,
+            Self::InviteTenant(invite) => invite.run(),
             Self::SuspendTenant(suspend) => suspend.run().await,
             Self::ResumeTenant(resume) => resume.run().await,
         }

@@ -23,6 +23,7 @@ mod retention;
 mod retries;
 mod roles;
 mod targets;
+mod tenants;
 mod values;
 mod weights;
 
@@ -44,6 +45,7 @@ pub use retention::RetentionSettings;
 pub use retries::RetrySettings;
 pub use roles::{Role, Roles};
 pub use targets::TargetSettings;
+pub use tenants::{Registration, TenantSettings};
 pub use values::{Hosts, Networks, Ports, ValueProblem};
 pub(crate) use values::{duration_between, number_between};
 pub use weights::TenantWeights;
@@ -74,6 +76,8 @@ pub struct Settings {
     pub retries: RetrySettings,
     #[command(flatten)]
     pub retention: RetentionSettings,
+    #[command(flatten)]
+    pub tenants: TenantSettings,
     #[command(flatten)]
     pub limits: LimitSettings,
     #[command(flatten)]

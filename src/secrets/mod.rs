@@ -3,7 +3,8 @@
 //! A token that only has to be recognised is stored as a hash ([`token`]). A secret that has to be used or
 //! shown again is sealed ([`vault`]) with a data key of its tenant, and data keys are wrapped with the
 //! operator's master keys ([`master_keys`], [`rewrap`]). A password is stored as an Argon2id hash
-//! ([`passwords`]). Access tokens are signed and not stored ([`signing_keys`]).
+//! ([`passwords`]). Access tokens and invitations to register a tenant are signed and not stored ([`signing_keys`],
+//! [`tenant_invitations`]).
 
 mod cipher;
 mod common_passwords;
@@ -13,6 +14,7 @@ mod password_queue;
 pub mod passwords;
 pub mod rewrap;
 pub mod signing_keys;
+pub mod tenant_invitations;
 pub mod token;
 pub mod vault;
 

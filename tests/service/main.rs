@@ -40,6 +40,7 @@ mod private_services;
 mod projector;
 mod queue;
 mod rebuild;
+mod registration;
 mod restore;
 mod retention;
 mod revocation;

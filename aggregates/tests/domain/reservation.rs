@@ -61,6 +61,8 @@ fn the_stream_of_a_reservation_never_changes() {
     let email = Email::parse("alice@example.com").expect("an email");
     assert_eq!(Reservation::on_tenant_name("Acme Inc").to_string(), "413b42b9-b9dc-5c19-b208-e98743c2cdbe");
     assert_eq!(Reservation::on_email(&email).to_string(), "adc7ae54-bdfc-5d3a-9218-e3432aacddad");
+    let invitation = Reservation::on_tenant_invitation(Uuid::from_u128(7));
+    assert_eq!(invitation.to_string(), "2d5ac84e-a844-5c38-b143-130ffc2a905d");
 }
 
 #[test]

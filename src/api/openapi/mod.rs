@@ -244,7 +244,7 @@ fn problem_description(status: &str, route: &Route) -> Option<&'static str> {
         "401" if route.permission == Permission::ApiKey => "The API key is missing, unknown or revoked.",
         "401" => "The access token is missing, invalid or expired.",
         "403" if route.permission == Permission::Anyone => {
-            "The operator of the installation has suspended the tenant."
+            "The operator of the installation does not allow this: the tenant is suspended, or registration is not open."
         }
         "403" => {
             "The role of the user does not allow this, the resource belongs to another tenant, or the tenant is suspended."

@@ -1,5 +1,6 @@
-//! Commands with which the operator suspends and resumes tenants.
+//! Commands with which the operator invites, suspends and resumes tenants.
 
+mod invite;
 mod resume;
 mod suspend;
 
@@ -15,6 +16,7 @@ use super::maintenance::MaintenanceSettings;
 use crate::database;
 use crate::event_store::{self, EventStore, LogNotifier, Metadata};
 
+pub use invite::InviteTenant;
 pub use resume::ResumeTenant;
 pub use suspend::SuspendTenant;
 

@@ -85,6 +85,8 @@ kinds! {
     RoleForbids = FORBIDDEN "role-forbids" "Your role does not allow this",
     /// The resource belongs to another tenant.
     OtherTenant = FORBIDDEN "other-tenant" "The resource belongs to another tenant",
+    /// Registration of tenants is closed, or needs an invitation that is not valid or missing.
+    RegistrationRefused = FORBIDDEN "registration-refused" "Registration is not open",
     /// The operator of the installation has suspended the tenant.
     TenantSuspended = FORBIDDEN "tenant-suspended" "The tenant is suspended",
     /// The resource does not exist.

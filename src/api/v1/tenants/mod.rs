@@ -17,7 +17,9 @@ use crate::api::commands::Commands;
 use crate::api::http::problem::Problem;
 use crate::api::http::rate_limits::RateLimiter;
 use crate::api::http::time::Timestamp;
+use crate::config::Registration;
 use crate::secrets::passwords::Passwords;
+use crate::secrets::tenant_invitations::TenantInvitations;
 use crate::secrets::vault::Vault;
 
 /// Dependencies of the handlers of tenants and their webhook secrets.
@@ -28,6 +30,8 @@ pub(crate) struct Tenants {
     pub(crate) vault: Vault,
     /// Retention of a new tenant.
     pub(crate) retention: Retention,
+    pub(crate) registration: Registration,
+    pub(crate) invitations: TenantInvitations,
     /// Limits registrations by client address.
     pub(crate) creations: RateLimiter,
     /// Longest body that contains a payload, in bytes.

@@ -7,6 +7,7 @@ use aggregates::tenant::{Resilience, Tenant, TenantCommand};
 use aggregates::user::{User, UserCommand};
 use axum::extract::State;
 use axum::response::IntoResponse;
+use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -16,15 +17,17 @@ use super::{Tenants, webhook_secret};
 use crate::api::http::body::{SMALL_BODY_BYTES_MAX, UnreadBody};
 use crate::api::http::created::Created;
 use crate::api::http::fields::number::PositiveNumber;
-use crate::api::http::fields::text::{EmailText, NameText, PasswordText};
+use crate::api::http::fields::text::{EmailText, NameText, PasswordText, TokenText};
 use crate::api::http::fields::{RequestBody, body};
-use crate::api::http::problem::Problem;
+use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request_context::RequestContext;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::RoleName;
 use crate::api::v1::users::reserve_email;
+use crate::config::Registration;
 use crate::event_store::Actor;
 use crate::secrets::passwords::Passwords;
+use crate::secrets::tenant_invitations::TenantInvitation;
 use crate::secrets::token::TokenKind;
 use crate::{clock, identifiers};
 
@@ -39,6 +42,9 @@ body! {
         max_attempts: Option<PositiveNumber> = "maxTrys",
         /// Seconds for which a destination's circuit breaker stays open. Default: 300.
         circuit_breaker_timer: Option<PositiveNumber> = "circuitBreakerTimer",
+        /// Invitation of the operator, which can be used once. Required if the installation allows registrations by
+        /// invitation only; ignored if registration is open.
+        invitation: Option<TokenText> = "invitation",
     }
 }
 
@@ -65,25 +71,26 @@ pub(crate) struct RegisteredTenant {
 
 /// Register a tenant
 ///
-/// Creates the tenant, its webhook secret and its first user, who is an Owner. Log in with that user next.
+/// Creates the tenant, its webhook secret and its first user, who is an Owner. Log in with that user next. An
+/// installation may require an invitation, or allow no registrations.
 #[utoipa::path(post, path = "/api/v1/tenants", tag = "Tenants", request_body = NewTenant,
     responses((status = 201, body = RegisteredTenant, description = "The tenant, its webhook secret and its first user."),
-        (status = 400), (status = 409), (status = 429)))]
+        (status = 400), (status = 403), (status = 409), (status = 429)))]
 pub(crate) async fn handler(
     State(tenants): State<Tenants>,
     context: RequestContext,
     body: UnreadBody,
 ) -> Result<impl IntoResponse, Problem> {
     tenants.creations.hit(context.client)?;
+    if tenants.registration == Registration::Closed {
+        return Err(registration_refused("This installation allows no registrations of tenants."));
+    }
     let fields = body.fields(SMALL_BODY_BYTES_MAX).await?.with_aliases(ALIASES);
     let new = NewTenant::parse(fields, &tenants.passwords)?;
     let (tenant_id, owner) = (TenantId(identifiers::new_id()), UserId(identifiers::new_id()));
-    let defaults = Resilience::default();
-    let resilience = Resilience {
-        max_attempts: new.max_attempts.unwrap_or(defaults.max_attempts),
-        circuit_breaker_timer: new.circuit_breaker_timer.unwrap_or(defaults.circuit_breaker_timer),
-    };
-    tenants.check_free(&new).await?;
+    let resilience = new.resilience();
+    let invitation = tenants.check_invitation(&new, clock::now())?.map(|invitation| invitation.id);
+    tenants.check_free(&new, invitation).await?;
     let password_hash = tenants.passwords.hash(new.owner_password.clone(), context.requester()).await?;
     let secret = TokenKind::WebhookSecret.generate();
     let webhook_secret = webhook_secret::seal(&tenants.vault, tenant_id, &secret).await?;
@@ -112,6 +119,11 @@ pub(crate) async fn handler(
             let name_taken = |_| Problem::name_taken(&new.name);
             work.decide::<Reservation>(Reservation::on_tenant_name(&new.name), reserve_name, name_taken)
                 .await?;
+            if let Some(invitation) = invitation {
+                let use_up = ReservationCommand::Reserve { holder: tenant_id.0, at };
+                let id = Reservation::on_tenant_invitation(invitation);
+                work.decide::<Reservation>(id, use_up, |_| invitation_used()).await?;
+            }
             reserve_email(&mut work, &new.owner_email, owner, at).await?;
             work.decide::<Tenant>(tenant_id.0, register_tenant.clone(), Problem::from).await?;
             work.decide::<User>(owner.0, register_owner.clone(), Problem::from).await?;
@@ -133,11 +145,51 @@ pub(crate) async fn handler(
     Ok(Created { location: format!("/api/v1/tenants/{tenant_id}"), body: registered })
 }
 
+impl NewTenant {
+    fn resilience(&self) -> Resilience {
+        let defaults = Resilience::default();
+        Resilience {
+            max_attempts: self.max_attempts.unwrap_or(defaults.max_attempts),
+            circuit_breaker_timer: self.circuit_breaker_timer.unwrap_or(defaults.circuit_breaker_timer),
+        }
+    }
+}
+
 impl Tenants {
-    /// Refuses a name or email address that is in use before a password is hashed, which is costly. The append
-    /// decides.
-    async fn check_free(&self, new: &NewTenant) -> Result<(), Problem> {
+    /// Returns the invitation to use up; `None`: none is needed.
+    fn check_invitation(
+        &self,
+        new: &NewTenant,
+        now: DateTime<Utc>,
+    ) -> Result<Option<TenantInvitation>, Problem> {
+        if self.registration != Registration::Invitation {
+            return Ok(None);
+        }
+        let token = new.invitation.as_ref().ok_or_else(|| {
+            registration_refused(
+                "This installation allows registrations of tenants by invitation only: send the invitation of its \
+                 operator in `invitation`.",
+            )
+        })?;
+        let invitation = self.invitations.verify(token.expose_secret());
+        let invitation = invitation
+            .ok_or_else(|| registration_refused("`invitation` is not an invitation of this installation."))?;
+        if invitation.expires_at <= now {
+            return Err(Problem::new(Kind::InviteExpired, "The invitation has expired."));
+        }
+        Ok(Some(invitation))
+    }
+
+    /// Refuses a name, an email address or an invitation that is in use before a password is hashed, which is costly.
+    /// The append decides.
+    async fn check_free(&self, new: &NewTenant, invitation: Option<Uuid>) -> Result<(), Problem> {
         let store = self.commands.store();
+        if let Some(invitation) = invitation {
+            let id = Reservation::on_tenant_invitation(invitation);
+            if store.load::<Reservation>(id).await?.state != Reservation::Available {
+                return Err(invitation_used());
+            }
+        }
         let name = store.load::<Reservation>(Reservation::on_tenant_name(&new.name)).await?;
         if name.state != Reservation::Available {
             return Err(Problem::name_taken(&new.name));
@@ -148,4 +200,12 @@ impl Tenants {
         }
         Ok(())
     }
+}
+
+fn registration_refused(detail: &'static str) -> Problem {
+    Problem::new(Kind::RegistrationRefused, detail)
+}
+
+fn invitation_used() -> Problem {
+    Problem::new(Kind::InviteUsed, "The invitation was used to register another tenant.")
 }
