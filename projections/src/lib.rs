@@ -34,6 +34,7 @@ pub mod paging;
 pub mod payloads;
 pub mod quarantine;
 pub mod retention;
+pub mod tenant_usage;
 
 pub use big_int::BigInt;
 pub use fold::{ApplyFailure, NotFolded, SequenceGap};

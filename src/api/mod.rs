@@ -12,6 +12,7 @@ mod health;
 mod http;
 mod openapi;
 mod state;
+mod tenant_limits;
 mod v1;
 
 use std::time::Duration;

@@ -19,6 +19,7 @@ use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::cursor::Cursors;
 use crate::api::http::rate_limits::RateLimiter;
 use crate::api::openapi::Docs;
+use crate::api::tenant_limits::TenantLimits;
 use crate::api::v1::api_keys::ApiKeys;
 use crate::api::v1::auth::failed_logins::FailedLogins;
 use crate::api::v1::auth::{Auth, login};
@@ -26,6 +27,7 @@ use crate::api::v1::destinations::Destinations;
 use crate::api::v1::events::Events;
 use crate::api::v1::ingest::Ingest;
 use crate::api::v1::ingest::cache::IngestCache;
+use crate::api::v1::ingest::event_rates::EventRates;
 use crate::api::v1::ingest::memory::PayloadMemory;
 use crate::api::v1::invites::Invites;
 use crate::api::v1::queues::purge::Queues;
@@ -34,7 +36,7 @@ use crate::api::v1::stats::Stats;
 use crate::api::v1::stream::Streams;
 use crate::api::v1::tenants::Tenants;
 use crate::api::v1::users::Users;
-use crate::config::{self, MetricsAccess, RateLimit, Registration, RequestSettings};
+use crate::config::{self, MetricsAccess, RateLimit, RequestSettings, TenantSettings};
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{AcceptBatch, EventStore, StreamAppendBatch};
 use crate::health::Health as ProcessHealth;
@@ -79,7 +81,8 @@ pub struct ApiSettings {
     pub hops_max: u16,
     /// Limits of concurrent requests.
     pub requests: RequestSettings,
-    pub registration: Registration,
+    /// Registration and limits of tenants.
+    pub tenants: TenantSettings,
     /// Limit of tenant registrations by client address.
     pub tenant_creations: Option<RateLimit>,
     /// Limit of failed logins by client address and by email address.
@@ -117,7 +120,7 @@ impl ApiSettings {
             ingest_payload_bytes: settings.http.ingest_payload_bytes,
             hops_max: settings.delivery.hops_max,
             requests: settings.requests.clone(),
-            registration: settings.tenants.registration,
+            tenants: settings.tenants.clone(),
             tenant_creations: settings.limits.tenant_creations(),
             failed_logins: settings.limits.failed_logins(),
             invite_registrations: settings.limits.invite_registrations(),
@@ -162,6 +165,7 @@ impl AppState {
         let pool = store.pool().clone();
         let commands = Commands::new(store, dependencies.projected);
         let cursors = Cursors::new(&dependencies.signing_keys);
+        let limits = TenantLimits::new(pool.clone(), settings.tenants.clone());
         let invitations = TenantInvitations::new(&dependencies.signing_keys);
         let tokens = AccessTokens::new(dependencies.signing_keys);
         let failures = FailedLogins::new(settings.failed_logins);
@@ -183,7 +187,7 @@ impl AppState {
                 commands: commands.clone(),
                 passwords: passwords.clone(),
                 vault: vault.clone(),
-                registration: settings.registration,
+                registration: settings.tenants.registration,
                 invitations,
                 creations: RateLimiter::new(settings.tenant_creations),
                 retention: settings.retention,
@@ -195,25 +199,29 @@ impl AppState {
                 password_changes: RateLimiter::new(settings.password_changes),
                 failures,
                 requires_current_password: settings.requires_current_password,
+                limits: limits.clone(),
             },
             invites: Invites {
                 commands: commands.clone(),
                 passwords,
                 vault: vault.clone(),
                 registrations: RateLimiter::new(settings.invite_registrations),
+                limits: limits.clone(),
             },
-            api_keys: ApiKeys { commands: commands.clone() },
+            api_keys: ApiKeys { commands: commands.clone(), limits: limits.clone() },
             destinations: Destinations {
                 commands: commands.clone(),
                 vault,
                 rules: Arc::new(settings.target_rules),
                 concurrency_max: settings.destination_concurrency_max,
+                limits: limits.clone(),
             },
-            senders: Senders { commands: commands.clone(), payload_body_bytes_max },
+            senders: Senders { commands: commands.clone(), payload_body_bytes_max, limits },
             ingest: Ingest {
                 commands: commands.clone(),
                 acceptances: dependencies.acceptances,
                 cache: IngestCache::new(),
+                rates: EventRates::new(settings.tenants.events_per_second()),
                 payload_bytes_max: settings.payload_bytes_max,
                 hops_max: settings.hops_max,
                 memory: PayloadMemory::new(settings.ingest_payload_bytes),

@@ -1,18 +1,19 @@
-//! Settings of tenants: who may register one.
+//! Settings of tenants: who may register one, and how much each may use.
 
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use super::values::ValueProblem;
+use super::values::{ValueProblem, number_between};
 
-/// Registration of tenants.
+/// Registration of tenants, and the limits of each.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Tenants")]
 pub struct TenantSettings {
     /// Who may register a tenant: open, invitation or closed.
     ///
-    /// open: every client of the API. invitation: a client that sends an invitation in the field `invitation`, which
-    /// `hooksentry invite-tenant` issues. closed: no client. The default is what clients of the API expect; an
-    /// installation that strangers can reach should not keep it.
+    /// open: every client of the API. invitation: a client that sends an invitation in the field `invitation`,
+    /// which `hooksentry invite-tenant` issues. closed: no client. The default is what clients of the API expect;
+    /// an installation that strangers can reach should not keep it.
     #[arg(
         long,
         env = "HOOKSENTRY_REGISTRATION",
@@ -20,6 +21,80 @@ pub struct TenantSettings {
         default_value = "open"
     )]
     pub registration: Registration,
+
+    /// Maximum number of webhooks that a tenant may send per second, on average over ten seconds; 0 means no
+    /// limit.
+    ///
+    /// Further ones are answered with status 429. Each process with the role api counts for itself. Lower: a
+    /// source with a burst has to send its webhooks again. Higher: one tenant may use more of what all share.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_TENANT_EVENTS_PER_SECOND",
+        value_name = "NUMBER",
+        default_value = "0",
+        value_parser = number_between::<u32>(0, 1_000_000)
+    )]
+    pub tenant_events_per_second: u32,
+
+    /// Maximum number of destinations of a tenant; 0 means no limit.
+    ///
+    /// Requests at the same moment may exceed it by their number. Lower: an application with many receivers
+    /// cannot register all of them. Higher: one tenant can fill the memory of the dispatcher.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_TENANT_DESTINATIONS",
+        value_name = "NUMBER",
+        default_value = "1000",
+        value_parser = number_between::<u32>(0, u32::MAX)
+    )]
+    pub tenant_destinations: u32,
+
+    /// Maximum number of senders of a tenant, over all of its destinations; 0 means no limit.
+    ///
+    /// Requests at the same moment may exceed it by their number. Lower: an application cannot give each source
+    /// a token of its own. Higher: one tenant can fill the table in which every webhook is looked up.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_TENANT_SENDERS",
+        value_name = "NUMBER",
+        default_value = "10000",
+        value_parser = number_between::<u32>(0, u32::MAX)
+    )]
+    pub tenant_senders: u32,
+
+    /// Maximum number of users of a tenant; 0 means no limit.
+    ///
+    /// Requests at the same moment may exceed it by their number. Lower: a large team cannot give each member an
+    /// account. Higher: one tenant can reserve many email addresses, and have as many passwords hashed.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_TENANT_USERS",
+        value_name = "NUMBER",
+        default_value = "1000",
+        value_parser = number_between::<u32>(0, u32::MAX)
+    )]
+    pub tenant_users: u32,
+
+    /// Maximum number of API keys of a tenant, without those that were revoked; 0 means no limit.
+    ///
+    /// Requests at the same moment may exceed it by their number. Lower: an application cannot give each source
+    /// a key of its own. Higher: one tenant can fill the table in which every webhook is looked up.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_TENANT_API_KEYS",
+        value_name = "NUMBER",
+        default_value = "1000",
+        value_parser = number_between::<u32>(0, u32::MAX)
+    )]
+    pub tenant_api_keys: u32,
+}
+
+impl TenantSettings {
+    /// Limit on the webhooks of a tenant per second; `None`: no limit.
+    #[must_use]
+    pub fn events_per_second(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.tenant_events_per_second)
+    }
 }
 
 /// Who may register a tenant.

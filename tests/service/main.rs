@@ -49,4 +49,5 @@ mod settings;
 mod standard_webhooks;
 mod startup;
 mod suspended_tenants;
+mod tenant_limits;
 mod vault;

@@ -257,7 +257,8 @@ fn problem_description(status: &str, route: &Route) -> Option<&'static str> {
         }
         "413" => "The body is too large.",
         "415" => "The content type of the body is not JSON.",
-        "422" => "The destination is inactive or suspended.",
+        "422" if route.permission == Permission::ApiKey => "The destination is inactive or suspended.",
+        "422" => "The tenant has as many of these as it may have.",
         "429" => "The client or the tenant has reached a limit, which the problem names.",
         "500" => "An unexpected error occurred; the logs have its cause.",
         "508" => {

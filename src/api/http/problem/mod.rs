@@ -9,6 +9,7 @@ mod refusals;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -110,6 +111,8 @@ kinds! {
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "The body must be JSON",
     /// The destination is inactive or suspended.
     DestinationNotActive = UNPROCESSABLE_ENTITY "destination-not-active" "The destination is not active",
+    /// The tenant has as many of a resource as it may have.
+    TenantLimit = UNPROCESSABLE_ENTITY "tenant-limit" "The tenant has reached a limit",
     /// A rate limit is exceeded.
     TooManyRequests = TOO_MANY_REQUESTS "too-many-requests" "Too many requests",
     /// An unexpected error occurred.
@@ -273,6 +276,14 @@ impl Problem {
                 "The rate limit is exceeded. Try again after the time in `Retry-After`.",
             )
         }
+    }
+
+    /// Returns the problem that a tenant has sent more webhooks than it may for `wait`.
+    pub(crate) fn event_rate_exceeded(per_second: NonZeroU32, wait: Duration) -> Self {
+        let detail = format!(
+            "The tenant may send webhooks at a rate of {per_second} per second. Try again after the time in `Retry-After`."
+        );
+        Self { retry_after: Some(wait), ..Self::new(Kind::TooManyRequests, detail) }
     }
 
     #[must_use]

@@ -4,6 +4,7 @@ use aggregates::api_key::{ApiKey, ApiKeyCommand};
 use aggregates::ids::ApiKeyId;
 use axum::extract::State;
 use axum::response::IntoResponse;
+use projections::tenant_usage::Resource;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -42,13 +43,14 @@ pub(crate) struct IssuedApiKey {
 /// Issue an API key
 #[utoipa::path(post, path = "/api/v1/apikeys", tag = "API keys", request_body = NewApiKey,
     responses((status = 201, body = IssuedApiKey, description = "The API key, which is shown only once."),
-        (status = 400)))]
+        (status = 400), (status = 422)))]
 pub(crate) async fn handler(
     State(keys): State<ApiKeys>,
     caller: Caller,
     body: UnreadBody,
 ) -> Result<impl IntoResponse, Problem> {
     let NewApiKey { name } = body.read().await?;
+    keys.limits.check(caller.tenant_id, Resource::ApiKeys).await?;
     let (id, at, key) = (ApiKeyId(identifiers::new_id()), clock::now(), TokenKind::ApiKey.generate());
     let key_hash = token::hash(key.expose_secret());
     let command = ApiKeyCommand::Issue { tenant_id: caller.tenant_id, name: name.clone(), key_hash, at };

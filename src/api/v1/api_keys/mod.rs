@@ -11,11 +11,13 @@ use uuid::Uuid;
 
 use crate::api::commands::Commands;
 use crate::api::http::time::Timestamp;
+use crate::api::tenant_limits::TenantLimits;
 
 /// Dependencies of the handlers of API keys.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiKeys {
     pub(crate) commands: Commands,
+    pub(crate) limits: TenantLimits,
 }
 
 /// An API key, without the key itself.

@@ -26,6 +26,7 @@ use crate::api::commands::Commands;
 use crate::api::http::problem::Problem;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::{AuthTypeName, DestinationStatusName};
+use crate::api::tenant_limits::TenantLimits;
 use crate::secrets::vault::Vault;
 
 /// Dependencies of the handlers of destinations.
@@ -36,6 +37,7 @@ pub(crate) struct Destinations {
     pub(crate) rules: Arc<TargetRules>,
     /// Bound of the limits of all destinations.
     pub(crate) concurrency_max: NonZeroU32,
+    pub(crate) limits: TenantLimits,
 }
 
 /// A destination.

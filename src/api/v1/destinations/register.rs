@@ -6,6 +6,7 @@ use aggregates::target_rules::TargetRules;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use projections::destinations::DestinationStatus;
+use projections::tenant_usage::Resource;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -48,13 +49,15 @@ pub(crate) struct RegisteredDestination {
 /// Register a destination
 #[utoipa::path(post, path = "/api/v1/destinations", tag = "Destinations", request_body = NewDestination,
     responses((status = 201, body = RegisteredDestination,
-        description = "The destination, with its ingest token, which is shown only once."), (status = 400)))]
+        description = "The destination, with its ingest token, which is shown only once."),
+        (status = 400), (status = 422)))]
 pub(crate) async fn handler(
     State(destinations): State<Destinations>,
     caller: Caller,
     body: UnreadBody,
 ) -> Result<impl IntoResponse, Problem> {
     let new: NewDestination = body.read_with(&*destinations.rules).await?;
+    destinations.limits.check(caller.tenant_id, Resource::Destinations).await?;
     let (id, at, tenant_id) = (DestinationId(identifiers::new_id()), clock::now(), caller.tenant_id);
     let concurrency_limit = new.concurrency_limit.unwrap_or(CONCURRENCY_LIMIT_DEFAULT);
     let auth_type = new.credentials.as_ref().map(|credentials| credentials.auth_type().into());

@@ -8,6 +8,7 @@
 
 mod accept;
 pub(crate) mod cache;
+pub(crate) mod event_rates;
 pub(crate) mod memory;
 mod request;
 
@@ -23,6 +24,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use self::cache::IngestCache;
+use self::event_rates::EventRates;
 use self::memory::PayloadMemory;
 use self::request::IngestRequest;
 use crate::api::commands::Commands;
@@ -47,6 +49,7 @@ pub(crate) struct Ingest {
     pub(crate) commands: Commands,
     pub(crate) acceptances: GroupCommit<AcceptBatch>,
     pub(crate) cache: IngestCache,
+    pub(crate) rates: EventRates,
     pub(crate) payload_bytes_max: usize,
     /// Maximum number of installations that a webhook may have passed through before.
     pub(crate) hops_max: u16,
@@ -74,8 +77,7 @@ pub(crate) struct Accepted {
         description = "Any text that identifies the webhook at its source. An empty one is ignored.")),
     responses((status = 202, body = Accepted, description = "The event was accepted and is on disk."),
         (status = 200, body = Accepted, description = "An event with this idempotency key was accepted before."),
-        (status = 400), (status = 403), (status = 404), (status = 422),
-        (status = 508)))]
+        (status = 400), (status = 403), (status = 404), (status = 422), (status = 429), (status = 508)))]
 pub(crate) async fn handler(
     State(ingest): State<Ingest>,
     admitted: Admitted,
@@ -95,6 +97,7 @@ pub(crate) async fn handler(
         None => ingest.load_holder(&key_hash).await?,
     };
     admitted.belongs_to(holder.tenant_id)?;
+    ingest.rates.count(holder.tenant_id)?;
     let hops = hops::of(&headers);
     if hops > ingest.hops_max {
         // A revoked API key is reported first.

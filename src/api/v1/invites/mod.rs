@@ -14,6 +14,7 @@ use crate::api::commands::Commands;
 use crate::api::http::rate_limits::RateLimiter;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::{InviteStatusName, RoleName};
+use crate::api::tenant_limits::TenantLimits;
 use crate::secrets::passwords::Passwords;
 use crate::secrets::vault::Vault;
 
@@ -25,6 +26,7 @@ pub(crate) struct Invites {
     pub(crate) vault: Vault,
     /// Limits registrations by client address.
     pub(crate) registrations: RateLimiter,
+    pub(crate) limits: TenantLimits,
 }
 
 /// An invite.

@@ -6,6 +6,7 @@ use aggregates::role::{Role, UserStatus};
 use aggregates::user::{User, UserCommand};
 use axum::extract::State;
 use axum::response::IntoResponse;
+use projections::tenant_usage::Resource;
 use projections::{invites, tenants};
 
 use super::Invites;
@@ -28,7 +29,7 @@ use crate::{clock, identifiers};
 #[utoipa::path(post, path = "/api/v1/invites/{token}/register", tag = "Invites",
     request_body = Credentials,
     responses((status = 201, body = UserView, description = "The new user."),
-        (status = 400), (status = 403), (status = 404), (status = 409), (status = 429)))]
+        (status = 400), (status = 403), (status = 404), (status = 409), (status = 422), (status = 429)))]
 pub(crate) async fn handler(
     State(invites): State<Invites>,
     context: RequestContext,
@@ -53,6 +54,7 @@ pub(crate) async fn handler(
     if invite.expires_at <= at {
         return Err(InviteRefusal::HasExpired.into());
     }
+    invites.limits.check(invite.tenant_id, Resource::Users).await?;
     let password_hash = invites.passwords.hash(password, context.requester()).await?;
     let (user_id, tenant_id, role) = (UserId(identifiers::new_id()), invite.tenant_id, invite.target_role);
     let (email, invite) = (&email, &invite);

@@ -18,6 +18,7 @@ use crate::api::access::authentication::Caller;
 use crate::api::commands::Commands;
 use crate::api::http::problem::Problem;
 use crate::api::http::time::Timestamp;
+use crate::api::tenant_limits::TenantLimits;
 
 /// Dependencies of the handlers of senders and their mappings.
 #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ pub(crate) struct Senders {
     pub(crate) commands: Commands,
     /// Longest body that contains a payload, in bytes.
     pub(crate) payload_body_bytes_max: usize,
+    pub(crate) limits: TenantLimits,
 }
 
 /// A sender.

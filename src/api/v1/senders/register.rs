@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 use projections::TenantScope;
 use projections::paging::{Direction, Page};
 use projections::senders::{SortField, list};
+use projections::tenant_usage::Resource;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -51,7 +52,7 @@ pub(crate) struct RegisteredSender {
 #[utoipa::path(post, path = "/api/v1/destinations/{id}/senders", tag = "Senders", request_body = NewSender,
     responses((status = 201, body = RegisteredSender,
         description = "The sender, with its ingest token, which is shown only once."),
-        (status = 400), (status = 403), (status = 404)))]
+        (status = 400), (status = 403), (status = 404), (status = 422)))]
 pub(crate) async fn handler(
     State(senders): State<Senders>,
     caller: Caller,
@@ -61,6 +62,7 @@ pub(crate) async fn handler(
     destinations::check_owner(&senders.commands, &caller, destination_id).await?;
     let NewSender { label } = body.read().await?;
     check_number(&senders, &caller, destination_id).await?;
+    senders.limits.check(caller.tenant_id, Resource::Senders).await?;
     let (id, at, tenant_id) = (SenderId(identifiers::new_id()), clock::now(), caller.tenant_id);
     let token = TokenKind::SenderIngest.generate();
     let command = SenderCommand::Register {

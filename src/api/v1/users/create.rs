@@ -7,6 +7,7 @@ use aggregates::tenant::{Tenant, TenantCommand};
 use aggregates::user::{User, UserCommand};
 use axum::extract::State;
 use axum::response::IntoResponse;
+use projections::tenant_usage::Resource;
 
 use super::{UserView, Users, reserve_email};
 use crate::api::access::authentication::Caller;
@@ -33,7 +34,8 @@ body! {
 ///
 /// An Admin may create Developers and Viewers, an Owner may create users of every role.
 #[utoipa::path(post, path = "/api/v1/users", tag = "Users", request_body = NewUser,
-    responses((status = 201, body = UserView, description = "The user."), (status = 400), (status = 409)))]
+    responses((status = 201, body = UserView, description = "The user."), (status = 400), (status = 409),
+        (status = 422)))]
 pub(crate) async fn handler(
     State(users): State<Users>,
     caller: Caller,
@@ -46,6 +48,7 @@ pub(crate) async fn handler(
     if users.commands.store().load::<Reservation>(reservation).await?.state != Reservation::Available {
         return Err(Problem::email_taken(&new.email));
     }
+    users.limits.check(caller.tenant_id, Resource::Users).await?;
     let password_hash = users.passwords.hash(new.password, Requester::Tenant(caller.tenant_id)).await?;
     let (id, at, tenant_id, email) =
         (UserId(identifiers::new_id()), clock::now(), caller.tenant_id, &new.email);

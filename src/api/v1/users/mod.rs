@@ -25,6 +25,7 @@ use crate::api::http::problem::{FieldErrors, Problem};
 use crate::api::http::rate_limits::RateLimiter;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::{RoleName, UserStatusName};
+use crate::api::tenant_limits::TenantLimits;
 use crate::api::v1::auth::failed_logins::FailedLogins;
 use crate::secrets::passwords::{Passwords, Requester};
 
@@ -37,6 +38,7 @@ pub(crate) struct Users {
     pub(crate) password_changes: RateLimiter,
     pub(crate) failures: FailedLogins,
     pub(crate) requires_current_password: bool,
+    pub(crate) limits: TenantLimits,
 }
 
 /// A user.
