@@ -1,7 +1,7 @@
 //! Leaves of the trees: what is logged about a fact, and about a checkpoint of a tenant's tree.
 //!
 //! A leaf is a text of constant form with LF line ends. It has commitments in place of contents, so a published leaf
-//! discloses neither metadata nor fact. Whoever receives a fact receives its salt as well, and can compute the leaf.
+//! discloses neither metadata nor fact. A recipient of a fact receives its salt as well, and can compute the leaf.
 //!
 //! ```text
 //! hooksentry.dev/fact/v1

@@ -9,6 +9,9 @@
 //! |---|---|---|
 //! | [`leaf`] | Text of a leaf, its salts and commitments | HookSentry |
 //! | [`tree`] | Merkle tree: hashes, tiles, proofs | RFC 6962, RFC 9162, C2SP tlog-tiles v0.1.0 |
+//! | [`entries`] | Entries of a tile in one file | C2SP tlog-tiles v0.1.0 |
+//! | [`note`] | Signed texts and their keys | C2SP signed-note v1.0.0, Go's `sumdb/note` |
+//! | [`checkpoint`] | Signed tree heads, and the cosignatures of witnesses | C2SP tlog-checkpoint v1.0.0, tlog-cosignature v1.0.1 |
 //!
 //! # Vocabulary
 //!
@@ -17,10 +20,18 @@
 //! | entry | Bytes that are logged. Its **leaf hash** is the hash of the leaf of the tree that it becomes. |
 //! | commitment | HMAC of bytes under a **salt**: reveals nothing without the salt, and fits no other bytes. |
 //! | tree head | Number of leaves of a tree and the hash of its root. |
+//! | note | Text with the signatures of one or more keys. |
+//! | checkpoint | Signed tree head, with the **origin**, the name of the log. |
+//! | cosignature | Statement of a **witness** that the tree of a checkpoint only grew, and when it saw it. |
 //! | tile | 256 consecutive hashes of one level of the tree, the unit of storage. A **partial tile** has fewer. |
 //!
 //! This crate does no I/O, reads no clock and draws no random numbers. What reads tiles asks a
 //! [`ProofPlan`](tree::ProofPlan) which ones it needs. Errors name what is wrong and where.
 
+mod decimal;
+
+pub mod checkpoint;
+pub mod entries;
 pub mod leaf;
+pub mod note;
 pub mod tree;

@@ -1,4 +1,7 @@
 //! The transparency log against the standards that it follows, and against other implementations of them.
 
+mod checkpoint;
+mod entries;
 mod leaf;
+mod note;
 mod tree;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::decimal;
+
 use super::{TILE_WIDTH, TileError, TileId};
 
 /// Reason why a path names no resource of a log.
@@ -75,15 +77,16 @@ impl FromStr for LogResource {
         let (index, width) = match rest.split_once(".p/") {
             None => (parse_index(rest)?, TILE_WIDTH),
             Some((index, width)) => {
-                let width = parse_number(width).filter(|width| (1..=255).contains(width));
-                (parse_index(index)?, width.ok_or(PathError::Width)?.into())
+                let width = decimal::parse(width).and_then(|width| u8::try_from(width).ok());
+                let width = width.filter(|width| *width > 0).ok_or(PathError::Width)?;
+                (parse_index(index)?, width.into())
             }
         };
         if level == "entries" {
             return Ok(Self::Entries(TileId::new(0, index, width)?));
         }
-        let level = parse_number(level).ok_or(PathError::Level)?;
-        let level = u8::try_from(level).map_err(|_| PathError::Level)?;
+        let level =
+            decimal::parse(level).and_then(|level| u8::try_from(level).ok()).ok_or(PathError::Level)?;
         Ok(Self::Tile(TileId::new(level, index, width)?))
     }
 }
@@ -108,10 +111,4 @@ fn parse_index(text: &str) -> Result<u64, PathError> {
             index.checked_mul(1000).and_then(|index| index.checked_add(number)).ok_or(PathError::Index)?;
     }
     Ok(index)
-}
-
-/// Parses a number without sign and leading zeros.
-fn parse_number(text: &str) -> Option<u16> {
-    let plain = text == "0" || !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| plain)
 }
