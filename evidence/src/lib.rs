@@ -12,6 +12,8 @@
 //! | [`entries`] | Entries of a tile in one file | C2SP tlog-tiles v0.1.0 |
 //! | [`note`] | Signed texts and their keys | C2SP signed-note v1.0.0, Go's `sumdb/note` |
 //! | [`checkpoint`] | Signed tree heads, and the cosignatures of witnesses | C2SP tlog-checkpoint v1.0.0, tlog-cosignature v1.0.1 |
+//! | [`policy`] | Which logs and which witnesses are trusted | C2SP tlog-policy |
+//! | [`proof`] | Proof of one entry in one file | C2SP tlog-proof |
 //!
 //! # Vocabulary
 //!
@@ -23,15 +25,21 @@
 //! | note | Text with the signatures of one or more keys. |
 //! | checkpoint | Signed tree head, with the **origin**, the name of the log. |
 //! | cosignature | Statement of a **witness** that the tree of a checkpoint only grew, and when it saw it. |
+//! | policy | Rule that says which signatures make a checkpoint trusted. |
 //! | tile | 256 consecutive hashes of one level of the tree, the unit of storage. A **partial tile** has fewer. |
 //!
 //! This crate does no I/O, reads no clock and draws no random numbers. What reads tiles asks a
 //! [`ProofPlan`](tree::ProofPlan) which ones it needs. Errors name what is wrong and where.
 
 mod decimal;
+mod hash_lines;
 
 pub mod checkpoint;
 pub mod entries;
 pub mod leaf;
 pub mod note;
+pub mod policy;
+pub mod proof;
 pub mod tree;
+
+pub use hash_lines::HashLinesError;

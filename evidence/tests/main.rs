@@ -4,4 +4,6 @@ mod checkpoint;
 mod entries;
 mod leaf;
 mod note;
+mod policy;
+mod proof;
 mod tree;

@@ -9,7 +9,7 @@ mod wrong_proofs;
 use evidence::tree::{Hash, ProofPlan, Tile, TileSet, TreeBuilder};
 
 /// Entry that is different for each index.
-fn entry(index: u64) -> [u8; 8] {
+pub(crate) fn entry(index: u64) -> [u8; 8] {
     index.to_be_bytes()
 }
 
