@@ -14,6 +14,7 @@
 //! | [`checkpoint`] | Signed tree heads, and the cosignatures of witnesses | C2SP tlog-checkpoint v1.0.0, tlog-cosignature v1.0.1 |
 //! | [`policy`] | Which logs and which witnesses are trusted | C2SP tlog-policy |
 //! | [`proof`] | Proof of one entry in one file | C2SP tlog-proof |
+//! | [`witness`] | When a witness cosigns | C2SP tlog-witness v1.0.0 |
 //!
 //! # Vocabulary
 //!
@@ -41,5 +42,6 @@ pub mod note;
 pub mod policy;
 pub mod proof;
 pub mod tree;
+pub mod witness;
 
 pub use hash_lines::HashLinesError;
