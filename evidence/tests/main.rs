@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod entries;
+mod judges;
 mod leaf;
 mod note;
 mod policy;
