@@ -4,9 +4,8 @@
 //! the number of attempts only far above the usual one: if it were scarce, a few destinations that hang would
 //! use all permits, and the others would wait for their timeouts.
 //!
-//! The size of a payload is known when the attempt has been claimed. So attempts begin while the payloads
-//! are below their limit, and the number of jobs whose claim is pending is limited: at most that many
-//! payloads exceed the limit.
+//! The size of a payload is known when it was read. So attempts begin while the payloads are below their limit, and the
+//! number of jobs whose payload is not read yet is limited: at most that many payloads exceed the limit.
 //!
 //! **Tenants.** Attempts cannot be taken back, so what is left for a tenant whose first job arrives must be free
 //! already, however many others hang. So a tenant may use no more than [`FREE_FACTOR`] times its weight times what is
@@ -23,8 +22,10 @@ use tokio::sync::Notify;
 
 use crate::config::TenantWeights;
 
-/// Maximum number of jobs whose claim is pending. One group commit claims all of them.
-const PENDING_CLAIMS_MAX: usize = 64;
+/// Maximum number of jobs whose claim is pending or whose payload is not read yet. A third of them is in the commit of
+/// claims, a third waits for the next one, and a third for its payloads. Lower: smaller batches, and deliveries fall
+/// behind what is accepted. Higher: more payloads above the limit of bytes.
+const PENDING_MAX: usize = 128;
 /// How much a tenant of weight 1 may use for each permit or byte that is free. Lower: a tenant that is alone leaves more
 /// idle. Higher: less is free at once for a tenant whose first job arrives while others use what they may.
 const FREE_FACTOR: usize = 4;
@@ -45,7 +46,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct InUse {
     total: Usage,
-    pending_claims: usize,
+    pending: usize,
     /// Tenants with attempts.
     tenants: HashMap<TenantId, Usage>,
 }
@@ -61,7 +62,7 @@ struct Usage {
 pub(super) struct Permit {
     limit: ConcurrencyLimit,
     tenant_id: TenantId,
-    is_claim_pending: bool,
+    is_pending: bool,
     payload_bytes: usize,
 }
 
@@ -82,16 +83,16 @@ impl ConcurrencyLimit {
         let tenant = in_use.tenants.get(&tenant_id).copied().unwrap_or_default();
         let Usage { attempts, payload_bytes } = in_use.total;
         let weight = usize::from(self.0.weights.of(tenant_id));
-        let may_start = in_use.pending_claims < PENDING_CLAIMS_MAX
+        let may_start = in_use.pending < PENDING_MAX
             && may_use(self.0.attempts_max, attempts, tenant.attempts, weight)
             && may_use(self.0.payload_bytes_max, payload_bytes, tenant.payload_bytes, weight);
         if !may_start {
             return None;
         }
-        in_use.pending_claims += 1;
+        in_use.pending += 1;
         in_use.change(tenant_id, |usage| usage.attempts += 1);
         let limit = self.clone();
-        Some(Permit { limit, tenant_id, is_claim_pending: true, payload_bytes: 0 })
+        Some(Permit { limit, tenant_id, is_pending: true, payload_bytes: 0 })
     }
 
     /// Waits until [`Self::try_acquire`] may return a permit that it refused before.
@@ -125,14 +126,14 @@ impl InUse {
 }
 
 impl Permit {
-    /// Records that the claim is no longer pending, with the size of the payload; 0 when it was not granted.
-    pub(super) fn claimed(&mut self, payload_bytes: usize) {
+    /// Records the size of the payload that was read; 0 if it was erased.
+    pub(super) fn payload_read(&mut self, payload_bytes: usize) {
         let mut in_use = self.limit.in_use();
         in_use.change(self.tenant_id, |usage| usage.payload_bytes += payload_bytes);
         self.payload_bytes += payload_bytes;
-        if self.is_claim_pending {
-            in_use.pending_claims -= 1;
-            self.is_claim_pending = false;
+        if self.is_pending {
+            in_use.pending -= 1;
+            self.is_pending = false;
         }
         self.limit.0.freed.notify_one();
     }
@@ -141,7 +142,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut in_use = self.limit.in_use();
-        in_use.pending_claims -= usize::from(self.is_claim_pending);
+        in_use.pending -= usize::from(self.is_pending);
         let payload_bytes = self.payload_bytes;
         in_use.change(self.tenant_id, |usage| {
             usage.payload_bytes -= payload_bytes;
@@ -170,7 +171,7 @@ mod tests {
     fn start_all(limit: &ConcurrencyLimit, tenant_id: TenantId, bytes: usize) -> Vec<Permit> {
         let started = std::iter::from_fn(|| {
             let mut permit = limit.try_acquire(tenant_id)?;
-            permit.claimed(bytes);
+            permit.payload_read(bytes);
             Some(permit)
         });
         started.collect()
@@ -185,7 +186,7 @@ mod tests {
             for _ in 0..10 {
                 for (tenant_id, permits) in &mut *started {
                     permits.extend(limit.try_acquire(*tenant_id).map(|mut permit| {
-                        permit.claimed(1);
+                        permit.payload_read(1);
                         permit
                     }));
                 }
@@ -209,7 +210,7 @@ mod tests {
     fn a_job_waits_at_the_limit_of_payload_bytes() {
         let limit = limit(10, 100);
         let mut large = limit.try_acquire(A).unwrap();
-        large.claimed(150);
+        large.payload_read(150);
         assert!(limit.try_acquire(B).is_none());
         drop(large);
         assert!(limit.try_acquire(B).is_some());
@@ -219,9 +220,9 @@ mod tests {
     fn the_number_of_payloads_of_unknown_size_is_limited() {
         let limit = limit(1_000, 100);
         let mut unknown: Vec<_> = std::iter::from_fn(|| limit.try_acquire(A)).collect();
-        assert_eq!(unknown.len(), PENDING_CLAIMS_MAX);
+        assert_eq!(unknown.len(), PENDING_MAX);
         // The claim was not granted, so there is no payload.
-        unknown[0].claimed(0);
+        unknown[0].payload_read(0);
         assert!(limit.try_acquire(A).is_some());
     }
 

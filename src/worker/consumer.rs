@@ -122,10 +122,13 @@ async fn process(
     given_back: CancellationToken,
 ) {
     let job = *delivery.job();
-    let claimed = claim(runner, delivery, given_back).await;
-    permit.claimed(claimed.as_ref().map_or(0, Claimed::payload_bytes));
-    let Some(claimed) = claimed else { return };
-    match runner.attempt_and_record(&job, claimed).await {
+    let Some(claimed) = claim(runner, delivery, given_back).await else { return };
+    let attempted = async {
+        let payload = runner.payload(&job, &claimed).await?;
+        permit.payload_read(payload.as_ref().map_or(0, |payload| payload.bytes.len()));
+        runner.attempt_and_record(&job, claimed, payload).await
+    };
+    match attempted.await {
         Ok(JobResult::Attempted(outcome)) => {
             tracing::debug!(event.id = %job.event_id, attempt = job.attempt, outcome = outcome.name(), "attempt recorded");
         }
@@ -137,7 +140,7 @@ async fn process(
             event.id = %job.event_id,
             attempt = job.attempt,
             error = ?anyhow::Error::from(failure),
-            "an outcome is not recorded"
+            "an attempt has no outcome"
         ),
     }
 }

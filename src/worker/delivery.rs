@@ -55,18 +55,10 @@ pub(super) struct AttemptRunner {
 /// A claim that was granted, with what the attempt needs.
 pub(super) struct Claimed {
     settings: Arc<Settings>,
-    /// `None` when it was erased.
-    payload: Option<ClaimedPayload>,
     at: DateTime<Utc>,
     /// When the claim began. The dispatcher reads of the claim later, and waits for as long as the time limit from
     /// then on.
     began: BootTime,
-}
-
-impl Claimed {
-    pub(super) fn payload_bytes(&self) -> usize {
-        self.payload.as_ref().map_or(0, |payload| payload.bytes.len())
-    }
 }
 
 /// Error of processing a job. Except for `Outcome`, no request was sent.
@@ -99,7 +91,7 @@ pub(super) enum JobResult {
 }
 
 impl AttemptRunner {
-    /// Makes an attempt that was claimed, and records its outcome.
+    /// Makes an attempt that was claimed, with its payload unless that was erased, and records its outcome.
     ///
     /// # Errors
     /// When its outcome was not recorded.
@@ -107,9 +99,10 @@ impl AttemptRunner {
         &self,
         job: &Job,
         claimed: Claimed,
+        payload: Option<ClaimedPayload>,
     ) -> Result<JobResult, DeliveryFailure> {
         let settings = Arc::clone(&claimed.settings);
-        let report = self.attempt(job, claimed).await;
+        let report = self.attempt(job, claimed, payload).await;
         let outcome = report.outcome;
         metrics::counter!("hooksentry_attempts_total", "outcome" => outcome.name()).increment(1);
         metrics::histogram!("hooksentry_attempt_seconds")
@@ -171,10 +164,7 @@ impl AttemptRunner {
             };
             let item = AttemptClaimItem::new(claim, &fact, &Metadata::of_role(job.tenant_id, "worker"))?;
             match self.batches.claims.commit(item).await.map_err(DeliveryFailure::AttemptClaim)? {
-                AttemptClaimOutcome::Won => {
-                    let payload = self.payload(job, began).await?;
-                    return Ok(Some(Claimed { settings, payload, at, began }));
-                }
+                AttemptClaimOutcome::Won => return Ok(Some(Claimed { settings, at, began })),
                 AttemptClaimOutcome::Lost => return Ok(None),
                 AttemptClaimOutcome::SettingsChanged => {
                     settings = self.settings.read(job.destination_id).await?
@@ -184,13 +174,23 @@ impl AttemptRunner {
         Err(DeliveryFailure::SettingsKeepChanging)
     }
 
-    /// Reads the payload of a claim; retries for as long as the request may still be sent.
-    async fn payload(&self, job: &Job, began: BootTime) -> Result<Option<ClaimedPayload>, DeliveryFailure> {
+    /// Reads the payload of an attempt that was claimed; `None` when it was erased. Retries for as long as the request may
+    /// still be sent.
+    ///
+    /// # Errors
+    /// When it cannot be read. The attempt has no outcome then.
+    pub(super) async fn payload(
+        &self,
+        job: &Job,
+        claimed: &Claimed,
+    ) -> Result<Option<ClaimedPayload>, DeliveryFailure> {
         let event = ClaimedEvent { event_id: job.event_id, tenant_id: job.tenant_id };
         loop {
             match self.batches.payloads.commit(event).await {
                 Ok(payload) => return Ok(payload),
-                Err(CommitFailure::Database(_) | CommitFailure::Away) if began.elapsed() < self.delay_max => {
+                Err(CommitFailure::Database(_) | CommitFailure::Away)
+                    if claimed.began.elapsed() < self.delay_max =>
+                {
                     tokio::time::sleep(RETRY_PAUSE_MIN).await;
                 }
                 Err(failure) => return Err(DeliveryFailure::Payload(failure)),
@@ -199,8 +199,8 @@ impl AttemptRunner {
     }
 
     /// Sends the request, unless the claim is so old that too little of its time limit is left.
-    async fn attempt(&self, job: &Job, claimed: Claimed) -> AttemptReport {
-        let Claimed { settings, payload, at, began } = claimed;
+    async fn attempt(&self, job: &Job, claimed: Claimed, payload: Option<ClaimedPayload>) -> AttemptReport {
+        let Claimed { settings, at, began } = claimed;
         let Some(payload) = payload else {
             let detail = Some("the payload was erased".to_owned());
             return AttemptReport::without_answer(Outcome::PayloadErased, 0, detail);
