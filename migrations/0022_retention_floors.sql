@@ -8,6 +8,8 @@ CREATE TABLE retention_floors (
     payloads_last  uuid,
     -- Final events that were accepted before this time are removed from the read models.
     events_before  timestamptz,
+    -- Bytes of all payloads that were erased.
+    erased_bytes   bigint      NOT NULL DEFAULT 0,
 
     CONSTRAINT retention_floors_name_the_last_event CHECK (num_nonnulls(payloads_until, payloads_last) IN (0, 2))
 );

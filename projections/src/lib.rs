@@ -14,6 +14,7 @@ mod projection;
 mod read_model;
 mod tenant_scope;
 
+pub mod accepted_bytes;
 pub mod api_keys;
 pub mod delivery_attempts;
 pub mod delivery_statistics;

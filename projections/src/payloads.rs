@@ -109,14 +109,33 @@ pub async fn stored(
     Ok(rows.into_iter().map(|row| (row.event_id.into(), u64::from(row.bytes.unsigned_abs()))).collect())
 }
 
-/// Erases payloads. Returns how many there were.
+/// Erases payloads, and adds their bytes to those that were erased of their tenants. Returns how many there were.
 ///
 /// # Errors
 /// When the database fails.
 #[tracing::instrument(name = "db.payloads.erase", level = "trace", skip_all, err(level = "debug"))]
 pub async fn erase(connection: &mut PgConnection, ids: &[WebhookEventId]) -> Result<u64, sqlx::Error> {
-    let erased = sqlx::query!("DELETE FROM payloads WHERE event_id = ANY($1)", &uuids(ids));
-    Ok(erased.execute(connection).await?.rows_affected())
+    let erased = sqlx::query_scalar!(
+        r#"
+        WITH erased AS (
+            DELETE FROM payloads
+            WHERE event_id = ANY($1)
+            RETURNING tenant_id, octet_length(delivered)::bigint + coalesce(octet_length(received), 0) AS bytes
+        ),
+        counted AS (
+            INSERT INTO retention_floors AS floor (tenant_id, erased_bytes)
+            SELECT tenant_id, sum(bytes)::bigint
+            FROM erased
+            GROUP BY tenant_id
+            ON CONFLICT (tenant_id) DO UPDATE SET erased_bytes = floor.erased_bytes + excluded.erased_bytes
+        )
+        SELECT count(*) AS "erased!" FROM erased
+        "#,
+        &uuids(ids),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(erased.unsigned_abs())
 }
 
 /// Payloads are JSON, and JSON is UTF-8, so the conversion is lossless.

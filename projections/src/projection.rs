@@ -5,8 +5,8 @@ use sqlx::PgConnection;
 use crate::fold::ApplyFailure;
 use crate::logged_fact::LoggedFact;
 use crate::{
-    api_keys, delivery_attempts, delivery_statistics, destinations, ingest_routes, invites, senders,
-    sessions, tenants, users, webhook_events,
+    accepted_bytes, api_keys, delivery_attempts, delivery_statistics, destinations, ingest_routes, invites,
+    senders, sessions, tenants, users, webhook_events,
 };
 
 /// A read model: tables that are folded from the log.
@@ -116,6 +116,7 @@ registry! {
     webhook_events::WebhookEvents,
     delivery_attempts::DeliveryAttempts,
     delivery_statistics::DeliveryStatistics,
+    accepted_bytes::AcceptedBytes,
 }
 
 impl Projection {

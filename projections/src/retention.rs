@@ -2,7 +2,8 @@
 //!
 //! This is not a read model. The retention policy of a tenant is in the log. The floors say up to where it has been
 //! carried out; they move in the transaction that removes something, and only upwards. Final events below the floor
-//! of events have no rows, and a rebuilt read model must omit the same rows.
+//! of events have no rows, and a rebuilt read model must omit the same rows. The same row counts the bytes of the payloads
+//! that were erased.
 //!
 //! A replay needs the payload of its event. Advisory locks by tenant therefore exclude replays and the erasure of
 //! payloads from each other.

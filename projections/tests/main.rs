@@ -3,6 +3,7 @@
 mod given;
 mod rows;
 
+mod accepted_bytes;
 mod api_keys;
 mod checkpoints;
 mod delivery_attempts;

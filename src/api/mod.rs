@@ -12,6 +12,7 @@ mod health;
 mod http;
 mod openapi;
 mod state;
+mod storage_limit;
 mod tenant_limits;
 mod v1;
 
@@ -28,6 +29,7 @@ pub use http::client_address::TrustedProxies;
 pub use http::problem;
 pub use openapi::openapi;
 pub use state::{ApiDependencies, ApiSettings};
+pub use storage_limit::StorageLimit;
 
 use access::authentication;
 use http::admission;

@@ -19,6 +19,7 @@ use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::cursor::Cursors;
 use crate::api::http::rate_limits::RateLimiter;
 use crate::api::openapi::Docs;
+use crate::api::storage_limit::StorageLimit;
 use crate::api::tenant_limits::TenantLimits;
 use crate::api::v1::api_keys::ApiKeys;
 use crate::api::v1::auth::failed_logins::FailedLogins;
@@ -51,6 +52,8 @@ use crate::secrets::vault::Vault;
 #[derive(Clone)]
 pub struct ApiDependencies {
     pub store: EventStore,
+    /// Limit of the stored payloads of each tenant.
+    pub storage: StorageLimit,
     /// Group commit of accepted webhooks.
     pub acceptances: GroupCommit<AcceptBatch>,
     /// Group commit of appends to the streams of events.
@@ -222,6 +225,7 @@ impl AppState {
                 acceptances: dependencies.acceptances,
                 cache: IngestCache::new(),
                 rates: EventRates::new(settings.tenants.events_per_second()),
+                storage: dependencies.storage,
                 payload_bytes_max: settings.payload_bytes_max,
                 hops_max: settings.hops_max,
                 memory: PayloadMemory::new(settings.ingest_payload_bytes),

@@ -1,9 +1,9 @@
 //! Settings of tenants: who may register one, and how much each may use.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 
-use super::values::{ValueProblem, number_between};
+use super::values::{ValueProblem, bytes_between, number_between};
 
 /// Registration of tenants, and the limits of each.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +35,20 @@ pub struct TenantSettings {
         value_parser = number_between::<u32>(0, 1_000_000)
     )]
     pub tenant_events_per_second: u32,
+
+    /// Maximum size of the stored payloads of a tenant, received and delivered ones; 0 means no limit.
+    ///
+    /// Further webhooks are answered with status 429 until retention has erased payloads. A tenant exceeds it by
+    /// what it sends within a few seconds, or while the projector is behind. Lower: the webhooks of a tenant that
+    /// keeps its payloads for long are refused. Higher: one tenant may use more of the disk that all share.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_TENANT_PAYLOAD_BYTES",
+        value_name = "BYTES",
+        default_value = "0",
+        value_parser = bytes_between(0, 1 << 50)
+    )]
+    pub tenant_payload_bytes: usize,
 
     /// Maximum number of destinations of a tenant; 0 means no limit.
     ///
@@ -90,6 +104,12 @@ pub struct TenantSettings {
 }
 
 impl TenantSettings {
+    /// Limit on the bytes of the stored payloads of a tenant; `None`: no limit.
+    #[must_use]
+    pub fn payload_bytes(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.tenant_payload_bytes as u64)
+    }
+
     /// Limit on the webhooks of a tenant per second; `None`: no limit.
     #[must_use]
     pub fn events_per_second(&self) -> Option<NonZeroU32> {

@@ -7,7 +7,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use super::dependencies::{Dependencies, group_commit};
-use crate::api;
+use crate::api::{self, StorageLimit};
 use crate::completeness::CompletenessCheck;
 use crate::config::{MetricsAccess, Settings};
 use crate::dispatcher::Dispatcher;
@@ -161,6 +161,7 @@ impl<'a> RoleStarter<'a> {
         self.commits.push(("webhooks", acceptances.activity().clone()));
         Ok(api::router(api::ApiDependencies {
             store: store.clone(),
+            storage: self.start_storage_limit(),
             acceptances,
             outcomes: batches.outcomes.clone(),
             live: self.start_live_stream(&projected),
@@ -185,6 +186,16 @@ impl<'a> RoleStarter<'a> {
             Ok(())
         });
         live
+    }
+
+    fn start_storage_limit(&self) -> StorageLimit {
+        let limit = StorageLimit::new(self.settings.tenants.payload_bytes());
+        let reading = limit.clone().keep_current(self.dependencies.pool.clone(), self.lifecycle.intake());
+        self.lifecycle.spawn("the limit of stored payloads", async {
+            reading.await;
+            Ok(())
+        });
+        limit
     }
 
     fn health(&self) -> Health {

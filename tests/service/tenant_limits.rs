@@ -1,12 +1,16 @@
 //! Limits of what one tenant may have and send.
 
+use aggregates::ids::WebhookEventId;
 use futures::future::join_all;
+use projections::payloads;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::harness::api::{Answer, Api, PASSWORD, send, unique};
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::Launch;
 use crate::harness::tenant::User;
+use crate::harness::until;
 
 #[track_caller]
 fn assert_refused(answer: Answer, limit: &str) {
@@ -56,6 +60,45 @@ async fn a_tenant_has_at_most_so_many_of_each_resource() {
     assert_refused(send(register).await, "2 users");
 
     neighbour.post("/api/v1/destinations", &destination).await.expect(201);
+    assert!(service.stop().await.success());
+    database.discard().await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_has_stored_too_much_sends_nothing_until_payloads_are_erased() {
+    let database = TestDatabase::create().await;
+    let launch = Launch::serve("api,projector", &database.url());
+    let service = launch.with("HOOKSENTRY_TENANT_PAYLOAD_BYTES", "1KiB").ready().await;
+    let api = Api::at(service.base());
+    let (owner, neighbour) = (User::owner(&api).await, User::owner(&api).await);
+    let (key, (_, token)) = (owner.api_key().await, owner.destination().await);
+    let payload = json!({ "text": "x".repeat(600) }).to_string();
+    let refused = until("a refusal", async || {
+        let answer = send(owner.ingest(&key, &token, &payload)).await;
+        (answer.status != 202).then_some(answer)
+    })
+    .await;
+    let refused = refused.expect(429);
+    assert!(refused.text_of("detail").contains("1024 bytes"), "{}", refused.text);
+    assert!(refused.headers.contains_key("retry-after"));
+    let (other_key, (_, other_token)) = (neighbour.api_key().await, neighbour.destination().await);
+    send(neighbour.ingest(&other_key, &other_token, &payload)).await.expect(202);
+
+    // As retention does.
+    let pool = database.pool().await;
+    let ids: Vec<Uuid> = sqlx::query_scalar("SELECT event_id FROM payloads WHERE tenant_id = $1::uuid")
+        .bind(&owner.tenant_id)
+        .fetch_all(&pool)
+        .await
+        .expect("ids");
+    let ids: Vec<_> = ids.into_iter().map(WebhookEventId).collect();
+    let erased = payloads::erase(&mut pool.acquire().await.expect("a connection"), &ids).await;
+    assert_eq!(erased.expect("an answer"), ids.len() as u64);
+    until("webhooks to be accepted again", async || {
+        (send(owner.ingest(&key, &token, &payload)).await.status == 202).then_some(())
+    })
+    .await;
+    pool.close().await;
     assert!(service.stop().await.success());
     database.discard().await;
 }

@@ -14,6 +14,7 @@ use chrono::TimeDelta;
 use hooksentry::clock;
 use hooksentry::event_store::Metadata;
 use hooksentry::projector::{Removed, Term};
+use projections::accepted_bytes;
 use uuid::Uuid;
 
 use crate::harness::log_fixture::Fixture;
@@ -111,6 +112,13 @@ impl Fixture {
 
     async fn exceptions(&self) -> Vec<WebhookEventId> {
         self.ids("SELECT event_id FROM retention_exceptions ORDER BY event_id").await
+    }
+
+    /// Returns whether [`ACME`] has so many bytes of payloads in storage, as far as its limit is concerned.
+    async fn has_stored(&self, bytes: u64) -> bool {
+        let mut connection = self.pool.acquire().await.expect("a connection");
+        let tenants = accepted_bytes::tenants_with_stored(&mut connection, bytes).await.expect("an answer");
+        tenants.contains(&ACME)
     }
 
     /// Folds everything that is committed and runs a whole pass. Returns its steps that removed something.

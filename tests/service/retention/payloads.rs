@@ -58,6 +58,21 @@ async fn payloads_are_erased_after_their_days_once_their_events_have_ended() {
 }
 
 #[tokio::test]
+async fn what_was_erased_does_not_count_as_stored() {
+    let fixture = tenant_with(days(7, None)).await;
+    let old = fixture.accept_of(ACME, 30, 600).await;
+    fixture.cancel(old).await;
+    fixture.accept_of(ACME, 1, 400).await;
+    let mut term = fixture.lead().await;
+    fixture.catch_up(&mut term).await;
+    assert!(fixture.has_stored(1_000).await && !fixture.has_stored(1_001).await);
+    assert_eq!(fixture.pass(&mut term).await.len(), 1);
+    assert!(fixture.has_stored(400).await && !fixture.has_stored(401).await);
+    drop(term);
+    fixture.discard().await;
+}
+
+#[tokio::test]
 async fn a_step_erases_a_bounded_number_of_bytes() {
     let fixture = tenant_with(days(7, None)).await;
     for bytes in [3 << 20, 3 << 20, 3 << 20, 9 << 20, 1] {

@@ -9,7 +9,7 @@ mod refusals;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -24,6 +24,8 @@ pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("applicati
 
 /// Time after which a client should retry a request that an overloaded or failing service refused.
 const RETRY_AFTER_DELAY: Duration = Duration::from_secs(1);
+/// `Retry-After` of a tenant whose stored payloads have reached their limit: retention runs every ten minutes by default.
+const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $status:ident $name:literal $title:literal),+ $(,)?) => {
@@ -284,6 +286,15 @@ impl Problem {
             "The tenant may send webhooks at a rate of {per_second} per second. Try again after the time in `Retry-After`."
         );
         Self { retry_after: Some(wait), ..Self::new(Kind::TooManyRequests, detail) }
+    }
+
+    /// Returns the problem that the stored payloads of a tenant have reached their limit.
+    pub(crate) fn storage_limit_reached(bytes_max: NonZeroU64) -> Self {
+        let detail = format!(
+            "The stored payloads of the tenant have reached {bytes_max} bytes, the most that this installation allows. \
+             Webhooks are accepted again when retention has erased payloads: shorten it, or ask the operator for more."
+        );
+        Self { retry_after: Some(STORAGE_RETRY_AFTER), ..Self::new(Kind::TooManyRequests, detail) }
     }
 
     #[must_use]

@@ -35,6 +35,7 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request_context::RequestContext;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::{EventStatusName, PayloadGiven};
+use crate::api::storage_limit::StorageLimit;
 use crate::event_store::AcceptBatch;
 use crate::event_store::group_commit::GroupCommit;
 use crate::hops;
@@ -50,6 +51,7 @@ pub(crate) struct Ingest {
     pub(crate) acceptances: GroupCommit<AcceptBatch>,
     pub(crate) cache: IngestCache,
     pub(crate) rates: EventRates,
+    pub(crate) storage: StorageLimit,
     pub(crate) payload_bytes_max: usize,
     /// Maximum number of installations that a webhook may have passed through before.
     pub(crate) hops_max: u16,
@@ -98,6 +100,7 @@ pub(crate) async fn handler(
     };
     admitted.belongs_to(holder.tenant_id)?;
     ingest.rates.count(holder.tenant_id)?;
+    ingest.storage.check(holder.tenant_id)?;
     let hops = hops::of(&headers);
     if hops > ingest.hops_max {
         // A revoked API key is reported first.
