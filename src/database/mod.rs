@@ -46,6 +46,9 @@ const LIFETIME_MAX: Duration = Duration::from_secs(1_800);
 /// Advisory lock that is held while the schema is migrated: "hookmigr" in ASCII.
 const MIGRATION_LOCK: i64 = 0x686f_6f6b_6d69_6772;
 
+/// Refusal of a server that cannot be written.
+const READ_ONLY: &str = "the server is read-only: it is a standby, or default_transaction_read_only is on";
+
 /// SQLSTATE codes (PostgreSQL manual, appendix A).
 const INVALID_AUTHORIZATION: &str = "28000";
 const INVALID_PASSWORD: &str = "28P01";
@@ -225,7 +228,14 @@ async fn first_connection(
     loop {
         let attempt = timeout(CONNECT_TIME_MAX, PgConnection::connect_with(options));
         let refusal = match attempt.await {
-            Ok(Ok(connection)) => return checked(connection, database).await,
+            Ok(Ok(mut connection)) => {
+                check_version(&mut connection, database).await?;
+                match is_writable(&mut connection).await {
+                    Ok(true) => return Ok(connection),
+                    Ok(false) => sqlx::Error::Configuration(READ_ONLY.into()),
+                    Err(refusal) => refusal,
+                }
+            }
             Ok(Err(refusal)) => refusal,
             Err(_) => sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
         };
@@ -251,18 +261,19 @@ async fn first_connection(
     }
 }
 
-async fn checked(
-    mut connection: PgConnection,
-    database: &DatabaseUrl,
-) -> Result<PgConnection, DatabaseFailure> {
-    let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
-        .fetch_one(&mut connection)
-        .await?;
+/// During a failover the address of the primary may lead to a server that is not promoted yet.
+async fn is_writable(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT current_setting('transaction_read_only') = 'off'").fetch_one(connection).await
+}
+
+async fn check_version(connection: &mut PgConnection, database: &DatabaseUrl) -> Result<(), DatabaseFailure> {
+    let version: i32 =
+        sqlx::query_scalar("SELECT current_setting('server_version_num')::int").fetch_one(connection).await?;
     let found = version / 10_000;
     if found < OLDEST_MAJOR {
         return Err(DatabaseFailure::TooOld { database: database.clone(), found });
     }
-    Ok(connection)
+    Ok(())
 }
 
 /// Warns when the pool is larger than the number of connections that the server accepts.

@@ -113,6 +113,30 @@ async fn a_database_that_cannot_be_reached_is_tried_until_the_startup_timeout() 
     assert!(!said.contains("hunter2"), "{said}");
 }
 
+/// During a failover the address of the primary may lead to a standby that is not promoted yet.
+#[tokio::test]
+async fn a_database_that_is_read_only_is_tried_until_the_startup_timeout() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool().await;
+    sqlx::raw_sql(
+        "DO $$ BEGIN
+             EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database());
+         END $$",
+    )
+    .execute(&pool)
+    .await
+    .expect("a read-only database");
+    pool.close().await;
+    let environment = [("DATABASE_URL", database.url()), ("HOOKSENTRY_START_TIMEOUT", "900ms".to_owned())];
+    let output =
+        run(&["migrate"], &environment.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = said(&output);
+    assert!(said.matches("PostgreSQL cannot be reached, retrying").count() >= 2, "{said}");
+    assert!(last_line(&output).contains("the server is read-only"), "{said}");
+    database.discard().await;
+}
+
 #[tokio::test]
 async fn a_database_that_does_not_exist_is_an_error_at_once() {
     let database = TestDatabase::create().await;
