@@ -1,6 +1,6 @@
 //! Proofs that must not verify, and what the errors say.
 
-use ct_merkle::{InclusionProof, RootHash};
+use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
 use evidence::tree::{
     ConsistencyError, Hash, InclusionError, TreeBuilder, TreeHead, verify_consistency, verify_inclusion,
 };
@@ -50,6 +50,10 @@ fn errors_name_the_sizes() {
     assert_eq!(verify_consistency(&new, &old, &[]), Err(ConsistencyError::Sizes { old: 8, new: 6 }));
     let length = Err(ConsistencyError::Length { old: 6, new: 8, hashes: 0 });
     assert_eq!(verify_consistency(&old, &new, &[]), length);
+
+    // The right roots with a size that is too large.
+    let longer = verify_consistency(&old, &TreeHead { size: 16, ..new }, &proof);
+    assert_eq!(longer, Err(ConsistencyError::Length { old: 6, new: 16, hashes: 3 }));
 
     let root = Hash::of_leaf(b"another");
     let result = verify_consistency(&TreeHead { root, ..old }, &new, &proof);
@@ -111,6 +115,27 @@ proptest! {
         let other = InclusionProof::<Sha256>::try_from_bytes(bytes).unwrap();
         let other = RootHash::new((*root.as_bytes()).into(), claimed_size)
             .verify_inclusion(&entry(index % size), claimed_index, &other);
+        prop_assert_eq!(ours.is_ok(), other.is_ok());
+    }
+
+    /// The same for consistency proofs, whichever sizes they claim.
+    #[test]
+    fn another_implementation_agrees_on_consistency(
+        old in 1_u64..50, added in 0_u64..20, claimed_old in 1_u64..50, claimed_added in 0_u64..20
+    ) {
+        let tree = StoredTree::of_entries(old + added);
+        let proof = tree.consistency_proof(old);
+        let (old_root, new_root) = (head(old).root, tree.builder.head().root);
+        let claimed_new = claimed_old + claimed_added;
+        let ours = verify_consistency(
+            &TreeHead { size: claimed_old, root: old_root },
+            &TreeHead { size: claimed_new, root: new_root },
+            &proof,
+        );
+        let bytes = proof.iter().flat_map(Hash::as_bytes).copied().collect();
+        let other = ConsistencyProof::<Sha256>::try_from_bytes(bytes).unwrap();
+        let root = |root: Hash, size| RootHash::<Sha256>::new((*root.as_bytes()).into(), size);
+        let other = root(new_root, claimed_new).verify_consistency(&root(old_root, claimed_old), &other);
         prop_assert_eq!(ours.is_ok(), other.is_ok());
     }
 
