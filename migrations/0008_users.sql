@@ -13,8 +13,10 @@ CREATE TABLE users (
     created_at    timestamptz NOT NULL,
     updated_at    timestamptz NOT NULL,
     deleted_at    timestamptz,
-    -- Version of the user's stream with the fact that set the password or deactivated the user: sessions that were
-    -- opened with earlier credentials have ended.
+    -- Whether a login needs a second factor, whose secret is in the log only.
+    has_second_factor boolean   NOT NULL,
+    -- Version of the user's stream with the fact that set the password, enabled the second factor or deactivated the
+    -- user: sessions that were opened with earlier credentials have ended.
     credentials_version bigint NOT NULL,
     -- Version of the user's stream that the row shows.
     version       bigint      NOT NULL,

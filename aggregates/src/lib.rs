@@ -60,6 +60,7 @@
 //! |---|---|
 //! | sealed | Encrypted under a data key, which is encrypted under the operator's master key ([`sealed`]). |
 //! | fingerprint | Start of the hash of a secret. It distinguishes secrets without revealing them. |
+//! | second factor | Proof besides the password that a login needs: a code of an authenticator app, or a recovery code ([`second_factor`]). |
 //! | retention | Periods after which payloads and ended events are removed, per tenant. The log keeps all facts. |
 //! | erasure | Deletion of a payload. The facts remain. |
 //!
@@ -71,7 +72,7 @@
 //! | [`Destination`](destination::Destination) | one URL with its limit, credentials and circuit breaker | `destination.rs` |
 //! | [`Sender`](sender::Sender) | one source of a destination, with its mapping | `sender.rs` |
 //! | [`Tenant`](tenant::Tenant) | one account: name, owners, retry policy, retention, signing secret | `tenant.rs` |
-//! | [`User`](user::User) | one person of a tenant | `user.rs` |
+//! | [`User`](user::User) | one person of a tenant | `user.rs`, `second_factor.rs` |
 //! | [`Session`](session::Session) | one login and its refresh tokens | `session.rs` |
 //! | [`Invite`](invite::Invite) | one invitation to a tenant | `invite.rs` |
 //! | [`ApiKey`](api_key::ApiKey) | one key for ingest | `api_key.rs` |
@@ -103,6 +104,7 @@ pub mod payload;
 pub mod reservation;
 pub mod role;
 pub mod sealed;
+pub mod second_factor;
 pub mod sender;
 pub mod session;
 pub mod stored_enum;

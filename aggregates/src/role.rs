@@ -56,6 +56,10 @@ pub enum RoleRefusal {
     ChangeRole { by: Role, role: Role },
     #[error("the role {by} may not delete this user")]
     DeleteUser { by: Role },
+    #[error("the role {by} may not remove the second factor of another user")]
+    RemoveSecondFactor { by: Role },
+    #[error("one's own second factor cannot be removed without the password and a code; disable it")]
+    RemoveOwnSecondFactor,
 }
 
 impl Role {
@@ -63,6 +67,12 @@ impl Role {
     #[must_use]
     pub fn may_invite(self, target: Self) -> bool {
         target != Self::Owner && self.manages(target)
+    }
+
+    /// Whether users of this role may enrol a second factor. A user who loses the role keeps it.
+    #[must_use]
+    pub fn may_enrol_second_factor(self) -> bool {
+        matches!(self, Self::Admin | Self::Owner)
     }
 
     fn manages(self, other: Self) -> bool {
@@ -112,6 +122,19 @@ impl Role {
         match (self, target) {
             (Self::Owner, _) | (Self::Admin, Self::Admin | Self::Developer | Self::Viewer) => Ok(()),
             _ => Err(RoleRefusal::DeleteUser { by: self }),
+        }
+    }
+
+    /// Checks that a user of this role may remove the second factor of a user, who is the same user if `is_self`.
+    ///
+    /// # Errors
+    ///
+    /// Unless this is an Owner, and the user another one.
+    pub fn check_remove_second_factor(self, is_self: bool) -> Result<(), RoleRefusal> {
+        match self {
+            Self::Owner if is_self => Err(RoleRefusal::RemoveOwnSecondFactor),
+            Self::Owner => Ok(()),
+            by => Err(RoleRefusal::RemoveSecondFactor { by }),
         }
     }
 }

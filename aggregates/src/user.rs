@@ -12,6 +12,8 @@ use crate::Decide;
 use crate::email::Email;
 use crate::ids::TenantId;
 use crate::role::{Role, UserStatus};
+use crate::sealed::{Sealed, TokenHash};
+use crate::second_factor::{SecondFactor, SecondFactorCommand};
 
 /// State of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +32,7 @@ pub struct UserState {
     pub email: Email,
     pub role: Role,
     pub status: UserStatus,
+    pub second_factor: SecondFactor,
 }
 
 impl UserState {
@@ -73,6 +76,8 @@ pub enum UserCommand {
     Delete { at: DateTime<Utc> },
     /// Records a refused login. Repeated: recorded again.
     RefuseLogin { at: DateTime<Utc> },
+    /// Changes or uses the second factor.
+    SecondFactor(SecondFactorCommand),
 }
 
 /// Fact about a user.
@@ -113,6 +118,27 @@ pub enum UserFact {
     LoginRefused {
         at: DateTime<Utc>,
     },
+    /// The user got a secret. Logins do not ask for codes yet.
+    SecondFactorBegun {
+        secret: Sealed,
+        at: DateTime<Utc>,
+    },
+    /// Logins ask for a code.
+    SecondFactorEnabled {
+        recovery_codes: Vec<TokenHash>,
+        at: DateTime<Utc>,
+    },
+    RecoveryCodesReplaced {
+        recovery_codes: Vec<TokenHash>,
+        at: DateTime<Utc>,
+    },
+    RecoveryCodeUsed {
+        recovery_code: TokenHash,
+        at: DateTime<Utc>,
+    },
+    SecondFactorDisabled {
+        at: DateTime<Utc>,
+    },
 }
 
 stored_facts!(UserFact {
@@ -124,6 +150,11 @@ stored_facts!(UserFact {
     UserActivated,
     UserDeleted,
     LoginRefused,
+    SecondFactorBegun,
+    SecondFactorEnabled,
+    RecoveryCodesReplaced,
+    RecoveryCodeUsed,
+    SecondFactorDisabled,
 });
 
 /// Reason why a user refuses a command.
@@ -133,6 +164,16 @@ pub enum UserRefusal {
     AlreadyRegistered,
     #[error("no user has this id")]
     NotRegistered,
+    #[error("the role {role} cannot enrol a second factor")]
+    SecondFactorNotForRole { role: Role },
+    #[error("the user has a second factor; disable it first")]
+    SecondFactorEnabled,
+    #[error("no enrolment of a second factor has begun, or it has begun again; begin it again")]
+    SecondFactorNotBegun,
+    #[error("the user has no second factor")]
+    SecondFactorNotEnabled,
+    #[error("the recovery code is unknown or was used before")]
+    WrongRecoveryCode,
 }
 
 aggregate!(User, UserCommand, UserFact, UserRefusal);
@@ -164,6 +205,7 @@ impl Decide for User {
             }
             Command::Delete { at } => vec![UserFact::UserDeleted { at }],
             Command::RefuseLogin { at } => vec![UserFact::LoginRefused { at }],
+            Command::SecondFactor(command) => return user.second_factor.decide(user.role, command),
         })
     }
 }
@@ -172,7 +214,8 @@ impl User {
     fn fold(&mut self, fact: UserFact) {
         match (&mut *self, fact) {
             (_, UserFact::UserRegistered { tenant_id, email, role, .. }) => {
-                *self = Self::Registered(UserState { tenant_id, email, role, status: UserStatus::Active });
+                let (status, second_factor) = (UserStatus::Active, SecondFactor::Absent);
+                *self = Self::Registered(UserState { tenant_id, email, role, status, second_factor });
             }
             (_, UserFact::UserDeleted { .. }) => *self = Self::Deleted,
             (Self::Registered(user), UserFact::EmailChanged { email, .. }) => user.email = email,
@@ -183,6 +226,7 @@ impl User {
             (Self::Registered(user), UserFact::UserActivated { .. }) => {
                 user.status = UserStatus::Active;
             }
+            (Self::Registered(user), fact) => user.second_factor.fold(fact),
             (_, _) => {}
         }
     }

@@ -25,6 +25,7 @@ selected! {
         pub email: Email,
         pub status: UserStatus,
         pub role: Role,
+        pub has_second_factor: bool,
         pub created_at: DateTime<Utc>,
         pub updated_at: DateTime<Utc>,
     }
@@ -39,7 +40,10 @@ pub struct Login {
     pub status: UserStatus,
     /// Argon2id hash, in PHC form.
     pub password_hash: String,
-    /// Version of the user's stream with the fact that set the password or deactivated the user.
+    /// Whether the login needs a second factor.
+    pub has_second_factor: bool,
+    /// Version of the user's stream with the fact that set the password, enabled the second factor or deactivated the
+    /// user.
     pub credentials_version: i64,
     /// `false`: the row lacks a change that takes a right away, and must not be used to admit the user.
     pub is_current: bool,
@@ -84,6 +88,7 @@ read_model! {
         created_at: DateTime<Utc>,
         updated_at: DateTime<Utc>,
         deleted_at: Option<DateTime<Utc>>,
+        has_second_factor: bool,
         credentials_version: i64,
         version: i64,
     }
@@ -106,6 +111,7 @@ impl StreamRow for Row {
             created_at: *at,
             updated_at: *at,
             deleted_at: None,
+            has_second_factor: false,
             credentials_version: 1,
             version: 1,
         })
@@ -113,8 +119,12 @@ impl StreamRow for Row {
 
     fn follow(&mut self, fact: &UserFact) {
         self.updated_at = match fact {
-            // A refused login changes nothing of the user.
-            UserFact::UserRegistered { .. } | UserFact::LoginRefused { .. } => return,
+            // What changes nothing that the row shows.
+            UserFact::UserRegistered { .. }
+            | UserFact::LoginRefused { .. }
+            | UserFact::SecondFactorBegun { .. }
+            | UserFact::RecoveryCodesReplaced { .. }
+            | UserFact::RecoveryCodeUsed { .. } => return,
             UserFact::EmailChanged { email, at } => {
                 self.email = Some(email.clone());
                 *at
@@ -137,9 +147,19 @@ impl StreamRow for Row {
                 self.status = UserStatus::Active;
                 *at
             }
+            UserFact::SecondFactorEnabled { at, .. } => {
+                self.has_second_factor = true;
+                self.credentials_version = self.version + 1;
+                *at
+            }
+            UserFact::SecondFactorDisabled { at } => {
+                self.has_second_factor = false;
+                *at
+            }
             UserFact::UserDeleted { at } => {
                 self.email = None;
                 self.password_hash = None;
+                self.has_second_factor = false;
                 self.deleted_at = Some(*at);
                 *at
             }
@@ -171,7 +191,7 @@ pub async fn by_email(connection: &mut PgConnection, email: &Email) -> Result<Op
         SELECT
             users.id, users.tenant_id, users.role AS "role: Stored<Role>",
             users.status AS "status: Stored<UserStatus>", users.password_hash AS "password_hash!",
-            users.credentials_version,
+            users.has_second_factor, users.credentials_version,
             users.version >= coalesce((SELECT version FROM revocations WHERE stream_id = users.id), 0)
                 AS "is_current!",
             (

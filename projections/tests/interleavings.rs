@@ -10,6 +10,7 @@ use aggregates::fact::Fact;
 use aggregates::ids::{ApiKeyId, DestinationId, InviteId, SenderId, SessionId, UserId, WebhookEventId};
 use aggregates::invite::{Invite, InviteCommand};
 use aggregates::role::{Role, UserStatus};
+use aggregates::second_factor::SecondFactorCommand;
 use aggregates::sender::{Sender, SenderCommand};
 use aggregates::session::{Closing, Session, SessionCommand};
 use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand};
@@ -172,18 +173,28 @@ impl World {
         let address = email(&format!("{}-{stream}@acme.example", self.clock));
         let password_hash = self.unique("password", stream);
         let command = match command {
-            0..=2 => UserCommand::Register {
+            0 | 1 => UserCommand::Register {
                 tenant_id: ACME,
                 email: address,
                 password_hash,
                 role: Role::Developer,
                 at,
             },
-            3 | 4 => UserCommand::ChangeEmail { email: address, at },
-            5 => UserCommand::ChangePassword { password_hash, at },
-            6 => UserCommand::ChangeRole { role: Role::Admin, at },
-            7 => UserCommand::ChangeStatus { status: UserStatus::Inactive, at },
-            8 => UserCommand::RefuseLogin { at },
+            2 => UserCommand::ChangeEmail { email: address, at },
+            3 => UserCommand::ChangePassword { password_hash, at },
+            4 => UserCommand::ChangeRole { role: Role::Admin, at },
+            5 => UserCommand::ChangeStatus { status: UserStatus::Inactive, at },
+            6 => UserCommand::RefuseLogin { at },
+            7 => UserCommand::SecondFactor(SecondFactorCommand::Begin { secret: sealed("secret"), at }),
+            8 => UserCommand::SecondFactor(match &self.users[stream] {
+                User::Registered(user) if user.second_factor.is_enabled() => {
+                    SecondFactorCommand::Disable { at }
+                }
+                _ => {
+                    let recovery_codes = vec![hash("code")];
+                    SecondFactorCommand::Enable { secret: sealed("secret"), recovery_codes, at }
+                }
+            }),
             _ => UserCommand::Delete { at },
         };
         run(&mut self.log, &mut self.users[stream], id::<UserId>(100 + stream as u128), command);

@@ -6,7 +6,7 @@ use projections::users::{self, Filter, SortField};
 use projections::{Projection, TenantScope};
 use sqlx::PgPool;
 
-use crate::given::{ACME, Log, RIVAL, at, email, id, user_registered};
+use crate::given::{ACME, Log, RIVAL, at, email, hash, id, sealed, user_registered};
 
 const ALL: Page = Page { limit: 100, offset: 0 };
 
@@ -29,6 +29,7 @@ async fn a_user_has_the_state_after_its_facts(pool: PgPool) {
         .with(ACME, user(1), UserFact::RoleChanged { role: Role::Admin, at: at(2) })
         .with(ACME, user(1), UserFact::UserDeactivated { at: at(3) })
         .with(ACME, user(1), UserFact::LoginRefused { at: at(4) })
+        .with(ACME, user(1), UserFact::SecondFactorBegun { secret: sealed("secret"), at: at(5) })
         .fold_into(&pool, Projection::Users)
         .await;
 
@@ -37,6 +38,32 @@ async fn a_user_has_the_state_after_its_facts(pool: PgPool) {
     assert_eq!(shown.email, email("b@acme.example"));
     assert_eq!((shown.role, shown.status), (Role::Admin, UserStatus::Inactive));
     assert_eq!((shown.created_at, shown.updated_at), (at(0), at(3)));
+    assert!(!shown.has_second_factor);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_second_factor_is_needed_from_the_fact_on_that_enables_it(pool: PgPool) {
+    let begun = UserFact::SecondFactorBegun { secret: sealed("secret"), at: at(1) };
+    let enabled = UserFact::SecondFactorEnabled { recovery_codes: vec![hash("code")], at: at(2) };
+    let used = UserFact::RecoveryCodeUsed { recovery_code: hash("code"), at: at(3) };
+    let disabled = UserFact::SecondFactorDisabled { at: at(4) };
+    let log = Log::default()
+        .with(ACME, user(1), user_registered("a@acme.example", Role::Owner))
+        .with(ACME, user(1), begun)
+        .with(ACME, user(1), enabled)
+        .with(ACME, user(1), used);
+    log.fold_into(&pool, Projection::Users).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let login = users::by_email(&mut connection, &email("a@acme.example")).await.unwrap().unwrap();
+    // Sessions that were opened with the password alone have ended.
+    assert_eq!((login.has_second_factor, login.credentials_version), (true, 3));
+
+    log.with(ACME, user(1), disabled).fold_into(&pool, Projection::Users).await;
+    let login = users::by_email(&mut connection, &email("a@acme.example")).await.unwrap().unwrap();
+    assert_eq!((login.has_second_factor, login.credentials_version), (false, 3));
+    let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
+    let shown = users::get(&mut scope, user(1)).await.unwrap().unwrap();
+    assert_eq!((shown.has_second_factor, shown.updated_at), (false, at(4)));
 }
 
 #[sqlx::test(migrations = "../migrations")]

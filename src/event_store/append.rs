@@ -14,11 +14,12 @@ const DEADLOCK_DETECTED: &str = "40P01";
 
 /// Facts that take a right away from the holder of a token, a key, a password or a role. The rows of read models may
 /// lack them for a while, so the append itself records them in `revocations`.
-const REVOKING_FACTS: [&str; 11] = [
+const REVOKING_FACTS: [&str; 12] = [
     "LoggedOut",
     "EmailChanged",
     "PasswordChanged",
     "RoleChanged",
+    "SecondFactorEnabled",
     "UserDeactivated",
     "UserDeleted",
     "ApiKeyRevoked",

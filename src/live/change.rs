@@ -155,11 +155,16 @@ fn of_user(fact: &UserFact) -> Option<NameAndStatus> {
         UserFact::UserDeleted { .. } => return Some(("user.deleted", None)),
         UserFact::UserActivated { .. } => Some(UserStatus::Active),
         UserFact::UserDeactivated { .. } => Some(UserStatus::Inactive),
-        UserFact::EmailChanged { .. } | UserFact::PasswordChanged { .. } | UserFact::RoleChanged { .. } => {
-            None
-        }
-        // Changes nothing that the API shows.
-        UserFact::LoginRefused { .. } => return None,
+        UserFact::EmailChanged { .. }
+        | UserFact::PasswordChanged { .. }
+        | UserFact::RoleChanged { .. }
+        | UserFact::SecondFactorEnabled { .. }
+        | UserFact::SecondFactorDisabled { .. } => None,
+        // Change nothing that the API shows.
+        UserFact::LoginRefused { .. }
+        | UserFact::SecondFactorBegun { .. }
+        | UserFact::RecoveryCodesReplaced { .. }
+        | UserFact::RecoveryCodeUsed { .. } => return None,
     };
     Some(("user.updated", status.map(UserStatus::name)))
 }

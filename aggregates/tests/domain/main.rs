@@ -16,6 +16,7 @@ mod installation;
 mod invite;
 mod reservation;
 mod role;
+mod second_factor;
 mod sender;
 mod session;
 mod stored_enum;

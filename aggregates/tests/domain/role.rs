@@ -71,3 +71,18 @@ fn a_refusal_names_the_first_part_that_is_not_allowed() {
     let refused = Admin.check_change(Viewer, false, everything).expect_err("a refusal");
     assert_eq!(refused.to_string(), "the role Admin may not make this user Owner");
 }
+
+#[test]
+fn an_owner_removes_the_second_factors_of_others() {
+    assert_eq!(Owner.check_remove_second_factor(false), Ok(()));
+    assert_eq!(Owner.check_remove_second_factor(true), Err(RoleRefusal::RemoveOwnSecondFactor));
+    for by in [Viewer, Developer, Admin] {
+        for is_self in [false, true] {
+            assert_eq!(
+                by.check_remove_second_factor(is_self),
+                Err(RoleRefusal::RemoveSecondFactor { by }),
+                "{by}"
+            );
+        }
+    }
+}

@@ -80,6 +80,8 @@ kinds! {
     Unauthenticated = UNAUTHORIZED "unauthenticated" "Authentication is required",
     /// The email address or password is wrong, or the user is inactive.
     WrongCredentials = UNAUTHORIZED "wrong-credentials" "Wrong email or password",
+    /// The login needs a code as well; the password was right.
+    SecondFactorRequired = UNAUTHORIZED "second-factor-required" "A second factor is required",
     /// The refresh token is invalid, expired or was used before.
     RefreshTokenRefused = UNAUTHORIZED "refresh-token-refused" "The refresh token is not valid",
     /// The API key is missing, unknown or revoked.
@@ -103,6 +105,10 @@ kinds! {
     EmailTaken = CONFLICT "email-taken" "The email address is in use",
     /// The change would leave the tenant without an Owner.
     LastOwner = CONFLICT "last-owner" "The tenant needs an Owner",
+    /// The user has a second factor already.
+    SecondFactorEnabled = CONFLICT "second-factor-enabled" "The user has a second factor",
+    /// The user has no second factor, or its enrolment has not begun.
+    SecondFactorNotEnabled = CONFLICT "second-factor-not-enabled" "The user has no second factor",
     InviteUsed = CONFLICT "invite-used" "The invite has been used",
     InviteExpired = CONFLICT "invite-expired" "The invite has expired",
     /// Concurrent changes of the same resource persist.

@@ -33,6 +33,12 @@ impl From<UserRefusal> for Problem {
     fn from(refusal: UserRefusal) -> Self {
         match refusal {
             UserRefusal::NotRegistered => Self::not_found("user"),
+            UserRefusal::SecondFactorNotForRole { .. } => Self::new(Kind::RoleForbids, sentence(&refusal)),
+            UserRefusal::SecondFactorEnabled => Self::new(Kind::SecondFactorEnabled, sentence(&refusal)),
+            UserRefusal::SecondFactorNotBegun | UserRefusal::SecondFactorNotEnabled => {
+                Self::new(Kind::SecondFactorNotEnabled, sentence(&refusal))
+            }
+            UserRefusal::WrongRecoveryCode => Self::new(Kind::WrongCredentials, sentence(&refusal)),
             UserRefusal::AlreadyRegistered => repeated(refusal),
         }
     }
