@@ -3,19 +3,23 @@
 //! A token that only has to be recognised is stored as a hash ([`token`]). A secret that has to be used or
 //! shown again is sealed ([`vault`]) with a data key of its tenant, and data keys are wrapped with the
 //! operator's master keys ([`master_keys`], [`rewrap`]). A password is stored as an Argon2id hash
-//! ([`passwords`]). Access tokens and invitations to register a tenant are signed and not stored ([`signing_keys`],
+//! ([`passwords`]), a recovery code as a plain hash ([`recovery_codes`]), and the secret of an authenticator app is sealed
+//! ([`totp`]). Access tokens and invitations to register a tenant are signed and not stored ([`signing_keys`],
 //! [`tenant_invitations`]).
 
+mod base32;
 mod cipher;
 mod common_passwords;
 mod data_keys;
 pub mod master_keys;
 mod password_queue;
 pub mod passwords;
+pub mod recovery_codes;
 pub mod rewrap;
 pub mod signing_keys;
 pub mod tenant_invitations;
 pub mod token;
+pub mod totp;
 pub mod vault;
 
 use base64::Engine as _;
