@@ -2,8 +2,8 @@
 -- transaction with the role `hooksentry_tenant` the database adds the condition itself, so that a query without
 -- it returns no rows of other tenants.
 --
--- Tables that are not scoped are closed to `hooksentry_tenant`: `revocations`, `ingest_routes` and `data_keys` are
--- read before the tenant of the caller is known, the others belong to no tenant or show nothing to tenants.
+-- Tables that are not scoped are closed to `hooksentry_tenant`: `revocations`, `ingest_routes`, `data_keys` and
+-- `second_factor_steps` are read before the tenant of the caller is known, the others belong to no tenant or show nothing to tenants.
 
 -- Creates the role and grants it to the current user. Roles belong to the cluster: other databases of it may be migrated
 -- at the same time, and a dump of the database does not contain them. If the user may not create roles, an administrator

@@ -37,8 +37,8 @@ use http::layers;
 use openapi::schemas;
 use state::AppState;
 use v1::{
-    api_keys, auth, destinations, events, ingest, invites, queues, senders, sessions, stats, stream, tenants,
-    users,
+    api_keys, auth, destinations, events, ingest, invites, queues, second_factor, senders, sessions, stats,
+    stream, tenants, users,
 };
 
 /// Timeout of a request.
@@ -107,6 +107,12 @@ routes! {
     GET    "/api/v1/users/{id}"                         Read                    Limited   users        => users::get::handler;
     PATCH  "/api/v1/users/{id}"                         UpdateUser              Limited   users        => users::update::handler;
     DELETE "/api/v1/users/{id}"                         DeleteUser              Limited   users        => users::delete::handler;
+    DELETE "/api/v1/users/{id}/second-factor"           RemoveSecondFactor      Limited   users        => users::remove_second_factor::handler;
+
+    POST   "/api/v1/second-factor"                      EnrolSecondFactor       Limited   users        => second_factor::begin::handler;
+    POST   "/api/v1/second-factor/confirm"              EnrolSecondFactor       Limited   users        => second_factor::confirm::handler;
+    POST   "/api/v1/second-factor/recovery-codes"       UseSecondFactor         Limited   users        => second_factor::recovery_codes::handler;
+    POST   "/api/v1/second-factor/disable"              UseSecondFactor         Limited   users        => second_factor::disable::handler;
 
     POST   "/api/v1/invites"                            Invite                  Limited   invites      => invites::issue::handler;
     GET    "/api/v1/invites"                            Invite                  Limited   invites      => invites::list::handler;

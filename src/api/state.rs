@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::access::access_tokens::AccessTokens;
 use crate::api::access::authentication::Authentication;
+use crate::api::access::second_factors::SecondFactors;
 use crate::api::commands::Commands;
 use crate::api::health::Health;
 use crate::api::http::admission::Places;
@@ -94,7 +95,7 @@ pub struct ApiSettings {
     pub invite_registrations: Option<RateLimit>,
     /// Whether users must give their current password to change their own email address or password.
     pub requires_current_password: bool,
-    /// Limit of changes of a password by user.
+    /// Limit of changes of the password and the second factor by user.
     pub password_changes: Option<RateLimit>,
     /// Limit of refreshes by session.
     pub session_refreshes: Option<RateLimit>,
@@ -171,6 +172,7 @@ impl AppState {
         let limits = TenantLimits::new(pool.clone(), settings.tenants.clone());
         let invitations = TenantInvitations::new(&dependencies.signing_keys);
         let tokens = AccessTokens::new(dependencies.signing_keys);
+        let second_factors = SecondFactors { store: commands.store().clone(), vault: vault.clone() };
         let failures = FailedLogins::new(settings.failed_logins);
         // A byte of a payload takes up to six bytes in a JSON string.
         let payload_body_bytes_max = BODY_BYTES_MAX.max(settings.payload_bytes_max.saturating_mul(6));
@@ -180,6 +182,7 @@ impl AppState {
                 commands: commands.clone(),
                 passwords: passwords.clone(),
                 tokens,
+                second_factors: second_factors.clone(),
                 failures: failures.clone(),
                 recorded_refusals: RateLimiter::new(Some(login::RECORDED_REFUSALS)),
                 refreshes: RateLimiter::new(settings.session_refreshes),
@@ -203,6 +206,7 @@ impl AppState {
                 failures,
                 requires_current_password: settings.requires_current_password,
                 limits: limits.clone(),
+                second_factors,
             },
             invites: Invites {
                 commands: commands.clone(),

@@ -62,7 +62,8 @@ pub struct LimitSettings {
     )]
     pub invite_registrations_per_hour: u32,
 
-    /// Maximum number of changes of one user's password within an hour; 0 means no limit.
+    /// Maximum number of changes of one user's password, enrolments of a second factor and new recovery codes, within an
+    /// hour; 0 means no limit.
     ///
     /// Lower: a user who mistypes a new password has to wait. Higher: one user can keep the hashing of passwords
     /// busy.
@@ -133,7 +134,7 @@ impl LimitSettings {
         RateLimit::new(self.invite_registrations_per_hour, HOUR)
     }
 
-    /// Limit on changes of a user's password; `None`: no limit.
+    /// Limit on changes of a user's password and second factor; `None`: no limit.
     #[must_use]
     pub fn password_changes(&self) -> Option<RateLimit> {
         RateLimit::new(self.password_changes_per_hour, HOUR)

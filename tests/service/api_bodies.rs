@@ -157,7 +157,19 @@ fn auth_bodies(owner: &User) -> Vec<Body> {
             "/api/v1/auth/login",
             "/api/v1/auth/login".into(),
             json!({ "email": owner.email, "password": PASSWORD }),
-            vec![EMAIL, NEW_PASSWORD],
+            vec![
+                EMAIL,
+                NEW_PASSWORD,
+                ("totpCode", OPTIONAL, Kind::OneOf),
+                ("recoveryCode", OPTIONAL, Kind::OneOf),
+            ],
+        ),
+        body(
+            "post",
+            "/api/v1/second-factor",
+            "/api/v1/second-factor".into(),
+            json!({ "currentPassword": PASSWORD }),
+            vec![("currentPassword", REQUIRED, Kind::Password(1_024))],
         ),
         body(
             "post",
@@ -313,8 +325,11 @@ async fn destination_bodies(owner: &User) -> Vec<Body> {
     ]
 }
 
-/// Bodies that are read as a whole and have tests of their own.
-const OTHER_BODIES: [&str; 3] = [
+/// Bodies that are read as a whole, or that are valid once, and have tests of their own.
+const OTHER_BODIES: [&str; 6] = [
+    "/api/v1/second-factor/confirm",
+    "/api/v1/second-factor/recovery-codes",
+    "/api/v1/second-factor/disable",
     "/api/v1/senders/{id}/mapping",
     "/api/v1/senders/{id}/mapping/preview",
     "/api/v1/ingest/{tenantId}/{token}",

@@ -20,7 +20,8 @@ async fn a_user_is_created_shown_and_listed() {
     let user = owner.post("/api/v1/users", &body).await.expect(201);
     assert_eq!((&user.body["email"], &user.body["role"]), (&json!(email), &json!("Developer")));
     assert_eq!((&user.body["status"], &user.body["tenantId"]), (&json!("Active"), &json!(owner.tenant_id)));
-    assert_eq!(user.body.as_object().unwrap().len(), 7);
+    assert_eq!(user.body["secondFactorEnabled"], false);
+    assert_eq!(user.body.as_object().unwrap().len(), 8);
     let location = user.header("location").to_owned();
     assert_eq!(owner.get(&location).await.expect(200).body, user.body);
     let list = owner.get("/api/v1/users?CpOrd=createdAt&TpOrd=Desc").await.expect(200);

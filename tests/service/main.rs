@@ -10,6 +10,7 @@ mod api_invites;
 mod api_past;
 mod api_retention;
 mod api_routes;
+mod api_second_factor;
 mod api_snapshots;
 mod api_tenants;
 mod api_users;

@@ -5,6 +5,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::harness::api::{Api, PASSWORD, login, send};
+use crate::harness::authenticator::Authenticator;
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::{Launch, run};
 use crate::harness::tenant::User;
@@ -20,6 +21,7 @@ struct Holders {
     dismissed: User,
     deleted: User,
     demoted: User,
+    enrolling: User,
     key_id: String,
     revoked_key: String,
     key: String,
@@ -39,6 +41,7 @@ impl Holders {
             dismissed: owner.colleague("Admin").await,
             deleted: owner.colleague("Admin").await,
             demoted: owner.colleague("Admin").await,
+            enrolling: owner.colleague("Admin").await,
             key_id: revoked.text_of("id"),
             revoked_key: revoked.text_of("key"),
             key: owner.api_key().await,
@@ -71,6 +74,7 @@ impl Holders {
             self.deactivate(),
             self.delete(),
             self.demote(),
+            self.enrol(),
             self.revoke_key(),
             self.replace_tokens()
         );
@@ -112,6 +116,17 @@ impl Holders {
         self.owner.patch(&Self::path(&self.demoted), &json!({ "role": "Viewer" })).await.expect(200);
         let refused = self.demoted.post("/api/v1/apikeys", &json!({ "name": "mine" })).await;
         assert!(matches!(refused.status, 403 | 503), "{}", refused.text);
+    }
+
+    /// The second factor takes away the right to log in with the password alone.
+    async fn enrol(&self) {
+        let body = json!({ "currentPassword": PASSWORD });
+        let begun = self.enrolling.post("/api/v1/second-factor", &body).await.expect(200);
+        let code = Authenticator::new(&begun.text_of("secret")).code().await;
+        let body = json!({ "totpCode": code });
+        self.enrolling.post("/api/v1/second-factor/confirm", &body).await.expect(200);
+        is_refused(&self.enrolling).await;
+        assert_ne!(login(&self.owner.api, &self.enrolling.email, PASSWORD).await.status, 200);
     }
 
     async fn revoke_key(&self) {

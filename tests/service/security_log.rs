@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::harness::api::{Api, login, send};
+use crate::harness::api::{Api, PASSWORD, login, send};
+use crate::harness::authenticator::Authenticator;
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::Launch;
 use crate::harness::tenant::User;
@@ -23,7 +24,15 @@ async fn refusals_are_counted_by_kind() {
     let refresh = json!({ "refreshToken": viewer.refresh_token });
     send(api.request("POST", "/api/v1/auth/refresh").json(&refresh)).await.expect(200);
     send(api.request("POST", "/api/v1/auth/refresh").json(&refresh)).await.expect(401);
-    login(&api, &owner.email, "a guess").await.expect(401);
+    let body = json!({ "currentPassword": PASSWORD });
+    let begun = owner.post("/api/v1/second-factor", &body).await.expect(200);
+    let mut app = Authenticator::new(&begun.text_of("secret"));
+    let body = json!({ "totpCode": app.code().await });
+    owner.post("/api/v1/second-factor/confirm", &body).await.expect(200);
+    login(&api, &owner.email, PASSWORD).await.expect(401);
+    let wrong_code = app.wrong_codes().next();
+    let guess = json!({ "email": owner.email, "password": PASSWORD, "totpCode": wrong_code });
+    send(api.request("POST", "/api/v1/auth/login").json(&guess)).await.expect(401);
     login(&api, &owner.email, "a guess").await.expect(401);
     login(&api, &owner.email, "a guess").await.expect(429);
 
@@ -34,6 +43,8 @@ async fn refusals_are_counted_by_kind() {
         ("unauthenticated", 1),
         ("refresh-token-refused", 1),
         ("refresh-token-reused", 1),
+        ("second-factor-required", 1),
+        ("second-factor-refused", 1),
         ("wrong-credentials", 2),
         ("too-many-requests", 1),
     ] {

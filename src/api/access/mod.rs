@@ -3,3 +3,4 @@
 pub(crate) mod access_tokens;
 pub(crate) mod authentication;
 pub(crate) mod permissions;
+pub(crate) mod second_factors;

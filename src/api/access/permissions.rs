@@ -40,6 +40,12 @@ pub enum Permission {
     /// Change oneself, or other users if the role allows it.
     UpdateUser,
     DeleteUser,
+    /// Enrol a second factor of one's own.
+    EnrolSecondFactor,
+    /// Disable one's own second factor, and replace its recovery codes: also with a role that may not enrol one.
+    UseSecondFactor,
+    /// Remove the second factor of another user.
+    RemoveSecondFactor,
 }
 
 impl Permission {
@@ -54,7 +60,7 @@ impl Permission {
     pub fn allows(self, role: Role) -> bool {
         match self {
             Self::Anyone | Self::ApiKey => true,
-            Self::Read | Self::LogOut | Self::UpdateUser => true,
+            Self::Read | Self::LogOut | Self::UpdateUser | Self::UseSecondFactor => true,
             Self::ManageDestinations | Self::ManageApiKeys | Self::ReplayEvents | Self::UseWebhookSecret => {
                 matches!(role, Role::Developer | Role::Admin | Role::Owner)
             }
@@ -65,6 +71,8 @@ impl Permission {
             | Self::CancelEvents
             | Self::CreateUser
             | Self::DeleteUser => matches!(role, Role::Admin | Role::Owner),
+            Self::EnrolSecondFactor => role.may_enrol_second_factor(),
+            Self::RemoveSecondFactor => role == Role::Owner,
         }
     }
 
@@ -105,6 +113,9 @@ mod tests {
             (P::CancelEvents, [false, false, true, true]),
             (P::CreateUser, [false, false, true, true]),
             (P::DeleteUser, [false, false, true, true]),
+            (P::EnrolSecondFactor, [false, false, true, true]),
+            (P::UseSecondFactor, [true, true, true, true]),
+            (P::RemoveSecondFactor, [false, false, false, true]),
         ];
         for (permission, allowed) in matrix {
             let allows = [Viewer, Developer, Admin, Owner].map(|role| permission.allows(role));

@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod ingest;
 pub(crate) mod invites;
 pub(crate) mod queues;
+pub(crate) mod second_factor;
 pub(crate) mod senders;
 pub(crate) mod sessions;
 pub(crate) mod stats;

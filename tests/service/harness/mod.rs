@@ -5,6 +5,7 @@
 //! is slower but needs no preparation.
 
 pub(crate) mod api;
+pub(crate) mod authenticator;
 pub(crate) mod events;
 pub(crate) mod log_fixture;
 pub(crate) mod postgres;

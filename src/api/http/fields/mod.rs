@@ -160,8 +160,7 @@ pub(crate) use properties;
 /// let new: NewUser = body.read_with(&passwords).await?;
 /// ```
 ///
-/// On the left is the name in Rust, on the right the one in JSON. `with` names the context of the rules; a body
-/// that is read with either of two contexts names both.
+/// On the left is the name in Rust, on the right the one in JSON. `with` names the context of the rules.
 macro_rules! body {
     (@parse $body:ident with $context:ty {
         $($(#[$attribute:meta])* $field:ident: $property:ty = $name:literal),+ $(,)?
@@ -179,10 +178,6 @@ macro_rules! body {
     };
     ($(#[$meta:meta])* $body:ident { $($fields:tt)+ }) => {
         $crate::api::http::fields::body! { $(#[$meta])* $body with () { $($fields)+ } }
-    };
-    ($(#[$meta:meta])* $body:ident with $first:ty, $second:ty { $($fields:tt)+ }) => {
-        $crate::api::http::fields::body! { $(#[$meta])* $body with $first { $($fields)+ } }
-        $crate::api::http::fields::body! { @parse $body with $second { $($fields)+ } }
     };
     ($(#[$meta:meta])* $body:ident with $context:ty {
         $($(#[$attribute:meta])* $field:ident: $property:ty = $name:literal),+ $(,)?

@@ -1,6 +1,7 @@
 //! Fields that are texts: names, email addresses, passwords, tokens.
 
 use aggregates::email::{EMAIL_CHARS_MAX, Email};
+use aggregates::sealed::TokenHash;
 use aggregates::text::{self, API_KEY_NAME_CHARS_MAX, NAME_CHARS_MAX, TextProblem};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -8,7 +9,9 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat};
 
 use super::{Field, field, properties, string};
 use crate::secrets::passwords::{PASSWORD_BYTES_MAX, Passwords};
+use crate::secrets::recovery_codes;
 use crate::secrets::token::TOKEN_CHARS_MAX;
+use crate::secrets::totp::{CODE_DIGITS, TotpCode};
 
 field! {
     /// Email address of a user.
@@ -60,6 +63,22 @@ field! {
             .min_length(Some(1))
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password))),
         parse: |value| password(value),
+    }
+}
+
+field! {
+    /// Code of an authenticator app.
+    TotpCodeText: TotpCode {
+        schema: string(Some(CODE_DIGITS)).pattern(Some("^[0-9]{6}$")).examples(["492039"]),
+        parse: |value| TotpCode::parse(any_text(value)?).ok_or_else(|| "must be six digits".to_owned()),
+    }
+    /// Recovery code of a second factor.
+    RecoveryCodeText: TokenHash {
+        schema: string(Some(29))
+            .pattern(Some("^[A-Za-z2-7]{4}(-?[A-Za-z2-7]{4}){5}$"))
+            .examples(["QRX3-VVEC-7HNT-K5WA-2PLD-ZM4Y"]),
+        parse: |value| recovery_codes::hash(any_text(value)?)
+            .ok_or_else(|| "must be six groups of four letters and digits 2 to 7".to_owned()),
     }
 }
 

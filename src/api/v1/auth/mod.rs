@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 
 use crate::api::access::access_tokens::{AccessTokens, Bearer, LIFETIME};
+use crate::api::access::second_factors::SecondFactors;
 use crate::api::commands::Commands;
 use crate::api::http::fields::body;
 use crate::api::http::fields::text::{EmailText, PasswordText, TokenText};
@@ -39,6 +40,7 @@ pub(crate) struct Auth {
     pub(crate) commands: Commands,
     pub(crate) passwords: Passwords,
     pub(crate) tokens: AccessTokens,
+    pub(crate) second_factors: SecondFactors,
     pub(crate) failures: FailedLogins,
     /// Limits the facts about refused logins by user.
     pub(crate) recorded_refusals: RateLimiter,
@@ -51,7 +53,7 @@ pub(crate) struct Auth {
 
 body! {
     /// Email address and password of a user.
-    Credentials with (), Passwords {
+    Credentials with Passwords {
         email: EmailText = "email",
         password: PasswordText = "password",
     }

@@ -4,6 +4,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod get;
 pub(crate) mod list;
+pub(crate) mod remove_second_factor;
 pub(crate) mod update;
 
 use aggregates::email::Email;
@@ -20,6 +21,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::api::access::authentication::Caller;
+use crate::api::access::second_factors::SecondFactors;
 use crate::api::commands::{Commands, UnitOfWork};
 use crate::api::http::problem::{FieldErrors, Problem};
 use crate::api::http::rate_limits::RateLimiter;
@@ -34,11 +36,12 @@ use crate::secrets::passwords::{Passwords, Requester};
 pub(crate) struct Users {
     pub(crate) commands: Commands,
     pub(crate) passwords: Passwords,
-    /// Limits changes of a password by user.
+    /// Limits changes of a password, enrolments of a second factor and new recovery codes, by user.
     pub(crate) password_changes: RateLimiter,
     pub(crate) failures: FailedLogins,
     pub(crate) requires_current_password: bool,
     pub(crate) limits: TenantLimits,
+    pub(crate) second_factors: SecondFactors,
 }
 
 /// A user.
@@ -52,6 +55,8 @@ pub(crate) struct UserView {
     email: String,
     status: UserStatusName,
     role: RoleName,
+    /// Whether logins of the user need a second factor.
+    second_factor_enabled: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -71,6 +76,7 @@ impl UserView {
             email: email.to_string(),
             status: UserStatus::Active.into(),
             role: role.into(),
+            second_factor_enabled: false,
             created_at: at.into(),
             updated_at: at.into(),
         }
@@ -85,6 +91,7 @@ impl From<users::User> for UserView {
             email: user.email.to_string(),
             status: user.status.into(),
             role: user.role.into(),
+            second_factor_enabled: user.has_second_factor,
             created_at: user.created_at.into(),
             updated_at: user.updated_at.into(),
         }
@@ -92,12 +99,12 @@ impl From<users::User> for UserView {
 }
 
 impl Users {
-    /// Checks the password that a user gave for a change of the user's own email address or password. An access token
+    /// Checks the password that a user gave for a change of the user's own email address, password or second factor. An access token
     /// alone, which may be stolen, does not suffice for that.
     ///
     /// # Errors
     /// The password is missing and required, or it is wrong.
-    async fn check_current_password(
+    pub(crate) async fn check_current_password(
         &self,
         caller: &Caller,
         email: &Email,

@@ -95,6 +95,7 @@ pub(crate) async fn handler(
         email: user.email.to_string(),
         status: user.status.into(),
         role: user.role.into(),
+        second_factor_enabled: user.second_factor.is_enabled(),
         created_at: before.created_at.into(),
         updated_at: if changed { at } else { before.updated_at }.into(),
     }))

@@ -1,0 +1,1 @@
+INSERT INTO second_factor_steps (user_id, step) VALUES ('a0000000-0000-0000-0000-000000000001', 59000000);
