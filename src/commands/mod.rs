@@ -8,6 +8,7 @@ mod migrate;
 mod openapi;
 mod quarantine;
 mod rebuild;
+mod remove_second_factor;
 mod restore;
 mod rewrap_keys;
 mod serve;
@@ -23,6 +24,7 @@ pub use migrate::Migrate;
 pub use openapi::Openapi;
 pub use quarantine::Quarantine;
 pub use rebuild::Rebuild;
+pub use remove_second_factor::RemoveSecondFactor;
 pub use restore::Restore;
 pub use rewrap_keys::RewrapKeys;
 pub use serve::Serve;
@@ -53,6 +55,7 @@ pub enum Command {
     RewrapKeys(RewrapKeys),
     InviteTenant(InviteTenant),
     SuspendTenant(SuspendTenant),
+    RemoveSecondFactor(RemoveSecondFactor),
     ResumeTenant(ResumeTenant),
 }
 
@@ -77,6 +80,7 @@ impl Command {
             Self::RewrapKeys(rewrap_keys) => rewrap_keys.run().await,
             Self::InviteTenant(invite) => invite.run(),
             Self::SuspendTenant(suspend) => suspend.run().await,
+            Self::RemoveSecondFactor(remove) => remove.run().await,
             Self::ResumeTenant(resume) => resume.run().await,
         }
     }
