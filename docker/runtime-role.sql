@@ -39,5 +39,5 @@ REVOKE UPDATE, DELETE, TRUNCATE ON events FROM hooksentry_runtime;
 REVOKE ALL ON _sqlx_migrations FROM hooksentry_runtime;
 GRANT SELECT ON _sqlx_migrations TO hooksentry_runtime;
 
--- Payloads are stored once and may be erased to comply with the law, but are never updated.
-REVOKE UPDATE ON payloads FROM hooksentry_runtime;
+-- Payloads and responses are stored once and may be erased to comply with the law, but are never updated.
+REVOKE UPDATE ON payloads, attempt_responses FROM hooksentry_runtime;

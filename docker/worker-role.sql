@@ -20,7 +20,7 @@ GRANT USAGE ON SCHEMA public TO hooksentry_worker;
 GRANT SELECT ON
     _sqlx_migrations, events, log_eras, leaderships, payloads, destinations, tenants, data_keys
 TO hooksentry_worker;
-GRANT INSERT ON events, data_keys TO hooksentry_worker;
+GRANT INSERT ON events, attempt_responses, data_keys TO hooksentry_worker;
 
 -- What its health endpoint reports.
 GRANT SELECT ON checkpoints, quarantined_streams, set_aside_events, unaccounted_events, completeness_check
@@ -41,3 +41,5 @@ BEGIN
     END LOOP;
 END
 $$;
+DROP POLICY IF EXISTS stored_by_workers ON attempt_responses;
+CREATE POLICY stored_by_workers ON attempt_responses FOR INSERT TO hooksentry_worker WITH CHECK (true);

@@ -15,15 +15,12 @@ CREATE TABLE delivery_attempts (
     outcome             text,
     http_status         integer,
     duration_ms         bigint,
-    response_headers    jsonb,
-    -- The first 2 KiB of the response body.
-    response_excerpt    text,
     address             text,
     detail              text,
 
     PRIMARY KEY (event_id, attempt),
     CONSTRAINT delivery_attempts_finish_whole CHECK (
-        num_nonnulls(finished_at, outcome, duration_ms, response_headers) IN (0, 4)
+        num_nonnulls(finished_at, outcome, duration_ms) IN (0, 3)
     )
 );
 

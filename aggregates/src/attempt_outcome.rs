@@ -1,7 +1,5 @@
 //! Outcome of one attempt, as facts record it.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -111,12 +109,10 @@ pub struct AttemptReport {
     /// `None` if the receiver did not ask for a certain time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<RetryAfter>,
-    /// Selected response headers, each cut to a bounded length.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub response_headers: BTreeMap<String, String>,
-    /// First 2 KiB of the response body, as text.
+    /// HMAC-SHA256 of what is kept of the response, with a salt as key, in lower-case hex. The text and the salt are in
+    /// the table `attempt_responses`, and can be erased. `None` if nothing is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_excerpt: Option<String>,
+    pub response_hmac_sha256: Option<String>,
     /// IP address to which the request was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -134,8 +130,7 @@ impl AttemptReport {
             status: None,
             duration_ms,
             retry_after: None,
-            response_headers: BTreeMap::new(),
-            response_excerpt: None,
+            response_hmac_sha256: None,
             address: None,
             detail,
         }

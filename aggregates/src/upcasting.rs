@@ -18,12 +18,36 @@ struct Conversion {
 }
 
 const CONVERSIONS: &[Conversion] = &[
+    // What a receiver answered belongs beside the log, where it can be erased.
+    Conversion {
+        fact: "DeliveryAttempted",
+        from: 1,
+        convert: |form| {
+            if let Some(report) = object_at(form, &["report"]) {
+                report.remove("responseHeaders");
+                report.remove("responseExcerpt");
+            }
+        },
+    },
     // Before the time limit of an attempt was recorded, nearly every installation used the default.
     Conversion {
         fact: "DeliveryStarted",
         from: 1,
         convert: |form| {
             form.insert("timeoutMs".to_owned(), json!(30_000));
+        },
+    },
+    // A digest without salt is no commitment: whoever guesses the payload can check the guess.
+    Conversion {
+        fact: "EventAccepted",
+        from: 1,
+        convert: |form| {
+            for path in [["payload"].as_slice(), &["mapping", "applied"]] {
+                if let Some(payload) = object_at(form, path) {
+                    payload.remove("sha256");
+                    payload.insert("hmacSha256".to_owned(), json!(null));
+                }
+            }
         },
     },
     // The metadata of the fact has the user, which the fact itself did not.
@@ -87,6 +111,11 @@ pub fn upcast(fact: &str, version: u32, form: &mut Value) {
         (conversion.convert)(form);
         version += 1;
     }
+}
+
+/// Returns the object under those names, one within the other.
+fn object_at<'a>(form: &'a mut Map<String, Value>, path: &[&str]) -> Option<&'a mut Map<String, Value>> {
+    path.iter().try_fold(form, |object, name| object.get_mut(*name)?.as_object_mut())
 }
 
 /// Formats a version as it is stored with a fact, such as `1.0`.

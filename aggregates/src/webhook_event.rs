@@ -51,12 +51,14 @@ pub struct Delivery {
 /// crashes more of them.
 pub const UNKNOWN_IN_A_ROW_TOLERATED: u32 = 4;
 
-/// Digest of a payload. The log contains the digest; the bytes are in the table `payloads`.
+/// Commitment to a payload. The log contains the commitment; the bytes and the salt are in the table `payloads`. When
+/// they are erased, nothing in the log tells what they were, not even to one who guesses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PayloadDigest {
-    /// In lower-case hex.
-    pub sha256: String,
+pub struct PayloadCommitment {
+    /// HMAC-SHA256 of the payload, with the salt as key, in lower-case hex. `None` in facts of version 1, which had a
+    /// digest without salt.
+    pub hmac_sha256: Option<String>,
     /// Size in bytes.
     pub bytes: u64,
 }
@@ -65,8 +67,8 @@ pub struct PayloadDigest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum MappingResult {
-    /// The mapped object is delivered; this is the digest of the received payload.
-    Applied(PayloadDigest),
+    /// The mapped object is delivered; this is the commitment to the received payload, with the same salt.
+    Applied(PayloadCommitment),
     /// The mapping failed for this reason; the received payload is delivered unchanged.
     Failed(String),
 }
@@ -123,8 +125,8 @@ pub struct Acceptance {
     pub sender_id: Option<SenderId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// Digest of the delivered payload.
-    pub payload: PayloadDigest,
+    /// Commitment to the delivered payload.
+    pub payload: PayloadCommitment,
     /// `None` without a mapping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping: Option<MappingResult>,
@@ -197,9 +199,9 @@ pub enum WebhookEventFact {
 }
 
 stored_facts!(WebhookEventFact {
-    EventAccepted,
+    EventAccepted: 2,
     DeliveryStarted: 2,
-    DeliveryAttempted,
+    DeliveryAttempted: 2,
     RetryScheduled,
     CriticalFailure,
     Replayed,

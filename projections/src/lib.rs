@@ -27,6 +27,7 @@ pub mod tenants;
 pub mod users;
 pub mod webhook_events;
 
+pub mod attempt_responses;
 pub mod checkpoints;
 pub mod delivery_settings;
 pub mod listing;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use aggregates::ids::WebhookEventId;
 use sqlx::PgConnection;
 
+use crate::attempt_responses;
 use crate::retention::uuids;
 use crate::tenant_scope::TenantScope;
 
@@ -109,12 +110,14 @@ pub async fn stored(
     Ok(rows.into_iter().map(|row| (row.event_id.into(), u64::from(row.bytes.unsigned_abs()))).collect())
 }
 
-/// Erases payloads, and adds their bytes to those that were erased of their tenants. Returns how many there were.
+/// Erases payloads, with what is kept of the responses to their attempts, and adds their bytes to those that were erased of
+/// their tenants. Returns how many payloads there were.
 ///
 /// # Errors
 /// When the database fails.
 #[tracing::instrument(name = "db.payloads.erase", level = "trace", skip_all, err(level = "debug"))]
 pub async fn erase(connection: &mut PgConnection, ids: &[WebhookEventId]) -> Result<u64, sqlx::Error> {
+    attempt_responses::erase(connection, ids).await?;
     let erased = sqlx::query_scalar!(
         r#"
         WITH erased AS (

@@ -1,6 +1,6 @@
 use aggregates::ids::{TenantId, WebhookEventId};
 use aggregates::webhook_event::{MappingResult, WebhookEventFact};
-use aggregates_testing::{accepted, digest};
+use aggregates_testing::{accepted, commitment};
 use projections::{Projection, accepted_bytes};
 use sqlx::PgPool;
 
@@ -12,7 +12,7 @@ fn event(number: u128) -> WebhookEventId {
 
 /// An event with so many bytes to deliver, and what its mapping did.
 fn sent(tenant: TenantId, bytes: u64, mapping: Option<MappingResult>) -> WebhookEventFact {
-    let accepted = accepted().tenant(tenant).destination(id(10)).payload(digest("00", bytes)).at(at(0));
+    let accepted = accepted().tenant(tenant).destination(id(10)).payload(commitment("00", bytes)).at(at(0));
     match mapping {
         Some(mapping) => accepted.mapping(mapping).fact(),
         None => accepted.fact(),
@@ -31,7 +31,7 @@ async fn with(pool: &PgPool, bytes: u64) -> Vec<TenantId> {
 async fn every_payload_in_storage_is_counted_once(pool: PgPool) {
     let log = Log::default()
         .with(ACME, event(1), sent(ACME, 100, None))
-        .with(ACME, event(2), sent(ACME, 20, Some(MappingResult::Applied(digest("11", 3)))))
+        .with(ACME, event(2), sent(ACME, 20, Some(MappingResult::Applied(commitment("11", 3)))))
         .with(RIVAL, event(3), sent(RIVAL, 50, Some(MappingResult::Failed("no field".to_owned()))))
         .with(ACME, event(4), sent(ACME, 1_000, None));
     apply(&pool, Projection::AcceptedBytes, &log.facts[..3]).await;

@@ -350,10 +350,22 @@ async fn payloads_are_measured_and_erased(pool: PgPool) {
         .await
         .unwrap();
     }
+    sqlx::query(
+        "INSERT INTO attempt_responses
+         SELECT event_id, 1, tenant_id, '{}', decode(repeat('07', 32), 'hex') FROM payloads",
+    )
+    .execute(&mut *connection)
+    .await
+    .unwrap();
     let stored = payloads::stored(&mut connection, &events([1, 2, 3])).await.unwrap();
     assert_eq!(stored, [(event(1), 2), (event(2), 20)].into());
     assert!(payloads::is_there(&mut connection, event(2)).await.unwrap());
     assert_eq!(payloads::erase(&mut connection, &events([2, 3])).await.unwrap(), 1);
     assert!(!payloads::is_there(&mut connection, event(2)).await.unwrap());
     assert!(payloads::is_there(&mut connection, event(1)).await.unwrap());
+    let responses: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT event_id FROM attempt_responses")
+        .fetch_all(&mut *connection)
+        .await
+        .unwrap();
+    assert_eq!(responses, [event(1).0], "responses are erased with the payload");
 }

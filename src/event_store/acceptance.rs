@@ -19,6 +19,7 @@ use sqlx::PgConnection;
 use super::group_commit::Batch;
 use super::log_notifier::{LogNotifier, Notification};
 use super::metadata::Metadata;
+use crate::secrets::salt::Salt;
 
 /// A webhook event to accept.
 #[derive(Clone, Debug)]
@@ -32,6 +33,7 @@ pub struct AcceptItem {
     metadata: String,
     delivered: Bytes,
     received: Option<Bytes>,
+    salt: Salt,
     hops: i16,
     /// Released with the item.
     _held: Option<Arc<dyn Any + Send + Sync>>,
@@ -59,9 +61,17 @@ pub struct IngestCredentials {
     pub route_version: i64,
 }
 
+/// Payload of a webhook event, as it is stored.
+pub struct AcceptedPayload {
+    pub delivered: Bytes,
+    /// `None` if it is the delivered one.
+    pub received: Option<Bytes>,
+    /// Key of the commitments that the fact has.
+    pub salt: Salt,
+}
+
 impl AcceptItem {
-    /// Returns an event that was sent with `credentials`. `received` is given where it differs from
-    /// `delivered`.
+    /// Returns an event that was sent with `credentials`.
     ///
     /// # Errors
     /// When the fact or the metadata cannot be written as JSON.
@@ -70,8 +80,7 @@ impl AcceptItem {
         credentials: IngestCredentials,
         acceptance: Acceptance,
         metadata: &Metadata,
-        delivered: Bytes,
-        received: Option<Bytes>,
+        payload: AcceptedPayload,
     ) -> Result<Self, serde_json::Error> {
         Ok(Self {
             id,
@@ -81,8 +90,9 @@ impl AcceptItem {
             route_version: credentials.route_version,
             fact: serde_json::to_string(&WebhookEventFact::EventAccepted(acceptance))?,
             metadata: serde_json::to_string(metadata)?,
-            delivered,
-            received,
+            delivered: payload.delivered,
+            received: payload.received,
+            salt: payload.salt,
             hops: 0,
             _held: None,
         })
@@ -182,6 +192,7 @@ async fn accept(
         &items.iter().map(|item| item.received.as_ref().map(|bytes| bytes.to_vec())).collect::<Vec<_>>()
             as &[Option<Vec<u8>>],
         &items.iter().map(|item| item.hops).collect::<Vec<_>>(),
+        &items.iter().map(|item| item.salt.as_bytes().to_vec()).collect::<Vec<_>>(),
         WebhookEventFact::stored_version("EventAccepted"),
     )
     .fetch_all(connection)

@@ -33,7 +33,7 @@ use sqlx::PgPool;
 use thiserror::Error;
 use uuid::Uuid;
 
-pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, IngestCredentials};
+pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, AcceptedPayload, IngestCredentials};
 pub use append::{AppendFailure, StreamAppend};
 pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome};
 pub use claimed_payload::{ClaimedEvent, ClaimedPayload, ClaimedPayloadBatch};
@@ -41,7 +41,7 @@ pub use log_notifier::{LogNotifier, Notification};
 pub use log_origin::{BegunEra, LogOriginFailure, begin_era, leader_is_connected, require_own_log};
 pub use metadata::{Actor, Metadata};
 pub use recent_log::RecentLog;
-pub use stream_append::{StreamAppendBatch, StreamAppendItem, StreamAppendResult};
+pub use stream_append::{StoredResponse, StreamAppendBatch, StreamAppendItem, StreamAppendResult};
 
 use crate::database;
 use upcasting::Upcaster;

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use aggregates::ids::WebhookEventId;
+use aggregates::ids::{TenantId, WebhookEventId};
 use aggregates::webhook_event::{WebhookEvent, WebhookEventFact};
 use projections::BigInt;
 use sqlx::PgConnection;
@@ -17,12 +17,26 @@ use super::group_commit::Batch;
 use super::log_notifier::{LogNotifier, Notification};
 use super::metadata::Metadata;
 use crate::database;
+use crate::secrets::salt::Salt;
 
 /// Facts to append to one webhook event's stream.
 #[derive(Clone, Debug)]
 pub struct StreamAppendItem {
     append: StreamAppend,
+    response: Option<StoredResponse>,
     bytes: usize,
+}
+
+/// What is kept of the response to an attempt, to store with the facts.
+#[derive(Clone, Debug)]
+pub struct StoredResponse {
+    pub event_id: WebhookEventId,
+    pub attempt: u32,
+    pub tenant_id: TenantId,
+    /// Text that the commitment in the fact is for.
+    pub json: String,
+    /// Key of the commitment.
+    pub salt: Salt,
 }
 
 /// Outcome of an append.
@@ -47,7 +61,14 @@ impl StreamAppendItem {
     ) -> Result<Self, serde_json::Error> {
         let append = StreamAppend::new::<WebhookEvent>(event_id.0, expected_version, facts, metadata)?;
         let bytes = append.bytes();
-        Ok(Self { append, bytes })
+        Ok(Self { append, response: None, bytes })
+    }
+
+    /// Stores what is kept of a response with the facts.
+    #[must_use]
+    pub fn with_response(self, response: Option<StoredResponse>) -> Self {
+        let bytes = self.bytes + response.as_ref().map_or(0, |response| response.json.len());
+        Self { response, bytes, ..self }
     }
 }
 
@@ -78,7 +99,11 @@ impl Batch for StreamAppendBatch {
         items: &[StreamAppendItem],
     ) -> Result<Vec<StreamAppendResult>, sqlx::Error> {
         let appends: Vec<StreamAppend> = items.iter().map(|item| item.append.clone()).collect();
-        let recorded = record(connection, &appends, None).await?;
+        let responses: Vec<_> = (0i32..)
+            .zip(items)
+            .filter_map(|(number, item)| Some((number, item.response.as_ref()?)))
+            .collect();
+        let recorded = record(connection, &appends, &responses, None).await?;
         if !recorded.is_empty() {
             self.notifier.notify(Notification::Progress);
         }
@@ -98,7 +123,7 @@ impl EventStore {
         appends: &[StreamAppend],
     ) -> Result<Vec<StreamAppendResult>, sqlx::Error> {
         let recorded = database::in_time(database::SHORT, async {
-            record(&mut *self.pool.acquire().await?, appends, Some(epoch)).await
+            record(&mut *self.pool.acquire().await?, appends, &[], Some(epoch)).await
         })
         .await?;
         if !recorded.is_empty() {
@@ -116,12 +141,13 @@ fn results(count: usize, recorded: &HashSet<i32>) -> Vec<StreamAppendResult> {
     (0i32..).take(count).map(result).collect()
 }
 
-/// Performs the appends that do not conflict, and returns their indexes. With an epoch of the dispatcher there are
-/// none if another process leads.
+/// Performs the appends that do not conflict, stores the responses of those among them by their indexes, and returns the
+/// indexes. With an epoch of the dispatcher there are none if another process leads.
 #[tracing::instrument(name = "db.events.record", level = "debug", skip_all, fields(items = appends.len()), err(level = "debug"))]
 async fn record(
     connection: &mut PgConnection,
     appends: &[StreamAppend],
+    responses: &[(i32, &StoredResponse)],
     epoch: Option<u64>,
 ) -> Result<HashSet<i32>, sqlx::Error> {
     let columns = Columns::of(appends);
@@ -186,6 +212,13 @@ async fn record(
             JOIN recorded USING (append)
             WHERE NOT head
             ORDER BY append, sequence
+        ),
+        responses AS (
+            INSERT INTO attempt_responses (event_id, attempt, tenant_id, response, salt)
+            SELECT event_id, attempt, tenant_id, response::json, salt
+            FROM unnest($11::int[], $12::uuid[], $13::int[], $14::uuid[], $15::text[], $16::bytea[])
+                AS kept (append, event_id, attempt, tenant_id, response, salt)
+            WHERE (append IN (SELECT append FROM recorded)) IS TRUE
         )
         SELECT append AS "append!" FROM recorded
         "#,
@@ -199,6 +232,12 @@ async fn record(
         &columns.appends,
         &columns.heads,
         epoch.map(BigInt) as Option<BigInt>,
+        &responses.iter().map(|(append, _)| *append).collect::<Vec<_>>(),
+        &responses.iter().map(|(_, kept)| kept.event_id.0).collect::<Vec<_>>(),
+        &responses.iter().map(|(_, kept)| kept.attempt.cast_signed()).collect::<Vec<_>>(),
+        &responses.iter().map(|(_, kept)| kept.tenant_id.0).collect::<Vec<_>>(),
+        &responses.iter().map(|(_, kept)| kept.json.clone()).collect::<Vec<_>>(),
+        &responses.iter().map(|(_, kept)| kept.salt.as_bytes().to_vec()).collect::<Vec<_>>(),
     )
     .fetch_all(connection)
     .await?;

@@ -16,6 +16,7 @@ mod password_queue;
 pub mod passwords;
 pub mod recovery_codes;
 pub mod rewrap;
+pub mod salt;
 pub mod signing_keys;
 pub mod tenant_invitations;
 pub mod token;

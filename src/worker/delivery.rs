@@ -17,16 +17,17 @@ use thiserror::Error;
 use super::AttemptBatches;
 use super::claim_monitor::ClaimMonitor;
 use super::outbound_client::OutboundClient;
-use super::request::Request;
+use super::request::{Attempted, Request};
 use super::settings::{Settings, SettingsCache, SettingsFailure};
 use crate::clock::{self, BootTime, Present};
 use crate::event_store::group_commit::CommitFailure;
 use crate::event_store::{
     AttemptClaim, AttemptClaimItem, AttemptClaimOutcome, ClaimedEvent, ClaimedPayload, Metadata,
-    StreamAppendItem, StreamAppendResult,
+    StoredResponse, StreamAppendItem, StreamAppendResult,
 };
 use crate::identifiers;
 use crate::queue::Job;
+use crate::secrets::salt::Salt;
 
 /// How often settings that change concurrently are read again before the job is requeued.
 const SETTINGS_READ_MAX: u32 = 10;
@@ -102,12 +103,13 @@ impl AttemptRunner {
         payload: Option<ClaimedPayload>,
     ) -> Result<JobResult, DeliveryFailure> {
         let settings = Arc::clone(&claimed.settings);
-        let report = self.attempt(job, claimed, payload).await;
+        let attempted = self.attempt(job, claimed, payload).await;
+        let report = &attempted.report;
         let outcome = report.outcome;
         metrics::counter!("hooksentry_attempts_total", "outcome" => outcome.name()).increment(1);
         metrics::histogram!("hooksentry_attempt_seconds")
             .record(Duration::from_millis(report.duration_ms).as_secs_f64());
-        match self.record(job, &settings, report).await? {
+        match self.record(job, &settings, attempted).await? {
             StreamAppendResult::Recorded => Ok(JobResult::Attempted(outcome)),
             StreamAppendResult::Conflict => Ok(JobResult::TooLate),
         }
@@ -199,16 +201,16 @@ impl AttemptRunner {
     }
 
     /// Sends the request, unless the claim is so old that too little of its time limit is left.
-    async fn attempt(&self, job: &Job, claimed: Claimed, payload: Option<ClaimedPayload>) -> AttemptReport {
+    async fn attempt(&self, job: &Job, claimed: Claimed, payload: Option<ClaimedPayload>) -> Attempted {
         let Claimed { settings, at, began } = claimed;
         let Some(payload) = payload else {
             let detail = Some("the payload was erased".to_owned());
-            return AttemptReport::without_answer(Outcome::PayloadErased, 0, detail);
+            return AttemptReport::without_answer(Outcome::PayloadErased, 0, detail).into();
         };
         let sending = match &settings.sending {
             Ok(sending) => sending,
             Err(reason) => {
-                return AttemptReport::without_answer(Outcome::Credentials, 0, Some(reason.clone()));
+                return AttemptReport::without_answer(Outcome::Credentials, 0, Some(reason.clone())).into();
             }
         };
         let request = Request {
@@ -229,7 +231,7 @@ impl AttemptRunner {
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(event.id = %job.event_id, delay_ms, "an attempt was claimed too long ago to be sent");
             let detail = Some("the worker was held up after it claimed the attempt".to_owned());
-            return AttemptReport::without_answer(Outcome::NotSent, delay_ms, detail);
+            return AttemptReport::without_answer(Outcome::NotSent, delay_ms, detail).into();
         }
         self.client.attempt_within(&request, self.timeout.saturating_sub(delay)).await
     }
@@ -239,8 +241,12 @@ impl AttemptRunner {
         &self,
         job: &Job,
         settings: &Settings,
-        report: AttemptReport,
+        attempted: Attempted,
     ) -> Result<StreamAppendResult, DeliveryFailure> {
+        let response = stored_response(job, &attempted)?;
+        let response_hmac_sha256 =
+            response.as_ref().map(|kept| kept.salt.commitment_to(kept.json.as_bytes()));
+        let report = AttemptReport { response_hmac_sha256, ..attempted.report };
         let delivering = WebhookEvent::Delivering(EventDelivery {
             destination_id: job.destination_id,
             attempts: job.attempt,
@@ -258,7 +264,8 @@ impl AttemptRunner {
             // Never refused: the event is in delivery.
             .unwrap_or_default();
         let metadata = Metadata::of_role(job.tenant_id, "worker");
-        let item = StreamAppendItem::new(job.event_id, job.stream_version + 1, &facts, &metadata)?;
+        let item = StreamAppendItem::new(job.event_id, job.stream_version + 1, &facts, &metadata)?
+            .with_response(response);
         let (began, mut pause) = (BootTime::now(), RETRY_PAUSE_MIN);
         loop {
             match self.batches.outcomes.commit(item.clone()).await {
@@ -276,6 +283,20 @@ impl AttemptRunner {
             }
         }
     }
+}
+
+/// Returns what to store of the response to an attempt; `None` if that is nothing.
+fn stored_response(job: &Job, attempted: &Attempted) -> Result<Option<StoredResponse>, serde_json::Error> {
+    if attempted.response.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(StoredResponse {
+        event_id: job.event_id,
+        attempt: job.attempt,
+        tenant_id: job.tenant_id,
+        json: serde_json::to_string(&attempted.response)?,
+        salt: Salt::random(),
+    }))
 }
 
 /// Returns the W3C trace context of an attempt. The trace id is the id of the webhook event, so all attempts

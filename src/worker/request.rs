@@ -14,6 +14,7 @@ use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::outbound_credentials::OutboundCredentials;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use projections::attempt_responses::AttemptResponse;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use reqwest::{Method, Response, StatusCode};
 use tokio::time::Instant;
@@ -75,22 +76,39 @@ impl fmt::Debug for Request {
     }
 }
 
+/// An attempt that ended.
+#[derive(Debug)]
+pub struct Attempted {
+    /// Without a commitment to the response.
+    pub report: AttemptReport,
+    /// What is kept of the response; empty if there was none.
+    pub response: AttemptResponse,
+}
+
+impl From<AttemptReport> for Attempted {
+    fn from(report: AttemptReport) -> Self {
+        Self { report, response: AttemptResponse::default() }
+    }
+}
+
 impl OutboundClient {
     /// Makes one attempt. When the future is dropped, it is unknown whether the request arrived.
-    pub async fn attempt(&self, request: &Request) -> AttemptReport {
+    pub async fn attempt(&self, request: &Request) -> Attempted {
         self.attempt_within(request, self.timeout).await
     }
 
     /// Makes one attempt that was claimed a while ago and must end within `time_left`.
-    pub(super) async fn attempt_within(&self, request: &Request, time_left: Duration) -> AttemptReport {
+    pub(super) async fn attempt_within(&self, request: &Request, time_left: Duration) -> Attempted {
         let started = Instant::now();
-        let report = self.deliver(request, started + time_left).await;
+        let attempted = self.deliver(request, started + time_left).await;
         let duration_ms = saturating_milliseconds(started.elapsed());
-        let report = report.unwrap_or_else(|failure| failure.into_report(duration_ms));
-        AttemptReport { duration_ms, detail: report.detail.as_deref().map(bounded_detail), ..report }
+        let Attempted { report, response } =
+            attempted.unwrap_or_else(|failure| failure.into_report(duration_ms).into());
+        let detail = report.detail.as_deref().map(bounded_detail);
+        Attempted { report: AttemptReport { duration_ms, detail, ..report }, response }
     }
 
-    async fn deliver(&self, request: &Request, deadline: Instant) -> Result<AttemptReport, Failure> {
+    async fn deliver(&self, request: &Request, deadline: Instant) -> Result<Attempted, Failure> {
         let owner = (request.tenant_id, request.destination_id);
         let authorization = match &request.credentials {
             Some(credentials) => Some(self.authorization(owner, credentials, deadline).await?),
@@ -107,10 +125,11 @@ impl OutboundClient {
             let fresh = self.authorization(owner, credentials, deadline).await?;
             let response =
                 self.post(request, Some(&fresh), deadline).await.map_err(Failure::of_second_request)?;
-            let report = self.report(response, deadline).await;
-            return Ok(AttemptReport { detail: Some(second_request(report.detail)), ..report });
+            let Attempted { report, response } = self.attempted(response, deadline).await;
+            let detail = Some(second_request(report.detail));
+            return Ok(Attempted { report: AttemptReport { detail, ..report }, response });
         }
-        Ok(self.report(response, deadline).await)
+        Ok(self.attempted(response, deadline).await)
     }
 
     async fn post(
@@ -125,10 +144,10 @@ impl OutboundClient {
         self.send(request.tenant_id, post, deadline).await
     }
 
-    async fn report(&self, mut response: Response, deadline: Instant) -> AttemptReport {
+    async fn attempted(&self, mut response: Response, deadline: Instant) -> Attempted {
         let status = response.status();
         let address = self.remote_address(&response);
-        let response_headers = kept_headers(response.headers());
+        let headers = kept_headers(response.headers());
         let overloaded = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
         let retry_after = response.headers().get(RETRY_AFTER).filter(|_| overloaded);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).and_then(RetryAfter::parse);
@@ -140,16 +159,16 @@ impl OutboundClient {
             BodyEnd::Late => Some("the body of the answer did not end in time".to_owned()),
             BodyEnd::Broken => Some("the body of the answer was cut off".to_owned()),
         };
-        AttemptReport {
+        let report = AttemptReport {
             outcome: if status.is_success() { Outcome::Succeeded } else { Outcome::RefusedStatus },
             status: Some(status.as_u16()),
             duration_ms: 0,
             retry_after,
-            response_headers,
-            response_excerpt: excerpt(&body),
+            response_hmac_sha256: None,
             address,
             detail,
-        }
+        };
+        Attempted { report, response: AttemptResponse { headers, excerpt: excerpt(&body) } }
     }
 }
 

@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine as _, alphabet};
 use chrono::{DateTime, TimeDelta, Utc};
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
+
+use crate::secrets::salt::hmac_sha256;
 
 /// Header of the plain signature, in lower case as HTTP/2 requires.
 pub const SIGNATURE_HEADER: &str = "x-hooksentry-signature";
@@ -55,7 +55,7 @@ impl From<SecretString> for SigningSecrets {
 /// Returns the value of `X-HookSentry-Signature` for a body.
 #[must_use]
 pub fn sign(secret: &SecretString, body: &[u8]) -> String {
-    let digest = authentication_code(secret.expose_secret().as_bytes(), &[body]);
+    let digest = hmac_sha256(secret.expose_secret().as_bytes(), &[body]);
     format!("sha256={}", hex::encode(digest))
 }
 
@@ -117,15 +117,7 @@ fn standard_signature(secret: &SecretString, id: &str, timestamp: i64, body: &[u
     // Every secret generated here decodes. For another secret, the key is its text.
     let key = LENIENT_BASE64.decode(encoded).unwrap_or_else(|_| encoded.as_bytes().to_vec());
     let signed = format!("{id}.{timestamp}.");
-    format!("v1,{}", STANDARD.encode(authentication_code(&key, &[signed.as_bytes(), body])))
-}
-
-fn authentication_code(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    for part in parts {
-        mac.update(part);
-    }
-    mac.finalize().into_bytes().into()
+    format!("v1,{}", STANDARD.encode(hmac_sha256(&key, &[signed.as_bytes(), body])))
 }
 
 #[cfg(test)]

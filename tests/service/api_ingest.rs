@@ -1,6 +1,7 @@
 //! Ingest: what is accepted, what is refused, and in which order that is judged.
 
 use futures::future::join_all;
+use hooksentry::secrets::salt::hmac_sha256;
 use serde_json::{Value, json};
 
 use crate::harness::api::{Answer, Api, PAYLOAD_BYTES_MAX, send};
@@ -247,6 +248,16 @@ async fn a_sender_s_mapping_reshapes_what_is_delivered() {
     assert!(fact["actor"].as_str().unwrap().starts_with("api-key:"));
     setting.owner.delete(&mapping).await.expect(204);
     assert_eq!(ingest(raw).await.0, raw);
+    let (salt, stored): (Vec<u8>, Vec<u8>) =
+        sqlx::query_as("SELECT salt, received FROM payloads WHERE event_id = $1::uuid")
+            .bind(&id)
+            .fetch_one(setting.owner.api.log().await.pool())
+            .await
+            .expect("the stored payload");
+    assert_eq!(stored, raw.as_bytes());
+    let commitment = |content: &str| hex::encode(hmac_sha256(&salt, &[content.as_bytes()]));
+    assert_eq!(fact["data"]["payload"]["hmacSha256"], commitment(delivered.as_str().expect("text")));
+    assert_eq!(fact["data"]["mapping"]["applied"]["hmacSha256"], commitment(raw));
     setting.owner.post(&mapping, &json!({ "sum": "a+b" })).await.expect(200);
     let too_much = r#"{"a":1e308,"b":1e308}"#;
     let (delivered, id) = ingest(too_much).await;

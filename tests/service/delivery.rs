@@ -1,5 +1,6 @@
 //! Delivery of a webhook by the running program, and failures of its receiver.
 
+use hooksentry::secrets::salt::hmac_sha256;
 use serde_json::json;
 
 use crate::harness::postgres::TestDatabase;
@@ -64,6 +65,43 @@ async fn a_webhook_is_delivered_byte_for_byte_with_two_valid_signatures() {
         .map(|fact| fact["type"].as_str().expect("a type"))
         .collect();
     assert_eq!(types, ["EventAccepted", "DeliveryStarted", "DeliveryAttempted"]);
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
+/// The log has a commitment to what is kept of a response, which an auditor computes from the stored text and salt.
+#[tokio::test]
+async fn what_is_kept_of_a_response_is_beside_the_log() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let receiver = Receiver::answering(204).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 5).await;
+    let event_id = tenant.ingest(&destination, &json!({ "event": "order.paid" })).await;
+    tenant.until_event(&event_id, "Succeeded").await;
+
+    let pool = database.pool().await;
+    let (text, salt): (String, Vec<u8>) =
+        sqlx::query_as("SELECT response::text, salt FROM attempt_responses WHERE event_id = $1::uuid")
+            .bind(&event_id)
+            .fetch_one(&pool)
+            .await
+            .expect("a response");
+    let history = tenant.get(&format!("events/{event_id}/history")).await;
+    let report = &history["items"][2]["data"]["report"];
+    assert_eq!(report["responseHmacSha256"], hex::encode(hmac_sha256(&salt, &[text.as_bytes()])));
+    let kept: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let attempts = tenant.get(&format!("events/{event_id}/attempts")).await;
+    let attempt = &attempts["items"][0];
+    assert!(kept["headers"]["date"].is_string());
+    assert_eq!((&attempt["responseHeaders"], &attempt["responseExcerpt"]), (&kept["headers"], &json!(null)));
+    let logged: bool = sqlx::query_scalar("SELECT bool_or(payload::text LIKE '%' || $1 || '%') FROM events")
+        .bind(kept["headers"]["date"].as_str())
+        .fetch_one(&pool)
+        .await
+        .expect("the log");
+    assert!(!logged, "nothing that the receiver wrote is in the log");
+    pool.close().await;
     assert!(program.stop().await.success());
     database.discard().await;
 }

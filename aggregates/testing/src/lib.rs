@@ -15,7 +15,7 @@ use aggregates::attempt_outcome::{AttemptReport, Outcome};
 use aggregates::backoff::Backoff;
 use aggregates::ids::{DestinationId, SenderId, TenantId};
 use aggregates::webhook_event::{
-    Acceptance, MappingResult, PayloadDigest, WebhookEventCommand as Command, WebhookEventFact as Fact,
+    Acceptance, MappingResult, PayloadCommitment, WebhookEventCommand as Command, WebhookEventFact as Fact,
 };
 use chrono::{DateTime, Utc};
 
@@ -39,16 +39,16 @@ pub fn accepted() -> Accepted {
         destination_id: DestinationId::default(),
         sender_id: None,
         idempotency_key: None,
-        payload: digest("00", 2),
+        payload: commitment("00", 2),
         mapping: None,
         at: DateTime::UNIX_EPOCH,
     })
 }
 
-/// Builds a digest of a payload. `sha256` can be any text.
+/// Builds a commitment to a payload. `hmac_sha256` can be any text.
 #[must_use]
-pub fn digest(sha256: &str, bytes: u64) -> PayloadDigest {
-    PayloadDigest { sha256: sha256.to_owned(), bytes }
+pub fn commitment(hmac_sha256: &str, bytes: u64) -> PayloadCommitment {
+    PayloadCommitment { hmac_sha256: Some(hmac_sha256.to_owned()), bytes }
 }
 
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl Accepted {
     }
 
     #[must_use]
-    pub fn payload(self, payload: PayloadDigest) -> Self {
+    pub fn payload(self, payload: PayloadCommitment) -> Self {
         Self(Acceptance { payload, ..self.0 })
     }
 

@@ -115,6 +115,8 @@ fn name_and_version(fact: &Fact) -> (String, String) {
 #[test]
 fn every_version_of_every_fact_is_read_and_written_as_the_current_one() {
     let newest = every_fact();
+    // An optional field may be absent in some of the stored forms of a version.
+    let mut differs: BTreeMap<(String, String, u32), bool> = BTreeMap::new();
     for stored in corpus() {
         let path = stored.path.display();
         let fact = stored.read().unwrap_or_else(|error| panic!("{path} cannot be read any more: {error:?}"));
@@ -124,11 +126,15 @@ fn every_version_of_every_fact_is_read_and_written_as_the_current_one() {
             assert_eq!(stored_form(&fact), stored.value(), "{path} is written differently now");
         } else {
             let written = stored_form(&fact);
-            assert_ne!(written, stored.value(), "{path} needs no version of its own");
+            let version = (stored.aggregate.clone(), stored.name.clone(), stored.version);
+            *differs.entry(version).or_default() |= written != stored.value();
             let again = read(&stored.aggregate, &stored.name, &format!("{newest}.0"), &written.to_string());
             assert_eq!(again.expect("what is written can be read"), fact, "{path}");
         }
     }
+    let equal: Vec<_> =
+        differs.iter().filter(|(_, differs)| !**differs).map(|(version, _)| version).collect();
+    assert!(equal.is_empty(), "these need no version of their own: {equal:?}");
 }
 
 #[test]

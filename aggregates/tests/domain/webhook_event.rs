@@ -5,7 +5,7 @@ use aggregates::webhook_event::{
     MappingResult, UNKNOWN_IN_A_ROW_TOLERATED, WebhookEvent, WebhookEventCommand as Command,
     WebhookEventFact as Fact, WebhookEventRefusal as Refusal,
 };
-use aggregates_testing::{Accepted, Attempted, Started, digest, report};
+use aggregates_testing::{Accepted, Attempted, Started, commitment, report};
 
 use crate::given::{ACME, ALICE, GITHUB, Given, SHOP, given, moment};
 
@@ -17,8 +17,8 @@ fn acceptance() -> Accepted {
         .destination(SHOP)
         .sender(GITHUB)
         .idempotency_key("order-7".to_owned())
-        .payload(digest("delivered", 7))
-        .mapping(MappingResult::Applied(digest("received", 7)))
+        .payload(commitment("delivered", 7))
+        .mapping(MappingResult::Applied(commitment("received", 7)))
         .at(moment(0))
 }
 

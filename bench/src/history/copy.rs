@@ -9,7 +9,7 @@ use super::event_generator::GeneratedEvent;
 
 const INTO_EVENTS: &str = "COPY events
     (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) FROM STDIN";
-const INTO_PAYLOADS: &str = "COPY payloads (event_id, tenant_id, delivered) FROM STDIN";
+const INTO_PAYLOADS: &str = "COPY payloads (event_id, tenant_id, delivered, salt) FROM STDIN";
 
 /// Metadata of a fact, in the form in which the event store writes it.
 #[derive(Serialize)]
@@ -42,8 +42,8 @@ pub(super) async fn copy(connection: &mut PgConnection, events: &[GeneratedEvent
             );
             count += 1;
         }
-        let bytes = format!("\\x{}", hex::encode(&event.payload));
-        row(&mut payloads, &[&event.id.to_string(), &event.tenant_id.to_string(), &bytes]);
+        let (bytes, salt) = (hex_of(&event.payload), hex_of(&event.salt));
+        row(&mut payloads, &[&event.id.to_string(), &event.tenant_id.to_string(), &bytes, &salt]);
     }
     let mut transaction = connection.begin().await?;
     for (statement, rows) in [(INTO_EVENTS, facts), (INTO_PAYLOADS, payloads)] {
@@ -53,6 +53,11 @@ pub(super) async fn copy(connection: &mut PgConnection, events: &[GeneratedEvent
     }
     transaction.commit().await?;
     Ok(count)
+}
+
+/// Returns bytes in the text form of `bytea`.
+fn hex_of(bytes: &[u8]) -> String {
+    format!("\\x{}", hex::encode(bytes))
 }
 
 fn type_and_version(fact: &impl cqrs_es::DomainEvent) -> (String, String) {

@@ -5,11 +5,12 @@
 
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
 use aggregates::ids::{DestinationId, SenderId, TenantId, WebhookEventId};
-use aggregates::webhook_event::{Acceptance, PayloadDigest, WebhookEventFact};
+use aggregates::webhook_event::{Acceptance, PayloadCommitment, WebhookEventFact};
 use chrono::{DateTime, TimeDelta, Utc};
+use hmac::{Hmac, KeyInit, Mac};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 /// Attempts of an event that fails for good.
 const ATTEMPTS_MAX: u32 = 3;
@@ -30,6 +31,7 @@ pub(super) struct GeneratedEvent {
     pub(super) tenant_id: TenantId,
     pub(super) facts: Vec<WebhookEventFact>,
     pub(super) payload: Vec<u8>,
+    pub(super) salt: [u8; 32],
 }
 
 /// Course of an event's delivery.
@@ -77,18 +79,27 @@ pub(super) fn generate(tenant: &TenantIds, number: u64, at: DateTime<Utc>) -> Ge
         }
     };
     let payload = payload(number, &mut rng);
+    let salt: [u8; 32] = rng.random();
+    let commitment =
+        PayloadCommitment { hmac_sha256: Some(commitment_to(&payload, &salt)), bytes: payload.len() as u64 };
     let acceptance = Acceptance {
         tenant_id: tenant.tenant_id,
         destination_id,
         sender_id,
         idempotency_key,
-        payload: PayloadDigest { sha256: hex::encode(Sha256::digest(&payload)), bytes: payload.len() as u64 },
+        payload: commitment,
         mapping: None,
         at,
     };
     let scenario = Scenario::of(rng.random_range(0..1_000));
     let facts = facts(acceptance, scenario, &mut rng);
-    GeneratedEvent { id, tenant_id: tenant.tenant_id, facts, payload }
+    GeneratedEvent { id, tenant_id: tenant.tenant_id, facts, payload, salt }
+}
+
+fn commitment_to(payload: &[u8], salt: &[u8; 32]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(salt).expect("HMAC takes a key of any length");
+    mac.update(payload);
+    hex::encode(mac.finalize().into_bytes())
 }
 
 fn payload(number: u64, rng: &mut StdRng) -> Vec<u8> {

@@ -2,7 +2,6 @@
 
 use aggregates::attempt_outcome::AttemptReport;
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use crate::columns::without_nul;
 use crate::logged_fact::LoggedFact;
@@ -22,8 +21,6 @@ pub(super) struct EndColumns {
     pub(super) outcome: Vec<Option<String>>,
     pub(super) http_status: Vec<Option<i32>>,
     pub(super) duration_ms: Vec<Option<i64>>,
-    pub(super) response_headers: Vec<Option<Value>>,
-    pub(super) response_excerpt: Vec<Option<String>>,
     pub(super) address: Vec<Option<String>>,
     pub(super) detail: Vec<Option<String>>,
 }
@@ -41,13 +38,6 @@ impl EndColumns {
             columns
                 .duration_ms
                 .push(report.map(|report| i64::try_from(report.duration_ms).unwrap_or(i64::MAX)));
-            columns.response_headers.push(report.map(|report| {
-                let header = |(name, value): (&String, &String)| {
-                    (without_nul(name), Value::String(without_nul(value)))
-                };
-                Value::Object(report.response_headers.iter().map(header).collect())
-            }));
-            columns.response_excerpt.push(stored(report.and_then(|report| report.response_excerpt.as_ref())));
             columns.address.push(stored(report.and_then(|report| report.address.as_ref())));
             columns.detail.push(stored(report.and_then(|report| report.detail.as_ref())));
         }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use aggregates::fact::Fact;
 use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -107,22 +106,20 @@ async fn insert(
         r#"
         INSERT INTO delivery_attempts (
             event_id, attempt, tenant_id, destination_id, worker, destination_version, tenant_version,
-            started_at, finished_at, outcome, http_status, duration_ms, response_headers,
-            response_excerpt, address, detail
+            started_at, finished_at, outcome, http_status, duration_ms,
+            address, detail
         )
         SELECT *
         FROM unnest(
             $1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::bigint[],
-            $8::timestamptz[], $9::timestamptz[], $10::text[], $11::int[], $12::bigint[], $13::jsonb[],
-            $14::text[], $15::text[], $16::text[]
+            $8::timestamptz[], $9::timestamptz[], $10::text[], $11::int[], $12::bigint[], $13::text[],
+            $14::text[]
         )
         ON CONFLICT (event_id, attempt) DO UPDATE SET
             finished_at = excluded.finished_at,
             outcome = excluded.outcome,
             http_status = excluded.http_status,
             duration_ms = excluded.duration_ms,
-            response_headers = excluded.response_headers,
-            response_excerpt = excluded.response_excerpt,
             address = excluded.address,
             detail = excluded.detail
         WHERE delivery_attempts.finished_at IS NULL AND excluded.finished_at IS NOT NULL
@@ -139,8 +136,6 @@ async fn insert(
         &ends.outcome as &[Option<String>],
         &ends.http_status as &[Option<i32>],
         &ends.duration_ms as &[Option<i64>],
-        &ends.response_headers as &[Option<Value>],
-        &ends.response_excerpt as &[Option<String>],
         &ends.address as &[Option<String>],
         &ends.detail as &[Option<String>],
     )
@@ -163,16 +158,13 @@ async fn finish(
             outcome = ending.outcome,
             http_status = ending.http_status,
             duration_ms = ending.duration_ms,
-            response_headers = ending.response_headers,
-            response_excerpt = ending.response_excerpt,
             address = ending.address,
             detail = ending.detail
         FROM unnest(
-            $1::uuid[], $2::int[], $3::timestamptz[], $4::text[], $5::int[], $6::bigint[], $7::jsonb[],
-            $8::text[], $9::text[], $10::text[]
+            $1::uuid[], $2::int[], $3::timestamptz[], $4::text[], $5::int[], $6::bigint[],
+            $7::text[], $8::text[]
         ) AS ending (
-            event_id, attempt, finished_at, outcome, http_status, duration_ms, response_headers,
-            response_excerpt, address, detail
+            event_id, attempt, finished_at, outcome, http_status, duration_ms, address, detail
         )
         WHERE attempt.event_id = ending.event_id
           AND attempt.attempt = ending.attempt
@@ -184,8 +176,6 @@ async fn finish(
         &columns.outcome as &[Option<String>],
         &columns.http_status as &[Option<i32>],
         &columns.duration_ms as &[Option<i64>],
-        &columns.response_headers as &[Option<Value>],
-        &columns.response_excerpt as &[Option<String>],
         &columns.address as &[Option<String>],
         &columns.detail as &[Option<String>],
     )

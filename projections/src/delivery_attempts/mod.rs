@@ -7,15 +7,12 @@ mod ended;
 mod fold;
 mod retention;
 
-use std::collections::BTreeMap;
-
 use aggregates::attempt_outcome::{AttemptReport, Outcome};
 use aggregates::fact::Fact;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::columns::{known, version, without_nul};
@@ -54,10 +51,6 @@ pub struct End {
     pub http_status: Option<u16>,
     /// Milliseconds from the first step to the end.
     pub duration_ms: u64,
-    /// Response headers that are kept.
-    pub response_headers: BTreeMap<String, String>,
-    /// First 2 KiB of the response body.
-    pub response_excerpt: Option<String>,
     /// Address that the request was sent to.
     pub address: Option<String>,
     /// Description of a failure.
@@ -77,8 +70,6 @@ struct Row {
     outcome: Option<String>,
     http_status: Option<i32>,
     duration_ms: Option<i64>,
-    response_headers: Option<Json<BTreeMap<String, String>>>,
-    response_excerpt: Option<String>,
     address: Option<String>,
     detail: Option<String>,
 }
@@ -93,8 +84,6 @@ impl TryFrom<Row> for DeliveryAttempt {
                 outcome: known("outcome", Outcome::from_name(&outcome))?,
                 http_status: row.http_status.and_then(|status| u16::try_from(status).ok()),
                 duration_ms: known("duration_ms", u64::try_from(duration_ms).ok())?,
-                response_headers: row.response_headers.map(|Json(headers)| headers).unwrap_or_default(),
-                response_excerpt: row.response_excerpt,
                 address: row.address,
                 detail: row.detail,
             }),
@@ -174,14 +163,11 @@ impl End {
     fn of(report: &AttemptReport, finished_at: DateTime<Utc>) -> Self {
         // Like the columns, which cannot contain NUL.
         let stored = |text: &Option<String>| text.as_deref().map(without_nul);
-        let headers = report.response_headers.iter();
         Self {
             finished_at,
             outcome: report.outcome,
             http_status: report.status,
             duration_ms: report.duration_ms,
-            response_headers: headers.map(|(name, value)| (without_nul(name), without_nul(value))).collect(),
-            response_excerpt: stored(&report.response_excerpt),
             address: stored(&report.address),
             detail: stored(&report.detail),
         }
@@ -212,9 +198,7 @@ pub async fn list(
         r#"
         SELECT
             event_id, attempt, tenant_id, destination_id, worker, destination_version, tenant_version,
-            started_at, finished_at, outcome, http_status, duration_ms,
-            response_headers AS "response_headers: Json<BTreeMap<String, String>>",
-            response_excerpt, address, detail
+            started_at, finished_at, outcome, http_status, duration_ms, address, detail
         FROM delivery_attempts
         WHERE tenant_id = $1 AND event_id = $2
         ORDER BY

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use futures::future::join_all;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{
-    AcceptBatch, AcceptItem, AcceptOutcome, IngestCredentials, LogNotifier, Metadata,
+    AcceptBatch, AcceptItem, AcceptOutcome, AcceptedPayload, IngestCredentials, LogNotifier, Metadata,
 };
+use hooksentry::secrets::salt::Salt;
 use hooksentry::{clock, identifiers};
 
 use super::{Log, acceptance, invalid_metadata, metadata_of, new_event, token};
@@ -73,8 +74,9 @@ impl Target {
         metadata: &Metadata,
     ) -> AcceptItem {
         let acceptance = acceptance(self.tenant, self.destination);
-        AcceptItem::new(id, credentials, acceptance, metadata, Bytes::from_static(payload.as_bytes()), None)
-            .expect("a fact")
+        let delivered = Bytes::from_static(payload.as_bytes());
+        let payload = AcceptedPayload { delivered, received: None, salt: Salt::random() };
+        AcceptItem::new(id, credentials, acceptance, metadata, payload).expect("a fact")
     }
 }
 
@@ -94,14 +96,17 @@ async fn an_accepted_event_is_on_disk_with_its_payload() {
 async fn the_received_payload_is_stored_with_the_mapped_one() {
     let log = Log::create().await;
     let target = log.create_target().await;
-    let received = Some(Bytes::from_static(b"{\"raw\":1}"));
+    let payload = AcceptedPayload {
+        delivered: Bytes::from_static(b"{\"mapped\":1}"),
+        received: Some(Bytes::from_static(b"{\"raw\":1}")),
+        salt: Salt::random(),
+    };
     let item = AcceptItem::new(
         new_event(),
         target.credentials.clone(),
         acceptance(target.tenant, target.destination),
         &metadata_of(target.tenant),
-        Bytes::from_static(b"{\"mapped\":1}"),
-        received,
+        payload,
     );
     log.acceptances().commit(item.expect("a fact")).await.expect("a commit");
     assert_eq!(log.payloads().await, [(b"{\"mapped\":1}".to_vec(), Some(b"{\"raw\":1}".to_vec()))]);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aggregates::attempt_outcome::{Outcome, RetryAfter};
 use aggregates::destination::AuthType;
+use hooksentry::worker::request::Attempted;
 use serde_json::json;
 
 use super::receiver::Receiver;
@@ -18,9 +19,9 @@ async fn the_body_arrives_byte_for_byte_and_the_library_accepts_its_signature() 
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         ..request(&receiver.url())
     };
-    let report = client(TIMEOUT_LONG).attempt(&request).await;
+    let Attempted { report, response } = client(TIMEOUT_LONG).attempt(&request).await;
     assert_eq!((report.outcome, report.status), (Outcome::Succeeded, Some(200)));
-    assert_eq!(report.response_excerpt.as_deref(), Some("ok"));
+    assert_eq!(response.excerpt.as_deref(), Some("ok"));
     assert_eq!(report.address, Some(receiver.address.to_string()));
     assert_eq!(report.detail, None);
 
@@ -54,7 +55,7 @@ async fn each_request_names_the_installations_that_the_webhook_passed_through() 
     let mut receiver = Receiver::answering("HTTP/1.1 204 No Content\r\n\r\n").await;
     for (hops, header) in [(0, "hooksentry"), (2, "hooksentry, hooksentry, hooksentry")] {
         let request = hooksentry::worker::request::Request { hops, ..request(&receiver.url()) };
-        client(TIMEOUT_LONG).attempt(&request).await;
+        client(TIMEOUT_LONG).attempt(&request).await.report;
         assert_eq!(receiver.request().await.header("cdn-loop"), Some(header));
     }
 }
@@ -69,7 +70,7 @@ async fn credentials_are_sent_and_replace_no_header_of_the_delivery() {
         (AuthType::BasicAuth, json!({"username": "ä", "password": "b:c"}), "authorization", "Basic w6Q6Yjpj"),
     ] {
         let request = with_credentials(request(&receiver.url()), auth_type, credentials);
-        assert_eq!(client.attempt(&request).await.outcome, Outcome::Succeeded);
+        assert_eq!(client.attempt(&request).await.report.outcome, Outcome::Succeeded);
         let received = receiver.request().await;
         assert_eq!(received.header(name), Some(value));
         assert_eq!(received.headers().len(), 13, "{:?}", received.headers());
@@ -84,7 +85,7 @@ async fn credentials_are_sent_and_replace_no_header_of_the_delivery() {
         credentials: Some(credentials.into()),
         ..request(&receiver.url())
     };
-    assert_eq!(client.attempt(&forged).await.outcome, Outcome::Credentials);
+    assert_eq!(client.attempt(&forged).await.report.outcome, Outcome::Credentials);
     assert!(receiver.requests.try_recv().is_err());
 }
 
@@ -106,10 +107,10 @@ async fn every_2xx_is_a_success_and_nothing_else_is() {
     ] {
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").leak();
         let receiver = Receiver::answering(answer).await;
-        let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+        let Attempted { report, response } = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
         assert_eq!(report.outcome, outcome, "{status}");
         assert_eq!(report.status, status[..3].parse().ok());
-        assert_eq!(report.response_excerpt, None);
+        assert_eq!(response.excerpt, None);
     }
 }
 
@@ -118,7 +119,7 @@ async fn informational_responses_are_skipped() {
     let answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
                   HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
     let receiver = Receiver::answering(answer).await;
-    let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+    let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await.report;
     assert_eq!((report.outcome, report.status), (Outcome::Succeeded, Some(202)));
 }
 
@@ -128,16 +129,16 @@ async fn a_redirect_is_recorded_and_not_followed() {
         "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/latest/meta-data/\r\ncontent-length: 0\r\n\r\n",
     )
     .await;
-    let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+    let Attempted { report, response } = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
     assert_eq!((report.outcome, report.status), (Outcome::RefusedStatus, Some(302)));
-    assert_eq!(report.response_headers["location"], "http://169.254.169.254/latest/meta-data/");
+    assert_eq!(response.headers["location"], "http://169.254.169.254/latest/meta-data/");
     assert_eq!(report.address, Some(receiver.address.to_string()));
 
     let elsewhere = Receiver::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let answer =
         format!("HTTP/1.1 307 There\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", elsewhere.url()).leak();
     let receiver = Receiver::answering(answer).await;
-    let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+    let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await.report;
     assert_eq!((report.outcome, report.status), (Outcome::RefusedStatus, Some(307)));
     assert_eq!(elsewhere.connections(), 0);
 }
@@ -154,9 +155,9 @@ async fn retry_after_of_an_overloaded_receiver_is_recorded() {
     ] {
         let answer = format!("HTTP/1.1 {status}\r\nretry-after: {value}\r\ncontent-length: 0\r\n\r\n").leak();
         let receiver = Receiver::answering(answer).await;
-        let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+        let Attempted { report, response } = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
         assert_eq!(report.retry_after, expected, "{status} {value}");
-        assert_eq!(report.response_headers["retry-after"], value);
+        assert_eq!(response.headers["retry-after"], value);
     }
 }
 
@@ -169,9 +170,9 @@ async fn a_body_that_is_not_text_is_recorded_with_replacement_characters() {
         tokio::io::AsyncWriteExt::write_all(&mut connection, answer).await
     })
     .await;
-    let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
-    assert_eq!(report.response_excerpt.as_deref(), Some("a\u{fffd}\u{fffd}\u{1b}é"));
-    assert_eq!(report.response_headers["x-request-id"], "r\u{fffd}q");
+    let Attempted { report, response } = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+    assert_eq!(response.excerpt.as_deref(), Some("a\u{fffd}\u{fffd}\u{1b}é"));
+    assert_eq!(response.headers["x-request-id"], "r\u{fffd}q");
 }
 
 #[tokio::test]
@@ -180,9 +181,9 @@ async fn content_encodings_are_not_decoded() {
         "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 11\r\n\r\nnot gzipped",
     )
     .await;
-    let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+    let Attempted { report, response } = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
     assert_eq!(report.outcome, Outcome::Succeeded);
-    assert_eq!(report.response_excerpt.as_deref(), Some("not gzipped"));
+    assert_eq!(response.excerpt.as_deref(), Some("not gzipped"));
     assert_eq!(receiver.request().await.header("accept-encoding"), None);
 }
 
@@ -195,6 +196,6 @@ async fn the_duration_is_measured() {
         tokio::io::AsyncWriteExt::write_all(&mut connection, answer).await
     })
     .await;
-    let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+    let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await.report;
     assert!((50..20_000).contains(&report.duration_ms), "{}", report.duration_ms);
 }

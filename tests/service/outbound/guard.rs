@@ -31,7 +31,7 @@ async fn names_and_literals_of_private_addresses_are_blocked_before_a_connection
         ("[::ffff:7f00:1]", Some("[::ffff:127.0.0.1]"), "::ffff:127.0.0.1"),
     ] {
         let url = format!("https://{host}:{port}/");
-        let report = guarded(Arc::clone(&lookup) as _).attempt(&request(&url)).await;
+        let report = guarded(Arc::clone(&lookup) as _).attempt(&request(&url)).await.report;
         assert_eq!((report.outcome, report.status), (Outcome::BlockedAddress, None), "{url}");
         assert_eq!(report.address, address.map(|address| format!("{address}:{port}")), "{url}");
         let detail = format!("the URL must not point at {detail} (loopback, 127.0.0.0/8)");
@@ -40,11 +40,12 @@ async fn names_and_literals_of_private_addresses_are_blocked_before_a_connection
     // The address that the name resolves to is only logged, for the operator.
     let named = guarded(Arc::clone(&lookup) as _)
         .attempt(&request(&format!("https://harmless.example:{port}/")))
-        .await;
+        .await
+        .report;
     assert_eq!((named.outcome, named.status, named.address), (Outcome::Dns, None, None));
     let detail = "harmless.example does not resolve to an address that may be reached";
     assert_eq!(named.detail.as_deref(), Some(detail));
-    let plain = guarded(lookup).attempt(&request(&format!("http://harmless.example:{port}/"))).await;
+    let plain = guarded(lookup).attempt(&request(&format!("http://harmless.example:{port}/"))).await.report;
     assert_eq!(plain.outcome, Outcome::BlockedAddress);
     assert_eq!(
         plain.detail.as_deref(),
@@ -58,7 +59,8 @@ async fn the_systems_own_names_for_this_machine_are_blocked() {
     let receiver = Receiver::answering(OK).await;
     let settings = OutboundSettings { rules: TargetRules::default(), ..settings(TIMEOUT_LONG) };
     let client = OutboundClient::new(&settings).unwrap();
-    let report = client.attempt(&request(&format!("https://localhost:{}/", receiver.address.port()))).await;
+    let report =
+        client.attempt(&request(&format!("https://localhost:{}/", receiver.address.port()))).await.report;
     assert_eq!(report.outcome, Outcome::BlockedAddress);
     assert_eq!(receiver.connections(), 0);
 }
@@ -70,7 +72,7 @@ async fn the_checked_address_is_the_one_that_is_connected() {
     let lookup = Answers::new(&[&["127.0.0.1"], &["127.0.0.2"]]);
     let client = OutboundClient::with_lookup(&settings(TIMEOUT_LONG), Arc::clone(&lookup) as _).unwrap();
     let url = format!("http://rebound.example:{}/", receiver.address.port());
-    let report = client.attempt(&request(&url)).await;
+    let report = client.attempt(&request(&url)).await.report;
     assert_eq!(report.outcome, Outcome::Succeeded);
     assert_eq!(report.address, Some(receiver.address.to_string()));
     assert_eq!(*lookup.asked.lock().unwrap(), ["rebound.example."]);
@@ -80,7 +82,7 @@ async fn the_checked_address_is_the_one_that_is_connected() {
 async fn a_name_without_an_address_is_a_dns_failure() {
     let url = "https://nowhere.example/";
     for lookup in [Answers::new(&[]), Answers::new(&[&[]])] {
-        let report = guarded(lookup).attempt(&request(url)).await;
+        let report = guarded(lookup).attempt(&request(url)).await.report;
         assert_eq!(report.outcome, Outcome::Dns);
         let detail = "nowhere.example does not resolve to an address that may be reached";
         assert_eq!(report.detail.as_deref(), Some(detail));
@@ -98,7 +100,7 @@ async fn a_lookup_that_hangs_ends_at_the_deadline() {
     }
     let settings = settings(Duration::from_millis(100));
     let client = OutboundClient::with_lookup(&settings, Arc::new(Hanging)).unwrap();
-    let report = client.attempt(&request("http://hanging.example/")).await;
+    let report = client.attempt(&request("http://hanging.example/")).await.report;
     assert_eq!((report.outcome, report.address), (Outcome::Timeout, None));
 }
 
@@ -111,7 +113,7 @@ async fn an_attempt_that_the_worker_cannot_make_is_not_a_failure_of_the_destinat
             Err(LookupFailure::OwnShortage("no file is left".to_owned()))
         }
     }
-    let report = guarded(Arc::new(Short)).attempt(&request("https://hooks.example/")).await;
+    let report = guarded(Arc::new(Short)).attempt(&request("https://hooks.example/")).await.report;
     assert_eq!(report.outcome, Outcome::NotSent);
     assert_eq!(report.detail.as_deref(), Some("no file is left"));
 
@@ -129,7 +131,7 @@ async fn an_attempt_that_the_worker_cannot_make_is_not_a_failure_of_the_destinat
             ..settings(TIMEOUT_LONG)
         };
         let client = OutboundClient::with_lookup(&settings, Answers::new(&[])).unwrap();
-        let report = client.attempt(&request("https://8.8.8.8/")).await;
+        let report = client.attempt(&request("https://8.8.8.8/")).await.report;
         assert_eq!(report.outcome, Outcome::NotSent, "{:?}", report.detail);
         assert_eq!(report.detail.as_deref(), Some(detail));
     }
@@ -163,7 +165,7 @@ async fn behind_a_proxy_the_target_is_checked_before_the_proxy_gets_the_request(
     };
     let client = OutboundClient::with_lookup(&settings, Arc::clone(&lookup) as _).unwrap();
 
-    let report = client.attempt(&request("https://hooks.example/hook")).await;
+    let report = client.attempt(&request("https://hooks.example/hook")).await.report;
     assert_eq!(report.outcome, Outcome::Succeeded, "{:?}", report.detail);
     assert_eq!(report.address, None, "only the proxy knows");
     assert_eq!(*lookup.asked.lock().unwrap(), ["hooks.example.", "proxy.internal"]);
@@ -177,7 +179,7 @@ async fn behind_a_proxy_the_target_is_checked_before_the_proxy_gets_the_request(
         ("https://10.0.0.1/", Outcome::BlockedAddress),
         ("http://hooks.example/", Outcome::BlockedAddress),
     ] {
-        assert_eq!(client.attempt(&request(url)).await.outcome, outcome, "{url}");
+        assert_eq!(client.attempt(&request(url)).await.report.outcome, outcome, "{url}");
     }
     assert_eq!(proxy.connections(), 1, "the proxy heard of none of these");
 }
@@ -191,7 +193,7 @@ async fn a_proxy_that_refuses_is_a_connect_failure() {
         ..settings(TIMEOUT_LONG)
     };
     let client = OutboundClient::with_lookup(&settings, Answers::new(&[&["8.8.8.8"]])).unwrap();
-    let report = client.attempt(&request("https://hooks.example/hook")).await;
+    let report = client.attempt(&request("https://hooks.example/hook")).await.report;
     assert_eq!(report.outcome, Outcome::Connect);
     assert_eq!(report.detail.as_deref(), Some("through the proxy: tunnel error: unsuccessful"));
     assert_eq!(report.address, None);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use aggregates::attempt_outcome::Outcome;
+use hooksentry::worker::request::Attempted;
 use tokio::io::AsyncWriteExt;
 
 use super::receiver::{Receiver, read_request};
@@ -19,7 +20,7 @@ async fn a_receiver_that_never_answers_times_out() {
         std::future::pending().await
     })
     .await;
-    let report = client(TIMEOUT_SHORT).attempt(&request(&receiver.url())).await;
+    let report = client(TIMEOUT_SHORT).attempt(&request(&receiver.url())).await.report;
     assert_eq!((report.outcome, report.status), (Outcome::Timeout, None));
     assert_eq!(report.detail.as_deref(), Some("no answer within 1s"));
     assert_eq!(report.address, Some(receiver.address.to_string()));
@@ -37,7 +38,7 @@ async fn a_receiver_that_accepts_and_never_reads_times_out() {
         body: vec![b' '; 16 * 1024 * 1024].into(),
         ..request(&receiver.url())
     };
-    assert_eq!(client(TIMEOUT_SHORT).attempt(&large).await.outcome, Outcome::Timeout);
+    assert_eq!(client(TIMEOUT_SHORT).attempt(&large).await.report.outcome, Outcome::Timeout);
 }
 
 #[tokio::test]
@@ -51,7 +52,7 @@ async fn headers_that_arrive_slowly_do_not_extend_the_deadline() {
         }
     })
     .await;
-    let report = client(TIMEOUT_SHORT).attempt(&request(&receiver.url())).await;
+    let report = client(TIMEOUT_SHORT).attempt(&request(&receiver.url())).await.report;
     assert_eq!((report.outcome, report.status), (Outcome::Timeout, None));
 }
 
@@ -64,7 +65,7 @@ async fn endless_headers_are_refused_early() {
             log.write_forever(connection, endless.repeat(100).as_bytes()).await
         })
         .await;
-        let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+        let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await.report;
         assert_eq!((report.outcome, report.status), (Outcome::Protocol, None), "{:?}", report.detail);
         assert!(receiver.bytes_written() < BYTES_TAKEN_MAX);
     }
@@ -77,7 +78,7 @@ async fn endless_informational_responses_end_at_the_deadline() {
         log.write_forever(connection, b"HTTP/1.1 100 Continue\r\n\r\n").await
     })
     .await;
-    let report = client(TIMEOUT_SHORT).attempt(&request(&receiver.url())).await;
+    let report = client(TIMEOUT_SHORT).attempt(&request(&receiver.url())).await.report;
     assert_eq!((report.outcome, report.status), (Outcome::Timeout, None));
 }
 
@@ -93,7 +94,7 @@ async fn an_answer_that_is_not_http_is_a_protocol_failure() {
         "\0\0\0\0\r\n\r\n",
     ] {
         let receiver = Receiver::answering(answer).await;
-        let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+        let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await.report;
         assert_eq!((report.outcome, report.status), (Outcome::Protocol, None), "{answer:?}");
         let detail = report.detail.unwrap();
         assert!(detail.starts_with("the answer is not valid HTTP: "), "{answer:?}: {detail}");
@@ -109,7 +110,7 @@ async fn a_connection_closed_before_the_answer_is_a_protocol_failure() {
             connection.write_all(answer.as_bytes()).await
         })
         .await;
-        let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+        let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await.report;
         assert_eq!((report.outcome, report.status), (Outcome::Protocol, None), "{answer:?}");
         assert_eq!(
             report.detail.as_deref(),
@@ -128,9 +129,9 @@ async fn an_endless_body_is_cut_and_the_status_counts() {
             log.write_forever(connection, &[b'a'; 4096]).await
         })
         .await;
-        let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+        let Attempted { report, response } = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
         assert_eq!(report.outcome, outcome);
-        assert_eq!(report.response_excerpt, Some("a".repeat(2048)));
+        assert_eq!(response.excerpt, Some("a".repeat(2048)));
         assert!(receiver.bytes_written() < BYTES_TAKEN_MAX);
     }
 }
@@ -148,11 +149,11 @@ async fn a_body_that_does_not_end_in_time_is_abandoned() {
             }
         })
         .await;
-        let report = client(TIMEOUT_SHORT).attempt(&request(&receiver.url())).await;
+        let Attempted { report, response } = client(TIMEOUT_SHORT).attempt(&request(&receiver.url())).await;
         assert_eq!(report.outcome, outcome);
         assert_eq!(report.status, status[..3].parse().ok());
         assert_eq!(report.detail.as_deref(), Some("the body of the answer did not end in time"));
-        assert!(report.response_excerpt.unwrap().starts_with('a'));
+        assert!(response.excerpt.unwrap().starts_with('a'));
     }
 }
 
@@ -169,7 +170,7 @@ async fn a_body_that_arrives_slowly_occupies_a_small_part_of_the_timeout() {
         }
     })
     .await;
-    let report = client(Duration::from_secs(100)).attempt(&request(&receiver.url())).await;
+    let report = client(Duration::from_secs(100)).attempt(&request(&receiver.url())).await.report;
     assert_eq!((report.outcome, report.status), (Outcome::Succeeded, Some(200)));
     assert_eq!(report.detail.as_deref(), Some("the body of the answer did not end in time"));
     assert!(report.duration_ms < 20_000, "{}", report.duration_ms);
@@ -184,9 +185,9 @@ async fn the_status_counts_when_the_body_is_cut_off() {
             connection.write_all(answer.as_bytes()).await
         })
         .await;
-        let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+        let Attempted { report, response } = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
         assert_eq!(report.outcome, outcome);
-        assert_eq!(report.response_excerpt.as_deref(), Some("half"));
+        assert_eq!(response.excerpt.as_deref(), Some("half"));
         assert_eq!(report.detail.as_deref(), Some("the body of the answer was cut off"));
     }
 }
@@ -196,7 +197,7 @@ async fn a_closed_port_is_a_connect_failure() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     drop(socket);
-    let report = client(TIMEOUT_LONG).attempt(&request(&format!("http://{address}/"))).await;
+    let report = client(TIMEOUT_LONG).attempt(&request(&format!("http://{address}/"))).await.report;
     assert_eq!((report.outcome, report.status), (Outcome::Connect, None));
     assert_eq!(report.detail.as_deref(), Some("connection refused"));
     assert_eq!(report.address, Some(address.to_string()));

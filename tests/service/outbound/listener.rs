@@ -63,7 +63,7 @@ async fn a_valid_webhook_is_verified_printed_and_forwarded() {
         ..ListenerSettings::default()
     };
     let mut running = listen(settings).await;
-    let report = client(TIMEOUT_LONG).attempt(&request(&running.url)).await;
+    let report = client(TIMEOUT_LONG).attempt(&request(&running.url)).await.report;
     assert_eq!((report.outcome, report.status), (Outcome::Succeeded, Some(202)));
     let arrival = running.arrivals.recv().await.unwrap();
     assert_eq!(arrival.plain_signature, SignatureStatus::Verified);
@@ -81,7 +81,7 @@ async fn a_valid_webhook_is_verified_printed_and_forwarded() {
 async fn a_webhook_signed_with_another_secret_is_not_verified() {
     let settings = ListenerSettings { secret: Some("whsec_00000000".into()), ..ListenerSettings::default() };
     let mut running = listen(settings).await;
-    client(TIMEOUT_LONG).attempt(&request(&running.url)).await;
+    client(TIMEOUT_LONG).attempt(&request(&running.url)).await.report;
     let arrival = running.arrivals.recv().await.unwrap();
     assert_eq!(arrival.plain_signature, SignatureStatus::NotVerified("the signature does not match"));
     assert_eq!(arrival.standard_signature, SignatureStatus::NotVerified("no signature matches"));
@@ -93,8 +93,8 @@ async fn it_fails_on_request_and_prints_nothing() {
     let settings = ListenerSettings { fail_first: 1, quiet: true, ..ListenerSettings::default() };
     let running = listen(settings).await;
     let client = client(TIMEOUT_LONG);
-    assert_eq!(client.attempt(&request(&running.url)).await.status, Some(500));
-    assert_eq!(client.attempt(&request(&running.url)).await.status, Some(200));
+    assert_eq!(client.attempt(&request(&running.url)).await.report.status, Some(500));
+    assert_eq!(client.attempt(&request(&running.url)).await.report.status, Some(200));
     assert_eq!(running.paper.text(), "");
 }
 
@@ -110,6 +110,6 @@ async fn it_stops_at_once_even_during_a_delay() {
         running.stop.cancel();
         running.tasks.join_next().await.unwrap().unwrap().unwrap();
     };
-    let (report, ()) = tokio::join!(attempt, stopping);
-    assert_eq!(report.outcome, Outcome::Succeeded);
+    let (attempted, ()) = tokio::join!(attempt, stopping);
+    assert_eq!(attempted.report.outcome, Outcome::Succeeded);
 }

@@ -10,6 +10,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::serve::Listener;
 use hooksentry::worker::outbound_client::{OutboundClient, OutboundSettings};
+use hooksentry::worker::request::Attempted;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -33,7 +34,7 @@ fn https(receiver: &Receiver) -> String {
 async fn a_trusted_certificate_is_accepted() {
     let identity = Identity::of("localhost");
     let mut receiver = Receiver::answering_tls(&identity, OK).await;
-    let report = trusting(&identity).attempt(&request(&https(&receiver))).await;
+    let report = trusting(&identity).attempt(&request(&https(&receiver))).await.report;
     assert_eq!(report.outcome, Outcome::Succeeded, "{:?}", report.detail);
     assert_eq!(receiver.request().await.body, br#"{"a":1}"#);
 }
@@ -41,7 +42,7 @@ async fn a_trusted_certificate_is_accepted() {
 #[tokio::test]
 async fn an_untrusted_certificate_is_a_tls_failure() {
     let mut receiver = Receiver::answering_tls(&Identity::of("localhost"), OK).await;
-    let report = client(TIMEOUT_LONG).attempt(&request(&https(&receiver))).await;
+    let report = client(TIMEOUT_LONG).attempt(&request(&https(&receiver))).await.report;
     assert_eq!(report.outcome, Outcome::Tls, "{:?}", report.detail);
     assert!(report.detail.unwrap().contains("UnknownIssuer"));
     // The name may have an IPv6 address as well.
@@ -53,7 +54,7 @@ async fn an_untrusted_certificate_is_a_tls_failure() {
 async fn a_certificate_for_another_name_is_a_tls_failure() {
     let identity = Identity::of("other.example");
     let mut receiver = Receiver::answering_tls(&identity, OK).await;
-    let report = trusting(&identity).attempt(&request(&https(&receiver))).await;
+    let report = trusting(&identity).attempt(&request(&https(&receiver))).await.report;
     assert_eq!(report.outcome, Outcome::Tls, "{:?}", report.detail);
     assert!(receiver.requests.try_recv().is_err());
 }
@@ -64,7 +65,7 @@ async fn a_certificate_for_many_other_names_makes_no_long_report() {
     let names: Vec<String> = (0..200).map(|number| format!("name-{number}.example.com")).collect();
     let identity = Identity::of_names(names);
     let receiver = Receiver::answering_tls(&identity, OK).await;
-    let report = trusting(&identity).attempt(&request(&https(&receiver))).await;
+    let report = trusting(&identity).attempt(&request(&https(&receiver))).await.report;
     assert_eq!(report.outcome, Outcome::Tls, "{:?}", report.detail);
     let length = report.detail.unwrap().chars().count();
     assert!((100..=500).contains(&length), "{length}");
@@ -77,7 +78,7 @@ async fn plain_http_on_a_tls_port_is_a_tls_failure() {
         std::future::pending().await
     })
     .await;
-    let report = client(TIMEOUT_LONG).attempt(&request(&https(&receiver))).await;
+    let report = client(TIMEOUT_LONG).attempt(&request(&https(&receiver))).await.report;
     assert_eq!((report.outcome, report.status), (Outcome::Tls, None));
     assert_eq!(report.detail.as_deref(), Some("the server does not use TLS on this port"));
 }
@@ -92,7 +93,7 @@ async fn a_port_that_closes_during_the_handshake_is_a_tls_failure() {
         tokio::io::copy(&mut connection, &mut tokio::io::sink()).await.map(|_| ())
     })
     .await;
-    let report = client(TIMEOUT_LONG).attempt(&request(&https(&receiver))).await;
+    let report = client(TIMEOUT_LONG).attempt(&request(&https(&receiver))).await.report;
     assert_eq!(report.outcome, Outcome::Tls, "{:?}", report.detail);
 }
 
@@ -100,7 +101,7 @@ async fn a_port_that_closes_during_the_handshake_is_a_tls_failure() {
 async fn tls_on_a_plain_port_is_a_protocol_failure() {
     let identity = Identity::of("localhost");
     let receiver = Receiver::answering_tls(&identity, OK).await;
-    let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await;
+    let report = client(TIMEOUT_LONG).attempt(&request(&receiver.url())).await.report;
     assert_eq!(report.outcome, Outcome::Protocol, "{:?}", report.detail);
 }
 
@@ -151,9 +152,10 @@ async fn http_2_is_used_over_one_connection_if_it_is_offered() {
 
     let client = trusting(&identity);
     for _ in 0..3 {
-        let report = client.attempt(&request(&format!("https://localhost:{port}/"))).await;
+        let Attempted { report, response } =
+            client.attempt(&request(&format!("https://localhost:{port}/"))).await;
         assert_eq!(report.outcome, Outcome::Succeeded, "{:?}", report.detail);
-        assert_eq!(report.response_excerpt.as_deref(), Some("HTTP/2.0"));
+        assert_eq!(response.excerpt.as_deref(), Some("HTTP/2.0"));
     }
     assert_eq!(connections.load(Ordering::Relaxed), 1);
 }
@@ -172,7 +174,7 @@ async fn invalid_http_2_is_a_protocol_failure() {
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
         }
     });
-    let report = trusting(&identity).attempt(&request(&format!("https://localhost:{port}/"))).await;
+    let report = trusting(&identity).attempt(&request(&format!("https://localhost:{port}/"))).await.report;
     assert_eq!(report.outcome, Outcome::Protocol, "{:?}", report.detail);
 }
 
@@ -188,6 +190,6 @@ async fn a_reset_connection_is_a_protocol_failure() {
             drop(stream);
         }
     });
-    let report = client(TIMEOUT_LONG).attempt(&request(&url)).await;
+    let report = client(TIMEOUT_LONG).attempt(&request(&url)).await.report;
     assert_eq!(report.outcome, Outcome::Protocol, "{:?}", report.detail);
 }

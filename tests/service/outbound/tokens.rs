@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::AuthType;
 use futures::future::join_all;
+use hooksentry::worker::request::Attempted;
 use hooksentry::worker::request::Request;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -69,8 +70,8 @@ async fn a_token_is_fetched_once_and_used_by_all() {
     let mut endpoint = token_endpoint().await;
     let client = client(TIMEOUT_LONG);
     let request = jwt_request(&destination, &endpoint.url());
-    let reports = join_all((0..20).map(|_| client.attempt(&request))).await;
-    assert!(reports.iter().all(|report| report.outcome == Outcome::Succeeded));
+    let attempts = join_all((0..20).map(|_| client.attempt(&request))).await;
+    assert!(attempts.iter().all(|attempted| attempted.report.outcome == Outcome::Succeeded));
     for _ in 0..20 {
         assert_eq!(destination.request().await.header("authorization"), Some("Bearer t1"));
     }
@@ -89,9 +90,9 @@ async fn a_refused_token_is_fetched_again_once() {
     let mut endpoint = token_endpoint().await;
     let client = client(TIMEOUT_LONG);
     let request = jwt_request(&destination, &endpoint.url());
-    let report = client.attempt(&request).await;
+    let report = client.attempt(&request).await.report;
     assert_eq!((report.outcome, report.status), (Outcome::Succeeded, Some(200)));
-    assert_eq!(client.attempt(&request).await.outcome, Outcome::Succeeded);
+    assert_eq!(client.attempt(&request).await.report.outcome, Outcome::Succeeded);
     for token in ["t1", "t2", "t2"] {
         assert_eq!(destination.request().await.header("authorization"), Some(&*format!("Bearer {token}")));
     }
@@ -104,7 +105,7 @@ async fn a_refused_token_is_fetched_again_once() {
 async fn a_second_refusal_is_the_result() {
     let mut destination = destination_accepting("t9").await;
     let endpoint = token_endpoint().await;
-    let report = client(TIMEOUT_LONG).attempt(&jwt_request(&destination, &endpoint.url())).await;
+    let report = client(TIMEOUT_LONG).attempt(&jwt_request(&destination, &endpoint.url())).await.report;
     assert_eq!((report.outcome, report.status), (Outcome::RefusedStatus, Some(401)));
     destination.request().await;
     destination.request().await;
@@ -136,7 +137,7 @@ async fn an_attempt_without_a_token_fails_and_sends_nothing() {
     ] {
         let destination = Receiver::answering(OK).await;
         let endpoint = Receiver::answering(answer.leak()).await;
-        let report = client(TIMEOUT_LONG).attempt(&jwt_request(&destination, &endpoint.url())).await;
+        let report = client(TIMEOUT_LONG).attempt(&jwt_request(&destination, &endpoint.url())).await.report;
         assert_eq!((report.outcome, report.status), (Outcome::TokenEndpoint, None), "{detail}");
         let found = report.detail.unwrap();
         assert!(found.starts_with(detail), "{found} instead of {detail}");
@@ -155,7 +156,7 @@ async fn a_token_endpoint_that_hangs_ends_at_the_deadline() {
     .await;
     let client = client(TIMEOUT_SHORT);
     let request = jwt_request(&destination, &endpoint.url());
-    for report in join_all((0..5).map(|_| client.attempt(&request))).await {
+    for Attempted { report, .. } in join_all((0..5).map(|_| client.attempt(&request))).await {
         assert_eq!(report.outcome, Outcome::TokenEndpoint);
         assert_eq!(report.detail.as_deref(), Some("token endpoint: no answer within 1s"));
         assert!(report.duration_ms < 5_000, "{}", report.duration_ms);
@@ -175,7 +176,7 @@ async fn the_address_rules_apply_to_token_endpoints() {
     };
     let client = OutboundClient::new(&settings).unwrap();
     let url = format!("https://localhost:{}/token", endpoint.address.port());
-    let report = client.attempt(&jwt_request(&destination, &url)).await;
+    let report = client.attempt(&jwt_request(&destination, &url)).await.report;
     assert_eq!(report.outcome, Outcome::TokenEndpoint);
     let detail = "token endpoint: the URL must not point at localhost";
     assert_eq!(report.detail.as_deref(), Some(detail));

@@ -9,7 +9,7 @@ use aggregates::ids::{DestinationId, TenantId, UserId, WebhookEventId};
 use aggregates::sealed::{Fingerprint, Sealed};
 use aggregates::tenant::{Resilience, Retention, Tenant, TenantCommand, WebhookSecret};
 use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand};
-use aggregates_testing::{accepted, attempted, digest, started};
+use aggregates_testing::{accepted, attempted, commitment, started};
 use chrono::TimeDelta;
 use hooksentry::clock;
 use hooksentry::event_store::Metadata;
@@ -53,7 +53,7 @@ impl Fixture {
         let accept = accepted()
             .tenant(tenant_id)
             .destination(DESTINATION)
-            .payload(digest("00", bytes as u64))
+            .payload(commitment("00", bytes as u64))
             .at(clock::now() - TimeDelta::days(days_ago) + later);
         self.command(tenant_id, id, accept.command()).await;
         sqlx::query("INSERT INTO payloads (event_id, tenant_id, delivered) VALUES ($1, $2, $3)")

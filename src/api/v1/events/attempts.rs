@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aggregates::ids::WebhookEventId;
 use axum::Json;
 use axum::extract::State;
+use projections::attempt_responses::{self, AttemptResponse};
 use projections::delivery_attempts::{self, DeliveryAttempt};
 use projections::paging::{self, Direction, Listed};
 use projections::{LoggedFact, Projection, TenantScope};
@@ -38,8 +39,9 @@ pub(crate) struct AttemptView {
     outcome: Option<OutcomeName>,
     http_status: Option<u16>,
     duration_ms: Option<u64>,
+    /// Empty once the payload of the event is erased.
     response_headers: BTreeMap<String, String>,
-    /// First 2 KiB of the response body.
+    /// First 2 KiB of the response body; `null` once the payload of the event is erased.
     response_excerpt: Option<String>,
     /// Address that the request was sent to.
     address: Option<String>,
@@ -81,8 +83,13 @@ pub(crate) async fn handler(
         scope = TenantScope::begin(pool, caller.tenant_id).await?;
     }
     let in_force = ConfigurationsInForce::at(&mut scope, &listed.items).await?;
+    let numbers: Vec<u32> = listed.items.iter().map(|attempt| attempt.attempt).collect();
+    let mut responses = attempt_responses::of_event(&mut scope, id, &numbers).await?;
     scope.end().await?;
-    let items = listed.items.into_iter().map(|attempt| AttemptView::of(attempt, &in_force));
+    let items = listed.items.into_iter().map(|attempt| {
+        let response = responses.remove(&attempt.attempt).unwrap_or_default();
+        AttemptView::of(attempt, response, &in_force)
+    });
     Ok(Json(Page { total: listed.total, items: items.collect::<Result<_, _>>()? }))
 }
 
@@ -100,7 +107,11 @@ fn of_stream(facts: &[LoggedFact], direction: Direction, page: paging::Page) -> 
 }
 
 impl AttemptView {
-    fn of(attempt: DeliveryAttempt, in_force: &ConfigurationsInForce) -> Result<Self, Problem> {
+    fn of(
+        attempt: DeliveryAttempt,
+        response: AttemptResponse,
+        in_force: &ConfigurationsInForce,
+    ) -> Result<Self, Problem> {
         let configuration = in_force.configuration_of(&attempt)?;
         let end = attempt.end;
         Ok(Self {
@@ -111,8 +122,8 @@ impl AttemptView {
             outcome: end.as_ref().map(|end| end.outcome.into()),
             http_status: end.as_ref().and_then(|end| end.http_status),
             duration_ms: end.as_ref().map(|end| end.duration_ms),
-            response_headers: end.as_ref().map(|end| end.response_headers.clone()).unwrap_or_default(),
-            response_excerpt: end.as_ref().and_then(|end| end.response_excerpt.clone()),
+            response_headers: response.headers,
+            response_excerpt: response.excerpt,
             address: end.as_ref().and_then(|end| end.address.clone()),
             detail: end.and_then(|end| end.detail),
             worker: attempt.worker,

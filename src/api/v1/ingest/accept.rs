@@ -7,7 +7,7 @@ use aggregates::ids::{ApiKeyId, TenantId, WebhookEventId};
 use aggregates::mapping::Mapping;
 use aggregates::payload::check_payload;
 use aggregates::sealed::TokenHash;
-use aggregates::webhook_event::{Acceptance, MappingResult, PayloadDigest};
+use aggregates::webhook_event::{Acceptance, MappingResult, PayloadCommitment};
 use axum::Json;
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -16,7 +16,6 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use projections::webhook_events::{self, EventStatus};
 use projections::{api_keys, ingest_routes, tenants};
-use sha2::{Digest, Sha256};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 
@@ -28,7 +27,8 @@ use crate::api::http::problem::{FieldErrors, Kind, Problem};
 use crate::api::openapi::schemas::EventStatusName;
 use crate::api::v1::events::streams;
 use crate::database::in_time;
-use crate::event_store::{AcceptItem, AcceptOutcome, Actor, IngestCredentials};
+use crate::event_store::{AcceptItem, AcceptOutcome, AcceptedPayload, Actor, IngestCredentials};
+use crate::secrets::salt::Salt;
 use crate::secrets::token::{self, TokenKind};
 use crate::{clock, identifiers};
 
@@ -168,23 +168,22 @@ impl Ingest {
             Some(key) => WebhookEventId::for_idempotency_key(request.tenant_id, key),
             None => identifiers::new_event_id(),
         };
-        let (delivered_payload, mapping) = match &route.mapping {
+        let salt = Salt::random();
+        let (delivered, mapping) = match &route.mapping {
             None => (request.payload.clone(), None),
-            Some(mapping) => apply(mapping, &request.payload),
+            Some(mapping) => apply(mapping, &request.payload, &salt),
         };
         if matches!(mapping, Some(MappingResult::Applied(_))) {
-            request.memory.grow(delivered_payload.len())?;
+            request.memory.grow(delivered.len())?;
         }
-        // Stored in addition to the delivered payload, if that is another one.
-        let received_payload =
-            matches!(mapping, Some(MappingResult::Applied(_))).then(|| request.payload.clone());
+        let received = matches!(mapping, Some(MappingResult::Applied(_))).then(|| request.payload.clone());
         let at = clock::now();
         let acceptance = Acceptance {
             tenant_id: request.tenant_id,
             destination_id: route.destination_id,
             sender_id: route.sender_id,
             idempotency_key: idempotency_key.map(str::to_owned),
-            payload: digest(&delivered_payload),
+            payload: commitment(&delivered, &salt),
             mapping,
             at,
         };
@@ -194,10 +193,10 @@ impl Ingest {
             route_version: route.version,
         };
         let metadata = request.context.metadata(request.tenant_id, Actor::ApiKey(api_key));
-        let item =
-            AcceptItem::new(id, credentials, acceptance, &metadata, delivered_payload, received_payload)?
-                .after_hops(request.hops)
-                .holding(request.memory.clone());
+        let payload = AcceptedPayload { delivered, received, salt };
+        let item = AcceptItem::new(id, credentials, acceptance, &metadata, payload)?
+            .after_hops(request.hops)
+            .holding(request.memory.clone());
         let outcome = self.acceptances.commit(item).await?;
         Ok(Appended { outcome, id, at, has_own_id: idempotency_key.is_none() })
     }
@@ -239,17 +238,17 @@ fn response(
 }
 
 /// Applies a sender's mapping to a payload. If that fails, the payload is delivered as it is, with the reason.
-fn apply(mapping: &Result<Mapping, String>, payload: &Bytes) -> (Bytes, Option<MappingResult>) {
+fn apply(mapping: &Result<Mapping, String>, payload: &Bytes, salt: &Salt) -> (Bytes, Option<MappingResult>) {
     let applied = match mapping {
         Ok(mapping) => mapping.apply(payload).map_err(|failure| failure.to_string()),
         Err(problem) => Err(problem.clone()),
     };
     match applied {
-        Ok(applied) => (applied.bytes.into(), Some(MappingResult::Applied(digest(payload)))),
+        Ok(applied) => (applied.bytes.into(), Some(MappingResult::Applied(commitment(payload, salt)))),
         Err(reason) => (payload.clone(), Some(MappingResult::Failed(reason))),
     }
 }
 
-fn digest(bytes: &Bytes) -> PayloadDigest {
-    PayloadDigest { sha256: hex::encode(Sha256::digest(bytes)), bytes: bytes.len() as u64 }
+fn commitment(payload: &Bytes, salt: &Salt) -> PayloadCommitment {
+    PayloadCommitment { hmac_sha256: Some(salt.commitment_to(payload)), bytes: payload.len() as u64 }
 }
