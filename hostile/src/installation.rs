@@ -58,6 +58,18 @@ impl Installation {
         &self.base
     }
 
+    /// Returns the sum of the metrics whose lines begin with `name`.
+    ///
+    /// # Errors
+    /// The program does not answer.
+    pub(crate) async fn sum_of(&self, name: &str) -> anyhow::Result<f64> {
+        let client = hooksentry_client::http_client().timeout(READY_WITHIN).build()?;
+        let metrics = client.get(format!("{}/metrics", self.base)).send().await?.error_for_status()?;
+        let metrics = metrics.text().await?;
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
+    }
+
     pub(crate) fn stop(self) {
         self.process.kill();
     }

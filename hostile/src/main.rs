@@ -1,10 +1,5 @@
 //! `make hostile`: attacks a running installation, and measures what that costs a well-behaved tenant.
 
-mod attacks;
-mod installation;
-mod neighbour;
-mod report;
-
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,12 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use tokio::time::sleep;
-
-use attacks::Attack;
-use installation::Installation;
-use neighbour::Neighbour;
-use report::Effect;
+use hooksentry_hostile::attacks::Attack;
+use hooksentry_hostile::report;
+use hooksentry_hostile::run::{RunOptions, measure};
 
 /// Attack HookSentry, and measure what that costs a well-behaved tenant.
 ///
@@ -58,7 +50,9 @@ async fn main() -> ExitCode {
 
 /// Returns whether every webhook of the well-behaved tenant arrived.
 async fn run(options: CommandLine) -> anyhow::Result<bool> {
-    let attacks = if options.only.is_empty() { Attack::ALL.to_vec() } else { options.only.clone() };
+    let CommandLine { only, duration, program, database_url } = options;
+    let attacks = if only.is_empty() { Attack::ALL.to_vec() } else { only };
+    let options = RunOptions { warm_up: Duration::from_secs(2), duration, program, database_url };
     print(report::HEADER);
     let mut is_unharmed = true;
     for attack in attacks {
@@ -67,22 +61,6 @@ async fn run(options: CommandLine) -> anyhow::Result<bool> {
         print(&effect.to_string());
     }
     Ok(is_unharmed)
-}
-
-async fn measure(attack: Attack, options: &CommandLine) -> anyhow::Result<Effect> {
-    let installation = Installation::start(&options.program, &options.database_url).await?;
-    let neighbour = Neighbour::register(installation.base()).await?;
-    let attacker = attack.prepare(installation.base()).await?;
-    // Caches and connections are warm before anything is measured.
-    neighbour.send_for(Duration::from_secs(2)).await?;
-    let before = neighbour.send_for(options.duration / 2).await?;
-    let tasks = attack.begin(&attacker);
-    sleep(Duration::from_secs(2)).await;
-    let during = neighbour.send_for(options.duration).await?;
-    drop(tasks);
-    let after = neighbour.send_for(options.duration / 2).await?;
-    installation.stop();
-    Ok(Effect { attack, before, during, after })
 }
 
 fn print(text: &str) {

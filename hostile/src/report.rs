@@ -7,21 +7,31 @@ use crate::attacks::Attack;
 use crate::neighbour::Figures;
 
 /// Head of the table.
-pub(crate) const HEADER: &str = "\
+pub const HEADER: &str = "\
 | Attack | Accept p50 / p99 before (ms) | during | after | End to end p50 / p99 before (ms) | during | after | Accepted | Delivered |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 /// One line of the table.
-pub(crate) struct Effect {
+#[derive(Debug)]
+pub struct Effect {
     pub(crate) attack: Attack,
     pub(crate) before: Figures,
     pub(crate) during: Figures,
     pub(crate) after: Figures,
+    /// How often the limit that stops the attack refused something; `None`: its refusals are not counted.
+    pub(crate) refusals: Option<f64>,
 }
 
 impl Effect {
+    /// Whether the attack met the limit that stops it; `None`: it is not known.
+    #[must_use]
+    pub fn met_its_limit(&self) -> Option<bool> {
+        self.refusals.map(|refusals| refusals > 0.0)
+    }
+
     /// Whether every webhook was accepted and delivered.
-    pub(crate) fn is_unharmed(&self) -> bool {
+    #[must_use]
+    pub fn is_unharmed(&self) -> bool {
         let unharmed = |figures: &Figures| figures.delivered == figures.sent;
         [&self.before, &self.during, &self.after].into_iter().all(unharmed)
     }
@@ -69,8 +79,9 @@ mod tests {
     #[test]
     fn a_webhook_that_was_refused_or_lost_is_harm() {
         let good = Figures { sent: 2, accepted: 2, delivered: 2, ..Figures::default() };
+        let (attack, before, after) = (Attack::ALL[0], good.clone(), good.clone());
         let effect =
-            |during| Effect { attack: Attack::ALL[0], before: good.clone(), during, after: good.clone() };
+            |during| Effect { attack, before: before.clone(), during, after: after.clone(), refusals: None };
         assert!(effect(good.clone()).is_unharmed());
         assert!(!effect(Figures { accepted: 1, delivered: 1, ..good.clone() }).is_unharmed());
         assert!(!effect(Figures { delivered: 1, ..good.clone() }).is_unharmed());

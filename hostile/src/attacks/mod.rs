@@ -16,7 +16,7 @@ const ADDRESS: &str = "203.0.113.9";
 
 /// Kind of attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Attack {
+pub enum Attack {
     /// Connections that send nothing.
     SilentConnections,
     /// Connections that send half of HTTP/2's preface.
@@ -51,7 +51,7 @@ pub(crate) struct Attacker {
 }
 
 impl Attack {
-    pub(crate) const ALL: [Self; 12] = [
+    pub const ALL: [Self; 12] = [
         Self::SilentConnections,
         Self::HalfPreface,
         Self::SlowBodies,
@@ -81,6 +81,18 @@ impl Attack {
             Self::Loop => "loop",
             Self::DeadDestinations => "dead-destinations",
             Self::ExpensiveLists => "expensive-lists",
+        }
+    }
+
+    /// Returns the beginning of the metric that counts the refusals of the limit that stops the attack; `None`: there is
+    /// none, or the limit takes longer than a short attack.
+    pub(crate) const fn refusals(self) -> Option<&'static str> {
+        match self {
+            Self::SlowBodies => Some(r#"hooksentry_http_refused_total{limit="anonymous"}"#),
+            Self::LoginFlood => Some("hooksentry_password_hashes_refused_total{"),
+            Self::PasswordChanges => Some(r#"hooksentry_security_events_total{kind="too-many-requests"}"#),
+            Self::Loop => Some("hooksentry_webhook_loops_total "),
+            _ => None,
         }
     }
 
