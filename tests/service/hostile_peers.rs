@@ -80,6 +80,33 @@ async fn slow_webhooks_of_one_tenant_leave_places_for_another() {
 }
 
 #[tokio::test]
+async fn slow_requests_without_credentials_of_one_client_leave_places_for_another() {
+    let database = TestDatabase::create().await;
+    let program = Launch::serve("api,projector", &database.url())
+        .with("HOOKSENTRY_ANONYMOUS_REQUESTS", "4")
+        .with("HOOKSENTRY_TRUSTED_PROXIES", "127.0.0.0/8")
+        .ready()
+        .await;
+    let owner = User::owner(&Api::at(program.base())).await;
+    let (path, client) = ("/api/v1/auth/refresh", "X-Forwarded-For: 198.51.100.1\r\n");
+    let body = json!({ "refreshToken": "rfr_unknown" });
+    let refresh = |api: &Api| api.request("POST", path).json(&body);
+    // One of them may be refused itself, if it comes after the request that is to be refused.
+    let mut slow = Vec::new();
+    let refusal = until("a refusal", async || {
+        slow.push(send_all_but_a_byte(&program, path, client, "{}").await);
+        let request = refresh(&owner.api).header("X-Forwarded-For", "198.51.100.1");
+        Some(send(request).await).filter(|answer| answer.status == 429)
+    })
+    .await;
+    assert!(refusal.text.contains("HOOKSENTRY_ANONYMOUS_REQUESTS"), "{}", refusal.text);
+    send(refresh(&owner.api.with_new_address())).await.expect(401);
+    owner.get("/api/v1/destinations").await.expect(200);
+    program.kill().await;
+    database.discard().await;
+}
+
+#[tokio::test]
 async fn large_bodies_of_one_tenant_leave_memory_for_another() {
     let database = TestDatabase::create().await;
     let program =
