@@ -13,6 +13,8 @@ CREATE TABLE users (
     created_at    timestamptz NOT NULL,
     updated_at    timestamptz NOT NULL,
     deleted_at    timestamptz,
+    -- Last deactivation, also of a user who was activated again: it ended the invites of the user.
+    deactivated_at timestamptz,
     -- Whether a login needs a second factor, whose secret is in the log only.
     has_second_factor boolean   NOT NULL,
     -- Version of the user's stream with the fact that set the password, enabled the second factor or deactivated the

@@ -1,5 +1,5 @@
 //! Invite: lets one person join a tenant in a given role, once, until it expires or is revoked, and while the user who
-//! issued it may give that role.
+//! issued it may give that role. A deactivation of that user ends it, also if the user is activated again.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -21,10 +21,19 @@ pub enum Invite {
         target_role: Role,
         /// `None`: the fact did not record it yet.
         issued_by: Option<UserId>,
+        issued_at: DateTime<Utc>,
         expires_at: DateTime<Utc>,
     },
     Used,
     Revoked,
+}
+
+/// Active user who issued an invite, as the user is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inviter {
+    pub role: Role,
+    /// Time of the user's last deactivation.
+    pub deactivated_at: Option<DateTime<Utc>>,
 }
 
 /// Command to an invite.
@@ -47,8 +56,8 @@ pub enum InviteCommand {
     /// Uses the invite. Repeated: refused.
     Accept {
         user_id: UserId,
-        /// Role that the user who issued the invite has now; `None`: that user is inactive or deleted.
-        inviter_role: Option<Role>,
+        /// `None`: the user who issued the invite is inactive or deleted.
+        inviter: Option<Inviter>,
         at: DateTime<Utc>,
     },
     /// Revokes the invite. Repeated: refused, since the API answers 404.
@@ -124,9 +133,10 @@ impl Decide for Invite {
                 at,
             }]),
             (_, Command::Issue { .. }) => Err(InviteRefusal::AlreadyIssued),
-            (Self::Pending { target_role, issued_by: Some(_), .. }, Command::Accept { inviter_role, .. })
-                if !inviter_role.is_some_and(|role| role.may_invite(*target_role)) =>
-            {
+            (
+                Self::Pending { target_role, issued_by: Some(_), issued_at, .. },
+                Command::Accept { inviter, .. },
+            ) if !inviter.is_some_and(|inviter| inviter.backs(*target_role, *issued_at)) => {
                 Err(InviteRefusal::NotIssued)
             }
             (Self::Pending { expires_at, .. }, Command::Accept { at, .. }) if *expires_at <= at => {
@@ -144,11 +154,18 @@ impl Decide for Invite {
     }
 }
 
+impl Inviter {
+    /// Whether the user may still give the role, and was not deactivated since the invite was issued.
+    fn backs(&self, target_role: Role, issued_at: DateTime<Utc>) -> bool {
+        self.role.may_invite(target_role) && self.deactivated_at.is_none_or(|at| at < issued_at)
+    }
+}
+
 impl Invite {
     fn fold(&mut self, fact: InviteFact) {
         *self = match fact {
-            InviteFact::InviteIssued { tenant_id, target_role, issued_by, expires_at, .. } => {
-                Self::Pending { tenant_id, target_role, issued_by, expires_at }
+            InviteFact::InviteIssued { tenant_id, target_role, issued_by, expires_at, at, .. } => {
+                Self::Pending { tenant_id, target_role, issued_by, issued_at: at, expires_at }
             }
             InviteFact::InviteAccepted { .. } => Self::Used,
             InviteFact::InviteRevoked { .. } => Self::Revoked,

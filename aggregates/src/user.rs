@@ -32,6 +32,8 @@ pub struct UserState {
     pub email: Email,
     pub role: Role,
     pub status: UserStatus,
+    /// Time of the last deactivation, also if the user was activated again.
+    pub deactivated_at: Option<DateTime<Utc>>,
     pub second_factor: SecondFactor,
 }
 
@@ -214,14 +216,21 @@ impl User {
     fn fold(&mut self, fact: UserFact) {
         match (&mut *self, fact) {
             (_, UserFact::UserRegistered { tenant_id, email, role, .. }) => {
-                let (status, second_factor) = (UserStatus::Active, SecondFactor::Absent);
-                *self = Self::Registered(UserState { tenant_id, email, role, status, second_factor });
+                *self = Self::Registered(UserState {
+                    tenant_id,
+                    email,
+                    role,
+                    status: UserStatus::Active,
+                    deactivated_at: None,
+                    second_factor: SecondFactor::Absent,
+                });
             }
             (_, UserFact::UserDeleted { .. }) => *self = Self::Deleted,
             (Self::Registered(user), UserFact::EmailChanged { email, .. }) => user.email = email,
             (Self::Registered(user), UserFact::RoleChanged { role, .. }) => user.role = role,
-            (Self::Registered(user), UserFact::UserDeactivated { .. }) => {
+            (Self::Registered(user), UserFact::UserDeactivated { at }) => {
                 user.status = UserStatus::Inactive;
+                user.deactivated_at = Some(at);
             }
             (Self::Registered(user), UserFact::UserActivated { .. }) => {
                 user.status = UserStatus::Active;

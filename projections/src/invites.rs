@@ -73,13 +73,14 @@ sort_fields! {
     }
 }
 
-/// Invites that are used or can still be: those whose issuer may not invite any more have ended, as
-/// `Role::may_invite` says.
+/// Invites that are used or can still be: those whose issuer may not invite any more, or was deactivated since, have
+/// ended, as `aggregates::invite` says.
 const LIST: List = List {
     table: "invites",
     columns: Row::COLUMNS,
     condition: "revoked_at IS NULL AND (used_at IS NOT NULL OR issued_by IS NULL OR EXISTS ( \
         SELECT FROM users WHERE users.id = invites.issued_by AND users.deleted_at IS NULL AND users.status = 0 \
+        AND (users.deactivated_at IS NULL OR users.deactivated_at < invites.created_at) \
         AND (users.role = 10 OR (users.role = 1 AND target_role <> 1))))",
 };
 

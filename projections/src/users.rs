@@ -88,6 +88,7 @@ read_model! {
         created_at: DateTime<Utc>,
         updated_at: DateTime<Utc>,
         deleted_at: Option<DateTime<Utc>>,
+        deactivated_at: Option<DateTime<Utc>>,
         has_second_factor: bool,
         credentials_version: i64,
         version: i64,
@@ -111,6 +112,7 @@ impl StreamRow for Row {
             created_at: *at,
             updated_at: *at,
             deleted_at: None,
+            deactivated_at: None,
             has_second_factor: false,
             credentials_version: 1,
             version: 1,
@@ -140,6 +142,7 @@ impl StreamRow for Row {
             }
             UserFact::UserDeactivated { at } => {
                 self.status = UserStatus::Inactive;
+                self.deactivated_at = Some(*at);
                 self.credentials_version = self.version + 1;
                 *at
             }

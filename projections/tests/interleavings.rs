@@ -8,7 +8,7 @@ use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::{AuthChange, AuthType, Destination, DestinationCommand};
 use aggregates::fact::Fact;
 use aggregates::ids::{ApiKeyId, DestinationId, InviteId, SenderId, SessionId, UserId, WebhookEventId};
-use aggregates::invite::{Invite, InviteCommand};
+use aggregates::invite::{Invite, InviteCommand, Inviter};
 use aggregates::role::{Role, UserStatus};
 use aggregates::second_factor::SecondFactorCommand;
 use aggregates::sender::{Sender, SenderCommand};
@@ -236,7 +236,10 @@ impl World {
                 expires_at: at + chrono::TimeDelta::days(1),
                 at,
             },
-            _ => InviteCommand::Accept { user_id: id(100), inviter_role: Some(Role::Owner), at },
+            _ => {
+                let inviter = Some(Inviter { role: Role::Owner, deactivated_at: None });
+                InviteCommand::Accept { user_id: id(100), inviter, at }
+            }
         };
         run(&mut self.log, &mut self.invites[stream], id::<InviteId>(300 + stream as u128), command);
     }

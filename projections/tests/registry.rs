@@ -81,6 +81,7 @@ fn configuration() -> Log {
         .with(ACME, ACME, suspended_tenant)
         .with(ACME, user, user_registered("a@acme.example", Role::Owner))
         .with(ACME, id::<UserId>(7), user_registered("b@acme.example", Role::Viewer))
+        .with(ACME, id::<UserId>(7), UserFact::UserDeactivated { at: at(1) })
         .with(ACME, id::<UserId>(7), UserFact::UserDeleted { at: at(2) })
         .with(ACME, session, logged_in(user, "refresh"))
         .with(ACME, session, SessionFact::LoggedOut { closing: Closing::Logout, at: at(2) })

@@ -142,6 +142,23 @@ async fn invites_end_with_the_rights_of_their_issuer() {
 }
 
 #[tokio::test]
+async fn invites_do_not_come_back_with_their_issuer() {
+    let owner = User::owner(&Api::shared().await).await;
+    let admin = owner.colleague("Admin").await;
+    let former = admin.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
+    let path = format!("/api/v1/users/{}", admin.id);
+    for status in ["Inactive", "Active"] {
+        owner.patch(&path, &json!({ "status": status })).await.expect(200);
+    }
+    register(&owner.api, &former, &new_user()).await.expect(404);
+    assert_eq!(owner.get("/api/v1/invites").await.expect(200).body["total"], 0);
+    let admin = User::login(&admin.api, &admin.id, &admin.tenant_id, &admin.email).await;
+    let new = admin.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
+    assert_eq!(owner.get("/api/v1/invites").await.expect(200).body["total"], 1);
+    register(&owner.api, &new, &new_user()).await.expect(201);
+}
+
+#[tokio::test]
 async fn an_expired_invite_is_refused() {
     let owner = User::owner(&Api::shared().await).await;
     // The invite is written as it would have been a week ago, so that the test does not wait for a day.

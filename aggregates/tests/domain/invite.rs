@@ -1,7 +1,9 @@
 //! Invites: valid once, until they expire, for a role that the inviting user may give.
 
 use aggregates::ids::UserId;
-use aggregates::invite::{Invite, InviteCommand as Command, InviteFact as Fact, InviteRefusal as Refusal};
+use aggregates::invite::{
+    Invite, InviteCommand as Command, InviteFact as Fact, InviteRefusal as Refusal, Inviter,
+};
 use aggregates::role::Role;
 
 use crate::given::{ACME, ALICE, BOB, given, moment, sealed, token};
@@ -34,7 +36,11 @@ fn issued(target_role: Role) -> Fact {
 }
 
 fn accept(user_id: UserId, at: i64) -> Command {
-    Command::Accept { user_id, inviter_role: Some(Role::Owner), at: moment(at) }
+    Command::Accept { user_id, inviter: inviter(Role::Owner), at: moment(at) }
+}
+
+fn inviter(role: Role) -> Option<Inviter> {
+    Some(Inviter { role, deactivated_at: None })
 }
 
 fn revoke() -> Command {
@@ -119,16 +125,29 @@ fn a_revoked_invite_is_refused_like_an_unknown_one() {
 
 #[test]
 fn an_invite_is_worth_nothing_once_its_issuer_may_not_invite_any_more() {
-    let accept = |inviter_role| Command::Accept { user_id: BOB, inviter_role, at: moment(1) };
-    for (target_role, inviter_role) in [
+    let accept = |inviter| Command::Accept { user_id: BOB, inviter, at: moment(1) };
+    for (target_role, inviter) in [
         (Role::Viewer, None),
-        (Role::Viewer, Some(Role::Developer)),
-        (Role::Developer, Some(Role::Viewer)),
-        (Role::Admin, Some(Role::Admin)),
+        (Role::Viewer, inviter(Role::Developer)),
+        (Role::Developer, inviter(Role::Viewer)),
+        (Role::Admin, inviter(Role::Admin)),
     ] {
-        given::<Invite>([issued(target_role)]).when(accept(inviter_role)).then_refused(Refusal::NotIssued);
+        given::<Invite>([issued(target_role)]).when(accept(inviter)).then_refused(Refusal::NotIssued);
     }
-    given::<Invite>([issued(Role::Viewer)]).when(accept(Some(Role::Admin))).then([accepted(1)]);
+    given::<Invite>([issued(Role::Viewer)]).when(accept(inviter(Role::Admin))).then([accepted(1)]);
+}
+
+#[test]
+fn an_invite_stays_worthless_when_its_issuer_is_activated_again() {
+    let accept = |deactivated_at| {
+        let inviter = Some(Inviter { role: Role::Owner, deactivated_at: Some(moment(deactivated_at)) });
+        Command::Accept { user_id: BOB, inviter, at: moment(5) }
+    };
+    for deactivated_at in [0, 4] {
+        given::<Invite>([issued(Role::Viewer)]).when(accept(deactivated_at)).then_refused(Refusal::NotIssued);
+    }
+    // A deactivation before the invite was issued does not concern it.
+    given::<Invite>([issued(Role::Viewer)]).when(accept(-1)).then([accepted(5)]);
 }
 
 #[test]
@@ -137,6 +156,6 @@ fn an_invite_whose_issuer_is_not_known_can_be_used() {
     if let Fact::InviteIssued { issued_by, .. } = &mut issued {
         *issued_by = None;
     }
-    let accept = Command::Accept { user_id: BOB, inviter_role: None, at: moment(1) };
+    let accept = Command::Accept { user_id: BOB, inviter: None, at: moment(1) };
     given::<Invite>([issued]).when(accept).then([accepted(1)]);
 }

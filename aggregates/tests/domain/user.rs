@@ -123,6 +123,15 @@ fn a_user_is_deactivated_and_activated() {
 }
 
 #[test]
+fn the_last_deactivation_is_remembered_after_an_activation() {
+    let deactivated = |at| Fact::UserDeactivated { at: moment(at) };
+    let activated = Fact::UserActivated { at: moment(4) };
+    let user = given::<User>([registered(), deactivated(1), activated.clone(), deactivated(3), activated]);
+    let User::Registered(person) = user.state() else { panic!("registered") };
+    assert_eq!((person.status, person.deactivated_at), (UserStatus::Active, Some(moment(3))));
+}
+
+#[test]
 fn an_inactive_user_can_be_changed_and_deleted() {
     given::<User>([registered(), Fact::UserDeactivated { at: moment(1) }])
         .when(change_role(Role::Admin))

@@ -1,8 +1,8 @@
 //! `POST /api/v1/invites/{token}/register`
 
 use aggregates::ids::UserId;
-use aggregates::invite::{Invite, InviteCommand, InviteRefusal};
-use aggregates::role::{Role, UserStatus};
+use aggregates::invite::{Invite, InviteCommand, InviteRefusal, Inviter};
+use aggregates::role::UserStatus;
 use aggregates::user::{User, UserCommand};
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -64,8 +64,8 @@ pub(crate) async fn handler(
         .commands
         .transact(&metadata, |mut work| async move {
             reserve_email(&mut work, email, user_id, at).await?;
-            let inviter_role = inviter_role(&work, invite.issued_by).await?;
-            let accept = InviteCommand::Accept { user_id, inviter_role, at };
+            let inviter = inviter(&work, invite.issued_by).await?;
+            let accept = InviteCommand::Accept { user_id, inviter, at };
             work.decide::<Invite>(invite.id.0, accept, Problem::from).await?;
             work.decide::<User>(user_id.0, register.clone(), Problem::from).await?;
             Ok((work, ()))
@@ -77,11 +77,13 @@ pub(crate) async fn handler(
     })
 }
 
-/// Returns the role that the user who issued the invite has now; `None`: that user is inactive or deleted.
-async fn inviter_role(work: &UnitOfWork, issued_by: Option<UserId>) -> Result<Option<Role>, Problem> {
+/// Returns the user who issued the invite; `None`: that user is inactive or deleted.
+async fn inviter(work: &UnitOfWork, issued_by: Option<UserId>) -> Result<Option<Inviter>, Problem> {
     let Some(id) = issued_by else { return Ok(None) };
     match work.load::<User>(id.0).await?.state {
-        User::Registered(user) if user.status == UserStatus::Active => Ok(Some(user.role)),
+        User::Registered(user) if user.status == UserStatus::Active => {
+            Ok(Some(Inviter { role: user.role, deactivated_at: user.deactivated_at }))
+        }
         _ => Ok(None),
     }
 }

@@ -15,7 +15,8 @@ use crate::clock;
 /// Revoke an invite
 ///
 /// Registrations with the invite are refused from the moment of the response. An invite also ends when the user who
-/// issued it is deactivated or deleted, or may not invite users of its role any more.
+/// issued it is deactivated or deleted, and while that user may not invite users of its role. It stays ended if the
+/// user is activated again.
 #[utoipa::path(delete, path = "/api/v1/invites/{id}", tag = "Invites",
     responses((status = 204, description = "The invite was revoked."),
         (status = 403), (status = 404), (status = 409)))]
