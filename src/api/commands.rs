@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::api::http::problem::Problem;
+use crate::api::list_queries::ListQueries;
 use crate::event_store::log_reader;
 use crate::event_store::{AppendFailure, EventStore, Executed, Loaded, Metadata, StreamAppend};
 use crate::projector::Projected;
@@ -26,6 +27,7 @@ pub(crate) const CONFLICT_RETRIES_MAX: u32 = 5;
 pub(crate) struct Commands {
     store: EventStore,
     projected: Projected,
+    lists: ListQueries,
 }
 
 /// Appends to several streams, collected by a command and committed all or none.
@@ -37,13 +39,18 @@ pub(crate) struct UnitOfWork {
 }
 
 impl Commands {
-    pub(crate) fn new(store: EventStore, projected: Projected) -> Self {
-        Self { store, projected }
+    pub(crate) fn new(store: EventStore, projected: Projected, lists: ListQueries) -> Self {
+        Self { store, projected, lists }
     }
 
     /// Returns the database of the log and of the read models.
     pub(crate) fn pool(&self) -> &PgPool {
         self.store.pool()
+    }
+
+    /// Returns the connections for lists.
+    pub(crate) fn lists(&self) -> &ListQueries {
+        &self.lists
     }
 
     pub(crate) fn store(&self) -> &EventStore {

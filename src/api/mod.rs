@@ -10,6 +10,7 @@ mod as_of;
 mod commands;
 mod health;
 mod http;
+mod list_queries;
 mod openapi;
 mod state;
 mod storage_limit;

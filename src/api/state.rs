@@ -2,11 +2,13 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aggregates::target_rules::TargetRules;
 use aggregates::tenant::Retention;
 use axum::http::HeaderValue;
 use chrono::TimeDelta;
+use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
 use crate::api::access::access_tokens::AccessTokens;
@@ -19,6 +21,7 @@ use crate::api::http::body::BODY_BYTES_MAX;
 use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::cursor::Cursors;
 use crate::api::http::rate_limits::RateLimiter;
+use crate::api::list_queries::ListQueries;
 use crate::api::openapi::Docs;
 use crate::api::storage_limit::StorageLimit;
 use crate::api::tenant_limits::TenantLimits;
@@ -53,6 +56,8 @@ use crate::secrets::vault::Vault;
 #[derive(Clone)]
 pub struct ApiDependencies {
     pub store: EventStore,
+    /// Connections for lists.
+    pub list_pool: PgPool,
     /// Limit of the stored payloads of each tenant.
     pub storage: StorageLimit,
     /// Group commit of accepted webhooks.
@@ -83,6 +88,10 @@ pub struct ApiSettings {
     pub ingest_payload_bytes: usize,
     /// Maximum number of installations that a webhook may have passed through before.
     pub hops_max: u16,
+    /// Number of lists of one tenant that may be in progress.
+    pub lists_per_tenant: usize,
+    /// Timeout of a statement of a list.
+    pub list_timeout: Duration,
     /// Limits of concurrent requests.
     pub requests: RequestSettings,
     /// Registration and limits of tenants.
@@ -123,6 +132,8 @@ impl ApiSettings {
             payload_bytes_max: settings.http.max_payload_bytes,
             ingest_payload_bytes: settings.http.ingest_payload_bytes,
             hops_max: settings.delivery.hops_max,
+            lists_per_tenant: settings.database.lists_per_tenant,
+            list_timeout: settings.database.list_timeout,
             requests: settings.requests.clone(),
             tenants: settings.tenants.clone(),
             tenant_creations: settings.limits.tenant_creations(),
@@ -167,7 +178,9 @@ impl AppState {
     pub(crate) fn new(dependencies: ApiDependencies) -> Self {
         let ApiDependencies { store, vault, passwords, settings, .. } = dependencies;
         let pool = store.pool().clone();
-        let commands = Commands::new(store, dependencies.projected);
+        let lists =
+            ListQueries::new(dependencies.list_pool, settings.lists_per_tenant, settings.list_timeout);
+        let commands = Commands::new(store, dependencies.projected, lists.clone());
         let cursors = Cursors::new(&dependencies.signing_keys);
         let limits = TenantLimits::new(pool.clone(), settings.tenants.clone());
         let invitations = TenantInvitations::new(&dependencies.signing_keys);
@@ -235,7 +248,7 @@ impl AppState {
                 memory: PayloadMemory::new(settings.ingest_payload_bytes),
             },
             events: Events { commands: commands.clone(), cursors },
-            stats: Stats { pool: pool.clone() },
+            stats: Stats { lists },
             streams: Streams { pool, live: dependencies.live },
             queues: Queues { commands, outcomes: dependencies.outcomes },
             health: Health::new(dependencies.health, settings.metrics),

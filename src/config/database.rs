@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-use super::values::{ValueProblem, boolean, is_this_machine, number_between};
+use super::values::{ValueProblem, boolean, duration_between, is_this_machine, number_between};
 
 /// Address of PostgreSQL, number of connections, and what may pass unencrypted.
 #[derive(Clone, Debug, clap::Args)]
@@ -49,6 +50,45 @@ pub struct DatabaseSettings {
         value_parser = boolean
     )]
     pub allow_unencrypted_connections: bool,
+
+    /// Maximum number of further connections of this process to PostgreSQL, for lists and statistics.
+    ///
+    /// Only a process with the role api has them. Lower: lists of different tenants wait for each other. Higher: lists
+    /// take more of the database's CPU and memory from webhooks.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_LIST_CONNECTIONS",
+        value_name = "NUMBER",
+        default_value = "6",
+        value_parser = number_between::<u32>(1, 1_000)
+    )]
+    pub list_connections: u32,
+
+    /// Timeout of a query of a list, and time that it may wait for a connection.
+    ///
+    /// Beyond it, the request is refused with status 503. Lower: long lists in an unusual order are refused. Higher:
+    /// such lists keep others waiting for longer.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_LIST_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = duration_between(Duration::from_millis(100), Duration::from_secs(60))
+    )]
+    pub list_timeout: Duration,
+
+    /// Maximum number of lists of one tenant that a process queries at once.
+    ///
+    /// Further ones wait, and are refused with status 429 after HOOKSENTRY_LIST_TIMEOUT. Lower: users of one tenant
+    /// wait for each other. Higher: fewer tenants can take all connections for lists.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_LISTS_PER_TENANT",
+        value_name = "NUMBER",
+        default_value = "2",
+        value_parser = number_between::<usize>(1, 1_000)
+    )]
+    pub lists_per_tenant: usize,
 }
 
 /// One connection permanently receives notifications of new facts; the others do the work.

@@ -110,16 +110,36 @@ pub async fn connect(
 ) -> Result<PgPool, DatabaseFailure> {
     let options = options(url);
     let mut connection = first_connection(&options, url, within).await?;
-    let pool = liveness::checked(PgPoolOptions::new())
-        .max_connections(settings.connections)
-        .acquire_timeout(ACQUIRE_TIME_MAX)
-        .idle_timeout(IDLE_TIME_MAX)
-        .max_lifetime(LIFETIME_MAX)
+    let pool = pool_options(settings.connections)
         .after_connect(|connection, _| Box::pin(session::configure(connection)))
         .connect_lazy_with(options);
     warn_of_weak_commits(&mut connection).await?;
     warn_if_too_many(connection, settings.connections).await?;
     Ok(pool)
+}
+
+/// Returns a pool of connections for the queries of lists, whose statements have a timeout of their own. It connects
+/// when the first of them is needed.
+#[must_use]
+pub fn list_pool(settings: &DatabaseSettings, url: &DatabaseUrl) -> PgPool {
+    let list_timeout = settings.list_timeout;
+    pool_options(settings.list_connections)
+        .acquire_timeout(list_timeout)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                session::configure(connection).await?;
+                session::set_statement_timeout(connection, list_timeout).await
+            })
+        })
+        .connect_lazy_with(options(url))
+}
+
+fn pool_options(connections: u32) -> PgPoolOptions {
+    liveness::checked(PgPoolOptions::new())
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIME_MAX)
+        .idle_timeout(IDLE_TIME_MAX)
+        .max_lifetime(LIFETIME_MAX)
 }
 
 /// Returns a single connection, without the timeouts of the service's sessions.

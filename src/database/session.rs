@@ -39,6 +39,15 @@ pub(super) async fn configure(connection: &mut PgConnection) -> Result<(), sqlx:
     connection.execute(SESSION).await.map(drop)
 }
 
+/// Sets the timeout of the statements of a session.
+pub(super) async fn set_statement_timeout(
+    connection: &mut PgConnection,
+    timeout: Duration,
+) -> Result<(), sqlx::Error> {
+    let statement = format!("SET statement_timeout = {}", timeout.as_millis());
+    connection.execute(statement.as_str()).await.map(drop)
+}
+
 /// Opens a connection outside the pool, with the settings of the service's sessions.
 ///
 /// # Errors

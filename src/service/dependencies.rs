@@ -22,6 +22,8 @@ use crate::worker::AttemptBatches;
 /// Dependencies of the roles. It is dropped when they have started: group commits end with their last user.
 pub(super) struct Dependencies {
     pub(super) pool: PgPool,
+    /// Connections for lists, present with the role `api`.
+    pub(super) list_pool: Option<PgPool>,
     pub(super) store: EventStore,
     pub(super) batches: AttemptBatches,
     /// Present with the roles `api` and `worker`.
@@ -52,7 +54,17 @@ impl Dependencies {
             payloads: group_commit("the reader of payloads", ClaimedPayloadBatch, &pool, equal(), lifecycle),
             outcomes: group_commit("the committer of outcomes", outcomes, &pool, equal(), lifecycle),
         };
-        Ok(Self { store: EventStore::new(pool.clone(), notifier), batches, pool, vault, queue, telemetry })
+        let list_pool =
+            roles.has(Role::Api).then(|| database::list_pool(&settings.database, &required.database));
+        Ok(Self {
+            store: EventStore::new(pool.clone(), notifier),
+            batches,
+            pool,
+            list_pool,
+            vault,
+            queue,
+            telemetry,
+        })
     }
 
     pub(super) fn vault(&self) -> anyhow::Result<Vault> {

@@ -32,6 +32,7 @@ const POOL_CLOSED_WITHIN: Duration = Duration::from_secs(2);
 pub struct Service {
     lifecycle: Lifecycle,
     pool: PgPool,
+    list_pool: Option<PgPool>,
     address: SocketAddr,
 }
 
@@ -94,8 +95,8 @@ impl Service {
             starter.start_health_endpoint(listener, settings.http.admin_metrics());
         }
         tracing::info!(%roles, %address, "ready");
-        let pool = dependencies.pool.clone();
-        Ok(Self { lifecycle, pool, address })
+        let (pool, list_pool) = (dependencies.pool.clone(), dependencies.list_pool.clone());
+        Ok(Self { lifecycle, pool, list_pool, address })
     }
 
     /// The address that it listens on.
@@ -116,7 +117,13 @@ impl Service {
     pub async fn finish(self) -> Result<(), ShutdownError> {
         let ended = self.lifecycle.finish().await;
         // Connections are closed properly unless PostgreSQL does not respond.
-        if timeout(POOL_CLOSED_WITHIN, self.pool.close()).await.is_err() {
+        let close = async {
+            if let Some(list_pool) = &self.list_pool {
+                list_pool.close().await;
+            }
+            self.pool.close().await;
+        };
+        if timeout(POOL_CLOSED_WITHIN, close).await.is_err() {
             tracing::debug!("some connections to PostgreSQL were not closed in time");
         }
         ended

@@ -161,6 +161,7 @@ impl<'a> RoleStarter<'a> {
         self.commits.push(("webhooks", acceptances.activity().clone()));
         Ok(api::router(api::ApiDependencies {
             store: store.clone(),
+            list_pool: self.dependencies.list_pool.clone().context("the API needs connections for lists")?,
             storage: self.start_storage_limit(),
             acceptances,
             outcomes: batches.outcomes.clone(),

@@ -32,6 +32,7 @@ mod harness;
 mod hostile_peers;
 mod ingest_memory;
 mod lag;
+mod lists;
 mod live;
 mod local_postgres;
 mod loops;

@@ -5,9 +5,8 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::delivery_statistics::{self, Bucket, Counts, Interval};
-use projections::{TenantScope, webhook_events};
+use projections::webhook_events;
 use serde::Serialize;
-use sqlx::PgPool;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -15,6 +14,7 @@ use crate::api::access::authentication::Caller;
 use crate::api::http::problem::{FieldErrors, Problem};
 use crate::api::http::query::{self, Query};
 use crate::api::http::time::{Bound, Timestamp};
+use crate::api::list_queries::ListQueries;
 use crate::api::openapi::schemas::DateOrTime;
 use crate::clock;
 
@@ -24,7 +24,7 @@ const POINTS_MAX: i64 = 366 * 24;
 /// Dependencies of the handler.
 #[derive(Clone, Debug)]
 pub(crate) struct Stats {
-    pub(crate) pool: PgPool,
+    pub(crate) lists: ListQueries,
 }
 
 /// Duration of a point of the statistics.
@@ -122,7 +122,7 @@ pub(crate) async fn handler(
     query.complete()?;
     let range = Range::of(interval, from, to, clock::now()).map_err(Problem::invalid)?;
 
-    let mut scope = TenantScope::begin(&stats.pool, caller.tenant_id).await?;
+    let mut scope = stats.lists.begin(caller.tenant_id).await?;
     let buckets =
         delivery_statistics::list(&mut scope, destination_id, interval, range.from, range.to).await?;
     let waiting = webhook_events::count_waiting(&mut scope, destination_id).await?;

@@ -211,6 +211,9 @@ impl From<QueueFull> for Problem {
     }
 }
 
+/// SQLSTATE of a statement that has exceeded the timeout of its session (PostgreSQL manual, appendix A).
+const QUERY_CANCELED: &str = "57014";
+
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         match error {
@@ -219,6 +222,16 @@ impl From<sqlx::Error> for Problem {
             | sqlx::Error::PoolClosed
             | sqlx::Error::Tls(_) => Self::unavailable(error),
             sqlx::Error::Database(ref answer) if database::is_passing(&**answer) => Self::unavailable(error),
+            sqlx::Error::Database(ref failure)
+                if failure.code().is_some_and(|code| code == QUERY_CANCELED) =>
+            {
+                metrics::counter!("hooksentry_http_refused_total", "limit" => "list_timeout").increment(1);
+                Self::overloaded(
+                    "The query took too long: a list may take HOOKSENTRY_LIST_TIMEOUT. Narrow it: filter by destination, \
+                     status or a short period, or keep the default order."
+                        .to_owned(),
+                )
+            }
             _ => Self::internal(error),
         }
     }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use projections::{TenantScope, api_keys};
+use projections::api_keys;
 
 use super::{ApiKeyView, ApiKeys};
 use crate::api::access::authentication::Caller;
@@ -24,7 +24,7 @@ pub(crate) async fn handler(
     let paging = query.paging();
     let filter: api_keys::Filter = query.filter();
     query.complete()?;
-    let mut scope = TenantScope::begin(keys.commands.pool(), caller.tenant_id).await?;
+    let mut scope = keys.commands.lists().begin(caller.tenant_id).await?;
     let listed = api_keys::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
     scope.end().await?;
     Ok(Json(Page::of(listed)))

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use projections::{TenantScope, destinations};
+use projections::destinations;
 
 use super::{DestinationView, Destinations};
 use crate::api::access::authentication::Caller;
@@ -24,7 +24,7 @@ pub(crate) async fn handler(
     let paging = query.paging();
     let filter: destinations::Filter = query.filter();
     query.complete()?;
-    let mut scope = TenantScope::begin(destinations.commands.pool(), caller.tenant_id).await?;
+    let mut scope = destinations.commands.lists().begin(caller.tenant_id).await?;
     let listed = destinations::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
     scope.end().await?;
     let items = listed.items.into_iter().map(|destination| destinations.view(destination)).collect();

@@ -6,7 +6,7 @@ use aggregates::ids::WebhookEventId;
 use aggregates::webhook_event::WebhookEvent;
 use axum::Json;
 use axum::extract::State;
-use projections::{LogPosition, TenantScope};
+use projections::LogPosition;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -65,7 +65,7 @@ pub(crate) async fn handler(
 ) -> Result<Json<Page<FactView>>, Problem> {
     events.find(&caller, id).await?;
     let (page, direction) = query.entries()?;
-    let mut scope = TenantScope::begin(events.commands.pool(), caller.tenant_id).await?;
+    let mut scope = events.commands.lists().begin(caller.tenant_id).await?;
     let listed = stream_reader::history::<WebhookEvent>(scope.connection(), id.0, direction, page).await?;
     scope.end().await?;
     let items = listed.items.into_iter().map(FactView::of).collect::<Result<_, _>>()?;

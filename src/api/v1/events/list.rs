@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use projections::{TenantScope, payloads, webhook_events};
+use projections::{payloads, webhook_events};
 
 use crate::api::access::authentication::Caller;
 use crate::api::http::cursor::List;
@@ -41,8 +41,8 @@ pub(crate) async fn handler(
         None => webhook_events::PageStart::Offset(paging.page.offset),
     };
 
-    let pool = events.commands.pool();
-    let mut scope = TenantScope::begin(pool, caller.tenant_id).await?;
+    let lists = events.commands.lists();
+    let mut scope = lists.begin(caller.tenant_id).await?;
     let Paging { page, sort, direction } = paging;
     let listing = webhook_events::list(&mut scope, filter, sort, direction, page.limit, start).await?;
     let ids: Vec<_> = listing.items.iter().map(|event| event.id).collect();
@@ -51,5 +51,5 @@ pub(crate) async fn handler(
     let next = listing.next.map(|cursor| events.cursors.issue(list, &cursor)).transpose()?;
     let items = listing.items.into_iter().map(EventView::from).collect();
     let page = EventPage { total: listing.total, next, items };
-    page_body::respond(pool.clone(), caller.tenant_id, page, &sizes).await
+    page_body::respond(lists.clone(), caller.tenant_id, page, &sizes).await
 }

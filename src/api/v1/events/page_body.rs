@@ -13,10 +13,10 @@ use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, StreamExt};
-use projections::{TenantScope, payloads};
-use sqlx::PgPool;
+use projections::payloads;
 
 use crate::api::http::problem::Problem;
+use crate::api::list_queries::ListQueries;
 use crate::api::v1::events::view::{EventPage, EventView};
 
 /// Bytes of payloads in one piece; a single payload may be larger.
@@ -24,7 +24,7 @@ const PIECE_BYTES_MAX: u64 = 8 << 20;
 
 /// Returns the page with the payload of each event. `sizes` are those of the payloads that are still stored.
 pub(crate) async fn respond(
-    pool: PgPool,
+    lists: ListQueries,
     tenant_id: TenantId,
     page: EventPage,
     sizes: &HashMap<WebhookEventId, u64>,
@@ -32,29 +32,29 @@ pub(crate) async fn respond(
     let EventPage { total, next, items: events } = page;
     let mut pieces = pieces(events, sizes);
     let first = pieces.pop_front().unwrap_or_default();
-    let first = with_payloads(&pool, tenant_id, first).await?;
+    let first = with_payloads(&lists, tenant_id, first).await?;
     if pieces.is_empty() {
         return Ok(Json(EventPage { total, next, items: first }).into_response());
     }
     let next = serde_json::to_string(&next)?;
     let head = format!("{{\"total\":{total},\"next\":{next},\"items\":[{}", items(&first)?);
     let head = stream::once(async { Ok(Bytes::from(head)) });
-    let body = Body::from_stream(StreamExt::chain(head, rest(pool, tenant_id, pieces)));
+    let body = Body::from_stream(StreamExt::chain(head, rest(lists, tenant_id, pieces)));
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Returns the body after its first piece. A failure aborts the response, because its status is sent already.
 fn rest(
-    pool: PgPool,
+    lists: ListQueries,
     tenant_id: TenantId,
     pieces: VecDeque<Vec<EventView>>,
 ) -> impl Stream<Item = io::Result<Bytes>> {
     stream::unfold(Some(pieces), move |pieces| {
-        let pool = pool.clone();
+        let lists = lists.clone();
         async move {
             let mut pieces = pieces?;
             let Some(piece) = pieces.pop_front() else { return Some((Ok(Bytes::from_static(b"]}")), None)) };
-            let read = with_payloads(&pool, tenant_id, piece).await;
+            let read = with_payloads(&lists, tenant_id, piece).await;
             match read.and_then(|events| Ok(items(&events)?)) {
                 Ok(items) => Some((Ok(Bytes::from(format!(",{items}"))), Some(pieces))),
                 Err(problem) => Some((Err(io::Error::other(format!("{problem:?}"))), None)),
@@ -82,7 +82,7 @@ fn pieces(events: Vec<EventView>, sizes: &HashMap<WebhookEventId, u64>) -> VecDe
 }
 
 async fn with_payloads(
-    pool: &PgPool,
+    lists: &ListQueries,
     tenant_id: TenantId,
     mut events: Vec<EventView>,
 ) -> Result<Vec<EventView>, Problem> {
@@ -90,7 +90,7 @@ async fn with_payloads(
         return Ok(events);
     }
     let ids: Vec<_> = events.iter().map(|event| WebhookEventId(event.id)).collect();
-    let mut scope = TenantScope::begin(pool, tenant_id).await?;
+    let mut scope = lists.begin(tenant_id).await?;
     let mut delivered = payloads::delivered(&mut scope, &ids).await?;
     scope.end().await?;
     for event in &mut events {

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use projections::{TenantScope, invites};
+use projections::invites;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{InviteView, Invites, context};
@@ -29,7 +29,7 @@ pub(crate) async fn handler(
     let paging = query.paging();
     let filter: invites::Filter = query.filter();
     query.complete()?;
-    let mut scope = TenantScope::begin(invites.commands.pool(), caller.tenant_id).await?;
+    let mut scope = invites.commands.lists().begin(caller.tenant_id).await?;
     let listed = invites::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
     scope.end().await?;
     let mut items = Vec::with_capacity(listed.items.len());

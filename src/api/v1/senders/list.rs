@@ -3,7 +3,7 @@
 use aggregates::ids::DestinationId;
 use axum::Json;
 use axum::extract::State;
-use projections::{TenantScope, senders};
+use projections::senders;
 
 use super::{SenderView, Senders};
 use crate::api::access::authentication::Caller;
@@ -26,7 +26,7 @@ pub(crate) async fn handler(
     destinations::check_owner(&senders.commands, &caller, destination_id).await?;
     let paging = query.paging();
     query.complete()?;
-    let mut scope = TenantScope::begin(senders.commands.pool(), caller.tenant_id).await?;
+    let mut scope = senders.commands.lists().begin(caller.tenant_id).await?;
     let listed =
         senders::list(&mut scope, destination_id, paging.sort, paging.direction, paging.page).await?;
     scope.end().await?;

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use projections::{TenantScope, sessions};
+use projections::sessions;
 
 use super::SessionView;
 use crate::api::access::authentication::Caller;
@@ -23,7 +23,7 @@ pub(crate) async fn handler(
     let paging = query.paging();
     query.complete()?;
     let filter = sessions::Filter { user: Some(caller.user_id) };
-    let mut scope = TenantScope::begin(auth.commands.pool(), caller.tenant_id).await?;
+    let mut scope = auth.commands.lists().begin(caller.tenant_id).await?;
     let listed = sessions::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
     scope.end().await?;
     let items = listed.items.into_iter().map(|session| SessionView {

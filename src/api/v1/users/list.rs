@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use projections::{TenantScope, users};
+use projections::users;
 
 use super::{UserView, Users};
 use crate::api::access::authentication::Caller;
@@ -23,7 +23,7 @@ pub(crate) async fn handler(
     let paging = query.paging();
     let filter: users::Filter = query.filter();
     query.complete()?;
-    let mut scope = TenantScope::begin(users.commands.pool(), caller.tenant_id).await?;
+    let mut scope = users.commands.lists().begin(caller.tenant_id).await?;
     let listed = users::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
     scope.end().await?;
     Ok(Json(Page::of(listed)))
