@@ -18,7 +18,7 @@ struct Conversion {
 }
 
 const CONVERSIONS: &[Conversion] = &[
-    // What a receiver answered belongs beside the log, where it can be erased.
+    // What a receiver answered is kept outside the log, where it can be erased.
     Conversion {
         fact: "DeliveryAttempted",
         from: 1,
@@ -37,7 +37,7 @@ const CONVERSIONS: &[Conversion] = &[
             form.insert("timeoutMs".to_owned(), json!(30_000));
         },
     },
-    // A digest without salt is no commitment: whoever guesses the payload can check the guess.
+    // A digest without salt is no commitment: a reader of the log can guess the payload and check the guess.
     Conversion {
         fact: "EventAccepted",
         from: 1,

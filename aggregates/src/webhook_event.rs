@@ -52,7 +52,7 @@ pub struct Delivery {
 pub const UNKNOWN_IN_A_ROW_TOLERATED: u32 = 4;
 
 /// Commitment to a payload. The log contains the commitment; the bytes and the salt are in the table `payloads`. When
-/// they are erased, nothing in the log tells what they were, not even to one who guesses.
+/// they are erased, the log does not show what they were, and a guess cannot be checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PayloadCommitment {

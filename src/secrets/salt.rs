@@ -1,7 +1,7 @@
 //! Salts of commitments in the log.
 //!
-//! A fact that must not tell what it is about, once that is erased, has an HMAC instead of a digest: whoever does not
-//! have the salt cannot even check a guess.
+//! A fact about something that can be erased has an HMAC of it instead of a digest: without the salt, which is erased with
+//! it, a reader of the log cannot even check a guess.
 
 use std::fmt;
 
