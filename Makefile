@@ -1,7 +1,7 @@
 # `make` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench chaos hostile prepare setup
+.PHONY: help run demo test check bench chaos hostile fuzz prepare setup
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -27,6 +27,9 @@ chaos: setup ## inject faults into a running installation, e.g. make chaos SEED=
 
 hostile: setup ## attack a running installation, and measure what that costs another tenant
 	@.ci/hostile $(ARGS)
+
+fuzz: setup ## give every parser of foreign bytes random input, e.g. make fuzz CASES=10000000
+	PROPTEST_CASES=$(or $(CASES),1000000) cargo nextest run --workspace --profile fuzz -E 'test(foreign_bytes) | test(never_panic) | test(mapping)'
 
 prepare: setup ## update .sqlx after a change of SQL or migrations
 	@.ci/prepare-sqlx

@@ -36,6 +36,8 @@ pub(crate) fn value_after(hops: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn count(values: &[&str]) -> u16 {
@@ -60,6 +62,21 @@ mod tests {
     fn each_installation_adds_one() {
         for hops in 0..5 {
             assert_eq!(count(&[&value_after(hops)]), hops + 1);
+        }
+    }
+
+    proptest! {
+        /// Each of our entries counts, and nothing else does.
+        #[test]
+        fn foreign_bytes_in_cdn_loop(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..5)) {
+            let headers: HeaderMap = values
+                .iter()
+                .filter_map(|value| Some((HEADER.parse().ok()?, value.as_slice().try_into().ok()?)))
+                .collect();
+            let before = of(&headers);
+            let mut with_ours = headers;
+            with_ours.append(HEADER, value_after(2).parse().unwrap());
+            prop_assert_eq!(of(&with_ours), before + 3);
         }
     }
 }

@@ -127,6 +127,7 @@ impl TryFrom<Message> for Job {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
@@ -195,6 +196,27 @@ mod tests {
             let error = Job::read(bytes.as_bytes()).unwrap_err();
             assert!(error.to_string().contains(kind), "{bytes}: {error}");
             assert!(!error.to_string().contains("secret"), "{bytes}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_as_a_job(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Job::read(&bytes).is_err());
+        }
+
+        /// A job with a few other bytes is refused, or it is a job that is written and read again.
+        #[test]
+        fn foreign_bytes_within_a_job(changes in prop::collection::vec((0..WRITTEN.len(), 0x20u8..0x7f), 1..4)) {
+            let mut bytes = WRITTEN.as_bytes().to_vec();
+            for (index, byte) in changes {
+                bytes[index] = byte;
+            }
+            if let Ok(job) = Job::read(&bytes) {
+                let mut written = Vec::new();
+                job.write_to(&mut written);
+                prop_assert_eq!(Job::read(&written), Ok(job));
+            }
         }
     }
 }

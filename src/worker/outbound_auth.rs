@@ -184,3 +184,50 @@ fn token_failure(failure: Failure) -> Failure {
     };
     Failure { outcome, detail: format!("token endpoint: {}", failure.detail), ..failure }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lifetime(answer: &str) -> Option<u64> {
+        let answer: TokenAnswer = serde_json::from_str(answer).unwrap();
+        answer.expires_in.and_then(Seconds::whole)
+    }
+
+    #[test]
+    fn the_lifetime_of_a_token_is_read_in_every_form_that_endpoints_use() {
+        for (answer, seconds) in [
+            (r#"{"access_token":"t"}"#, None),
+            (r#"{"access_token":"t","expires_in":3600}"#, Some(3_600)),
+            (r#"{"access_token":"t","expires_in":"3600"}"#, Some(3_600)),
+            (r#"{"access_token":"t","expires_in":3599.9}"#, Some(3_599)),
+            (r#"{"access_token":"t","expires_in":-1}"#, Some(0)),
+            (r#"{"access_token":"t","expires_in":1e300}"#, Some(u64::MAX)),
+            (r#"{"access_token":"t","expires_in":"soon"}"#, None),
+            (r#"{"access_token":"t","expires_in":[3600]}"#, None),
+            (r#"{"access_token":"t","expires_in":null}"#, None),
+        ] {
+            assert_eq!(lifetime(answer), seconds, "{answer}");
+        }
+    }
+
+    proptest! {
+        /// Only a code of the standard is repeated: the rest may quote the secret.
+        #[test]
+        fn foreign_bytes_as_an_answer_of_a_token_endpoint(
+            body in prop::collection::vec(any::<u8>(), 0..200),
+            error in ".{0,60}|[a-z_]{0,60}",
+            number in any::<f64>(),
+        ) {
+            let _: Result<TokenAnswer, _> = serde_json::from_slice(&body);
+            prop_assert_eq!(error_code(&body), "");
+            Seconds::Number(number).whole();
+            let code = error_code(serde_json::json!({ "error": error }).to_string().as_bytes());
+            let repeated = format!(" ({error})");
+            prop_assert!(code.is_empty() || code == repeated);
+            prop_assert!(code.bytes().all(|byte| byte.is_ascii_lowercase() || b" ()_".contains(&byte)));
+        }
+    }
+}

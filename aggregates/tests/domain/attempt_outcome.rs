@@ -2,6 +2,7 @@
 
 use aggregates::attempt_outcome::{AttemptReport, Outcome, RetryAfter};
 use chrono::{DateTime, Utc};
+use proptest::prelude::*;
 
 use crate::given::moment;
 
@@ -42,4 +43,18 @@ fn a_report_without_a_response_has_no_response_fields() {
     let report = AttemptReport::without_answer(Outcome::Dns, 12, Some("no such name".to_owned()));
     let stored = serde_json::to_value(&report).expect("a report");
     assert_eq!(stored, serde_json::json!({ "outcome": "dns", "durationMs": 12, "detail": "no such name" }));
+}
+
+proptest! {
+    #[test]
+    fn foreign_bytes_as_retry_after(header in ".{0,60}|[0-9]{0,40}|[A-Z][a-z]{2}, [0-9]{1,3} [A-Z][a-z]{2} [0-9]{1,6} [0-9:]{1,9} GMT") {
+        if let Some(retry_after) = RetryAfter::parse(&header) {
+            let now = moment(5);
+            let stored = serde_json::to_string(&retry_after).expect("a form that can be stored");
+            prop_assert_eq!(serde_json::from_str::<RetryAfter>(&stored).expect("a stored form"), retry_after);
+            if let RetryAfter::Seconds(_) = retry_after {
+                prop_assert!(retry_after.time(now) >= now);
+            }
+        }
+    }
 }

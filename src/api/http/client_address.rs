@@ -63,6 +63,8 @@ fn address(hop: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn client(trusted: &[&str], peer: &str, forwarded: &[&'static str]) -> String {
@@ -89,5 +91,21 @@ mod tests {
         assert_eq!(client(&proxies, "10.0.0.1", &["203.0.113.9", "198.51.100.7"]), "198.51.100.7");
         assert_eq!(client(&proxies, "10.0.0.1", &["198.51.100.7, nonsense"]), "10.0.0.1");
         assert_eq!(client(&proxies, "10.0.0.1", &["[2001:db8::1]:443"]), "2001:db8::1");
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_in_forwarded_addresses(
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..5),
+        ) {
+            let mut headers = HeaderMap::new();
+            for value in values.iter().filter_map(|value| value.as_slice().try_into().ok()) {
+                headers.append("x-forwarded-for", value);
+            }
+            let peer: SocketAddr = "192.0.2.1:1".parse().unwrap();
+            TrustedProxies::new(vec!["192.0.2.0/24".parse().unwrap()]).client(peer, &headers);
+            let untrusting = TrustedProxies::new(vec![]);
+            prop_assert_eq!(untrusting.client(peer, &headers), peer.ip());
+        }
     }
 }

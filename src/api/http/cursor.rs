@@ -98,6 +98,7 @@ fn tag(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
@@ -142,5 +143,13 @@ mod tests {
         let after = Cursors::new(&format!("new:{new}").parse().unwrap());
         assert_eq!(during.read::<u32>(LIST, &cursor), Some(1));
         assert_eq!(after.read::<u32>(LIST, &cursor), None);
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_as_a_cursor(cursor in ".{0,200}|[A-Za-z0-9_-]{0,700}") {
+            let cursors = Cursors::new(&SigningKeys::generate());
+            prop_assert_eq!(cursors.read::<(u32, String)>(LIST, &cursor), None);
+        }
     }
 }

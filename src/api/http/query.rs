@@ -181,6 +181,7 @@ pub(crate) fn moment(bound: Bound) -> impl FnOnce(&str) -> Result<DateTime<Utc>,
 mod tests {
     use super::*;
     use projections::users::SortField;
+    use proptest::prelude::*;
 
     fn paging(query: &str) -> Result<Paging<SortField>, Problem> {
         let mut query = Query::of(query);
@@ -230,6 +231,23 @@ mod tests {
             "Qt=1%00",
         ] {
             assert!(paging(query).is_err(), "{query}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_as_a_query(query in ".{0,200}|((qt|pg|tpord|cpord)=[0-9a-zA-Z%+-]{0,25}&?){0,6}") {
+            if let Ok(paging) = paging(&query) {
+                prop_assert!((1..=200).contains(&paging.page.limit));
+                prop_assert!(paging.page.offset >= 0);
+            }
+        }
+
+        #[test]
+        fn foreign_bytes_as_a_time(text in ".{0,60}|[0-9TZ:.+-]{0,40}") {
+            for bound in [Bound::From, Bound::To] {
+                let _: Result<DateTime<Utc>, _> = moment(bound)(&text);
+            }
         }
     }
 }

@@ -52,6 +52,8 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, &'s
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use axum::http::HeaderValue;
 
     use super::*;
@@ -70,6 +72,18 @@ mod tests {
         assert!(key("\u{e9}".repeat(255).as_bytes()).is_ok());
         for bad in [&[b'x'; 256][..], b"a\tb", b"\xff", "a\u{85}b".as_bytes()] {
             assert!(key(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_as_an_idempotency_key(value in prop::collection::vec(any::<u8>(), 0..400)) {
+            let Ok(header) = HeaderValue::from_bytes(&value) else { return Ok(()) };
+            let headers: HeaderMap = [("x-idempotency-key".parse().unwrap(), header)].into_iter().collect();
+            if let Ok(Some(key)) = idempotency_key(&headers) {
+                prop_assert_eq!(key.as_bytes(), value);
+                prop_assert!(key.chars().count() <= IDEMPOTENCY_KEY_CHARS_MAX);
+            }
         }
     }
 }
