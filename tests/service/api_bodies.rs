@@ -194,13 +194,14 @@ fn tenant_bodies(tenant: &str) -> Vec<Body> {
             "post",
             "/api/v1/tenants",
             "/api/v1/tenants".into(),
-            json!({ "name": unique("body"), "ownerEmail": new_email(), "ownerPassword": "x", "maxTrys": 1, "circuitBreakerTimer": 1 }),
+            json!({ "name": unique("body"), "ownerEmail": new_email(), "ownerPassword": "x", "maxTrys": 1, "circuitBreakerTimer": 1, "invitation": "x" }),
             vec![
                 ("name", REQUIRED, Kind::Name(255)),
                 ("ownerEmail", REQUIRED, Kind::Email),
                 ("ownerPassword", REQUIRED, Kind::Password(1_024)),
                 ("maxTrys", OPTIONAL, NUMBER),
                 ("circuitBreakerTimer", OPTIONAL, NUMBER),
+                ("invitation", OPTIONAL, Kind::Name(512)),
             ],
         ),
         body(
