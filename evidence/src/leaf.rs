@@ -24,6 +24,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use thiserror::Error;
 
+use crate::tree::TreeHead;
+
 /// Maximum length of a name in a leaf, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
@@ -237,5 +239,34 @@ impl CheckpointLeaf<'_> {
         check_name("log id", self.log_id)?;
         let commitment = salt.commit(self.signed_checkpoint.as_bytes());
         Ok(format!("hooksentry.dev/checkpoint/v1\nlog {}\ncheckpoint {commitment}\n", self.log_id))
+    }
+}
+
+/// First entry of a tree that continues another one, which ended. The entry has the last head of the other tree, so
+/// the new tree determines both.
+///
+/// ```text
+/// hooksentry.dev/continuation/v1
+/// log <id of the log that ended>
+/// size <number of its leaves>
+/// root <base64 of its root hash>
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ContinuationLeaf<'a> {
+    pub log_id: &'a str,
+    /// Last head of the log that ended.
+    pub tree: TreeHead,
+}
+
+impl ContinuationLeaf<'_> {
+    /// Returns the entry of the tree that continues the other one.
+    ///
+    /// # Errors
+    ///
+    /// A log id with a character that could break the line.
+    pub fn entry(&self) -> Result<String, LeafError> {
+        check_name("log id", self.log_id)?;
+        let TreeHead { size, root } = self.tree;
+        Ok(format!("hooksentry.dev/continuation/v1\nlog {}\nsize {size}\nroot {root}\n", self.log_id))
     }
 }

@@ -1,6 +1,9 @@
 //! Texts of leaves, salts and commitments.
 
-use evidence::leaf::{CheckpointLeaf, EvidenceKey, FactLeaf, LeafError, NAME_BYTES_MAX, Salt};
+use evidence::leaf::{
+    CheckpointLeaf, ContinuationLeaf, EvidenceKey, FactLeaf, LeafError, NAME_BYTES_MAX, Salt,
+};
+use evidence::tree::{Hash, TreeHead};
 
 const STREAM_ID: &str = "0190c2de-6b1c-7000-8000-000000000001";
 
@@ -42,6 +45,15 @@ fn the_leaf_of_a_checkpoint_is_this_text() {
     let expected =
         "hooksentry.dev/checkpoint/v1\nlog t1\ncheckpoint 5i7uQp3gPJ210gwFFRN26kLkIyPWjPgO+1ZS/N/oNSY=\n";
     assert_eq!(leaf.entry(&key().checkpoint_salt(1)).unwrap(), expected);
+}
+
+#[test]
+fn the_leaf_of_a_continuation_is_this_text() {
+    let leaf = ContinuationLeaf { log_id: "t1", tree: TreeHead { size: 0, root: Hash::EMPTY_ROOT } };
+    let expected = "hooksentry.dev/continuation/v1\nlog t1\nsize 0\n\
+        root 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n";
+    assert_eq!(leaf.entry().unwrap(), expected);
+    assert!(ContinuationLeaf { log_id: "t\n1", ..leaf }.entry().is_err());
 }
 
 /// Test case 2 of RFC 4231. HMAC pads keys with zeros, so its key is the same as this longer one.

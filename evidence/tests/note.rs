@@ -46,6 +46,17 @@ fn the_note_of_the_standard_is_verified() {
 }
 
 #[test]
+fn a_key_under_the_name_of_another_log_is_another_key() {
+    let (key, name) = (signer("example.com", 1), "example.com/other".parse::<KeyName>().unwrap());
+    let other = key.with_name(name.clone());
+    assert_eq!(other.verifier(), &key.verifier().with_name(name));
+    assert_eq!(other.to_secret_text(), signer("example.com/other", 1).to_secret_text());
+    let note = Note::sign(TEXT.to_owned(), &other).unwrap();
+    assert_eq!(note.verify(&[other.verifier().clone()]).unwrap().len(), 1);
+    assert_eq!(note.verify(&[key.verifier().clone()]).unwrap_err(), VerifyError::NoKnownKey);
+}
+
+#[test]
 fn keys_have_the_form_of_go() {
     let private = SignerKey::parse(PRIVATE_KEY).unwrap();
     assert_eq!(private.verifier().to_string(), PUBLIC_KEY);

@@ -133,10 +133,17 @@ impl VerifierKey {
         self.key_type
     }
 
-    /// The key itself, which must not serve under two names or as two types.
+    /// The key itself. In one policy it must not serve under two names or as two types.
     #[must_use]
     pub fn public_key(&self) -> &[u8; 32] {
         self.key.as_bytes()
+    }
+
+    /// Returns the same key as that of another log, for an operator whose logs have one key. The first line of
+    /// a checkpoint is the name of its log, so a checkpoint of one log is none of another.
+    #[must_use]
+    pub fn with_name(&self, name: KeyName) -> Self {
+        Self::new(name, self.key_type, self.key)
     }
 
     /// Returns the timestamp of the signature, which only a cosignature has, or `None` if the signature is not one of
@@ -295,6 +302,13 @@ pub struct SignerKey(PrivateKey);
 private_key!(SignerKey, KeyType::Note);
 
 impl SignerKey {
+    /// Returns the same key as that of another log: see [`VerifierKey::with_name`].
+    #[must_use]
+    pub fn with_name(&self, name: KeyName) -> Self {
+        let PrivateKey { key, verifier } = &self.0;
+        Self(PrivateKey { key: key.clone(), verifier: verifier.with_name(name) })
+    }
+
     /// Signs the text of a note.
     pub(super) fn sign(&self, text: &str) -> NoteSignature {
         self.0.signature(self.0.sign(text).to_vec())
