@@ -23,7 +23,8 @@ TO hooksentry_worker;
 GRANT INSERT ON events, attempt_responses, data_keys TO hooksentry_worker;
 
 -- What its health endpoint reports.
-GRANT SELECT ON checkpoints, quarantined_streams, set_aside_events, unaccounted_events, completeness_check
+GRANT SELECT ON checkpoints, quarantined_streams, set_aside_events, unaccounted_events, completeness_check,
+    evidence_trees, evidence_checkpoints
 TO hooksentry_worker;
 
 DROP POLICY IF EXISTS of_workers ON events;
@@ -35,7 +36,7 @@ CREATE POLICY appended_by_workers ON events FOR INSERT TO hooksentry_worker
 DO $$
 DECLARE scoped regclass;
 BEGIN
-    FOREACH scoped IN ARRAY ARRAY['payloads', 'destinations', 'tenants']::regclass[] LOOP
+    FOREACH scoped IN ARRAY ARRAY['payloads', 'destinations', 'tenants', 'evidence_trees', 'evidence_checkpoints']::regclass[] LOOP
         EXECUTE format('DROP POLICY IF EXISTS of_workers ON %s', scoped);
         EXECUTE format('CREATE POLICY of_workers ON %s FOR SELECT TO hooksentry_worker USING (true)', scoped);
     END LOOP;

@@ -1,5 +1,6 @@
 //! Commands of the program: one file for each.
 
+mod audit;
 mod bench;
 mod dev;
 mod listen;
@@ -17,6 +18,7 @@ mod verify_projections;
 
 use clap::{Parser, Subcommand};
 
+pub use audit::{Audit, AuditCommand};
 pub use bench::Bench;
 pub use dev::Dev;
 pub use listen::Listen;
@@ -53,6 +55,7 @@ pub enum Command {
     Quarantine(Quarantine),
     Restore(Restore),
     RewrapKeys(RewrapKeys),
+    Audit(Audit),
     InviteTenant(InviteTenant),
     SuspendTenant(SuspendTenant),
     RemoveSecondFactor(RemoveSecondFactor),
@@ -78,6 +81,7 @@ impl Command {
             Self::Quarantine(quarantine) => quarantine.run().await,
             Self::Restore(restore) => restore.run().await,
             Self::RewrapKeys(rewrap_keys) => rewrap_keys.run().await,
+            Self::Audit(audit) => audit.run(),
             Self::InviteTenant(invite) => invite.run(),
             Self::SuspendTenant(suspend) => suspend.run().await,
             Self::RemoveSecondFactor(remove) => remove.run().await,

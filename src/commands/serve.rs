@@ -11,12 +11,12 @@ pub struct Serve {
     /// Roles of this process, separated by commas.
     ///
     /// Any number of processes may have the roles api and worker. Of several processes with the role
-    /// projector or dispatcher, one is active and the others are on standby.
+    /// projector, dispatcher or sealer, one is active and the others are on standby.
     #[arg(
         long,
         env = "HOOKSENTRY_ROLES",
         value_name = "ROLES",
-        default_value = "api,projector,dispatcher,worker"
+        default_value = "api,projector,dispatcher,worker,sealer"
     )]
     pub roles: Roles,
 

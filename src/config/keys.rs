@@ -22,8 +22,8 @@ pub struct SigningSettings {
 pub struct EncryptionSettings {
     /// Keys that encrypt the secrets of tenants, separated by commas.
     ///
-    /// Required by the roles api and worker. The first key encrypts; all keys decrypt. A key is the base64 of
-    /// exactly 32 bytes: `openssl rand -base64 32` generates one. Keep a copy in a safe place: without it the
+    /// Required by the roles api, worker and sealer. The first key encrypts; all keys decrypt. A key is the base64
+    /// of exactly 32 bytes: `openssl rand -base64 32` generates one. Keep a copy in a safe place: without it the
     /// credentials and webhook secrets of all tenants are lost. To replace a key, put the new one first, run
     /// `hooksentry rewrap-keys`, and remove the old one. Every process with these roles needs the same keys.
     #[arg(long, env = "HOOKSENTRY_ENCRYPTION_KEY", value_name = "KEYS", hide_env_values = true)]

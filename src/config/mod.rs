@@ -9,6 +9,7 @@
 mod command_line;
 mod database;
 mod delivery;
+mod evidence;
 mod http;
 mod keys;
 mod limits;
@@ -31,6 +32,7 @@ pub use command_line::{CommandLineError, parse};
 pub use database::{DatabaseSettings, DatabaseUrl};
 pub use delivery::DeliverySettings;
 pub(crate) use delivery::GIVE_UP_GRACE;
+pub use evidence::EvidenceSettings;
 pub use http::HttpSettings;
 pub use keys::{EncryptionSettings, SigningSettings};
 pub use limits::{LimitSettings, RateLimit};
@@ -69,6 +71,8 @@ pub struct Settings {
     #[command(flatten)]
     pub encryption: EncryptionSettings,
     #[command(flatten)]
+    pub evidence: EvidenceSettings,
+    #[command(flatten)]
     pub delivery: DeliverySettings,
     #[command(flatten)]
     pub targets: TargetSettings,
@@ -96,7 +100,7 @@ pub struct RequiredSettings {
     pub database: DatabaseUrl,
     /// Present with the role `api`.
     pub signing_keys: Option<SigningKeys>,
-    /// Present with the roles `api` and `worker`.
+    /// Present with the roles `api`, `worker` and `sealer`.
     pub master_keys: Option<MasterKeys>,
 }
 
@@ -107,11 +111,12 @@ impl Settings {
     /// A value does not fit another one, or a required setting is missing.
     pub fn check(&self, roles: &Roles) -> Result<RequiredSettings, SettingProblem> {
         self.retries.check()?;
+        self.evidence.check()?;
         self.check_payload_memory()?;
         self.check_queue(roles)?;
         let database = self.database.require()?;
         let signing_keys = roles.has(Role::Api).then(|| self.signing.require()).transpose()?;
-        let opens_secrets = roles.has(Role::Api) || roles.has(Role::Worker);
+        let opens_secrets = [Role::Api, Role::Worker, Role::Sealer].into_iter().any(|role| roles.has(role));
         let master_keys = opens_secrets.then(|| self.encryption.require()).transpose()?;
         Ok(RequiredSettings { database, signing_keys, master_keys })
     }

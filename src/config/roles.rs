@@ -17,10 +17,12 @@ pub enum Role {
     Dispatcher,
     /// Makes attempts.
     Worker,
+    /// Writes the transparency logs.
+    Sealer,
 }
 
 impl Role {
-    pub const ALL: [Self; 4] = [Self::Api, Self::Projector, Self::Dispatcher, Self::Worker];
+    pub const ALL: [Self; 5] = [Self::Api, Self::Projector, Self::Dispatcher, Self::Worker, Self::Sealer];
 
     /// The name in settings.
     #[must_use]
@@ -30,6 +32,7 @@ impl Role {
             Self::Projector => "projector",
             Self::Dispatcher => "dispatcher",
             Self::Worker => "worker",
+            Self::Sealer => "sealer",
         }
     }
 }

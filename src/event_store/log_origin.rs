@@ -71,6 +71,15 @@ pub async fn require_own_log(connection: &mut PgConnection) -> Result<(), LogOri
     if is_foreign { Err(LogOriginFailure::OtherCluster) } else { Ok(()) }
 }
 
+/// Returns the era in which facts are appended.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.log_eras.current", level = "debug", skip_all, err(level = "debug"))]
+pub async fn current_era(connection: &mut PgConnection) -> Result<i16, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT max(era) AS "era!" FROM log_eras"#).fetch_one(connection).await
+}
+
 /// Returns whether the leader of `role` leads on the server of `connection`. After a failover, new connections of a
 /// pool lead to another server. It has the same epoch, but may lack the last facts, and must not store a position
 /// beyond them.

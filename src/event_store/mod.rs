@@ -38,7 +38,9 @@ pub use append::{AppendFailure, StreamAppend};
 pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome};
 pub use claimed_payload::{ClaimedEvent, ClaimedPayload, ClaimedPayloadBatch};
 pub use log_notifier::{LogNotifier, Notification};
-pub use log_origin::{BegunEra, LogOriginFailure, begin_era, leader_is_connected, require_own_log};
+pub use log_origin::{
+    BegunEra, LogOriginFailure, begin_era, current_era, leader_is_connected, require_own_log,
+};
 pub use metadata::{Actor, Metadata};
 pub use recent_log::RecentLog;
 pub use stream_append::{StoredResponse, StreamAppendBatch, StreamAppendItem, StreamAppendResult};

@@ -2,8 +2,10 @@
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
+use hmac::{Hmac, Mac};
 use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretBox, SecretSlice};
+use sha2::Sha256;
 use thiserror::Error;
 
 /// Bytes of a key.
@@ -41,6 +43,14 @@ impl Key {
 
     pub(super) fn expose_bytes(&self) -> &[u8; KEY_BYTES] {
         self.0.expose_secret()
+    }
+
+    /// Returns a key for another purpose: HMAC-SHA256 of the purpose.
+    pub(super) fn derive(&self, purpose: &[u8]) -> [u8; KEY_BYTES] {
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(self.expose_bytes())
+            .expect("HMAC takes keys of any length");
+        mac.update(purpose);
+        mac.finalize().into_bytes().into()
     }
 
     /// Returns nonce, ciphertext and tag. `bound` is authenticated and not stored; opening needs the same

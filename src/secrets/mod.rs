@@ -5,12 +5,13 @@
 //! operator's master keys ([`master_keys`], [`rewrap`]). A password is stored as an Argon2id hash
 //! ([`passwords`]), a recovery code as a plain hash ([`recovery_codes`]), and the secret of an authenticator app is sealed
 //! ([`totp`]). Access tokens and invitations to register a tenant are signed and not stored ([`signing_keys`],
-//! [`tenant_invitations`]).
+//! [`tenant_invitations`]). Heads of the transparency logs are signed with [`log_keys`].
 
 mod base32;
 mod cipher;
 mod common_passwords;
 mod data_keys;
+pub mod log_keys;
 pub mod master_keys;
 mod password_queue;
 pub mod passwords;

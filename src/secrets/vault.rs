@@ -20,7 +20,9 @@ use aggregates::ids::TenantId;
 use aggregates::sealed::Sealed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use evidence::leaf::EvidenceKey;
 use moka::sync::Cache;
+use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sqlx::PgPool;
 use thiserror::Error;
@@ -34,6 +36,8 @@ use crate::identifiers;
 
 /// Domain separator in the authenticated data of a secret, before tenant, data key and context.
 const BOUND_TO: &[u8] = b"hooksentry secret v1";
+/// Purpose of a tenant's evidence key in its derivation from the data key. Changing it makes all leaves unverifiable.
+const EVIDENCE_KEY: &[u8] = b"hooksentry evidence key v1";
 /// Maximum number of cached data keys, about 200 bytes each.
 const CACHED_KEYS_MAX: u64 = 10_000;
 /// Time after which a cached data key is dropped, and a deleted one is unusable in all processes.
@@ -152,6 +156,28 @@ impl Vault {
         let bytes = self.open(tenant, context, sealed).await?;
         let text = std::str::from_utf8(bytes.expose_secret()).map_err(|_| VaultFailure::NotText)?;
         Ok(SecretString::from(text))
+    }
+
+    /// Returns the evidence key of `tenant` and the id of the data key that it follows from: of `data_key`, or else of the
+    /// tenant's own one, created if there is none. When the data key is deleted, so is the evidence key.
+    ///
+    /// # Errors
+    /// [`VaultFailure::UnknownDataKey`] if the data key was deleted; the data key cannot be read, created or unwrapped.
+    pub async fn evidence_key(
+        &self,
+        tenant: TenantId,
+        data_key: Option<Uuid>,
+    ) -> Result<(Uuid, EvidenceKey), VaultFailure> {
+        let cached = self.unwrapped.get(&tenant).filter(|key| data_key.is_none_or(|id| id == key.id));
+        let data_key = match (cached, data_key) {
+            (Some(data_key), _) => data_key,
+            (None, Some(id)) => self.find(tenant, id).await?,
+            (None, None) => self.find_or_create(tenant).await?,
+        };
+        let mut evidence_key = data_key.key.derive(EVIDENCE_KEY);
+        let key = EvidenceKey::new(&evidence_key);
+        evidence_key.zeroize();
+        Ok((data_key.id, key))
     }
 
     /// Returns the master keys that wrap data keys and are not configured. The secrets of those data keys

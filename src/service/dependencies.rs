@@ -26,7 +26,7 @@ pub(super) struct Dependencies {
     pub(super) list_pool: Option<PgPool>,
     pub(super) store: EventStore,
     pub(super) batches: AttemptBatches,
-    /// Present with the roles `api` and `worker`.
+    /// Present with the roles `api`, `worker` and `sealer`.
     pub(super) vault: Option<Vault>,
     /// Present with the roles `dispatcher` and `worker`.
     pub(super) queue: Option<Arc<dyn JobQueue>>,

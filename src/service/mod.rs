@@ -87,6 +87,9 @@ impl Service {
         if roles.has(Role::Worker) {
             starter.start_worker()?;
         }
+        if roles.has(Role::Sealer) {
+            starter.start_sealer()?;
+        }
         match roles.has(Role::Api) {
             true => starter.start_api(listener, required.signing_keys, projected)?,
             false => starter.start_health_endpoint(listener, settings.http.metrics()),

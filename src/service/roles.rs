@@ -20,6 +20,7 @@ use crate::lifecycle::Lifecycle;
 use crate::live::Broadcaster;
 use crate::open_files::OpenFiles;
 use crate::projector::{Projected, Projector};
+use crate::sealer::Sealer;
 use crate::secrets::passwords::Passwords;
 use crate::secrets::signing_keys::SigningKeys;
 use crate::worker::{AttemptBatches, Worker};
@@ -111,6 +112,18 @@ impl<'a> RoleStarter<'a> {
         let stop = self.lifecycle.intake();
         self.lifecycle.spawn("the worker", async {
             worker.run(stop).await;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    pub(super) fn start_sealer(&mut self) -> anyhow::Result<()> {
+        let (pool, vault) = (self.dependencies.pool.clone(), self.dependencies.vault()?);
+        let sealer = Sealer::new(pool, vault, &self.settings.evidence);
+        self.leads.push(("sealer", sealer.leadership_status().clone()));
+        let stop = self.lifecycle.drained();
+        self.lifecycle.spawn_supporting("the sealer", async {
+            sealer.run(stop).await;
             Ok(())
         });
         Ok(())

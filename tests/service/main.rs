@@ -46,6 +46,7 @@ mod registration;
 mod restore;
 mod retention;
 mod revocation;
+mod sealer;
 mod security_log;
 mod settings;
 mod standard_webhooks;

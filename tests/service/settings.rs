@@ -193,7 +193,7 @@ fn an_invalid_value_is_refused_with_name_value_and_range() {
         ("HOOKSENTRY_OWN_HOSTS", "hooks.example.com:443", "without a port"),
         ("HOOKSENTRY_PASSWORD_MEMORY_KIB", "63", "between 64 and 4194304"),
         ("HOOKSENTRY_PASSWORD_HASHES_AT_ONCE", "0", "between 1 and 1024"),
-        ("HOOKSENTRY_ROLES", "api,chef", "api,projector,dispatcher,worker"),
+        ("HOOKSENTRY_ROLES", "api,chef", "api,projector,dispatcher,worker,sealer"),
         ("HOOKSENTRY_LOG", "info,=", "a level"),
         ("HOOKSENTRY_LOG_FORMAT", "xml", "text or json"),
     ] {

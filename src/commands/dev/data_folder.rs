@@ -10,6 +10,9 @@ use std::str::FromStr;
 use anyhow::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::secrets::log_keys::LogKeys;
 
 const KEY_BYTES: usize = 32;
 
@@ -35,16 +38,36 @@ impl DataFolder {
         &self.path
     }
 
-    /// Reads the key from the file `name`, and generates it if the file does not exist.
+    /// Reads the key from the file `name`, and generates one of random bytes if the file does not exist.
     pub(super) fn key<K: FromStr<Err: Error + Send + Sync + 'static>>(
         &self,
         name: &str,
     ) -> anyhow::Result<K> {
+        self.key_or(name, || Ok(STANDARD.encode(rand::random::<[u8; KEY_BYTES]>()).into()))
+    }
+
+    /// Reads the key of the transparency logs from the file `name`, and generates one if the file does not exist. Its
+    /// name is unique, so that no two installations have logs with one name.
+    pub(super) fn log_keys(&self, name: &str) -> anyhow::Result<LogKeys> {
+        self.key_or(name, || {
+            let installation = format!("dev.hooksentry.localhost/{:016x}", rand::random::<u64>());
+            let keys = LogKeys::generate(installation.parse()?)?;
+            keys.to_secret_texts().next().context("there is one key")
+        })
+    }
+
+    fn key_or<K: FromStr<Err: Error + Send + Sync + 'static>>(
+        &self,
+        name: &str,
+        generate: impl FnOnce() -> anyhow::Result<SecretString>,
+    ) -> anyhow::Result<K> {
         let path = self.path.join(name);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => generate_key(&self.path, name)
-                .with_context(|| format!("the key {} cannot be written", path.display()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                write_key(&self.path, name, &generate()?)
+                    .with_context(|| format!("the key {} cannot be written", path.display()))?
+            }
             Err(error) => {
                 return Err(error).with_context(|| format!("the key {} cannot be read", path.display()));
             }
@@ -54,9 +77,8 @@ impl DataFolder {
 }
 
 /// Writes a new key completely or not at all: half a key would make the encrypted secrets unreadable.
-fn generate_key(folder: &Path, name: &str) -> io::Result<String> {
-    let key: [u8; KEY_BYTES] = rand::random();
-    let text = STANDARD.encode(key);
+fn write_key(folder: &Path, name: &str, key: &SecretString) -> io::Result<String> {
+    let text = key.expose_secret().to_owned();
     let unfinished = folder.join(format!("{name}.unfinished"));
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     writeln!(file, "{text}")?;

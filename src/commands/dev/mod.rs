@@ -84,6 +84,10 @@ impl Dev {
         if self.settings.encryption.encryption_key.is_none() {
             self.settings.encryption.encryption_key = Some(folder.key::<MasterKeys>("encryption-key")?);
         }
+        let evidence = &mut self.settings.evidence;
+        if evidence.evidence_key.is_none() && evidence.evidence_key_file.is_none() {
+            evidence.evidence_key = Some(folder.log_keys("evidence-key")?);
+        }
         Ok(())
     }
 

@@ -1,0 +1,54 @@
+//! Settings of the transparency logs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problem::SettingProblem;
+use super::values::duration_between;
+use crate::secrets::log_keys::LogKeys;
+
+/// Keys that sign the heads of the transparency logs, and how often they do.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Evidence")]
+pub struct EvidenceSettings {
+    /// Private keys that sign the heads of the transparency logs, separated by commas.
+    ///
+    /// Only the role sealer reads them. `hooksentry audit keygen` makes one. All keys have the same name and all of them
+    /// sign, so a key is replaced by adding the new one and removing the old one when verifiers know the new one. Without
+    /// a key the logs grow and are not signed.
+    #[arg(long, env = "HOOKSENTRY_EVIDENCE_KEY", value_name = "KEYS", hide_env_values = true)]
+    pub evidence_key: Option<LogKeys>,
+
+    /// File with the private keys, instead of HOOKSENTRY_EVIDENCE_KEY: one on each line.
+    ///
+    /// The sealer reads it before each sealing, so keys are replaced without a restart. If it cannot be read, the logs
+    /// grow and are not signed.
+    #[arg(long, env = "HOOKSENTRY_EVIDENCE_KEY_FILE", value_name = "FILE")]
+    pub evidence_key_file: Option<PathBuf>,
+
+    /// Interval at which the heads of logs that have grown are signed.
+    ///
+    /// Lower: new facts can be proved earlier, and more checkpoints are stored. Higher: until the next checkpoint, who
+    /// controls the database can change new facts unnoticed.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_SEAL_INTERVAL",
+        value_name = "DURATION",
+        default_value = "60s",
+        value_parser = duration_between(Duration::from_millis(100), Duration::from_secs(24 * 3_600))
+    )]
+    pub seal_interval: Duration,
+}
+
+impl EvidenceSettings {
+    pub(super) fn check(&self) -> Result<(), SettingProblem> {
+        match &self.evidence_key_file {
+            Some(file) if self.evidence_key.is_some() => Err(SettingProblem::invalid(
+                "HOOKSENTRY_EVIDENCE_KEY_FILE",
+                file.display(),
+                "must not be set together with HOOKSENTRY_EVIDENCE_KEY",
+            )),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Facts of the event log with the exact texts that their leaves commit to.
+
+use chrono::{DateTime, Utc};
+use evidence::leaf::{EvidenceKey, FactLeaf, LeafError, Salt};
+use projections::{BigInt, LogPosition, TransactionId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::event_store::log_reader;
+
+/// A row of the event log. Payload and metadata are `json`, which keeps the text, so they are the bytes that were
+/// appended.
+#[derive(Clone, Debug)]
+pub(crate) struct FactRow {
+    transaction_id: TransactionId,
+    position: i64,
+    pub(crate) aggregate_type: String,
+    pub(crate) aggregate_id: String,
+    pub(crate) sequence: BigInt,
+    pub(crate) event_type: String,
+    pub(crate) event_version: String,
+    pub(crate) payload: String,
+    pub(crate) metadata: String,
+    pub(crate) recorded_at: DateTime<Utc>,
+    /// The nil id for facts of the installation.
+    pub(crate) tenant_id: Uuid,
+}
+
+/// Facts that no fact will precede.
+#[derive(Debug)]
+pub(crate) struct SettledFacts {
+    pub(crate) rows: Vec<FactRow>,
+    /// Whether more facts are committed that must not be read yet, because an older transaction is running.
+    pub(crate) held_back: bool,
+}
+
+impl FactRow {
+    pub(crate) fn log_position(&self) -> LogPosition {
+        LogPosition { transaction_id: self.transaction_id, position: self.position }
+    }
+
+    /// Returns the salt of the fact's leaf.
+    ///
+    /// # Errors
+    /// A name that a leaf cannot contain.
+    pub(crate) fn salt(&self, key: &EvidenceKey) -> Result<Salt, LeafError> {
+        key.fact_salt(&self.aggregate_type, &self.aggregate_id, self.sequence.0)
+    }
+
+    /// Returns the entry of the tenant's log.
+    ///
+    /// # Errors
+    /// A name that a leaf cannot contain.
+    pub(crate) fn entry(&self, salt: &Salt) -> Result<String, LeafError> {
+        let leaf = FactLeaf {
+            stream_type: &self.aggregate_type,
+            stream_id: &self.aggregate_id,
+            sequence: self.sequence.0,
+            fact_type: &self.event_type,
+            fact_version: &self.event_version,
+            recorded_micros: self.recorded_at.timestamp_micros(),
+            metadata: &self.metadata,
+            fact: &self.payload,
+        };
+        leaf.entry(salt)
+    }
+}
+
+/// Selects [`FactRow`]s with a query that the compiler checks.
+macro_rules! fact_rows {
+    ($from:literal, $($arguments:tt)*) => {
+        sqlx::query_as!(
+            FactRow,
+            r#"SELECT
+                transaction_id AS "transaction_id!: _", position AS "position!",
+                aggregate_type AS "aggregate_type!", aggregate_id AS "aggregate_id!", sequence AS "sequence!: _",
+                event_type AS "event_type!", event_version AS "event_version!", payload::text AS "payload!",
+                metadata::text AS "metadata!", recorded_at AS "recorded_at!",
+                coalesce(tenant_id, '00000000-0000-0000-0000-000000000000') AS "tenant_id!" "# + $from,
+            $($arguments)*
+        )
+    };
+}
+
+/// Returns the next facts after `after`, at most `rows_max`, without waiting for the transactions `elsewhere`, which
+/// cannot append. Must not be called within a transaction.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.read_settled", level = "trace", skip_all, err(level = "debug"))]
+pub(crate) async fn read_settled(
+    connection: &mut PgConnection,
+    after: LogPosition,
+    rows_max: usize,
+    elsewhere: &[TransactionId],
+) -> Result<SettledFacts, sqlx::Error> {
+    // First: what has ended by now is seen by the next statement.
+    let horizon = log_reader::horizon(connection, elsewhere).await?;
+    let rows = fact_rows!(
+        r#"
+        FROM events
+        WHERE (transaction_id, position) > ($1, $2)
+          AND transaction_id < log_transaction_id((SELECT max(era) FROM log_eras), $3)
+        ORDER BY transaction_id, position
+        LIMIT $4
+        "#,
+        after.transaction_id as TransactionId,
+        after.position,
+        horizon as TransactionId,
+        BigInt(rows_max as u64) as BigInt,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let held_back = rows.is_empty() && log_reader::last_committed(connection).await? > Some(after);
+    Ok(SettledFacts { rows, held_back })
+}

@@ -1,0 +1,61 @@
+//! Health of the transparency logs: how far they are behind the log, and when they were last signed.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use projections::checkpoints;
+use sqlx::PgConnection;
+
+use super::ROLE;
+use crate::clock;
+use crate::evidence_log;
+
+/// Health of the transparency logs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EvidenceHealth {
+    /// Approximate number of facts that have no leaf yet; 0 only when there are none.
+    pub(crate) lag_facts: u64,
+    /// Age of the oldest of them.
+    pub(crate) lag: Duration,
+    /// Number of logs of tenants with entries that no signed head covers.
+    pub(crate) unsigned_logs: u64,
+    /// When a head was last signed; `None`: never.
+    pub(crate) last_signed_at: Option<DateTime<Utc>>,
+}
+
+/// Reads the current health.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn look(connection: &mut PgConnection) -> Result<EvidenceHealth, sqlx::Error> {
+    let lag = checkpoints::lag(connection, &[ROLE]).await?.pop();
+    let (lag_facts, lag) = lag.map_or((0, Duration::ZERO), |lag| (lag.facts, lag.age));
+    Ok(EvidenceHealth {
+        lag_facts,
+        lag,
+        unsigned_logs: evidence_log::count_unsigned(connection).await?,
+        last_signed_at: evidence_log::last_signed_at(connection).await?,
+    })
+}
+
+/// Sets the metrics.
+pub(super) async fn measure(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let health = look(connection).await?;
+    let age = health.last_signed_at.map(|at| (clock::now() - at).to_std().unwrap_or_default());
+    set_metrics(&health, age.unwrap_or_default());
+    Ok(())
+}
+
+/// Resets the metrics: only the leader measures, and old figures must not outlive the lead.
+pub(super) fn forget_metrics() {
+    let nothing =
+        EvidenceHealth { lag_facts: 0, lag: Duration::ZERO, unsigned_logs: 0, last_signed_at: None };
+    set_metrics(&nothing, Duration::ZERO);
+}
+
+fn set_metrics(health: &EvidenceHealth, checkpoint_age: Duration) {
+    metrics::gauge!("hooksentry_sealer_lag_facts").set(health.lag_facts as f64);
+    metrics::gauge!("hooksentry_sealer_lag_seconds").set(health.lag.as_secs_f64());
+    metrics::gauge!("hooksentry_unsigned_logs").set(health.unsigned_logs as f64);
+    metrics::gauge!("hooksentry_last_checkpoint_age_seconds").set(checkpoint_age.as_secs_f64());
+}

@@ -1,0 +1,148 @@
+//! The sealer: makes the history provable to others.
+//!
+//! It follows the log in its order, appends a leaf for each fact to the tree of the fact's tenant, and signs the heads of
+//! the trees that have grown, by default once a minute. Each signed head becomes an entry of the installation's tree,
+//! whose head is signed as well. [`crate::evidence_log`] is what it writes, the crate `evidence` how that is computed.
+//!
+//! **Nothing waits for it.** Ingest and deliveries do not know of it. If it stops, it continues later where it stopped.
+//!
+//! **One process writes.** Trees and position are written in one transaction, under the epoch of the lead
+//! ([`crate::leadership`]). So a leader that was paused and replaced writes nothing, and a crash at any moment repeats
+//! nothing and loses nothing. A head is signed in the transaction that stores it: no signed head is ever shown that the
+//! database could forget by a crash.
+//!
+//! **Without a key** the trees grow and are not signed. So a key that is configured later covers the facts of the time
+//! without one.
+//!
+//! **A new era** of the log, after a restore, begins a new log for each tenant, whose first entry names the last head of
+//! the old one. The backup may be older than the last head that was shown, and a second history under one name would be
+//! evidence of tampering.
+//!
+//! **A deleted key of a tenant** is an erasure: the leaves of its facts say nothing from then on. New facts of the tenant
+//! get leaves with a random salt that is not kept, so that the tree counts them and they say nothing either.
+
+mod health;
+mod key_source;
+mod term;
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::EvidenceSettings;
+use crate::database;
+use crate::leadership::LeadershipStatus;
+use crate::secrets::vault::Vault;
+use key_source::KeySource;
+pub use term::{Term, TermEnded};
+
+/// The role in `leaderships` and the reader in `checkpoints`. It is stored, and never changes.
+const ROLE: &str = "sealer";
+/// Interval at which the log is read. Lower: small trees are written more often. Higher: a head covers fewer facts.
+const READ_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// Ratio of the seal interval to that of reading, if it is short.
+const READS_PER_SEAL: u32 = 4;
+/// Delay before taking the lead again after it was lost.
+const LEAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Writes the transparency logs.
+#[derive(Debug)]
+pub struct Sealer {
+    pool: PgPool,
+    vault: Vault,
+    keys: KeySource,
+    seal_interval: Duration,
+    status: LeadershipStatus,
+}
+
+impl Sealer {
+    #[must_use]
+    pub fn new(pool: PgPool, vault: Vault, settings: &EvidenceSettings) -> Self {
+        Self {
+            pool,
+            vault,
+            keys: KeySource::new(settings),
+            seal_interval: settings.seal_interval,
+            status: LeadershipStatus::default(),
+        }
+    }
+
+    /// Returns what this process knows about its lead.
+    #[must_use]
+    pub fn leadership_status(&self) -> &LeadershipStatus {
+        &self.status
+    }
+
+    /// Waits for the lead and seals, again and again, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut is_logged = false;
+        while !stop.is_cancelled() {
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                term = self.lead() => match term {
+                    Ok(term) => self.serve(term, &stop, &mut is_logged).await,
+                    Err(reason) => Err(reason),
+                },
+            };
+            health::forget_metrics();
+            let Err(reason) = ended else { return };
+            if !is_logged {
+                tracing::error!(error = ?anyhow::Error::from(reason), "the sealer lost the lead, will retry");
+            }
+            is_logged = true;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LEAD_AGAIN_AFTER) => {}
+            }
+        }
+    }
+
+    /// Waits for the lead, and takes over the position.
+    ///
+    /// # Errors
+    /// When the database fails, or another process takes the lead meanwhile.
+    pub async fn lead(&self) -> Result<Term, TermEnded> {
+        Term::begin(&self.pool, self.vault.clone(), self.keys.clone(), &self.status).await
+    }
+
+    /// Serves one term as leader. Returns `Ok` only after `stop`.
+    async fn serve(
+        &self,
+        mut term: Term,
+        stop: &CancellationToken,
+        is_logged: &mut bool,
+    ) -> Result<(), TermEnded> {
+        let lost = term.leadership().lost();
+        // The term is dropped at any await when the lead is lost: what it was writing is fenced.
+        tokio::select! {
+            ended = self.follow(&mut term, stop, is_logged) => ended,
+            reason = lost => Err(reason.into()),
+        }
+    }
+
+    async fn follow(
+        &self,
+        term: &mut Term,
+        stop: &CancellationToken,
+        is_logged: &mut bool,
+    ) -> Result<(), TermEnded> {
+        let pause = READ_INTERVAL_MAX.min(self.seal_interval / READS_PER_SEAL);
+        let mut seal_at = Instant::now();
+        loop {
+            let appended = database::in_time(database::LONG, term.append()).await?;
+            if Instant::now() >= seal_at {
+                seal_at = Instant::now() + self.seal_interval;
+                term.seal().await?;
+            }
+            term.measure().await?;
+            *is_logged = false;
+            let pause = if appended.more { Duration::ZERO } else { pause };
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+}
