@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::history::Fact;
+use crate::history::{Fact, StoredPayload};
 use crate::recorder::RunClock;
 
 /// Names of the statuses in `webhook_events`, by their number.
@@ -38,7 +38,12 @@ pub(crate) async fn read_facts(connection: &mut PgConnection, clock: RunClock) -
     let has_era: bool = sqlx::query_scalar(has_era).fetch_one(&mut *connection).await?;
     let order = if has_era { "era, transaction_id, position" } else { "transaction_id, position" };
     let statement = format!(
-        "SELECT aggregate_type, aggregate_id, sequence, event_type, payload, recorded_at FROM events ORDER BY {order}"
+        "SELECT
+             aggregate_type, aggregate_id, sequence, event_type, payload, recorded_at,
+             encode(sha256(payloads.delivered), 'hex'), payloads.salt
+         FROM events
+         LEFT JOIN payloads ON event_type = 'EventAccepted' AND payloads.event_id::text = aggregate_id
+         ORDER BY {order}"
     );
     let rows = sqlx::query(&statement).fetch_all(connection).await.context("the log cannot be read")?;
     rows.iter()
@@ -50,6 +55,10 @@ pub(crate) async fn read_facts(connection: &mut PgConnection, clock: RunClock) -
                 event_type: row.try_get(3)?,
                 payload: row.try_get::<Value, _>(4)?,
                 recorded: clock.run_time(row.try_get::<DateTime<Utc>, _>(5)?),
+                stored: row
+                    .try_get::<Option<String>, _>(6)?
+                    .zip(row.try_get(7)?)
+                    .map(|(sha256, salt)| StoredPayload { sha256, salt }),
             })
         })
         .collect()

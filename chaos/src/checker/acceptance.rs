@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::index::{Index, accepted_in};
 use super::{Invariant, Violations};
-use crate::history::{Answer, AnswerResult, Behaviour, Sent};
+use crate::checker::deliveries::authenticate;
+use crate::history::{Answer, AnswerResult, Behaviour, Fact, Sent};
 
 /// Checks the answers of ingest against the log. Returns the number of events answered with 202 that were
 /// lost with a primary.
@@ -77,19 +78,31 @@ fn check_answers(index: &Index<'_>, sent: &Sent, violations: &mut Violations) {
     }
 }
 
+/// Whether the fact commits to this payload, with the salt that is stored.
+fn is_committed_to(accepted: &Fact, payload: &[u8]) -> bool {
+    let commitment =
+        accepted.stored.as_ref().map(|stored| hex::encode(authenticate(&stored.salt, &[payload])));
+    commitment.is_some() && accepted.field("payload")["hmacSha256"].as_str() == commitment.as_deref()
+}
+
 /// Checks that every accepted event in the log is one that a client sent, to that destination, and that none
 /// was accepted twice.
 fn check_logged(index: &Index<'_>, violations: &mut Violations) {
     let mut event_of_sent: HashMap<usize, Uuid> = HashMap::new();
     for (id, event) in &index.events {
         let Some(accepted) = event.acceptance() else { continue };
-        let digest = accepted.field("payload")["sha256"].as_str().unwrap_or_default();
+        let digest = accepted.payload_digest().unwrap_or_default();
         let Some(number) = index.sent_by_digest.get(digest) else {
             let text = "the log has an event with a payload that no client sent".to_owned();
             violations.of_event(Invariant::BytesKept, *id, text);
             continue;
         };
-        let destination = &index.history.destinations[index.history.sent[*number].destination];
+        let sent = &index.history.sent[*number];
+        if !is_committed_to(accepted, &sent.payload) {
+            let text = "the log has a commitment to another payload".to_owned();
+            violations.of_event(Invariant::BytesKept, *id, text);
+        }
+        let destination = &index.history.destinations[sent.destination];
         if accepted.field("destinationId").as_str() != Some(&destination.id.to_string()) {
             let text = "the log has the event with another destination".to_owned();
             violations.of_event(Invariant::BytesKept, *id, text);

@@ -147,6 +147,8 @@ pub struct Fact {
     pub payload: Value,
     /// By the clock of the database, which is that of this machine.
     pub recorded: RunTime,
+    /// Payload of an event that was accepted.
+    pub stored: Option<StoredPayload>,
 }
 
 /// Fault that was injected.
@@ -163,11 +165,26 @@ pub struct FaultSpan {
     pub next_began: RunTime,
 }
 
+/// What is stored of a payload next to the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPayload {
+    /// SHA-256 of the bytes, in lower-case hex.
+    pub sha256: String,
+    /// Key of the commitment in the fact.
+    pub salt: Vec<u8>,
+}
+
 impl Fact {
     /// Returns the value of a field of the fact.
     #[must_use]
     pub fn field(&self, name: &str) -> &Value {
         &self.payload[&self.event_type][name]
+    }
+
+    /// Returns the SHA-256 of the stored payload.
+    #[must_use]
+    pub fn payload_digest(&self) -> Option<&str> {
+        self.stored.as_ref().map(|stored| stored.sha256.as_str())
     }
 
     #[must_use]

@@ -34,7 +34,7 @@ pub(super) fn check(
         Some(_) => {}
     }
     if let Some(accepted) = event.all_facts().find(|fact| fact.event_type == "EventAccepted")
-        && accepted.field("payload")["sha256"].as_str() != Some(&digest)
+        && accepted.payload_digest() != Some(&digest)
     {
         let text = format!("the body of attempt {} is not that of its event", request.attempt);
         violations.of_event(Invariant::BytesKept, id, text);

@@ -1,7 +1,6 @@
 //! Checks of what receivers got.
 
 mod content;
-#[cfg(test)]
 pub(super) use content::authenticate;
 mod limits;
 

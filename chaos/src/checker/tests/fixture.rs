@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::checker::deliveries::authenticate;
 use crate::history::{
     Answer, AnswerResult, Behaviour, Destination, Fact, History, Request, RequestEnd, RunTime, Sent,
-    Signatures, Tenant,
+    Signatures, StoredPayload, Tenant,
 };
 
 pub(super) const EVENT: Uuid = Uuid::from_u128(1);
@@ -57,10 +57,12 @@ pub(super) fn answer(began: f64, result: AnswerResult) -> Answer {
 
 /// Returns the facts of the event with payload `number`, accepted soon after `at` and delivered by one attempt.
 pub(super) fn delivered(event_id: Uuid, number: u64, at: f64) -> Vec<Fact> {
-    let digest = hex::encode(Sha256::digest(payload(number)));
-    let acceptance = json!({ "destinationId": DESTINATION, "payload": { "sha256": digest } });
+    let (payload, salt) = (payload(number), vec![7; 32]);
+    let commitment = hex::encode(authenticate(&salt, &[&payload]));
+    let acceptance = json!({ "destinationId": DESTINATION, "payload": { "hmacSha256": commitment } });
+    let stored = StoredPayload { sha256: hex::encode(Sha256::digest(&payload)), salt };
     vec![
-        fact(event_id, 1, "EventAccepted", at + 0.05, acceptance),
+        Fact { stored: Some(stored), ..fact(event_id, 1, "EventAccepted", at + 0.05, acceptance) },
         started(event_id, 2, 1, at + 0.15),
         attempted(event_id, 3, 1, "succeeded", at + 0.35),
     ]
@@ -83,6 +85,7 @@ pub(super) fn fact(event_id: Uuid, sequence: i64, event_type: &str, at: f64, fie
         event_type: event_type.to_owned(),
         payload: json!({ event_type: fields }),
         recorded: seconds(at),
+        stored: None,
     }
 }
 

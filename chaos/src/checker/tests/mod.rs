@@ -253,6 +253,14 @@ fn the_facts_of_a_stream_are_in_log_order_without_a_gap() {
 }
 
 #[test]
+fn the_log_commits_to_the_payload_that_was_sent() {
+    let mut history = history();
+    let accepted = history.facts.iter_mut().find(|fact| fact.stored.is_some()).expect("an accepted event");
+    accepted.stored.as_mut().expect("a payload").salt[0] ^= 1;
+    assert_violates(&history, Invariant::BytesKept);
+}
+
+#[test]
 fn read_models_equal_the_fold() {
     let mut history = history();
     history.drift = Some("webhook_events: 1 of 1 rows differ".to_owned());
