@@ -27,6 +27,7 @@ use crate::database::in_time;
 use crate::dispatcher::set_aside;
 use crate::health::Health as ProcessHealth;
 use crate::projector::ProjectorHealth;
+use crate::sealer;
 
 /// Time within which the state of the read models must be read.
 const READ_MODELS_TIME_MAX: Duration = Duration::from_secs(2);
@@ -84,9 +85,10 @@ impl Health {
             let read_models = in_time(READ_MODELS_TIME_MAX, self.projector.look()).await?;
             let completeness = in_time(READ_MODELS_TIME_MAX, completeness::look(pool)).await?;
             let set_aside_events = in_time(READ_MODELS_TIME_MAX, set_aside::count(pool)).await?;
-            Ok::<_, sqlx::Error>((read_models, completeness, set_aside_events))
+            let evidence = in_time(READ_MODELS_TIME_MAX, sealer::look(pool)).await?;
+            Ok::<_, sqlx::Error>((read_models, completeness, set_aside_events, evidence))
         };
-        let (read_models, completeness, set_aside_events) = states.await.map_err(|error| {
+        let (read_models, completeness, set_aside_events, evidence) = states.await.map_err(|error| {
             tracing::warn!(%error, "the state of the read models cannot be read");
             "the state of the read models cannot be read".to_owned()
         })?;
@@ -119,6 +121,12 @@ impl Health {
             quarantined_streams,
             readers_held_back_by,
             set_aside_events,
+            evidence: EvidenceView {
+                lag_facts: evidence.lag_facts,
+                lag_seconds: evidence.lag.as_secs_f64(),
+                unsigned_logs: evidence.unsigned_logs,
+                last_checkpoint_at: evidence.last_signed_at.map(Timestamp),
+            },
             oldest_commit_seconds: self.process.oldest_commit().as_secs_f64(),
             leads: leads.collect(),
         })
@@ -154,6 +162,7 @@ pub(crate) struct Ready {
     /// Number of events that are not delivered because the dispatcher cannot read one of their facts. Usually a
     /// newer version can: upgrade all processes.
     set_aside_events: u64,
+    evidence: EvidenceView,
     /// Time for which the oldest commit in progress has been running; 0 when there is none.
     oldest_commit_seconds: f64,
     /// State of the roles that one process performs at a time, as far as this process runs them.
@@ -181,6 +190,21 @@ pub(crate) struct CompletenessView {
     unaccounted_events: u64,
     /// Time of the last complete check; `null` before the first one.
     checked_at: Option<Timestamp>,
+}
+
+/// State of the transparency logs.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Evidence)]
+pub(crate) struct EvidenceView {
+    /// Approximate number of facts that are not logged yet.
+    lag_facts: u64,
+    /// Age of the oldest of these facts.
+    lag_seconds: f64,
+    /// Number of logs of tenants with entries that no signed checkpoint covers.
+    unsigned_logs: u64,
+    /// Time of the last signed checkpoint; `null` before the first one, which needs a key.
+    last_checkpoint_at: Option<Timestamp>,
 }
 
 /// State of a read model.

@@ -16,6 +16,7 @@ mod state;
 mod storage_limit;
 mod tenant_limits;
 mod v1;
+mod well_known;
 
 use std::time::Duration;
 
@@ -38,8 +39,8 @@ use http::layers;
 use openapi::schemas;
 use state::AppState;
 use v1::{
-    api_keys, auth, destinations, events, ingest, invites, queues, second_factor, senders, sessions, stats,
-    stream, tenants, users,
+    api_keys, audit, auth, destinations, events, ingest, invites, queues, second_factor, senders, sessions,
+    stats, stream, tenants, users,
 };
 
 /// Timeout of a request.
@@ -61,11 +62,19 @@ use RouteAdmission::{Limited, NoTimeout, Unlimited};
 #[derive(Clone)]
 pub struct Route {
     pub method: Method,
-    /// Path, with `{names}` in place of segments.
+    /// Path, with `{names}` in place of segments and `{*names}` in place of all that follow.
     pub path: &'static str,
     pub permission: Permission,
     admission: RouteAdmission,
     mount: fn(&AppState) -> MethodRouter,
+}
+
+impl Route {
+    /// Returns the path as the OpenAPI document has it.
+    #[must_use]
+    pub fn described_path(&self) -> String {
+        self.path.replace("{*", "{")
+    }
 }
 
 macro_rules! routes {
@@ -149,10 +158,20 @@ routes! {
     GET    "/api/v1/events/{id}/attempts"               Read                    Limited   events       => events::attempts::handler;
     GET    "/api/v1/events/{id}/history"                Read                    Limited   events       => events::history::handler;
 
+    GET    "/api/v1/events/{id}/proof"                  Read                    Limited   audit        => events::proof::handler;
+
+    GET    "/api/v1/audit/log/checkpoint"               Read                    Limited   audit        => audit::log::checkpoint::handler;
+    GET    "/api/v1/audit/log/proof"                    Read                    Limited   audit        => audit::log::proof::handler;
+    GET    "/api/v1/audit/log/tile/{*tile}"             Read                    Limited   audit        => audit::log::tile::handler;
+
     GET    "/api/v1/stats"                              Read                    Limited   stats        => stats::handler;
     GET    "/api/v1/stream"                             Read                    Limited   streams      => stream::handler;
 
     DELETE "/api/v1/queues/{id}"                        PurgeQueue              NoTimeout queues       => queues::purge::handler;
+
+    GET    "/.well-known/hooksentry-log-keys"           Anyone                  Limited   well_known   => well_known::keys::handler;
+    GET    "/.well-known/hooksentry-log/checkpoint"     Anyone                  Limited   well_known   => well_known::log::checkpoint;
+    GET    "/.well-known/hooksentry-log/tile/{*tile}"   Anyone                  Limited   well_known   => well_known::log::tile;
 
     GET    "/health"                                    Anyone                  Unlimited health       => health::health;
     GET    "/health/live"                               Anyone                  Unlimited health       => health::live;

@@ -26,6 +26,7 @@ use crate::api::openapi::Docs;
 use crate::api::storage_limit::StorageLimit;
 use crate::api::tenant_limits::TenantLimits;
 use crate::api::v1::api_keys::ApiKeys;
+use crate::api::v1::audit::Audit;
 use crate::api::v1::auth::failed_logins::FailedLogins;
 use crate::api::v1::auth::{Auth, login};
 use crate::api::v1::destinations::Destinations;
@@ -41,6 +42,7 @@ use crate::api::v1::stats::Stats;
 use crate::api::v1::stream::Streams;
 use crate::api::v1::tenants::Tenants;
 use crate::api::v1::users::Users;
+use crate::api::well_known::WellKnown;
 use crate::config::{self, MetricsAccess, RateLimit, RequestSettings, TenantSettings};
 use crate::event_store::group_commit::GroupCommit;
 use crate::event_store::{AcceptBatch, EventStore, StreamAppendBatch};
@@ -164,6 +166,8 @@ pub(crate) struct AppState {
     pub(crate) senders: Senders,
     pub(crate) ingest: Ingest,
     pub(crate) events: Events,
+    pub(crate) audit: Audit,
+    pub(crate) well_known: WellKnown,
     pub(crate) stats: Stats,
     pub(crate) streams: Streams,
     pub(crate) queues: Queues,
@@ -187,6 +191,7 @@ impl AppState {
         let tokens = AccessTokens::new(dependencies.signing_keys);
         let second_factors = SecondFactors { store: commands.store().clone(), vault: vault.clone() };
         let failures = FailedLogins::new(settings.failed_logins);
+        let events = Events { commands: commands.clone(), cursors };
         // A byte of a payload takes up to six bytes in a JSON string.
         let payload_body_bytes_max = BODY_BYTES_MAX.max(settings.payload_bytes_max.saturating_mul(6));
         Self {
@@ -231,7 +236,7 @@ impl AppState {
             api_keys: ApiKeys { commands: commands.clone(), limits: limits.clone() },
             destinations: Destinations {
                 commands: commands.clone(),
-                vault,
+                vault: vault.clone(),
                 rules: Arc::new(settings.target_rules),
                 concurrency_max: settings.destination_concurrency_max,
                 limits: limits.clone(),
@@ -247,7 +252,9 @@ impl AppState {
                 hops_max: settings.hops_max,
                 memory: PayloadMemory::new(settings.ingest_payload_bytes),
             },
-            events: Events { commands: commands.clone(), cursors },
+            audit: Audit { events: events.clone(), vault: vault.clone() },
+            well_known: WellKnown { pool: pool.clone() },
+            events,
             stats: Stats { lists },
             streams: Streams { pool, live: dependencies.live },
             queues: Queues { commands, outcomes: dependencies.outcomes },

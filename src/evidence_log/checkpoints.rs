@@ -90,3 +90,41 @@ pub(crate) async fn last_signed_at(
     .fetch_optional(connection)
     .await
 }
+
+/// A checkpoint as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredCheckpoint {
+    pub(crate) size: u64,
+    pub(crate) note: String,
+    /// The installation's log and the index of the entry that commits to the note; `None`: of the installation.
+    pub(crate) installation: Option<(Uuid, u64)>,
+}
+
+/// Returns the last checkpoint of a log.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.evidence_checkpoints.get", level = "debug", skip_all, err(level = "debug"))]
+pub(super) async fn last(
+    connection: &mut PgConnection,
+    log_id: Uuid,
+) -> Result<Option<StoredCheckpoint>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        SELECT
+            size AS "size: BigInt", note, installation_index AS "installation_index: BigInt", installation_log_id
+        FROM evidence_checkpoints
+        WHERE log_id = $1
+        ORDER BY size DESC
+        LIMIT 1
+        "#,
+        log_id,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| StoredCheckpoint {
+        size: row.size.0,
+        note: row.note,
+        installation: row.installation_log_id.zip(row.installation_index.map(|index| index.0)),
+    }))
+}

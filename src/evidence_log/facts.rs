@@ -1,11 +1,15 @@
 //! Facts of the event log with the exact texts that their leaves commit to.
 
+use aggregates::ids::TenantId;
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
 use evidence::leaf::{EvidenceKey, FactLeaf, LeafError, Salt};
+use projections::paging::{Direction, Listed, Page};
 use projections::{BigInt, LogPosition, TransactionId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::trees::Tree;
 use crate::event_store::log_reader;
 
 /// A row of the event log. Payload and metadata are `json`, which keeps the text, so they are the bytes that were
@@ -113,4 +117,73 @@ pub(crate) async fn read_settled(
     .await?;
     let held_back = rows.is_empty() && log_reader::last_committed(connection).await? > Some(after);
     Ok(SettledFacts { rows, held_back })
+}
+
+/// Returns the facts of the owner of a tree at these positions, in any order. Those that are missing are left out.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.at", level = "debug", skip_all, err(level = "debug"))]
+pub(super) async fn at(
+    connection: &mut PgConnection,
+    tree: &Tree,
+    positions: &[LogPosition],
+) -> Result<Vec<FactRow>, sqlx::Error> {
+    fact_rows!(
+        r#"
+        FROM unnest($2::xid8[], $3::bigint[]) AS wanted (transaction_id, position)
+        JOIN events USING (transaction_id, position)
+        WHERE tenant_id = $1
+        "#,
+        tree.owner().tenant_id(),
+        &positions.iter().map(|position| position.transaction_id).collect::<Vec<_>>() as &[TransactionId],
+        &positions.iter().map(|position| position.position).collect::<Vec<_>>(),
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Returns a page of the facts of a stream of a tenant.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.of_stream", level = "debug", skip_all, err(level = "debug"))]
+pub(crate) async fn facts_of_stream<A: Aggregate>(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    id: Uuid,
+    direction: Direction,
+    page: Page,
+) -> Result<Listed<FactRow>, sqlx::Error> {
+    let id = id.to_string();
+    let total = sqlx::query_scalar!(
+        r#"
+        SELECT count(*) AS "total!"
+        FROM events
+        WHERE aggregate_type = $1 AND aggregate_id = $2 AND tenant_id = $3
+        "#,
+        A::TYPE,
+        id,
+        tenant.0,
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let items = fact_rows!(
+        r#"
+        FROM events
+        WHERE aggregate_type = $1 AND aggregate_id = $2 AND tenant_id = $3
+        ORDER BY CASE WHEN $4 THEN -sequence ELSE sequence END
+        LIMIT $5
+        OFFSET $6
+        "#,
+        A::TYPE,
+        id,
+        tenant.0,
+        direction == Direction::Descending,
+        page.limit,
+        page.offset,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(Listed { total, items })
 }

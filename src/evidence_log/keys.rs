@@ -1,5 +1,6 @@
 //! History of the public keys that sign checkpoints.
 
+use chrono::{DateTime, Utc};
 use evidence::note::KeyName;
 use sqlx::PgConnection;
 use thiserror::Error;
@@ -51,4 +52,24 @@ pub(crate) async fn record_keys(connection: &mut PgConnection, keys: &LogKeys) -
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// A public key that signs or has signed.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordedKey {
+    pub(crate) vkey: String,
+    pub(crate) since: DateTime<Utc>,
+    /// `None`: it still signs.
+    pub(crate) retired_at: Option<DateTime<Utc>>,
+}
+
+/// Returns all keys that ever signed, oldest first.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.evidence_log_keys.list", level = "debug", skip_all, err(level = "debug"))]
+pub(crate) async fn recorded_keys(connection: &mut PgConnection) -> Result<Vec<RecordedKey>, sqlx::Error> {
+    sqlx::query_as!(RecordedKey, "SELECT vkey, since, retired_at FROM evidence_log_keys ORDER BY since, vkey")
+        .fetch_all(connection)
+        .await
 }

@@ -12,6 +12,7 @@ mod checkpoints;
 mod facts;
 mod keys;
 mod positions;
+mod reading;
 mod tiles;
 mod trees;
 
@@ -19,12 +20,13 @@ use evidence::note::{KeyName, KeyNameError};
 use uuid::Uuid;
 
 pub(crate) use checkpoints::{NewCheckpoint, insert_checkpoints, last_signed_at};
-pub(crate) use facts::{FactRow, read_settled};
-pub(crate) use keys::{KeyNameChanged, record_keys};
+pub(crate) use facts::{FactRow, facts_of_stream, read_settled};
+pub(crate) use keys::{KeyNameChanged, RecordedKey, record_keys, recorded_keys};
+pub(crate) use reading::{ReadFailure, find_fact, last_checkpoint, prove, tile, tile_entries};
 pub(crate) use tiles::insert_tiles;
 pub(crate) use trees::{
-    Tree, TreeOwner, count_unsigned, ended_trees, installation_tree, trees_of_tenants, unsigned_trees,
-    write_trees,
+    Tree, TreeOwner, count_unsigned, ended_trees, installation_tree, latest_installation_tree, tree,
+    trees_of_tenant, trees_of_tenants, unsigned_trees, write_trees,
 };
 
 /// Returns the name of a log, its *origin*, in an installation with this name. The log of the installation has the

@@ -1,10 +1,13 @@
 //! Full tiles, written once.
 
+use evidence::tree::{TILE_WIDTH, Tile, TileId};
 use projections::{BigInt, LogPosition, TransactionId};
 use sqlx::PgConnection;
+use thiserror::Error;
 use uuid::Uuid;
 
 use super::positions;
+use super::reading::ReadFailure;
 use super::trees::{FullTile, Tree};
 
 /// Inserts the tiles of trees that became full, and forgets them in the trees.
@@ -50,4 +53,102 @@ pub(crate) async fn insert_tiles(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+struct Row {
+    level: i16,
+    index: BigInt,
+    hashes: Vec<u8>,
+}
+
+/// A row that is not a tile.
+#[derive(Debug, Error)]
+#[error("a stored tile of the log {0} is damaged")]
+struct DamagedTile(Uuid);
+
+/// Returns full tiles of a tree. Those that are missing are left out.
+///
+/// # Errors
+/// When the database fails, or a row is damaged.
+#[tracing::instrument(name = "db.evidence_tiles.read", level = "debug", skip_all, err(level = "debug"))]
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    tree: &Tree,
+    ids: &[TileId],
+) -> Result<Vec<Tile>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        SELECT level AS "level!", index AS "index!: _", hashes
+        FROM unnest($2::smallint[], $3::bigint[]) AS wanted (level, index)
+        JOIN evidence_tiles USING (level, index)
+        WHERE log_id = $1
+        "#,
+        tree.log_id(),
+        &ids.iter().map(|id| i16::from(id.level())).collect::<Vec<_>>(),
+        &ids.iter().map(|id| BigInt(id.index())).collect::<Vec<_>>() as &[BigInt],
+    )
+    .fetch_all(connection)
+    .await?;
+    let damaged = || sqlx::Error::Decode(Box::new(DamagedTile(tree.log_id())));
+    let tile = |row: Row| {
+        let level = u8::try_from(row.level).map_err(|_| damaged())?;
+        let id = TileId::new(level, row.index.0, TILE_WIDTH).map_err(|_| damaged())?;
+        Tile::from_bytes(id, &row.hashes).map_err(|_| damaged())
+    };
+    rows.into_iter().map(tile).collect()
+}
+
+/// Returns the positions of the facts in a full tile of level 0.
+///
+/// # Errors
+/// When the database fails, or has no such tile.
+#[tracing::instrument(name = "db.evidence_tiles.positions", level = "debug", skip_all, err(level = "debug"))]
+pub(super) async fn positions(
+    connection: &mut PgConnection,
+    tree: &Tree,
+    index: u64,
+) -> Result<Vec<LogPosition>, ReadFailure> {
+    let positions = sqlx::query_scalar!(
+        r#"
+        SELECT positions AS "positions!"
+        FROM evidence_tiles
+        WHERE log_id = $1 AND level = 0 AND index = $2 AND positions IS NOT NULL
+        "#,
+        tree.log_id(),
+        BigInt(index) as BigInt,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(positions::decode(&positions)?)
+}
+
+/// Returns the full tile of a tenant whose facts begin at a position or last before it: its log, its index, and the
+/// positions of its facts.
+///
+/// # Errors
+/// When the database fails, or the positions are damaged.
+#[tracing::instrument(name = "db.evidence_tiles.covering", level = "debug", skip_all, err(level = "debug"))]
+pub(super) async fn covering(
+    connection: &mut PgConnection,
+    tenant: Uuid,
+    position: LogPosition,
+) -> Result<Option<(Uuid, u64, Vec<LogPosition>)>, ReadFailure> {
+    let row = sqlx::query!(
+        r#"
+        SELECT log_id, index AS "index: BigInt", positions AS "positions!"
+        FROM evidence_tiles
+        WHERE tenant_id = $1
+          AND (first_transaction_id, first_position) <= ($2, $3)
+          AND first_position IS NOT NULL
+        ORDER BY first_transaction_id DESC, first_position DESC
+        LIMIT 1
+        "#,
+        tenant,
+        position.transaction_id as TransactionId,
+        position.position,
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| Ok((row.log_id, row.index.0, positions::decode(&row.positions)?))).transpose()
 }

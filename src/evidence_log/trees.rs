@@ -1,5 +1,6 @@
 //! Trees that grow: the right edge of each in its row, full tiles in rows of their own.
 
+use aggregates::ids::TenantId;
 use evidence::tree::{Hash, Tile, TileId, TileSet, TreeBuilder, TreeHead};
 use projections::{BigInt, LogPosition};
 use sqlx::PgConnection;
@@ -117,6 +118,20 @@ impl Tree {
         std::mem::take(&mut self.full)
     }
 
+    /// The log that this one continues.
+    pub(super) fn continues(&self) -> Option<Uuid> {
+        self.continues
+    }
+
+    /// Positions of the facts in the partial tile of level 0.
+    pub(super) fn positions(&self) -> &[LogPosition] {
+        &self.positions
+    }
+
+    pub(super) fn partial_tiles(&self) -> Vec<Tile> {
+        self.builder.partial_tiles()
+    }
+
     fn edge(&self) -> Vec<u8> {
         self.builder.partial_tiles().iter().flat_map(Tile::to_bytes).collect()
     }
@@ -194,6 +209,43 @@ pub(crate) async fn trees_of_tenants(
     era: i16,
 ) -> Result<Vec<Tree>, sqlx::Error> {
     trees!(connection, "WHERE tenant_id = ANY($1) AND era = $2", tenants, era)
+}
+
+/// Returns the trees of a tenant, oldest first: one for each era.
+///
+/// # Errors
+/// When the database fails, or a row is damaged.
+#[tracing::instrument(name = "db.evidence_trees.of_tenant", level = "debug", skip_all, err(level = "debug"))]
+pub(crate) async fn trees_of_tenant(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+) -> Result<Vec<Tree>, sqlx::Error> {
+    trees!(connection, "WHERE tenant_id = $1 ORDER BY era", tenant.0)
+}
+
+/// Returns the tree of a log.
+///
+/// # Errors
+/// When the database fails, or the row is damaged.
+#[tracing::instrument(name = "db.evidence_trees.get", level = "debug", skip_all, err(level = "debug"))]
+pub(crate) async fn tree(connection: &mut PgConnection, log_id: Uuid) -> Result<Option<Tree>, sqlx::Error> {
+    Ok(trees!(connection, "WHERE log_id = $1", log_id)?.pop())
+}
+
+/// Returns the tree of the installation in the latest era that has one.
+///
+/// # Errors
+/// When the database fails, or the row is damaged.
+#[tracing::instrument(
+    name = "db.evidence_trees.latest_of_installation",
+    level = "debug",
+    skip_all,
+    err(level = "debug")
+)]
+pub(crate) async fn latest_installation_tree(
+    connection: &mut PgConnection,
+) -> Result<Option<Tree>, sqlx::Error> {
+    Ok(trees!(connection, "WHERE tenant_id IS NULL ORDER BY era DESC LIMIT 1",)?.pop())
 }
 
 /// Returns the tree of the installation in an era.

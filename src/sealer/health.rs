@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use projections::checkpoints;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use super::ROLE;
 use crate::clock;
@@ -27,7 +27,11 @@ pub(crate) struct EvidenceHealth {
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn look(connection: &mut PgConnection) -> Result<EvidenceHealth, sqlx::Error> {
+pub(crate) async fn look(pool: &PgPool) -> Result<EvidenceHealth, sqlx::Error> {
+    read(&mut *pool.acquire().await?).await
+}
+
+async fn read(connection: &mut PgConnection) -> Result<EvidenceHealth, sqlx::Error> {
     let lag = checkpoints::lag(connection, &[ROLE]).await?.pop();
     let (lag_facts, lag) = lag.map_or((0, Duration::ZERO), |lag| (lag.facts, lag.age));
     Ok(EvidenceHealth {
@@ -40,7 +44,7 @@ pub(crate) async fn look(connection: &mut PgConnection) -> Result<EvidenceHealth
 
 /// Sets the metrics.
 pub(super) async fn measure(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let health = look(connection).await?;
+    let health = read(connection).await?;
     let age = health.last_signed_at.map(|at| (clock::now() - at).to_std().unwrap_or_default());
     set_metrics(&health, age.unwrap_or_default());
     Ok(())

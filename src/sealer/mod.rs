@@ -35,6 +35,7 @@ use crate::config::EvidenceSettings;
 use crate::database;
 use crate::leadership::LeadershipStatus;
 use crate::secrets::vault::Vault;
+pub(crate) use health::look;
 use key_source::KeySource;
 pub use term::{Term, TermEnded};
 

@@ -119,7 +119,7 @@ pub fn openapi() -> Value {
     authentication::describe(&mut schemas["DestinationChange"], true);
     for route in ROUTES {
         let method = route.method.as_str().to_ascii_lowercase();
-        if let Some(operation) = document["paths"][route.path][&method].as_object_mut() {
+        if let Some(operation) = document["paths"][route.described_path()][&method].as_object_mut() {
             complete(operation, route);
         }
     }
@@ -272,7 +272,7 @@ fn problem_description(status: &str, route: &Route) -> Option<&'static str> {
 /// Returns a name that does not depend on where the handler is: `getTenantsIdWebhookSecret`.
 fn operation_id(route: &Route) -> String {
     let words = route.path.trim_start_matches("/api/v1").split(['/', '-', '.']);
-    let words = words.map(|word| word.trim_matches(['{', '}'])).filter(|word| !word.is_empty());
+    let words = words.map(|word| word.trim_matches(['{', '*', '}'])).filter(|word| !word.is_empty());
     words.fold(route.method.as_str().to_ascii_lowercase(), |id, word| {
         let (first, rest) = word.split_at(1);
         id + &first.to_ascii_uppercase() + rest
@@ -281,7 +281,9 @@ fn operation_id(route: &Route) -> String {
 
 fn names_in(path: &str) -> impl Iterator<Item = &str> {
     let segments = path.split('/').rev();
-    segments.filter_map(|segment| segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')))
+    segments.filter_map(|segment| {
+        segment.strip_prefix('{').and_then(|segment| segment.trim_start_matches('*').strip_suffix('}'))
+    })
 }
 
 fn path_parameter(name: &str, route: &Route) -> Value {
@@ -290,6 +292,7 @@ fn path_parameter(name: &str, route: &Route) -> Value {
             json!({ "type": "string", "maxLength": 512, "pattern": r"^(dst|sndr)_[!-~]+$" })
         }
         "token" => json!({ "type": "string", "minLength": 1, "maxLength": 512, "pattern": r"^[!-~]+$" }),
+        "tile" => json!({ "type": "string", "examples": ["0/x001/x234/067", "entries/000.p/17"] }),
         "file" => json!({ "type": "string", "examples": ["index.html"] }),
         _ => json!({ "type": "string", "format": "uuid" }),
     };
@@ -350,6 +353,7 @@ const LISTS: &[List] = &[
     List { path: "/api/v1/events", fields: Some(fields::<projections::webhook_events::SortField>) },
     List { path: "/api/v1/events/{id}/attempts", fields: None },
     List { path: "/api/v1/events/{id}/history", fields: None },
+    List { path: "/api/v1/events/{id}/proof", fields: None },
 ];
 
 fn fields<F: SortFields>() -> Vec<&'static str> {

@@ -1,6 +1,7 @@
 //! The handlers. A handler's path in this folder is its path under `/api/v1`.
 
 pub(crate) mod api_keys;
+pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod destinations;
 pub(crate) mod events;

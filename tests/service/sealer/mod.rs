@@ -4,6 +4,7 @@ mod keys;
 mod leading;
 mod logging;
 mod restoring;
+mod serving;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -7,6 +7,7 @@ pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod list;
 mod page_body;
+pub(crate) mod proof;
 pub(crate) mod replay;
 mod state;
 pub(crate) mod streams;

@@ -1,0 +1,174 @@
+//! What readers of a log get: tiles, entries and proofs.
+
+use std::collections::HashMap;
+
+use evidence::checkpoint::SignedCheckpoint;
+use evidence::entries;
+use evidence::leaf::{ContinuationLeaf, EvidenceKey, LeafError};
+use evidence::proof::LogProof;
+use evidence::tree::{MissingTile, ProofPlan, TILE_WIDTH, Tile, TileId, TileSet};
+use projections::LogPosition;
+use sqlx::PgConnection;
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::positions::DamagedPositions;
+use super::{FactRow, Tree};
+use super::{checkpoints, facts, tiles, trees};
+
+/// Reason why a part of a log cannot be read: what was stored is no longer there, or was altered.
+#[derive(Debug, Error)]
+pub(crate) enum ReadFailure {
+    #[error("database error")]
+    Database(#[from] sqlx::Error),
+    #[error("the event log lacks the fact of entry {index} of the log {log_id}, at {position:?}")]
+    MissingFact { log_id: Uuid, index: u64, position: LogPosition },
+    #[error("the log that the log {0} continues is missing")]
+    MissingLog(Uuid),
+    #[error(transparent)]
+    MissingTile(#[from] MissingTile),
+    #[error(transparent)]
+    Positions(#[from] DamagedPositions),
+    #[error("the stored checkpoint of size {size} of the log {log_id} is damaged")]
+    Checkpoint { log_id: Uuid, size: u64 },
+    #[error("a fact cannot have a leaf")]
+    Fact(#[from] LeafError),
+    #[error("an entry is too long")]
+    Entries(#[from] entries::EntriesError),
+}
+
+/// Returns the hashes of a tile in their stored form; `None` if the tree has no such tile.
+///
+/// # Errors
+/// See [`ReadFailure`].
+pub(crate) async fn tile(
+    connection: &mut PgConnection,
+    tree: &Tree,
+    id: TileId,
+) -> Result<Option<Vec<u8>>, ReadFailure> {
+    if !has_tile(tree, id) {
+        return Ok(None);
+    }
+    let hashes = read_tiles(connection, tree, [id]).await?.hashes(id)?.to_vec();
+    Ok(Tile::new(id.level(), id.index(), hashes).ok().map(|tile| tile.to_bytes()))
+}
+
+fn has_tile(tree: &Tree, id: TileId) -> bool {
+    TileId::in_tree(id.level(), id.index(), tree.size()).is_some_and(|known| known.width() >= id.width())
+}
+
+/// Returns the tiles of a tree with these coordinates: the partial ones of its edge, and full ones as they are stored.
+async fn read_tiles(
+    connection: &mut PgConnection,
+    tree: &Tree,
+    wanted: impl IntoIterator<Item = TileId>,
+) -> Result<TileSet, sqlx::Error> {
+    let is_full =
+        |id: &TileId| TileId::in_tree(id.level(), id.index(), tree.size()).is_some_and(TileId::is_full);
+    let full: Vec<TileId> = wanted.into_iter().filter(is_full).collect();
+    let mut tiles: TileSet = tree.partial_tiles().into_iter().collect();
+    if !full.is_empty() {
+        tiles::read(connection, tree, &full).await?.into_iter().for_each(|tile| tiles.insert(tile));
+    }
+    Ok(tiles)
+}
+
+/// Returns the entries of a tile of level 0, computed from the facts; `None` if the tree has no such tile.
+///
+/// # Errors
+/// See [`ReadFailure`].
+pub(crate) async fn tile_entries(
+    connection: &mut PgConnection,
+    tree: &Tree,
+    id: TileId,
+    key: &EvidenceKey,
+) -> Result<Option<Vec<u8>>, ReadFailure> {
+    if !has_tile(tree, id) {
+        return Ok(None);
+    }
+    let in_tree = TileId::in_tree(0, id.index(), tree.size());
+    let positions = match in_tree.is_some_and(TileId::is_full) {
+        true => tiles::positions(connection, tree, id.index()).await?,
+        false => tree.positions().to_vec(),
+    };
+    let mut found: HashMap<LogPosition, FactRow> = facts::at(connection, tree, &positions)
+        .await?
+        .into_iter()
+        .map(|fact| (fact.log_position(), fact))
+        .collect();
+    let mut entries = vec![];
+    if id.index() == 0 {
+        entries.extend(continuation(connection, tree).await?);
+    }
+    let first = id.index() * TILE_WIDTH as u64;
+    for position in positions {
+        let index = first + entries.len() as u64;
+        let missing = ReadFailure::MissingFact { log_id: tree.log_id(), index, position };
+        let fact = found.remove(&position).ok_or(missing)?;
+        entries.push(fact.entry(&fact.salt(key)?)?);
+    }
+    entries.truncate(id.width());
+    Ok(Some(entries::encode(entries.iter().map(String::as_bytes))?))
+}
+
+/// Returns the first entry of a log that continues another one; `None` if it continues none.
+async fn continuation(connection: &mut PgConnection, tree: &Tree) -> Result<Option<String>, ReadFailure> {
+    let Some(log_id) = tree.continues() else { return Ok(None) };
+    let ended = trees::tree(connection, log_id).await?.ok_or(ReadFailure::MissingLog(log_id))?;
+    Ok(Some(ContinuationLeaf { log_id: &log_id.to_string(), tree: ended.head() }.entry()?))
+}
+
+/// Returns the index of the entry of a fact among the logs of its tenant, and which of these logs has it; `None` if the
+/// fact has no leaf yet.
+///
+/// # Errors
+/// See [`ReadFailure`].
+pub(crate) async fn find_fact<'t>(
+    connection: &mut PgConnection,
+    trees: &'t [Tree],
+    position: LogPosition,
+) -> Result<Option<(&'t Tree, u64)>, ReadFailure> {
+    for tree in trees {
+        if let Some(index) = tree.positions().iter().position(|known| *known == position) {
+            let first = tree.size() - tree.positions().len() as u64;
+            return Ok(Some((tree, first + index as u64)));
+        }
+    }
+    let Some(tenant) = trees.first().and_then(|tree| tree.owner().tenant_id()) else { return Ok(None) };
+    let Some((log_id, tile, positions)) = tiles::covering(connection, tenant, position).await? else {
+        return Ok(None);
+    };
+    let tree = trees.iter().find(|tree| tree.log_id() == log_id);
+    let index = positions.iter().position(|known| *known == position);
+    // The first tile of a log that continues another one has one entry that is no fact.
+    let others = TILE_WIDTH - positions.len();
+    Ok(tree.zip(index).map(|(tree, index)| (tree, tile * TILE_WIDTH as u64 + (others + index) as u64)))
+}
+
+/// Returns the last signed checkpoint of a log; `None` if nothing of it is signed.
+///
+/// # Errors
+/// See [`ReadFailure`].
+pub(crate) async fn last_checkpoint(
+    connection: &mut PgConnection,
+    tree: &Tree,
+) -> Result<Option<checkpoints::StoredCheckpoint>, ReadFailure> {
+    Ok(checkpoints::last(connection, tree.log_id()).await?)
+}
+
+/// Returns the proof that an entry is in a log, up to its last signed checkpoint; `None` if that does not cover it.
+///
+/// # Errors
+/// See [`ReadFailure`].
+pub(crate) async fn prove(
+    connection: &mut PgConnection,
+    tree: &Tree,
+    index: u64,
+) -> Result<Option<LogProof>, ReadFailure> {
+    let Some(checkpoint) = last_checkpoint(connection, tree).await? else { return Ok(None) };
+    let Ok(plan) = ProofPlan::inclusion(index, checkpoint.size) else { return Ok(None) };
+    let damaged = || ReadFailure::Checkpoint { log_id: tree.log_id(), size: checkpoint.size };
+    let signed = SignedCheckpoint::parse(checkpoint.note.as_bytes()).map_err(|_| damaged())?;
+    let tiles = read_tiles(connection, tree, plan.tiles()).await?;
+    Ok(Some(LogProof { extra: None, index, path: plan.hashes(&tiles)?, checkpoint: signed }))
+}
