@@ -1,6 +1,7 @@
 //! One term as leader: appends facts to trees, and signs the trees that have grown.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use aggregates::ids::TenantId;
@@ -211,10 +212,10 @@ impl Term {
             trees.extend(tree.owner().tenant_id().map(|tenant| (tenant, tree)));
         }
         for tenant in missing {
-            if !trees.contains_key(&tenant) {
+            if let Entry::Vacant(place) = trees.entry(tenant) {
                 let (data_key, _) = self.evidence_key(tenant, None).await?;
                 let owner = TreeOwner::Tenant { id: tenant, data_key };
-                trees.insert(tenant, Tree::new(identifiers::new_id(), owner, self.era));
+                place.insert(Tree::new(identifiers::new_id(), owner, self.era));
             }
         }
         Ok(trees)
