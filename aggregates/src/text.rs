@@ -12,6 +12,9 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Maximum length of the reason for suspending a tenant, in characters.
 pub const SUSPENSION_REASON_CHARS_MAX: usize = 500;
 
+/// Maximum length of the reason for erasing payloads, in characters.
+pub const ERASURE_REASON_CHARS_MAX: usize = 500;
+
 /// Reason why a text is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TextProblem {

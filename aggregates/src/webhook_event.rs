@@ -105,7 +105,8 @@ pub enum WebhookEventCommand {
     /// Delivers the event again, with the full number of attempts. Refused unless it is in `CriticalFailure`.
     Replay { at: DateTime<Utc> },
     /// Erases the payload; the facts remain. A waiting event is cancelled as well, since it cannot be delivered
-    /// without its payload. Refused while an attempt is in progress. Repeated: recorded again, with the new reason.
+    /// without its payload. Refused while an attempt is in progress. Repeated: ignored, because only the first one erased
+    /// something.
     ErasePayload {
         reason: String,
         /// `None` if no user requested it.
@@ -276,6 +277,7 @@ impl Decide for WebhookEvent {
             (_, Command::Replay { .. }) => Err(Refusal::NotInCriticalFailure),
 
             (Self::Delivering(_), Command::ErasePayload { .. }) => Err(Refusal::AttemptInProgress),
+            (Self::Erased(_), Command::ErasePayload { .. }) => Ok(vec![]),
             (Self::Waiting(delivery), Command::ErasePayload { reason, requested_by, at }) => {
                 let destination_id = delivery.destination_id;
                 let cancelled = WebhookEventFact::Cancelled { destination_id, reason: reason.clone(), at };

@@ -155,6 +155,7 @@ routes! {
     GET    "/api/v1/events/{id}"                        Read                    Limited   events       => events::get::handler;
     POST   "/api/v1/events/{id}/replay"                 ReplayEvents            Limited   events       => events::replay::handler;
     POST   "/api/v1/events/{id}/cancel"                 CancelEvents            Limited   events       => events::cancel::handler;
+    POST   "/api/v1/events/{id}/erase"                  ErasePayloads           Limited   events       => events::erase::handler;
     GET    "/api/v1/events/{id}/attempts"               Read                    Limited   events       => events::attempts::handler;
     GET    "/api/v1/events/{id}/history"                Read                    Limited   events       => events::history::handler;
 

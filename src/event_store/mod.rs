@@ -17,6 +17,7 @@ mod log_notifier;
 mod log_origin;
 pub mod log_reader;
 mod metadata;
+mod payload_erasure;
 mod recent_log;
 mod stream_append;
 pub mod stream_reader;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use crate::harness::api::{Api, PASSWORD, send, unique};
+use crate::harness::events::accept;
 use crate::harness::tenant::User;
 
 /// What a field takes.
@@ -128,6 +129,7 @@ async fn bodies(owner: &User) -> Vec<Body> {
     bodies.extend(tenant_bodies(&owner.tenant_id));
     bodies.extend(user_bodies(owner).await);
     bodies.extend(destination_bodies(owner).await);
+    bodies.extend(event_bodies(owner).await);
     bodies
 }
 
@@ -324,6 +326,18 @@ async fn destination_bodies(owner: &User) -> Vec<Body> {
             vec![("label", OPTIONAL, Kind::Label(255))],
         ),
     ]
+}
+
+async fn event_bodies(owner: &User) -> Vec<Body> {
+    let (_, token) = owner.destination().await;
+    let event = accept(owner, &owner.api_key().await, &token).await;
+    vec![body(
+        "post",
+        "/api/v1/events/{id}/erase",
+        format!("/api/v1/events/{event}/erase"),
+        json!({ "reason": "a" }),
+        vec![("reason", REQUIRED, Kind::Name(500))],
+    )]
 }
 
 /// Bodies that are read as a whole, or that are valid once, and have tests of their own.

@@ -23,6 +23,7 @@ mod database;
 mod dead_connections;
 mod delivery;
 mod demo;
+mod erasure;
 mod event_store;
 mod fairness;
 mod foreign_transactions;

@@ -36,6 +36,8 @@ pub enum Permission {
     PurgeQueue,
     /// Cancel an event. Same roles as for a queue, which could otherwise be emptied event by event.
     CancelEvents,
+    /// Erase payloads. Same roles as for the retention of the tenant, which erases them as well.
+    ErasePayloads,
     CreateUser,
     /// Change oneself, or other users if the role allows it.
     UpdateUser,
@@ -69,6 +71,7 @@ impl Permission {
             | Self::Invite
             | Self::PurgeQueue
             | Self::CancelEvents
+            | Self::ErasePayloads
             | Self::CreateUser
             | Self::DeleteUser => matches!(role, Role::Admin | Role::Owner),
             Self::EnrolSecondFactor => role.may_enrol_second_factor(),
@@ -111,6 +114,7 @@ mod tests {
             (P::Invite, [false, false, true, true]),
             (P::PurgeQueue, [false, false, true, true]),
             (P::CancelEvents, [false, false, true, true]),
+            (P::ErasePayloads, [false, false, true, true]),
             (P::CreateUser, [false, false, true, true]),
             (P::DeleteUser, [false, false, true, true]),
             (P::EnrolSecondFactor, [false, false, true, true]),

@@ -201,6 +201,37 @@ async fn every_fact_of_an_event_is_proved_wherever_it_is_in_the_log() {
 }
 
 #[tokio::test]
+async fn the_facts_of_an_event_are_proved_after_its_payload_is_erased() {
+    let installation = Installation::start().await;
+    let tenant = installation.tenant().await;
+    let event = append(&tenant, 1).await.remove(0);
+    let key = key_of(&installation.until_sealed(&tenant).await);
+    let proof = format!("events/{event}/proof");
+    let before = tenant.get(&proof).await;
+    let accepted = verify(&before["items"][0], &key);
+
+    let path = format!("/api/v1/events/{event}/erase");
+    tenant.owner().post(&path, &json!({ "reason": "Request 7" })).await.expect(200);
+    installation.until_sealed(&tenant).await;
+    let after = tenant.get(&proof).await;
+    assert_eq!(after["total"], 3);
+    for (fact, name) in
+        after["items"].as_array().expect("facts").iter().zip(["EventAccepted", "Cancelled", "PayloadErased"])
+    {
+        assert!(fact["fact"].as_str().expect("a fact").starts_with(&format!("{{\"{name}\":")), "{fact}");
+        verify(fact, &key);
+    }
+    for part in ["fact", "metadata", "salt", "entry", "index"] {
+        assert_eq!(after["items"][0][part], before["items"][0][part], "{part}");
+    }
+    // The proof from before is still one: the tree has only grown.
+    let policy = Policy::without_witnesses(vec![key]);
+    let entry = after["items"][0]["entry"].as_str().expect("an entry");
+    accepted.verify(entry.as_bytes(), &policy).expect("the proof from before");
+    installation.stop().await;
+}
+
+#[tokio::test]
 async fn an_altered_row_is_found_at_the_position_of_the_first_one() {
     let installation = Installation::start().await;
     let tenant = installation.tenant().await;

@@ -2,7 +2,7 @@
 
 use aggregates::email::{EMAIL_CHARS_MAX, Email};
 use aggregates::sealed::TokenHash;
-use aggregates::text::{self, API_KEY_NAME_CHARS_MAX, NAME_CHARS_MAX, TextProblem};
+use aggregates::text::{self, API_KEY_NAME_CHARS_MAX, ERASURE_REASON_CHARS_MAX, NAME_CHARS_MAX, TextProblem};
 use secrecy::SecretString;
 use serde_json::Value;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat};
@@ -31,6 +31,15 @@ field! {
     ApiKeyNameText: String {
         schema: name_schema(API_KEY_NAME_CHARS_MAX).examples(["Production Key"]),
         parse: |value| name(value, API_KEY_NAME_CHARS_MAX),
+    }
+    /// Reason for erasing payloads.
+    ErasureReasonText: String {
+        schema: name_schema(ERASURE_REASON_CHARS_MAX)
+            .description(Some(
+                "Reason, which is trimmed and must not be blank. It is recorded permanently, so it should name no person.",
+            ))
+            .examples(["Request 2026-114 of a data subject"]),
+        parse: |value| name(value, ERASURE_REASON_CHARS_MAX),
     }
     /// Label of a sender, which may be empty.
     LabelText: String {

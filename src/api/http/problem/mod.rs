@@ -109,6 +109,8 @@ kinds! {
     SecondFactorEnabled = CONFLICT "second-factor-enabled" "The user has a second factor",
     /// The user has no second factor, or its enrolment has not begun.
     SecondFactorNotEnabled = CONFLICT "second-factor-not-enabled" "The user has no second factor",
+    /// An attempt to deliver the event is in progress.
+    AttemptInProgress = CONFLICT "attempt-in-progress" "An attempt is in progress",
     InviteUsed = CONFLICT "invite-used" "The invite has been used",
     InviteExpired = CONFLICT "invite-expired" "The invite has expired",
     /// Concurrent changes of the same resource persist.

@@ -18,8 +18,9 @@ use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::http::time::Timestamp;
-use crate::api::openapi::schemas::{OutcomeName, Page};
+use crate::api::openapi::schemas::OutcomeName;
 use crate::api::v1::events::attempt_configuration::{ConfigurationView, ConfigurationsInForce};
+use crate::api::v1::events::erasure::{self, PayloadErasure};
 use crate::api::v1::events::state::Events;
 use crate::api::v1::events::streams;
 
@@ -57,18 +58,30 @@ pub(crate) struct AttemptView {
     configuration: ConfigurationView,
 }
 
+/// A page of an event's attempts.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AttemptPage {
+    /// Number of attempts on all pages.
+    #[schema(minimum = 0)]
+    total: i64,
+    /// Attempts of this page. A page beyond the last one has none.
+    items: Vec<AttemptView>,
+    /// Erasure of the payload on request, and with it of what was kept of the responses; `null` unless it was requested.
+    erasure: Option<PayloadErasure>,
+}
+
 /// List delivery attempts
 ///
 /// Returns the attempts to deliver an event, oldest first unless `TpOrd` says otherwise.
 #[utoipa::path(get, path = "/api/v1/events/{id}/attempts", tag = "Events",
-    responses((status = 200, body = Page<AttemptView>, description = "A page of the event's attempts."),
+    responses((status = 200, body = AttemptPage, description = "A page of the event's attempts."),
         (status = 400), (status = 403), (status = 404)))]
 pub(crate) async fn handler(
     State(events): State<Events>,
     caller: Caller,
     Id(id): Id<WebhookEventId>,
     query: Query,
-) -> Result<Json<Page<AttemptView>>, Problem> {
+) -> Result<Json<AttemptPage>, Problem> {
     events.find(&caller, id).await?;
     let (page, direction) = query.entries()?;
     let pool = events.commands.pool();
@@ -85,12 +98,13 @@ pub(crate) async fn handler(
     let in_force = ConfigurationsInForce::at(&mut scope, &listed.items).await?;
     let numbers: Vec<u32> = listed.items.iter().map(|attempt| attempt.attempt).collect();
     let mut responses = attempt_responses::of_event(&mut scope, id, &numbers).await?;
+    let erasure = erasure::of(&mut scope, &[id]).await?.remove(&id);
     scope.end().await?;
     let items = listed.items.into_iter().map(|attempt| {
         let response = responses.remove(&attempt.attempt).unwrap_or_default();
         AttemptView::of(attempt, response, &in_force)
     });
-    Ok(Json(Page { total: listed.total, items: items.collect::<Result<_, _>>()? }))
+    Ok(Json(AttemptPage { total: listed.total, items: items.collect::<Result<_, _>>()?, erasure }))
 }
 
 /// Returns the attempts of an event from its stream. The read model has none of them if retention removed

@@ -1,8 +1,10 @@
-//! Webhook events: list, get, replay, cancel, and what happened to one.
+//! Webhook events: list, get, replay, cancel, erase, and what happened to one.
 
 pub(crate) mod attempt_configuration;
 pub(crate) mod attempts;
 pub(crate) mod cancel;
+pub(crate) mod erase;
+mod erasure;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod list;

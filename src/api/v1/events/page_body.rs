@@ -13,10 +13,10 @@ use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, StreamExt};
-use projections::payloads;
 
 use crate::api::http::problem::Problem;
 use crate::api::list_queries::ListQueries;
+use crate::api::v1::events::erasure;
 use crate::api::v1::events::view::{EventPage, EventView};
 
 /// Bytes of payloads in one piece; a single payload may be larger.
@@ -89,13 +89,9 @@ async fn with_payloads(
     if events.is_empty() {
         return Ok(events);
     }
-    let ids: Vec<_> = events.iter().map(|event| WebhookEventId(event.id)).collect();
     let mut scope = lists.begin(tenant_id).await?;
-    let mut delivered = payloads::delivered(&mut scope, &ids).await?;
+    erasure::add_payloads(&mut scope, &mut events).await?;
     scope.end().await?;
-    for event in &mut events {
-        event.payload = delivered.remove(&WebhookEventId(event.id));
-    }
     Ok(events)
 }
 

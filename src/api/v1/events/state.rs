@@ -1,14 +1,14 @@
 //! State of the handlers of webhook events.
 
 use aggregates::ids::WebhookEventId;
-use projections::{TenantScope, payloads, webhook_events};
+use projections::{TenantScope, webhook_events};
 
 use crate::api::access::authentication::Caller;
 use crate::api::commands::Commands;
 use crate::api::http::cursor::Cursors;
 use crate::api::http::problem::Problem;
-use crate::api::v1::events::streams;
 use crate::api::v1::events::view::EventView;
+use crate::api::v1::events::{erasure, streams};
 
 /// Dependencies of the handlers of webhook events.
 #[derive(Clone, Debug)]
@@ -36,17 +36,15 @@ impl Events {
         event.ok_or_else(|| Problem::not_found("event"))
     }
 
-    /// Adds the payload to an event, if it is still stored.
+    /// Adds the payload to an event, or when and why it was erased.
     pub(super) async fn with_payload(
         &self,
         caller: &Caller,
         mut event: EventView,
     ) -> Result<EventView, Problem> {
-        let id = WebhookEventId(event.id);
         let mut scope = TenantScope::begin(self.commands.pool(), caller.tenant_id).await?;
-        let payloads = payloads::delivered(&mut scope, &[id]).await?;
+        erasure::add_payloads(&mut scope, std::slice::from_mut(&mut event)).await?;
         scope.end().await?;
-        event.payload = payloads.into_values().next();
         Ok(event)
     }
 }

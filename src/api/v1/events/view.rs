@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::EventStatusName;
+use crate::api::v1::events::erasure::PayloadErasure;
 
 /// A page of the list of events.
 #[derive(Serialize, ToSchema)]
@@ -32,6 +33,8 @@ pub(crate) struct EventView {
     /// JSON text that is delivered. `null` once it was erased, on request or at the end of its retention.
     #[schema(examples(r#"{"event":"push"}"#))]
     pub(super) payload: Option<String>,
+    /// Erasure of the payload on request; `null` unless it was requested.
+    pub(super) erasure: Option<PayloadErasure>,
     pub(super) status: EventStatusName,
     pub(super) idempotency_key: Option<String>,
     /// Failed attempts since the event was accepted or replayed.
@@ -49,6 +52,7 @@ impl From<webhook_events::WebhookEvent> for EventView {
             tenant_id: event.tenant_id.0,
             destination_url_id: event.destination_id.0,
             payload: None,
+            erasure: None,
             status: event.status.into(),
             idempotency_key: event.idempotency_key,
             current_retry_count: event.failed_attempts,
