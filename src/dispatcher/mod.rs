@@ -66,7 +66,9 @@ use crate::database;
 use crate::event_store::held_back::HeldBack;
 use crate::event_store::log_reader::{self, LogPage};
 use crate::event_store::{self, EventStore};
-use crate::leadership::{Leadership, LeadershipFailure, LeadershipStatus};
+use crate::leadership::{
+    self, LEAD_AGAIN_AFTER, Leadership, LeadershipFailure, LeadershipStatus, LedRole, Outage,
+};
 use crate::lifecycle::HelperTasks;
 use crate::queue::{JobQueue, QueueState};
 use backend::ServiceBackend;
@@ -83,8 +85,6 @@ pub(crate) const READER_NAME: &str = "dispatcher";
 const PAGE_FACTS_MAX: usize = 1_000;
 /// Interval at which the log is read without a notification.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Delay before taking the lead again after it was lost.
-const LEAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Delay after stepping down because the broker is out of reach. A standby tries twice a second to take the lead.
 const STEP_DOWN_FOR: Duration = Duration::from_secs(3);
 /// Interval at which a process without a connection to the broker looks for one before it competes for the lead.
@@ -108,7 +108,7 @@ pub struct Dispatcher {
 
 /// Why a term as leader ended.
 #[derive(Debug, thiserror::Error)]
-enum TermEnded {
+pub(crate) enum TermEnded {
     #[error("database error")]
     Database(#[from] sqlx::Error),
     #[error(transparent)]
@@ -156,31 +156,28 @@ impl Dispatcher {
 
     /// Waits for the lead and dispatches, again and again, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let mut is_logged = false;
-        while !stop.is_cancelled() {
-            if let Err(reason) = self.lead(&stop, &mut is_logged).await {
-                let pause = match reason {
-                    TermEnded::BrokerOutOfReach => STEP_DOWN_FOR,
-                    _ => LEAD_AGAIN_AFTER,
-                };
-                if !is_logged {
-                    tracing::error!(error = ?anyhow::Error::from(reason), "the dispatcher lost the lead, will retry");
-                }
-                is_logged = true;
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(pause) => {}
-                }
-            }
-        }
+        leadership::perform(&self, &stop).await;
     }
 
-    /// Serves one term as leader: takes the lead, loads what is in flight, dispatches until `stop`.
-    async fn lead(&self, stop: &CancellationToken, is_logged: &mut bool) -> Result<(), TermEnded> {
-        let leadership = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            leadership = self.acquire_leadership() => leadership?,
+    /// Waits for a connection to the broker, and then for the lead.
+    async fn acquire_leadership(&self) -> Result<Leadership, LeadershipFailure> {
+        while self.queue.state() == QueueState::Disconnected {
+            tokio::time::sleep(BROKER_CHECK_INTERVAL).await;
+        }
+        Leadership::acquire(&self.pool, READER_NAME, &self.status).await
+    }
+}
+
+impl LedRole for Dispatcher {
+    const NAME: &'static str = READER_NAME;
+    type Ended = TermEnded;
+
+    /// Takes the lead, loads what is in flight, dispatches until `stop`.
+    async fn term(&self, stop: &CancellationToken, outage: &mut Outage) -> Result<(), TermEnded> {
+        let Some(leadership) = stop.run_until_cancelled(self.acquire_leadership()).await else {
+            return Ok(());
         };
+        let leadership = leadership?;
         self.store.recent().clear();
         database::in_time(database::SHORT, async {
             event_store::require_own_log(&mut *self.pool.acquire().await?).await.map_err(TermEnded::from)
@@ -202,18 +199,17 @@ impl Dispatcher {
         let term = Term { dispatcher: self, core, held_back: HeldBack::new(READER_NAME) };
         // The term is dropped at any await when the lead is lost: what it was writing is fenced.
         tokio::select! {
-            ended = term.serve(stop, is_logged) => ended,
+            ended = term.serve(stop, outage) => ended,
             reason = leadership.lost() => Err(reason.into()),
             () = broker_out_of_reach => Err(TermEnded::BrokerOutOfReach),
         }
     }
 
-    /// Waits for a connection to the broker, and then for the lead.
-    async fn acquire_leadership(&self) -> Result<Leadership, LeadershipFailure> {
-        while self.queue.state() == QueueState::Disconnected {
-            tokio::time::sleep(BROKER_CHECK_INTERVAL).await;
+    fn pause_after(reason: &TermEnded) -> Duration {
+        match reason {
+            TermEnded::BrokerOutOfReach => STEP_DOWN_FOR,
+            _ => LEAD_AGAIN_AFTER,
         }
-        Leadership::acquire(&self.pool, READER_NAME, &self.status).await
     }
 }
 
@@ -226,7 +222,7 @@ struct Term<'a> {
 
 impl Term<'_> {
     /// Loads what is in flight and dispatches until `stop`, then flushes.
-    async fn serve(mut self, stop: &CancellationToken, is_logged: &mut bool) -> Result<(), TermEnded> {
+    async fn serve(mut self, stop: &CancellationToken, outage: &mut Outage) -> Result<(), TermEnded> {
         let mut wakeup_receiver = WakeupReceiver::of(self.dispatcher.store.notifier());
         let begun = async {
             database::in_time(database::LONG, self.core.load(Present::read())).await?;
@@ -236,7 +232,7 @@ impl Term<'_> {
             () = stop.cancelled() => return Ok(()),
             begun = begun => begun?,
         }
-        *is_logged = false;
+        outage.is_over();
         self.dispatch(&mut wakeup_receiver, stop).await
     }
 

@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::database;
 use crate::event_store::{LogNotifier, RecentLog};
-use crate::leadership::LeadershipStatus;
+use crate::leadership::{self, LeadershipStatus, LedRole, Outage};
 pub use health::{Health, ProjectionHealth, ProjectorHealth};
 pub use projected::Projected;
 pub use retention::Removed;
@@ -58,8 +58,6 @@ pub use term::{Step, Term, TermEnded};
 const ROLE: &str = "projector";
 /// Default interval between retention passes. Retention is counted in days.
 pub(crate) const RETENTION_EVERY_DEFAULT: Duration = Duration::from_secs(600);
-/// Delay before taking the lead again after it was lost.
-const LEAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Folds the log into the read models.
 #[derive(Debug)]
@@ -118,27 +116,7 @@ impl Projector {
 
     /// Waits for the lead and projects, again and again, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let mut is_logged = false;
-        while !stop.is_cancelled() {
-            let ended = tokio::select! {
-                () = stop.cancelled() => return,
-                term = self.lead() => match term {
-                    Ok(term) => self.serve(term, &stop, &mut is_logged).await,
-                    Err(reason) => Err(reason),
-                },
-            };
-            self.reached.send_replace(None);
-            health::forget_metrics();
-            let Err(reason) = ended else { return };
-            if !is_logged {
-                tracing::error!(error = ?anyhow::Error::from(reason), "the projector lost the lead, will retry");
-            }
-            is_logged = true;
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(LEAD_AGAIN_AFTER) => {}
-            }
-        }
+        leadership::perform(&self, &stop).await;
     }
 
     /// Waits for the lead, and takes over the checkpoints.
@@ -150,26 +128,11 @@ impl Projector {
         Term::begin(&self.pool, self.recent.clone(), self.reached.clone(), &self.status).await
     }
 
-    /// Serves one term as leader. Returns `Ok` only after `stop`.
-    async fn serve(
-        &self,
-        mut term: Term,
-        stop: &CancellationToken,
-        is_logged: &mut bool,
-    ) -> Result<(), TermEnded> {
-        let lost = term.leadership().lost();
-        // The term is dropped at any await when the lead is lost: what it was writing is fenced.
-        tokio::select! {
-            ended = self.project(&mut term, stop, is_logged) => ended,
-            reason = lost => Err(reason.into()),
-        }
-    }
-
     async fn project(
         &self,
         term: &mut Term,
         stop: &CancellationToken,
-        is_logged: &mut bool,
+        outage: &mut Outage,
     ) -> Result<(), TermEnded> {
         let mut notifications = self.notifier.subscribe();
         let mut retention = StepTimer::new(self.retention_every);
@@ -179,7 +142,7 @@ impl Projector {
             let begun = Instant::now();
             let step = database::in_time(database::LONG, term.run_once()).await?;
             let batch_delay = term::batch_delay(begun.elapsed());
-            *is_logged = false;
+            outage.is_over();
             if stop.is_cancelled() {
                 return Ok(());
             }
@@ -206,5 +169,24 @@ impl Projector {
                 () = tokio::time::sleep(step.look_again.unwrap_or(term::POLL_INTERVAL).min(retention.wait())) => {}
             }
         }
+    }
+}
+
+impl LedRole for Projector {
+    const NAME: &'static str = ROLE;
+    type Ended = TermEnded;
+
+    async fn term(&self, stop: &CancellationToken, outage: &mut Outage) -> Result<(), TermEnded> {
+        let Some(term) = stop.run_until_cancelled(self.lead()).await else { return Ok(()) };
+        let mut term = term?;
+        let lost = term.leadership().lost();
+        // The term is dropped at any await when the lead is lost: what it was writing is fenced.
+        let ended = tokio::select! {
+            ended = self.project(&mut term, stop, outage) => ended,
+            reason = lost => Err(reason.into()),
+        };
+        self.reached.send_replace(None);
+        health::forget_metrics();
+        ended
     }
 }

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::EvidenceSettings;
 use crate::database;
-use crate::leadership::LeadershipStatus;
+use crate::leadership::{self, LeadershipStatus, LedRole, Outage};
 use crate::secrets::vault::Vault;
 pub(crate) use health::look;
 use key_source::KeySource;
@@ -45,8 +45,6 @@ const ROLE: &str = "sealer";
 const READ_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Ratio of the seal interval to that of reading, if it is short.
 const READS_PER_SEAL: u32 = 4;
-/// Delay before taking the lead again after it was lost.
-const LEAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Writes the transparency logs.
 #[derive(Debug)]
@@ -78,26 +76,7 @@ impl Sealer {
 
     /// Waits for the lead and seals, again and again, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let mut is_logged = false;
-        while !stop.is_cancelled() {
-            let ended = tokio::select! {
-                () = stop.cancelled() => return,
-                term = self.lead() => match term {
-                    Ok(term) => self.serve(term, &stop, &mut is_logged).await,
-                    Err(reason) => Err(reason),
-                },
-            };
-            health::forget_metrics();
-            let Err(reason) = ended else { return };
-            if !is_logged {
-                tracing::error!(error = ?anyhow::Error::from(reason), "the sealer lost the lead, will retry");
-            }
-            is_logged = true;
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(LEAD_AGAIN_AFTER) => {}
-            }
-        }
+        leadership::perform(&self, &stop).await;
     }
 
     /// Waits for the lead, and takes over the position.
@@ -108,26 +87,11 @@ impl Sealer {
         Term::begin(&self.pool, self.vault.clone(), self.keys.clone(), &self.status).await
     }
 
-    /// Serves one term as leader. Returns `Ok` only after `stop`.
-    async fn serve(
-        &self,
-        mut term: Term,
-        stop: &CancellationToken,
-        is_logged: &mut bool,
-    ) -> Result<(), TermEnded> {
-        let lost = term.leadership().lost();
-        // The term is dropped at any await when the lead is lost: what it was writing is fenced.
-        tokio::select! {
-            ended = self.follow(&mut term, stop, is_logged) => ended,
-            reason = lost => Err(reason.into()),
-        }
-    }
-
     async fn follow(
         &self,
         term: &mut Term,
         stop: &CancellationToken,
-        is_logged: &mut bool,
+        outage: &mut Outage,
     ) -> Result<(), TermEnded> {
         let pause = READ_INTERVAL_MAX.min(self.seal_interval / READS_PER_SEAL);
         let mut seal_at = Instant::now();
@@ -138,12 +102,30 @@ impl Sealer {
                 term.seal().await?;
             }
             term.measure().await?;
-            *is_logged = false;
+            outage.is_over();
             let pause = if appended.more { Duration::ZERO } else { pause };
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+}
+
+impl LedRole for Sealer {
+    const NAME: &'static str = ROLE;
+    type Ended = TermEnded;
+
+    async fn term(&self, stop: &CancellationToken, outage: &mut Outage) -> Result<(), TermEnded> {
+        let Some(term) = stop.run_until_cancelled(self.lead()).await else { return Ok(()) };
+        let mut term = term?;
+        let lost = term.leadership().lost();
+        // The term is dropped at any await when the lead is lost: what it was writing is fenced.
+        let ended = tokio::select! {
+            ended = self.follow(&mut term, stop, outage) => ended,
+            reason = lost => Err(reason.into()),
+        };
+        health::forget_metrics();
+        ended
     }
 }

@@ -9,6 +9,8 @@
 //! term when [`Leadership::lost`] resolves: within about six seconds after the connection has died, silently or
 //! not.
 
+mod terms;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::database;
+pub(crate) use terms::{LEAD_AGAIN_AFTER, LedRole, Outage, perform};
 
 /// Interval at which a standby process tries to acquire leadership.
 const ACQUIRE_INTERVAL: Duration = Duration::from_millis(500);
