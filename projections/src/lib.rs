@@ -30,6 +30,7 @@ pub mod webhook_events;
 pub mod attempt_responses;
 pub mod checkpoints;
 pub mod delivery_settings;
+pub mod fact_origins;
 pub mod listing;
 pub mod logged_fact;
 pub mod paging;

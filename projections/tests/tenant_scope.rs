@@ -42,6 +42,14 @@ async fn two_tenants(pool: &PgPool) {
         .await
         .unwrap();
         sqlx::query!(
+            "INSERT INTO fact_origins (id, tenant_id, user_id) VALUES ($1, $2, $1)",
+            event.0,
+            tenant.0,
+        )
+        .execute(pool)
+        .await
+        .unwrap();
+        sqlx::query!(
             r#"
             INSERT INTO events
                 (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
@@ -75,6 +83,7 @@ async fn a_query_without_a_tenant_condition_sees_only_the_scopes_tenant(pool: Pg
                 (SELECT array_agg(tenant_id) FROM delivery_attempts) AS "delivery_attempts!",
                 (SELECT array_agg(tenant_id) FROM payloads) AS "payloads!",
                 (SELECT array_agg(tenant_id) FROM attempt_responses) AS "attempt_responses!",
+                (SELECT array_agg(tenant_id) FROM fact_origins) AS "fact_origins!",
                 (SELECT array_agg(tenant_id) FROM events) AS "events!"
             "#
         )
@@ -88,6 +97,7 @@ async fn a_query_without_a_tenant_condition_sees_only_the_scopes_tenant(pool: Pg
         assert_eq!(seen.delivery_attempts, own);
         assert_eq!(seen.payloads, own);
         assert_eq!(seen.attempt_responses, own);
+        assert_eq!(seen.fact_origins, own);
         assert_eq!(seen.events, own);
     }
 }

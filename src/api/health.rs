@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::api::access::authentication::{bearer_token, unauthenticated};
-use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::layers;
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::request_context::ContextSource;
 use crate::api::http::time::Timestamp;
 use crate::clock;
 use crate::completeness;
@@ -228,7 +228,7 @@ pub fn health_router(process: ProcessHealth, metrics_access: MetricsAccess) -> R
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(Health::new(process, metrics_access))
-        .layer(from_fn_with_state(TrustedProxies::default(), layers::with_context))
+        .layer(from_fn_with_state(ContextSource::default(), layers::with_context))
 }
 
 /// Check that the process responds

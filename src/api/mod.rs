@@ -204,5 +204,5 @@ pub fn router(dependencies: ApiDependencies) -> Router {
         .method_not_allowed_fallback(layers::method_not_allowed)
         .layer(layers::cors(state.cors_origin.clone()))
         .layer(from_fn(layers::catch_panics))
-        .layer(from_fn_with_state(state.trusted_proxies.clone(), layers::with_context))
+        .layer(from_fn_with_state(state.context_source.clone(), layers::with_context))
 }

@@ -21,6 +21,7 @@ use crate::api::http::body::BODY_BYTES_MAX;
 use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::cursor::Cursors;
 use crate::api::http::rate_limits::RateLimiter;
+use crate::api::http::request_context::ContextSource;
 use crate::api::list_queries::ListQueries;
 use crate::api::openapi::Docs;
 use crate::api::storage_limit::StorageLimit;
@@ -45,7 +46,7 @@ use crate::api::v1::users::Users;
 use crate::api::well_known::WellKnown;
 use crate::config::{self, MetricsAccess, RateLimit, RequestSettings, TenantSettings};
 use crate::event_store::group_commit::GroupCommit;
-use crate::event_store::{AcceptBatch, EventStore, StreamAppendBatch};
+use crate::event_store::{AcceptBatch, EventStore, Origins, StreamAppendBatch};
 use crate::health::Health as ProcessHealth;
 use crate::live::Broadcaster;
 use crate::projector::Projected;
@@ -174,7 +175,7 @@ pub(crate) struct AppState {
     pub(crate) health: Health,
     pub(crate) docs: Docs,
     pub(crate) places: Places,
-    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) context_source: ContextSource,
     pub(crate) cors_origin: Option<HeaderValue>,
 }
 
@@ -261,7 +262,7 @@ impl AppState {
             health: Health::new(dependencies.health, settings.metrics),
             docs: Docs::new(settings.docs),
             places: Places::new(&settings.requests),
-            trusted_proxies: settings.trusted_proxies,
+            context_source: ContextSource { proxies: settings.trusted_proxies, origins: Origins::default() },
             cors_origin: settings.cors_origin,
         }
     }

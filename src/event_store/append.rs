@@ -7,6 +7,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::metadata::Metadata;
+use super::origin::{Origin, OriginColumns};
 
 /// SQLSTATE of an append that PostgreSQL aborted because it and another append waited for each other's
 /// streams. The other one succeeds, so this is a conflict.
@@ -38,6 +39,7 @@ pub struct StreamAppend {
     expected_version: u64,
     facts: Vec<StoredFact>,
     metadata: String,
+    origin: Option<Origin>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,8 +96,9 @@ impl StreamAppend {
                 })
             })
             .collect::<Result<_, serde_json::Error>>()?;
+        let origin = metadata.origin.clone();
         let metadata = serde_json::to_string(metadata)?;
-        Ok(Self { aggregate_type: A::TYPE, stream_id, expected_version, facts, metadata })
+        Ok(Self { aggregate_type: A::TYPE, stream_id, expected_version, facts, metadata, origin })
     }
 
     /// Returns about how many bytes the append sends to the database.
@@ -147,13 +150,14 @@ impl Columns {
 }
 
 /// Appends to every stream or to none, and returns the position of the last fact. There must be a fact. Revocations
-/// are in force with the append.
+/// are in force with the append, and the origins of the facts are stored.
 #[tracing::instrument(name = "db.events.append", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn append_atomically(
     connection: &mut PgConnection,
     appends: &[StreamAppend],
 ) -> Result<LogPosition, AppendFailure> {
     let columns = Columns::of(appends);
+    let origins: OriginColumns = appends.iter().filter_map(|append| append.origin.as_ref()).collect();
     let revoking = REVOKING_FACTS.map(str::to_owned);
     let positions = sqlx::query_as!(
         LogPosition,
@@ -183,6 +187,14 @@ pub(super) async fn append_atomically(
             GROUP BY aggregate_id
             ORDER BY aggregate_id
             ON CONFLICT (stream_id) DO UPDATE SET version = excluded.version
+        ),
+        originated AS (
+            INSERT INTO fact_origins (id, tenant_id, user_id, origin, salt)
+            SELECT id, tenant_id, user_id, origin::json, salt
+            FROM unnest($10::uuid[], $11::uuid[], $12::uuid[], $13::text[], $14::bytea[])
+                AS origins (id, tenant_id, user_id, origin, salt)
+            WHERE EXISTS (SELECT FROM appended)
+            ON CONFLICT (id) DO NOTHING
         )
         SELECT transaction_id AS "transaction_id: _", position
         FROM appended
@@ -196,6 +208,11 @@ pub(super) async fn append_atomically(
         &columns.metadata,
         &columns.heads,
         &revoking[..],
+        &origins.ids,
+        &origins.tenants,
+        &origins.users,
+        &origins.texts,
+        &origins.salts,
     )
     .fetch_all(connection)
     .await?;

@@ -5,6 +5,8 @@ use std::fmt;
 use aggregates::ids::{ApiKeyId, TenantId, UserId};
 use serde::Serialize;
 
+use super::origin::Origin;
+
 /// Cause of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
@@ -48,18 +50,21 @@ pub struct Metadata {
     /// W3C trace id of that request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// Client of the person who caused the fact. It must be stored by the append, or before it.
+    #[serde(flatten)]
+    pub origin: Option<Origin>,
 }
 
 impl Metadata {
     /// Returns metadata of a fact that a role of this program writes.
     #[must_use]
     pub fn of_role(tenant_id: TenantId, role: &'static str) -> Self {
-        Self { tenant_id, actor: Actor::Role(role), request_id: None, trace_id: None }
+        Self { tenant_id, actor: Actor::Role(role), request_id: None, trace_id: None, origin: None }
     }
 
     /// Returns metadata of a fact that a command of the operator writes.
     #[must_use]
     pub fn of_operator(tenant_id: TenantId) -> Self {
-        Self { tenant_id, actor: Actor::Operator, request_id: None, trace_id: None }
+        Self { tenant_id, actor: Actor::Operator, request_id: None, trace_id: None, origin: None }
     }
 }

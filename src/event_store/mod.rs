@@ -17,6 +17,7 @@ mod log_notifier;
 mod log_origin;
 pub mod log_reader;
 mod metadata;
+mod origin;
 mod payload_erasure;
 mod recent_log;
 mod stream_append;
@@ -43,6 +44,7 @@ pub use log_origin::{
     BegunEra, LogOriginFailure, begin_era, current_era, leader_is_connected, require_own_log,
 };
 pub use metadata::{Actor, Metadata};
+pub use origin::{Origin, Origins, Person};
 pub use recent_log::RecentLog;
 pub use stream_append::{StoredResponse, StreamAppendBatch, StreamAppendItem, StreamAppendResult};
 
@@ -198,6 +200,18 @@ impl EventStore {
                 Err(failure) => return Err(failure.into()),
             }
         }
+    }
+
+    /// Stores the origin that `metadata` names, for facts that are appended by a group commit, which does not store it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn store_origin(&self, metadata: &Metadata) -> Result<(), sqlx::Error> {
+        let Some(origin) = &metadata.origin else { return Ok(()) };
+        database::in_time(database::SHORT, async {
+            origin::store(&mut *self.pool.acquire().await?, origin).await
+        })
+        .await
     }
 
     /// Appends to every stream or to none. Returns the position of the last fact; `None` when there was

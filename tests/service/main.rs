@@ -39,6 +39,7 @@ mod local_postgres;
 mod loops;
 mod operators;
 mod outbound;
+mod personal_data;
 mod private_services;
 mod projector;
 mod queue;

@@ -22,7 +22,7 @@ use crate::api::access::permissions::Permission;
 use crate::api::http::admission::Admitted;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request_context::RequestContext;
-use crate::event_store::{Actor, Metadata};
+use crate::event_store::Metadata;
 use crate::security_log::Subject;
 
 /// Dependencies of authentication.
@@ -46,7 +46,7 @@ pub(crate) struct Caller {
 impl Caller {
     /// Returns the metadata of facts that the caller causes.
     pub(crate) fn metadata(&self) -> Metadata {
-        self.context.metadata(self.tenant_id, Actor::User(self.user_id))
+        self.context.metadata_of_user(self.tenant_id, self.user_id)
     }
 
     /// Returns the address of the caller's client.

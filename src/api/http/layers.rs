@@ -17,9 +17,8 @@ use futures::FutureExt;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument;
 
-use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::problem::{Kind, Problem};
-use crate::api::http::request_context::{REQUEST_ID, RequestContext};
+use crate::api::http::request_context::{ContextSource, REQUEST_ID, RequestContext};
 use crate::security_log::{self, SecurityEvent, Subject};
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -39,12 +38,12 @@ const CORS_REQUEST_HEADERS: [HeaderName; 7] = [
 
 /// Adds a context and a tracing span to a request, and common headers to the response.
 pub(crate) async fn with_context(
-    State(proxies): State<TrustedProxies>,
+    State(source): State<ContextSource>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let context = RequestContext::of(&request, &proxies);
+    let context = RequestContext::of(&request, &source);
     // The path may contain a token, so the route is logged instead.
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = known_method(request.method());

@@ -16,8 +16,8 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::*;
-use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::layers;
+use crate::api::http::request_context::ContextSource;
 
 const TENANT: TenantId = TenantId(Uuid::from_u128(1));
 pub(super) const CLIENT: Holder = Holder::Tenant(TENANT);
@@ -34,7 +34,7 @@ pub(super) fn places(requests: usize, body_bytes: usize) -> Places {
 fn router(handler: MethodRouter, admission: Admission) -> Router {
     Router::new()
         .route("/", handler.route_layer(from_fn_with_state(admission, admit)))
-        .layer(from_fn_with_state(TrustedProxies::default(), layers::with_context))
+        .layer(from_fn_with_state(ContextSource::default(), layers::with_context))
 }
 
 async fn ask(router: &Router, client: u8) -> Response {

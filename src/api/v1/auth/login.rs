@@ -23,7 +23,6 @@ use crate::api::http::fields::text::{EmailText, PasswordText, RecoveryCodeText, 
 use crate::api::http::problem::{Kind, Problem, chain};
 use crate::api::http::request_context::RequestContext;
 use crate::config::RateLimit;
-use crate::event_store::Actor;
 use crate::security_log::{self, SecurityEvent, Subject};
 use crate::{clock, identifiers};
 
@@ -80,7 +79,7 @@ pub(crate) async fn handler(
     let now = clock::now();
     let family = TokenFamily::generate();
     let (tokens, issued) = auth.issue(&bearer, &family, now, now)?;
-    let metadata = context.metadata(user.tenant_id, Actor::User(user.id));
+    let metadata = context.metadata_of_user(user.tenant_id, user.id);
     let open = SessionCommand::Open {
         tenant_id: user.tenant_id,
         user_id: user.id,
@@ -144,7 +143,7 @@ impl Auth {
         // It counts before it is checked: requests at the same moment must not try more codes than the limit allows. A
         // success clears it.
         self.failures.count(context.client, email).map_err(|locked| locked.about(subject))?;
-        let metadata = context.metadata(login.tenant_id, Actor::User(login.id));
+        let metadata = context.metadata_of_user(login.tenant_id, login.id);
         let accepted = match self.commands.store().load::<User>(login.id.0).await?.state {
             User::Registered(user) => self.second_factors.accept(login.id, &user, &factor, &metadata).await?,
             User::Unknown | User::Deleted => false,
@@ -171,7 +170,7 @@ impl Auth {
             return;
         }
         let (store, id) = (self.commands.store().clone(), user.id.0);
-        let metadata = context.metadata(user.tenant_id, Actor::Anonymous);
+        let metadata = context.metadata_of_stranger(user.tenant_id, user.id);
         self.tasks.spawn(async move {
             let refuse = UserCommand::RefuseLogin { at: clock::now() };
             if let Err(failure) = store.execute::<User>(id, refuse, &metadata).await {

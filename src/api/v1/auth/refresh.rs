@@ -12,7 +12,6 @@ use crate::api::http::body::UnreadBody;
 use crate::api::http::problem::Problem;
 use crate::api::http::request_context::RequestContext;
 use crate::clock;
-use crate::event_store::Actor;
 use crate::security_log::{self, SecurityEvent, Subject};
 
 /// Refresh the tokens of a session
@@ -53,7 +52,7 @@ pub(crate) async fn handler(
     };
     let now = clock::now();
     let (tokens, issued) = auth.issue(&bearer, &presented.family, session.opened_at, now)?;
-    let metadata = context.metadata(user.tenant_id, Actor::User(user.user_id));
+    let metadata = context.metadata_of_user(user.tenant_id, user.user_id);
     let command = SessionCommand::Refresh { presented: presented.hash, tokens: issued, at: now };
     let facts = auth.change(presented.session_id, &command, &metadata).await?;
     match facts.as_slice() {

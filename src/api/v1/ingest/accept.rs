@@ -27,7 +27,7 @@ use crate::api::http::problem::{FieldErrors, Kind, Problem};
 use crate::api::openapi::schemas::EventStatusName;
 use crate::api::v1::events::streams;
 use crate::database::in_time;
-use crate::event_store::{AcceptItem, AcceptOutcome, AcceptedPayload, Actor, IngestCredentials};
+use crate::event_store::{AcceptItem, AcceptOutcome, AcceptedPayload, IngestCredentials};
 use crate::secrets::salt::Salt;
 use crate::secrets::token::{self, TokenKind};
 use crate::{clock, identifiers};
@@ -192,7 +192,7 @@ impl Ingest {
             token_hash: token_hash.clone(),
             route_version: route.version,
         };
-        let metadata = request.context.metadata(request.tenant_id, Actor::ApiKey(api_key));
+        let metadata = request.context.metadata_of_ingest(request.tenant_id, api_key);
         let payload = AcceptedPayload { delivered, received, salt };
         let item = AcceptItem::new(id, credentials, acceptance, &metadata, payload)?
             .after_hops(request.hops)

@@ -19,7 +19,6 @@ use crate::api::http::problem::{FieldErrors, Problem};
 use crate::api::http::request_context::RequestContext;
 use crate::api::v1::auth::Credentials;
 use crate::api::v1::users::{UserView, reserve_email};
-use crate::event_store::Actor;
 use crate::secrets::token;
 use crate::{clock, identifiers};
 
@@ -59,7 +58,7 @@ pub(crate) async fn handler(
     let (user_id, tenant_id, role) = (UserId(identifiers::new_id()), invite.tenant_id, invite.target_role);
     let (email, invite) = (&email, &invite);
     let register = &UserCommand::Register { tenant_id, email: email.clone(), password_hash, role, at };
-    let metadata = context.metadata(tenant_id, Actor::Anonymous);
+    let metadata = context.metadata_of_stranger(tenant_id, user_id);
     invites
         .commands
         .transact(&metadata, |mut work| async move {

@@ -55,6 +55,7 @@ pub(crate) async fn handler(
         return Err(Problem::unavailable("the read models are too far behind for a purge"));
     }
     let metadata = caller.metadata();
+    queues.commands.store().store_origin(&metadata).await?;
     let (mut after, mut cancelled) = (None, 0);
     loop {
         // The request itself has no timeout.

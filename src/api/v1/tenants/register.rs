@@ -25,7 +25,6 @@ use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::RoleName;
 use crate::api::v1::users::reserve_email;
 use crate::config::Registration;
-use crate::event_store::Actor;
 use crate::secrets::passwords::Passwords;
 use crate::secrets::tenant_invitations::TenantInvitation;
 use crate::secrets::token::TokenKind;
@@ -110,7 +109,7 @@ pub(crate) async fn handler(
         role: Role::Owner,
         at,
     };
-    let metadata = context.metadata(tenant_id, Actor::Anonymous);
+    let metadata = context.metadata_of_stranger(tenant_id, owner);
     let (new, register_tenant, register_owner) = (&new, &register_tenant, &register_owner);
     tenants
         .commands
