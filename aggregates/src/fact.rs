@@ -8,6 +8,7 @@ use crate::api_key::{ApiKey, ApiKeyFact};
 use crate::destination::{Destination, DestinationFact};
 use crate::installation::{Installation, InstallationFact};
 use crate::invite::{Invite, InviteFact};
+use crate::legal_hold::{LegalHold, LegalHoldFact};
 use crate::reservation::{Reservation, ReservationFact};
 use crate::sender::{Sender, SenderFact};
 use crate::session::{Session, SessionFact};
@@ -24,6 +25,7 @@ pub enum Fact {
     Destination(DestinationFact),
     Installation(InstallationFact),
     Invite(InviteFact),
+    LegalHold(LegalHoldFact),
     Sender(SenderFact),
     Session(SessionFact),
     Tenant(TenantFact),
@@ -62,12 +64,13 @@ pub enum UnreadableFact {
 
 impl Fact {
     /// Names of all aggregates.
-    pub const AGGREGATES: [&str; 10] = [
+    pub const AGGREGATES: [&str; 11] = [
         ApiKey::TYPE,
         Reservation::TYPE,
         Destination::TYPE,
         Installation::TYPE,
         Invite::TYPE,
+        LegalHold::TYPE,
         Sender::TYPE,
         Session::TYPE,
         Tenant::TYPE,
@@ -84,6 +87,7 @@ impl Fact {
             Self::Destination(_) => Destination::TYPE,
             Self::Installation(_) => Installation::TYPE,
             Self::Invite(_) => Invite::TYPE,
+            Self::LegalHold(_) => LegalHold::TYPE,
             Self::Sender(_) => Sender::TYPE,
             Self::Session(_) => Session::TYPE,
             Self::Tenant(_) => Tenant::TYPE,
@@ -101,6 +105,7 @@ impl Fact {
             Self::Destination(fact) => fact.event_type(),
             Self::Installation(fact) => fact.event_type(),
             Self::Invite(fact) => fact.event_type(),
+            Self::LegalHold(fact) => fact.event_type(),
             Self::Sender(fact) => fact.event_type(),
             Self::Session(fact) => fact.event_type(),
             Self::Tenant(fact) => fact.event_type(),
@@ -144,6 +149,7 @@ impl Fact {
             User::TYPE => parse::<User>(stored, Self::User),
             Session::TYPE => parse::<Session>(stored, Self::Session),
             Invite::TYPE => parse::<Invite>(stored, Self::Invite),
+            LegalHold::TYPE => parse::<LegalHold>(stored, Self::LegalHold),
             ApiKey::TYPE => parse::<ApiKey>(stored, Self::ApiKey),
             Reservation::TYPE => parse::<Reservation>(stored, Self::Reservation),
             Installation::TYPE => parse::<Installation>(stored, Self::Installation),

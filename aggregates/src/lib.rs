@@ -63,6 +63,7 @@
 //! | second factor | Proof besides the password that a login needs: a code of an authenticator app, or a recovery code ([`second_factor`]). |
 //! | retention | Periods after which payloads and ended events are removed, per tenant. The log keeps all facts. |
 //! | erasure | Deletion of a payload. The facts remain. |
+//! | legal hold | Forbids erasure and retention of what belongs to a tenant or a destination ([`legal_hold`]). |
 //!
 //! # Aggregates
 //!
@@ -76,6 +77,7 @@
 //! | [`Session`](session::Session) | one login and its refresh tokens | `session.rs` |
 //! | [`Invite`](invite::Invite) | one invitation to a tenant | `invite.rs` |
 //! | [`ApiKey`](api_key::ApiKey) | one key for ingest | `api_key.rs` |
+//! | [`LegalHold`](legal_hold::LegalHold) | the legal hold on one tenant or destination | `legal_hold.rs` |
 //! | [`Reservation`](reservation::Reservation) | one unique name or email address | `reservation.rs` |
 //! | [`Installation`](installation::Installation) | the log as a whole and its restores | `installation.rs` |
 //!
@@ -97,6 +99,7 @@ pub mod fact;
 pub mod ids;
 pub mod installation;
 pub mod invite;
+pub mod legal_hold;
 pub mod mapping;
 pub mod outbound_auth;
 pub mod outbound_credentials;

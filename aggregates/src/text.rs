@@ -12,7 +12,7 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Maximum length of the reason for suspending a tenant, in characters.
 pub const SUSPENSION_REASON_CHARS_MAX: usize = 500;
 
-/// Maximum length of the reason for erasing payloads, in characters.
+/// Maximum length of the reason for an erasure or a legal hold, in characters.
 pub const ERASURE_REASON_CHARS_MAX: usize = 500;
 
 /// Reason why a text is refused.

@@ -31,6 +31,7 @@ pub mod attempt_responses;
 pub mod checkpoints;
 pub mod delivery_settings;
 pub mod fact_origins;
+pub mod legal_holds;
 pub mod listing;
 pub mod logged_fact;
 pub mod paging;

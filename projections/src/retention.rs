@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aggregates::ids::{TenantId, WebhookEventId};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -69,6 +69,23 @@ pub async fn hold_off(connection: &mut PgConnection, tenant_id: TenantId) -> Res
     sqlx::query!(
         r#"
         SELECT pg_advisory_xact_lock_shared(hashtext('hooksentry.retention'), hashtext($1))::text AS held
+        "#,
+        tenant_id.0.to_string(),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}
+
+/// Excludes both replays and every erasure of a tenant's payloads until the transaction ends.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.retention.exclude", level = "debug", skip_all, err(level = "debug"))]
+pub async fn exclude(connection: &mut PgConnection, tenant_id: TenantId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        SELECT pg_advisory_xact_lock(hashtext('hooksentry.retention'), hashtext($1))::text AS excluded
         "#,
         tenant_id.0.to_string(),
     )
@@ -238,7 +255,8 @@ pub async fn raise_events(
     Ok(())
 }
 
-/// Adds the events that are not final when the floor of payloads passes them.
+/// Adds the events that are not final when the floor of payloads passes them, or that the legal hold on the destination
+/// `held_by` keeps.
 ///
 /// # Errors
 /// When the database fails.
@@ -247,23 +265,25 @@ pub async fn add_exceptions(
     connection: &mut PgConnection,
     tenant_id: TenantId,
     events: &[WebhookEventId],
+    held_by: Option<DestinationId>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
-        INSERT INTO retention_exceptions (tenant_id, event_id)
-        SELECT $1, event_id
+        INSERT INTO retention_exceptions (tenant_id, event_id, held_by)
+        SELECT $1, event_id, $3
         FROM unnest($2::uuid[]) AS exception (event_id)
-        ON CONFLICT DO NOTHING
+        ON CONFLICT (tenant_id, event_id) DO UPDATE SET held_by = excluded.held_by
         ",
         tenant_id.0,
         &uuids(events),
+        held_by.map(|id| id.0),
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Returns at most `limit` exceptions of a tenant, by id after `after`.
+/// Returns at most `limit` exceptions of a tenant that no legal hold keeps, by id after `after`.
 ///
 /// # Errors
 /// When the database fails.
@@ -279,6 +299,7 @@ pub async fn exceptions(
         SELECT event_id
         FROM retention_exceptions
         WHERE tenant_id = $1
+          AND held_by IS NULL
           AND ($2::uuid IS NULL OR event_id > $2)
         ORDER BY event_id
         LIMIT $3
@@ -290,6 +311,49 @@ pub async fn exceptions(
     .fetch_all(connection)
     .await?;
     Ok(ids.into_iter().map(WebhookEventId).collect())
+}
+
+/// Lets at most `limit` events be examined again that the holds on `lifted` have kept. Returns whether there may be more.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(
+    name = "db.retention_exceptions.release",
+    level = "trace",
+    skip_all,
+    err(level = "debug")
+)]
+pub async fn release_exceptions(
+    connection: &mut PgConnection,
+    tenant_id: TenantId,
+    lifted: &[DestinationId],
+    limit: i64,
+) -> Result<bool, sqlx::Error> {
+    if lifted.is_empty() {
+        return Ok(false);
+    }
+    let released = sqlx::query!(
+        "
+        WITH released AS (
+            SELECT event_id
+            FROM retention_exceptions
+            WHERE tenant_id = $1
+              AND held_by = ANY($2)
+            LIMIT $3
+        )
+        UPDATE retention_exceptions AS exception
+        SET held_by = NULL
+        FROM released
+        WHERE exception.tenant_id = $1
+          AND exception.event_id = released.event_id
+        ",
+        tenant_id.0,
+        &lifted.iter().map(|id| id.0).collect::<Vec<_>>(),
+        limit,
+    )
+    .execute(connection)
+    .await?;
+    Ok(i64::try_from(released.rows_affected()).is_ok_and(|released| released >= limit))
 }
 
 /// Removes events from the exceptions.

@@ -68,7 +68,12 @@ async fn final_events_are_found_oldest_first(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     let aged = |number: u128, ended| {
         let seconds = i64::try_from(number).unwrap();
-        RetentionCandidate { id: event(number), accepted_at: at(seconds), ended }
+        RetentionCandidate {
+            id: event(number),
+            destination_id: destination(),
+            accepted_at: at(seconds),
+            ended,
+        }
     };
     let connection = &mut *connection;
     let ended = webhook_events::ended(connection, ACME, at(100), 10).await.unwrap();
@@ -325,9 +330,9 @@ async fn floors_are_by_tenant_and_never_fall(pool: PgPool) {
 async fn exceptions_are_listed_in_pages_and_removed(pool: PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     let connection = &mut *connection;
-    retention::add_exceptions(connection, ACME, &events([3, 1, 2])).await.unwrap();
-    retention::add_exceptions(connection, ACME, &events([2, 4])).await.unwrap();
-    retention::add_exceptions(connection, RIVAL, &events([9])).await.unwrap();
+    retention::add_exceptions(connection, ACME, &events([3, 1, 2]), None).await.unwrap();
+    retention::add_exceptions(connection, ACME, &events([2, 4]), None).await.unwrap();
+    retention::add_exceptions(connection, RIVAL, &events([9]), None).await.unwrap();
     assert_eq!(retention::exceptions(connection, ACME, None, 2).await.unwrap(), events([1, 2]));
     assert_eq!(retention::exceptions(connection, ACME, Some(event(2)), 9).await.unwrap(), events([3, 4]));
     retention::remove_exceptions(connection, ACME, &events([1, 3, 9])).await.unwrap();

@@ -11,6 +11,7 @@ use aggregates::sender::Sender;
 use aggregates::webhook_event::WebhookEvent;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
+use projections::legal_holds::{self, LegalHolds};
 use projections::{LoggedFact, TenantScope, destinations, senders, webhook_events};
 use uuid::Uuid;
 
@@ -52,7 +53,7 @@ pub(crate) async fn event(
     Ok(event)
 }
 
-/// Returns a destination of the caller's tenant.
+/// Returns a destination of the caller's tenant, and the legal holds of the tenant.
 ///
 /// # Errors
 /// The destination belongs to another tenant, or did not exist at the time; the time is invalid or in the future.
@@ -61,13 +62,15 @@ pub(crate) async fn destination(
     caller: &Caller,
     id: DestinationId,
     query: Query,
-) -> Result<destinations::Destination, Problem> {
+) -> Result<(destinations::Destination, LegalHolds), Problem> {
     let mut reader = AsOfReader::begin::<Destination>(commands, caller, id.0, "destination", query).await?;
     let facts = reader.facts::<Destination>(id.0).await?;
     let destination = destinations::of_stream(&facts).map_err(Problem::internal)?;
     let destination = destination.ok_or_else(|| reader.not_created_yet())?;
+    let as_of = Some(reader.as_of);
+    let holds = legal_holds::of_tenant(reader.scope.connection(), caller.tenant_id, as_of).await?;
     reader.end().await?;
-    Ok(destination)
+    Ok((destination, holds))
 }
 
 /// Returns a sender of the caller's tenant, which may have been deleted since.

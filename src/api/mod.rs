@@ -111,6 +111,8 @@ routes! {
     GET    "/api/v1/tenants/{id}/webhook-secret"        UseWebhookSecret        Limited   tenants      => tenants::webhook_secret::get::handler;
     POST   "/api/v1/tenants/{id}/webhook-secret"        RegenerateWebhookSecret Limited   tenants      => tenants::webhook_secret::regenerate::handler;
     POST   "/api/v1/tenants/{id}/webhook-secret/verify" UseWebhookSecret        Limited   tenants      => tenants::webhook_secret::verify::handler;
+    POST   "/api/v1/tenants/{id}/legal-hold"            HoldLegally             Limited   tenants      => tenants::legal_hold::place;
+    POST   "/api/v1/tenants/{id}/legal-hold/lift"       HoldLegally             Limited   tenants      => tenants::legal_hold::lift;
 
     POST   "/api/v1/users"                              CreateUser              Limited   users        => users::create::handler;
     GET    "/api/v1/users"                              Read                    Limited   users        => users::list::handler;
@@ -138,6 +140,8 @@ routes! {
     GET    "/api/v1/destinations/{id}"                  Read                    Limited   destinations => destinations::get::handler;
     PATCH  "/api/v1/destinations/{id}"                  ManageDestinations      Limited   destinations => destinations::update::handler;
     POST   "/api/v1/destinations/{id}/ingest-token"     ManageDestinations      Limited   destinations => destinations::regenerate_token::handler;
+    POST   "/api/v1/destinations/{id}/legal-hold"       HoldLegally             Limited   destinations => destinations::legal_hold::place;
+    POST   "/api/v1/destinations/{id}/legal-hold/lift"  HoldLegally             Limited   destinations => destinations::legal_hold::lift;
     POST   "/api/v1/destinations/{id}/senders"          ManageDestinations      Limited   senders      => senders::register::handler;
     GET    "/api/v1/destinations/{id}/senders"          Read                    Limited   senders      => senders::list::handler;
 

@@ -13,6 +13,7 @@ mod attempt_claim;
 mod claimed_payload;
 pub mod group_commit;
 pub mod held_back;
+mod legal_hold;
 mod log_notifier;
 mod log_origin;
 pub mod log_reader;
@@ -45,6 +46,7 @@ pub use log_origin::{
 };
 pub use metadata::{Actor, Metadata};
 pub use origin::{Origin, Origins, Person};
+pub use payload_erasure::ErasureFailure;
 pub use recent_log::RecentLog;
 pub use stream_append::{StoredResponse, StreamAppendBatch, StreamAppendItem, StreamAppendResult};
 

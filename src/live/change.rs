@@ -84,7 +84,9 @@ impl Notification {
             }
             Fact::Tenant(fact) => of_tenant(fact)?,
             // Invites contain a secret and concern only users who manage users. The others are internal.
-            Fact::Invite(_) | Fact::Reservation(_) | Fact::Installation(_) => return None,
+            Fact::Invite(_) | Fact::Reservation(_) | Fact::Installation(_) | Fact::LegalHold(_) => {
+                return None;
+            }
         };
         let change = Change {
             name,

@@ -13,6 +13,9 @@
 //! A step runs between two pages, on the projector's connection, and keeps the checkpoints from moving: neither
 //! folding nor the swap of a rebuild runs at the same time. It excludes replays of the tenant's events, and erases
 //! no payload of an event whose stream is longer than its row shows: that event may have been replayed.
+//!
+//! A tenant under a legal hold is left out, and its floors stay. The events of a destination under a legal hold become
+//! exceptions when the floor of payloads passes them, and are examined again only when the hold is lifted.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use std::time::Duration;
 use aggregates::ids::{TenantId, WebhookEventId};
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::checkpoints::{self, CheckpointFailure};
+use projections::legal_holds::{self, LegalHolds};
 use projections::retention::{self, AcceptancePosition};
 use projections::tenants::{self, TenantWithRetention};
 use projections::webhook_events::{self, RetentionCandidate};
@@ -107,6 +111,14 @@ enum Phase {
     Events,
 }
 
+/// What the next step does.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Phase(Phase),
+    /// It visits the next tenant.
+    Tenant,
+}
+
 impl Retention {
     /// Runs one step, in one short transaction. A failure of the database is logged and ends the pass; the next pass
     /// visits all tenants again.
@@ -181,8 +193,8 @@ impl Retention {
         }
     }
 
-    /// Removes expired data of a tenant. Returns how the phase continues, if it is not complete; the outer `None`
-    /// means that a replay or a rebuild excludes retention at the moment.
+    /// Removes expired data of a tenant. Returns what the next step does; `None`: a replay, an erasure or a rebuild
+    /// excludes retention at the moment.
     async fn remove(
         &self,
         connection: &mut PgConnection,
@@ -190,26 +202,33 @@ impl Retention {
         tenant: TenantWithRetention,
         now: DateTime<Utc>,
         removed: &mut Removed,
-    ) -> Result<Option<Option<Phase>>, CheckpointFailure> {
+    ) -> Result<Option<Next>, CheckpointFailure> {
         checkpoints::keep(connection, &READ_MODELS.map(Projection::name), epoch).await?;
         if !retention::begin(connection, tenant.id).await? {
             return Ok(None);
         }
-        let next = match self.phase {
-            Phase::Payloads => erase_payloads(connection, tenant, now, removed).await?,
-            Phase::Exceptions(after) => erase_exceptions(connection, tenant, after, removed).await?,
-            Phase::Events => remove_events(connection, tenant, now, removed).await?,
+        // Only now: a hold is placed under the same lock, and this statement sees it.
+        let holds = legal_holds::of_tenant(connection, tenant.id, None).await?;
+        if holds.on_tenant().is_some() {
+            return Ok(Some(Next::Tenant));
+        }
+        let same = match self.phase {
+            Phase::Payloads => erase_payloads(connection, tenant, &holds, now, removed).await?,
+            Phase::Exceptions(after) => erase_exceptions(connection, tenant, &holds, after, removed).await?,
+            Phase::Events => remove_events(connection, tenant, &holds, now, removed).await?,
         };
-        Ok(Some(next))
+        Ok(Some(match (same, self.phase) {
+            (Some(phase), _) => Next::Phase(phase),
+            (None, Phase::Payloads) => Next::Phase(Phase::Exceptions(None)),
+            (None, Phase::Exceptions(_)) => Next::Phase(Phase::Events),
+            (None, Phase::Events) => Next::Tenant,
+        }))
     }
 
-    /// Continues the phase with `same`, or begins the next one.
-    fn advance(&mut self, same: Option<Phase>) {
-        self.phase = match (same, self.phase) {
-            (Some(phase), _) => phase,
-            (None, Phase::Payloads) => Phase::Exceptions(None),
-            (None, Phase::Exceptions(_)) => Phase::Events,
-            (None, Phase::Events) => {
+    fn advance(&mut self, next: Next) {
+        self.phase = match next {
+            Next::Phase(phase) => phase,
+            Next::Tenant => {
                 self.tenants.pop_front();
                 Phase::Payloads
             }
@@ -217,10 +236,12 @@ impl Retention {
     }
 }
 
-/// Erases the payloads of the oldest events above the floor. Events that have not ended become exceptions.
+/// Erases the payloads of the oldest events above the floor. Events that have not ended, and those that a hold keeps,
+/// become exceptions.
 async fn erase_payloads(
     connection: &mut PgConnection,
     tenant: TenantWithRetention,
+    holds: &LegalHolds,
     now: DateTime<Utc>,
     removed: &mut Removed,
 ) -> Result<Option<Phase>, sqlx::Error> {
@@ -229,9 +250,10 @@ async fn erase_payloads(
     let aged = webhook_events::candidates(connection, tenant.id, floor, before, EVENTS_MAX).await?;
     let all = aged.len() < EVENTS_READ;
     let taken = fitting(connection, &aged).await?;
+    let free = set_held_aside(connection, tenant, holds, taken).await?;
     let (ended, not_ended): (Vec<RetentionCandidate>, Vec<RetentionCandidate>) =
-        taken.iter().partition(|event| event.ended);
-    retention::add_exceptions(connection, tenant.id, &ids_of(&not_ended)).await?;
+        free.into_iter().partition(|event| event.ended);
+    retention::add_exceptions(connection, tenant.id, &ids_of(&not_ended), None).await?;
     removed.payloads += payloads::erase(connection, &ids_of(&ended)).await?;
     let goes_on = !all || taken.len() < aged.len();
     let position = match taken.last() {
@@ -242,16 +264,40 @@ async fn erase_payloads(
     Ok(goes_on.then_some(Phase::Payloads))
 }
 
-/// Erases the payloads of exceptions that have ended since.
+/// Makes those of `events` that a hold keeps exceptions which are not examined until it is lifted, and returns the others.
+async fn set_held_aside(
+    connection: &mut PgConnection,
+    tenant: TenantWithRetention,
+    holds: &LegalHolds,
+    events: &[RetentionCandidate],
+) -> Result<Vec<RetentionCandidate>, sqlx::Error> {
+    let mut free = events.to_vec();
+    for destination in holds.held_destinations() {
+        let held: Vec<RetentionCandidate> =
+            free.extract_if(.., |event| event.destination_id == destination).collect();
+        if !held.is_empty() {
+            retention::add_exceptions(connection, tenant.id, &ids_of(&held), Some(destination)).await?;
+        }
+    }
+    Ok(free)
+}
+
+/// Erases the payloads of exceptions that have ended since, and of those whose holds were lifted.
 async fn erase_exceptions(
     connection: &mut PgConnection,
     tenant: TenantWithRetention,
+    holds: &LegalHolds,
     after: Option<WebhookEventId>,
     removed: &mut Removed,
 ) -> Result<Option<Phase>, sqlx::Error> {
+    let lifted = holds.lifted_destinations();
+    if after.is_none() && retention::release_exceptions(connection, tenant.id, lifted, EVENTS_MAX).await? {
+        return Ok(Some(Phase::Exceptions(None)));
+    }
     let exceptions = retention::exceptions(connection, tenant.id, after, EVENTS_MAX).await?;
     let Some(last) = exceptions.last() else { return Ok(None) };
     let ended = webhook_events::ended_among(connection, &exceptions).await?;
+    let ended = set_held_aside(connection, tenant, holds, &ended).await?;
     let taken = ids_of(fitting(connection, &ended).await?);
     removed.payloads += payloads::erase(connection, &taken).await?;
     retention::remove_exceptions(connection, tenant.id, &taken).await?;
@@ -263,11 +309,16 @@ async fn erase_exceptions(
 async fn remove_events(
     connection: &mut PgConnection,
     tenant: TenantWithRetention,
+    holds: &LegalHolds,
     now: DateTime<Utc>,
     removed: &mut Removed,
 ) -> Result<Option<Phase>, sqlx::Error> {
     let Some(before) = days_before(now, tenant.retention.event_days) else { return Ok(None) };
-    let aged = webhook_events::ended(connection, tenant.id, before, EVENTS_MAX).await?;
+    let held = holds.held_destinations();
+    let aged = match held.is_empty() {
+        true => webhook_events::ended(connection, tenant.id, before, EVENTS_MAX).await?,
+        false => webhook_events::ended_elsewhere(connection, tenant.id, &held, before, EVENTS_MAX).await?,
+    };
     let all = aged.len() < EVENTS_READ;
     // The stream of some events is longer than their row shows; the next pass examines them again.
     let ended: Vec<RetentionCandidate> = aged.iter().filter(|event| event.ended).copied().collect();

@@ -329,15 +329,21 @@ async fn destination_bodies(owner: &User) -> Vec<Body> {
 }
 
 async fn event_bodies(owner: &User) -> Vec<Body> {
-    let (_, token) = owner.destination().await;
+    let (destination, token) = owner.destination().await;
     let event = accept(owner, &owner.api_key().await, &token).await;
-    vec![body(
-        "post",
-        "/api/v1/events/{id}/erase",
-        format!("/api/v1/events/{event}/erase"),
-        json!({ "reason": "a" }),
-        vec![("reason", REQUIRED, Kind::Name(500))],
-    )]
+    let tenant = &owner.tenant_id;
+    [
+        ("/api/v1/events/{id}/erase", event.as_str()),
+        ("/api/v1/tenants/{id}/legal-hold", tenant),
+        ("/api/v1/tenants/{id}/legal-hold/lift", tenant),
+        ("/api/v1/destinations/{id}/legal-hold", &destination),
+        ("/api/v1/destinations/{id}/legal-hold/lift", &destination),
+    ]
+    .map(|(route, id)| {
+        let fields = vec![("reason", REQUIRED, Kind::Name(500))];
+        body("post", route, route.replace("{id}", id), json!({ "reason": "a" }), fields)
+    })
+    .into()
 }
 
 /// Bodies that are read as a whole, or that are valid once, and have tests of their own.

@@ -121,6 +121,7 @@ pub(crate) fn stored_form(fact: &Fact) -> serde_json::Value {
         Fact::Destination(fact) => serde_json::to_value(fact),
         Fact::Installation(fact) => serde_json::to_value(fact),
         Fact::Invite(fact) => serde_json::to_value(fact),
+        Fact::LegalHold(fact) => serde_json::to_value(fact),
         Fact::Sender(fact) => serde_json::to_value(fact),
         Fact::Session(fact) => serde_json::to_value(fact),
         Fact::Tenant(fact) => serde_json::to_value(fact),

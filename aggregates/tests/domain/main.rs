@@ -14,6 +14,7 @@ mod given;
 mod ids;
 mod installation;
 mod invite;
+mod legal_hold;
 mod reservation;
 mod role;
 mod second_factor;

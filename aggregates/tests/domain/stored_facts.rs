@@ -14,6 +14,7 @@ use aggregates::destination::Destination;
 use aggregates::fact::{Fact, StoredFact, UnreadableFact};
 use aggregates::installation::Installation;
 use aggregates::invite::Invite;
+use aggregates::legal_hold::LegalHold;
 use aggregates::reservation::Reservation;
 use aggregates::sender::Sender;
 use aggregates::session::Session;
@@ -85,6 +86,7 @@ fn every_fact() -> BTreeMap<(&'static str, &'static str), u32> {
         .chain(of::<Destination>())
         .chain(of::<Installation>())
         .chain(of::<Invite>())
+        .chain(of::<LegalHold>())
         .chain(of::<Sender>())
         .chain(of::<Session>())
         .chain(of::<Tenant>())
@@ -104,6 +106,7 @@ fn name_and_version(fact: &Fact) -> (String, String) {
         Fact::Destination(fact) => of(fact),
         Fact::Installation(fact) => of(fact),
         Fact::Invite(fact) => of(fact),
+        Fact::LegalHold(fact) => of(fact),
         Fact::Sender(fact) => of(fact),
         Fact::Session(fact) => of(fact),
         Fact::Tenant(fact) => of(fact),

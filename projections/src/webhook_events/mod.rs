@@ -30,7 +30,7 @@ pub(crate) use rebuild_retention::{have_left, remove_returned};
 pub use recount::recount;
 pub use removal::remove;
 pub(crate) use retention_candidates::removed;
-pub use retention_candidates::{RetentionCandidate, candidates, ended, ended_among};
+pub use retention_candidates::{RetentionCandidate, candidates, ended, ended_among, ended_elsewhere};
 pub(crate) use row::attempts;
 pub use status::EventStatus;
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use aggregates::fact::Fact;
-use aggregates::ids::{TenantId, WebhookEventId};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -24,6 +24,7 @@ use crate::retention::{self, AcceptancePosition, uuids};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionCandidate {
     pub id: WebhookEventId,
+    pub destination_id: DestinationId,
     pub accepted_at: DateTime<Utc>,
     /// Whether the event is final.
     pub ended: bool,
@@ -46,6 +47,7 @@ pub async fn candidates(
         r#"
         SELECT
             event.id,
+            event.destination_id,
             event.accepted_at,
             public.event_status_is_final(event.status) AND NOT EXISTS (
                 SELECT FROM events
@@ -89,6 +91,7 @@ pub async fn ended(
         r#"
         SELECT
             event.id,
+            event.destination_id,
             event.accepted_at,
             NOT EXISTS (
                 SELECT FROM events
@@ -98,7 +101,7 @@ pub async fn ended(
             ) AS "ended!"
         FROM unnest($4::smallint[]) AS final (status)
         CROSS JOIN LATERAL (
-            SELECT id, accepted_at, version
+            SELECT id, destination_id, accepted_at, version
             FROM webhook_events
             WHERE tenant_id = $1
               AND status = final.status
@@ -113,6 +116,62 @@ pub async fn ended(
         before,
         limit,
         &final_statuses.map(EventStatus::number).collect::<Vec<_>>(),
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Returns what [`ended`] returns, without the events of the destinations `held`. Those are not read: they may be many, and
+/// stay for long. The price is to read the events of the other destinations that have not ended.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(
+    name = "db.webhook_events.ended_elsewhere",
+    level = "trace",
+    skip_all,
+    err(level = "debug")
+)]
+pub async fn ended_elsewhere(
+    connection: &mut PgConnection,
+    tenant_id: TenantId,
+    held: &[DestinationId],
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<RetentionCandidate>, sqlx::Error> {
+    sqlx::query_as!(
+        RetentionCandidate,
+        r#"
+        SELECT
+            event.id,
+            event.destination_id,
+            event.accepted_at,
+            NOT EXISTS (
+                SELECT FROM events
+                WHERE aggregate_type = 'WebhookEvent'
+                  AND aggregate_id = event.id::text
+                  AND sequence = event.version + 1
+            ) AS "ended!"
+        FROM destinations AS destination
+        CROSS JOIN LATERAL (
+            SELECT id, destination_id, accepted_at, version
+            FROM webhook_events
+            WHERE tenant_id = $1
+              AND destination_id = destination.id
+              AND public.event_status_is_final(status)
+              AND accepted_at < $2
+            ORDER BY accepted_at, id
+            LIMIT $3
+        ) AS event
+        WHERE destination.tenant_id = $1
+          AND destination.id <> ALL($4)
+        ORDER BY event.accepted_at, event.id
+        LIMIT $3
+        "#,
+        tenant_id.0,
+        before,
+        limit,
+        &held.iter().map(|id| id.0).collect::<Vec<_>>(),
     )
     .fetch_all(connection)
     .await
@@ -137,6 +196,17 @@ pub async fn ended_among(
         r#"
         SELECT
             given.id AS "id!",
+            coalesce(
+                event.destination_id,
+                (
+                    SELECT (payload -> 'EventAccepted' ->> 'destinationId')::uuid
+                    FROM events
+                    WHERE aggregate_type = 'WebhookEvent'
+                      AND aggregate_id = given.id::text
+                      AND sequence = 1
+                ),
+                '00000000-0000-0000-0000-000000000000'
+            ) AS "destination_id!",
             coalesce(event.accepted_at, 'epoch') AS "accepted_at!",
             true AS "ended!"
         FROM unnest($1::uuid[]) AS given (id)

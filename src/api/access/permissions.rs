@@ -38,6 +38,8 @@ pub enum Permission {
     CancelEvents,
     /// Erase payloads. Same roles as for the retention of the tenant, which erases them as well.
     ErasePayloads,
+    /// Place and lift legal holds.
+    HoldLegally,
     CreateUser,
     /// Change oneself, or other users if the role allows it.
     UpdateUser,
@@ -75,7 +77,7 @@ impl Permission {
             | Self::CreateUser
             | Self::DeleteUser => matches!(role, Role::Admin | Role::Owner),
             Self::EnrolSecondFactor => role.may_enrol_second_factor(),
-            Self::RemoveSecondFactor => role == Role::Owner,
+            Self::RemoveSecondFactor | Self::HoldLegally => role == Role::Owner,
         }
     }
 
@@ -120,6 +122,7 @@ mod tests {
             (P::EnrolSecondFactor, [false, false, true, true]),
             (P::UseSecondFactor, [true, true, true, true]),
             (P::RemoveSecondFactor, [false, false, false, true]),
+            (P::HoldLegally, [false, false, false, true]),
         ];
         for (permission, allowed) in matrix {
             let allows = [Viewer, Developer, Admin, Owner].map(|role| permission.allows(role));

@@ -1,6 +1,7 @@
 //! Erasure of payloads on request.
 
 mod event;
+mod hold;
 
 use serde_json::Value;
 use sqlx::PgPool;

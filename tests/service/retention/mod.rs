@@ -2,6 +2,7 @@
 
 mod events;
 mod exclusion;
+mod holds;
 mod payloads;
 
 use aggregates::attempt_outcome::Outcome;

@@ -111,6 +111,8 @@ kinds! {
     SecondFactorNotEnabled = CONFLICT "second-factor-not-enabled" "The user has no second factor",
     /// An attempt to deliver the event is in progress.
     AttemptInProgress = CONFLICT "attempt-in-progress" "An attempt is in progress",
+    /// A legal hold forbids to erase it, or is placed already.
+    LegalHold = CONFLICT "legal-hold" "There is a legal hold",
     InviteUsed = CONFLICT "invite-used" "The invite has been used",
     InviteExpired = CONFLICT "invite-expired" "The invite has expired",
     /// Concurrent changes of the same resource persist.

@@ -11,6 +11,7 @@ use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::openapi::schemas::DateOrTime;
+use crate::api::v1::legal_holds;
 
 /// Get a destination
 #[utoipa::path(get, path = "/api/v1/destinations/{id}", tag = "Destinations",
@@ -24,9 +25,12 @@ pub(crate) async fn handler(
     Id(id): Id<DestinationId>,
     query: Query,
 ) -> Result<Json<DestinationView>, Problem> {
-    let destination = match as_of::is_requested(&query) {
+    let (destination, holds) = match as_of::is_requested(&query) {
         true => as_of::destination(&destinations.commands, &caller, id, query).await?,
-        false => destinations.find(&caller, id).await?,
+        false => (
+            destinations.find(&caller, id).await?,
+            legal_holds::read(&destinations.commands, caller.tenant_id).await?,
+        ),
     };
-    Ok(Json(destinations.view(destination)))
+    Ok(Json(destinations.view(destination, &holds)))
 }

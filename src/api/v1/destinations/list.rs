@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use projections::destinations;
+use projections::{destinations, legal_holds};
 
 use super::{DestinationView, Destinations};
 use crate::api::access::authentication::Caller;
@@ -26,7 +26,8 @@ pub(crate) async fn handler(
     query.complete()?;
     let mut scope = destinations.commands.lists().begin(caller.tenant_id).await?;
     let listed = destinations::list(&mut scope, filter, paging.sort, paging.direction, paging.page).await?;
+    let holds = legal_holds::of_tenant(scope.connection(), caller.tenant_id, None).await?;
     scope.end().await?;
-    let items = listed.items.into_iter().map(|destination| destinations.view(destination)).collect();
+    let items = listed.items.into_iter().map(|destination| destinations.view(destination, &holds)).collect();
     Ok(Json(Page { total: listed.total, items }))
 }

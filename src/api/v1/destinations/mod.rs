@@ -2,6 +2,7 @@
 
 pub(crate) mod authentication;
 pub(crate) mod get;
+pub(crate) mod legal_hold;
 pub(crate) mod list;
 pub(crate) mod regenerate_token;
 pub(crate) mod register;
@@ -15,6 +16,7 @@ use aggregates::ids::{DestinationId, TenantId};
 use aggregates::outbound_credentials::OutboundCredentials;
 use aggregates::target_rules::TargetRules;
 use projections::destinations::DestinationStatus;
+use projections::legal_holds::LegalHolds;
 use projections::{TenantScope, destinations};
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -27,6 +29,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::{AuthTypeName, DestinationStatusName};
 use crate::api::tenant_limits::TenantLimits;
+use crate::api::v1::legal_holds::LegalHoldView;
 use crate::secrets::vault::Vault;
 
 /// Dependencies of the handlers of destinations.
@@ -59,6 +62,8 @@ pub(crate) struct DestinationView {
     #[schema(examples(5))]
     effective_server_rate_limit: u32,
     auth_type: Option<AuthTypeName>,
+    /// Legal hold on the destination itself. That on the tenant covers it as well.
+    legal_hold: Option<LegalHoldView>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -98,7 +103,7 @@ impl Destinations {
     }
 
     /// Returns a destination as the API shows it.
-    fn view(&self, destination: destinations::Destination) -> DestinationView {
+    fn view(&self, destination: destinations::Destination, holds: &LegalHolds) -> DestinationView {
         let concurrency_limit = destination.concurrency_limit;
         DestinationView {
             id: destination.id.0,
@@ -108,6 +113,7 @@ impl Destinations {
             server_rate_limit: concurrency_limit,
             effective_server_rate_limit: self.effective(concurrency_limit),
             auth_type: destination.auth_type.map(Into::into),
+            legal_hold: holds.on_destination(destination.id).map(Into::into),
             created_at: destination.created_at.into(),
             updated_at: destination.updated_at.into(),
         }

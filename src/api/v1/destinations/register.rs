@@ -86,6 +86,7 @@ pub(crate) async fn handler(
                 server_rate_limit: concurrency_limit,
                 effective_server_rate_limit: destinations.effective(concurrency_limit),
                 auth_type,
+                legal_hold: None,
                 created_at: at.into(),
                 updated_at: at.into(),
             },

@@ -16,6 +16,7 @@ use crate::api::http::fields::destination::{DestinationStatusGiven, DestinationU
 use crate::api::http::fields::number::PositiveNumber;
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
+use crate::api::v1::legal_holds;
 use crate::clock;
 
 body! {
@@ -68,6 +69,7 @@ pub(crate) async fn handler(
     let Destination::Registered(after) = executed.state else {
         return Err(Problem::not_found("destination"));
     };
+    let holds = legal_holds::read(&destinations.commands, caller.tenant_id).await?;
     Ok(Json(DestinationView {
         id: id.0,
         tenant_id: caller.tenant_id.0,
@@ -76,6 +78,7 @@ pub(crate) async fn handler(
         server_rate_limit: after.concurrency_limit,
         effective_server_rate_limit: destinations.effective(after.concurrency_limit),
         auth_type: after.auth.map(|auth| auth.auth_type.into()),
+        legal_hold: holds.on_destination(id).map(Into::into),
         created_at: before.created_at.into(),
         updated_at: if changed { at } else { before.updated_at }.into(),
     }))

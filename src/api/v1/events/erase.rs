@@ -15,8 +15,9 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::v1::events::state::Events;
 use crate::api::v1::events::streams;
 use crate::api::v1::events::view::EventView;
+use crate::api::v1::legal_holds;
 use crate::clock;
-use crate::event_store::{AppendFailure, StreamAppend};
+use crate::event_store::{AppendFailure, ErasureFailure, StreamAppend};
 
 body! {
     /// Erasure of the payload of an event.
@@ -63,14 +64,19 @@ async fn erase(events: &Events, caller: &Caller, id: WebhookEventId, reason: Str
         if facts.is_empty() {
             return Ok(());
         }
+        // An event that was accepted has one.
+        let destination = loaded.state.delivery().map(|delivery| delivery.destination_id).unwrap_or_default();
         let append = StreamAppend::new::<WebhookEvent>(id.0, version, &facts, &caller.metadata())?;
-        match store.append_erasing(caller.tenant_id, id, append).await {
+        match store.append_erasing(caller.tenant_id, destination, id, append).await {
             Ok(position) => {
                 events.commands.wait(Some(position)).await;
                 return Ok(());
             }
-            Err(AppendFailure::Conflict) if retries < CONFLICT_RETRIES_MAX => retries += 1,
-            Err(failure) => return Err(failure.into()),
+            Err(ErasureFailure::Held(hold)) => return Err(legal_holds::forbids(&hold)),
+            Err(ErasureFailure::Append(AppendFailure::Conflict)) if retries < CONFLICT_RETRIES_MAX => {
+                retries += 1;
+            }
+            Err(ErasureFailure::Append(failure)) => return Err(failure.into()),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{TenantView, Tenants};
 use crate::api::access::authentication::Caller;
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
+use crate::api::v1::legal_holds;
 
 /// Get the tenant
 #[utoipa::path(get, path = "/api/v1/tenants/{id}", tag = "Tenants",
@@ -18,5 +19,7 @@ pub(crate) async fn handler(
     caller: Caller,
     Id(id): Id<TenantId>,
 ) -> Result<Json<TenantView>, Problem> {
-    tenants.find_own(&caller, id).await.map(|tenant| Json(tenant.into()))
+    let tenant = tenants.find_own(&caller, id).await?;
+    let holds = legal_holds::read(&tenants.commands, caller.tenant_id).await?;
+    Ok(Json(TenantView::of(tenant, &holds)))
 }

@@ -1,12 +1,14 @@
 //! Tenants.
 
 pub(crate) mod get;
+pub(crate) mod legal_hold;
 pub(crate) mod register;
 pub(crate) mod update;
 pub(crate) mod webhook_secret;
 
 use aggregates::ids::TenantId;
 use aggregates::tenant::Retention;
+use projections::legal_holds::LegalHolds;
 use projections::{TenantScope, tenants};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -17,6 +19,7 @@ use crate::api::commands::Commands;
 use crate::api::http::problem::Problem;
 use crate::api::http::rate_limits::RateLimiter;
 use crate::api::http::time::Timestamp;
+use crate::api::v1::legal_holds::LegalHoldView;
 use crate::config::Registration;
 use crate::secrets::passwords::Passwords;
 use crate::secrets::tenant_invitations::TenantInvitations;
@@ -55,6 +58,7 @@ pub(crate) struct TenantView {
     /// Days after acceptance at which completed events are removed from the lists, with their payloads;
     /// `null`: never.
     event_retention_days: Option<u32>,
+    legal_hold: Option<LegalHoldView>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -77,8 +81,8 @@ impl Tenants {
     }
 }
 
-impl From<tenants::Tenant> for TenantView {
-    fn from(tenant: tenants::Tenant) -> Self {
+impl TenantView {
+    fn of(tenant: tenants::Tenant, holds: &LegalHolds) -> Self {
         Self {
             id: tenant.id.0,
             name: tenant.name,
@@ -86,6 +90,7 @@ impl From<tenants::Tenant> for TenantView {
             circuit_breaker_timer: tenant.resilience.circuit_breaker_timer,
             payload_retention_days: tenant.retention.payload_days,
             event_retention_days: tenant.retention.event_days,
+            legal_hold: holds.on_tenant().map(Into::into),
             created_at: tenant.created_at.into(),
             updated_at: tenant.updated_at.into(),
         }

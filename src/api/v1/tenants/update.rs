@@ -16,6 +16,7 @@ use crate::api::http::fields::number::{PositiveNumber, RetentionDays};
 use crate::api::http::fields::text::NameText;
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
+use crate::api::v1::legal_holds;
 use crate::clock;
 
 body! {
@@ -80,6 +81,7 @@ pub(crate) async fn handler(
             }
         })
         .await?;
+    let holds = legal_holds::read(&tenants.commands, caller.tenant_id).await?;
     Ok(Json(TenantView {
         id: id.0,
         name: tenant.name,
@@ -87,6 +89,7 @@ pub(crate) async fn handler(
         circuit_breaker_timer: tenant.resilience.circuit_breaker_timer,
         payload_retention_days: tenant.retention.payload_days,
         event_retention_days: tenant.retention.event_days,
+        legal_hold: holds.on_tenant().map(Into::into),
         created_at: before.created_at.into(),
         updated_at: if changed { at } else { before.updated_at }.into(),
     }))
