@@ -42,5 +42,5 @@ REVOKE DELETE, TRUNCATE ON evidence_log_keys FROM hooksentry_runtime;
 REVOKE ALL ON _sqlx_migrations FROM hooksentry_runtime;
 GRANT SELECT ON _sqlx_migrations TO hooksentry_runtime;
 
--- Payloads and responses are stored once and may be erased to comply with the law, but are never updated.
-REVOKE UPDATE ON payloads, attempt_responses FROM hooksentry_runtime;
+-- Payloads, responses and email addresses are stored once and may be erased to comply with the law, but are never updated.
+REVOKE UPDATE ON payloads, attempt_responses, user_emails FROM hooksentry_runtime;

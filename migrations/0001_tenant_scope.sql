@@ -2,7 +2,7 @@
 -- transaction with the role `hooksentry_tenant` the database adds the condition itself, so that a query without
 -- it returns no rows of other tenants.
 --
--- Tables that are not scoped are closed to `hooksentry_tenant`: `revocations`, `ingest_routes`, `data_keys` and
+-- Tables that are not scoped are closed to `hooksentry_tenant`: `revocations`, `ingest_routes`, `data_keys`, `user_passwords` and
 -- `second_factor_steps` are read before the tenant of the caller is known, the others belong to no tenant or show nothing to tenants.
 
 -- Creates the role and grants it to the current user. Roles belong to the cluster: other databases of it may be migrated

@@ -1,11 +1,10 @@
--- Users. The row of a deleted user is kept without personal data, so that replaying a fact does not recreate the
--- user.
+-- Users. Their email addresses and password hashes are in tables of their own, since they cannot be folded from the log. The
+-- row of a deleted user is kept, so that replaying a fact does not recreate the user.
 CREATE TABLE users (
     id            uuid        PRIMARY KEY,
     tenant_id     uuid        NOT NULL,
-    email         text,
-    -- Argon2id, PHC form.
-    password_hash text,
+    -- Version of the user's stream with the fact that set the email address. NULL: the user is deleted.
+    email_version bigint,
     -- 0 Developer, 1 Admin, 10 Owner, 20 Viewer.
     role          smallint    NOT NULL,
     -- 0 Active, 1 Inactive.
@@ -25,10 +24,7 @@ CREATE TABLE users (
 
     CONSTRAINT users_role_is_known CHECK (role IN (0, 1, 10, 20)),
     CONSTRAINT users_status_is_known CHECK (status IN (0, 1)),
-    CONSTRAINT users_deleted_are_nameless CHECK ((deleted_at IS NULL) = (email IS NOT NULL)),
-    -- Reservations in the log make emails unique. The constraint is checked at the end of a statement, because
-    -- a batch of facts may move an email from one user to another.
-    CONSTRAINT users_one_an_email UNIQUE (email) DEFERRABLE INITIALLY IMMEDIATE
+    CONSTRAINT users_deleted_are_nameless CHECK ((deleted_at IS NULL) = (email_version IS NOT NULL))
 );
 
 CREATE INDEX users_of_a_tenant ON users (tenant_id, id);

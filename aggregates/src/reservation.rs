@@ -1,7 +1,8 @@
 //! Reservation: makes a tenant name or an email address unique on the whole platform, and an invitation valid once.
 //!
 //! The id of its stream is derived from the reserved value. Two concurrent reservations of the same value therefore
-//! append to the same stream, and the log accepts only one of them.
+//! append to the same stream, and the log accepts only one of them. That of an email address is derived with a secret of the
+//! installation, which the domain does not have: otherwise a reader of the log could test whether an address is in use.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,6 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::Decide;
-use crate::email::Email;
 
 /// Namespace of the ids of reservation streams. It must not change: stored ids depend on it.
 const RESERVATION_NAMESPACE: Uuid = Uuid::from_u128(0x1c6e_93f2_57a4_5d0b_8a3c_e0f1_9b72_4d68);
@@ -28,12 +28,6 @@ impl Reservation {
     #[must_use]
     pub fn on_tenant_name(name: &str) -> Uuid {
         Uuid::new_v5(&RESERVATION_NAMESPACE, format!("tenant-name:{name}").as_bytes())
-    }
-
-    /// Returns the id of the stream that makes an email address unique.
-    #[must_use]
-    pub fn on_email(email: &Email) -> Uuid {
-        Uuid::new_v5(&RESERVATION_NAMESPACE, format!("email:{email}").as_bytes())
     }
 
     /// Returns the id of the stream that lets an invitation to register a tenant be used once.

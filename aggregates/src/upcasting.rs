@@ -37,6 +37,8 @@ const CONVERSIONS: &[Conversion] = &[
             form.insert("timeoutMs".to_owned(), json!(30_000));
         },
     },
+    // The email address is kept outside the log, where it can be erased.
+    Conversion { fact: "EmailChanged", from: 1, convert: remove_email },
     // A digest without salt is no commitment: a reader of the log can guess the payload and check the guess.
     Conversion {
         fact: "EventAccepted",
@@ -67,12 +69,29 @@ const CONVERSIONS: &[Conversion] = &[
             form.insert("tokenFamilyHash".to_owned(), json!(""));
         },
     },
+    // The hash is kept outside the log, where it can be erased.
+    Conversion {
+        fact: "PasswordChanged",
+        from: 1,
+        convert: |form| {
+            form.remove("passwordHash");
+        },
+    },
     // Before tenants could choose a retention, everything was kept permanently.
     Conversion {
         fact: "TenantRegistered",
         from: 1,
         convert: |form| {
             form.insert("retention".to_owned(), json!({ "payloadDays": null, "eventDays": null }));
+        },
+    },
+    // Email address and hash are kept outside the log, where they can be erased.
+    Conversion {
+        fact: "UserRegistered",
+        from: 1,
+        convert: |form| {
+            form.remove("passwordHash");
+            remove_email(form);
         },
     },
 ];
@@ -111,6 +130,11 @@ pub fn upcast(fact: &str, version: u32, form: &mut Value) {
         (conversion.convert)(form);
         version += 1;
     }
+}
+
+fn remove_email(form: &mut Map<String, Value>) {
+    form.remove("email");
+    form.insert("emailHmacSha256".to_owned(), json!(null));
 }
 
 /// Returns the object under those names, one within the other.

@@ -1,6 +1,9 @@
 //! User: one person of one tenant, with an email address, a role and a password. A user can be deactivated and
 //! activated until deleted.
 //!
+//! Email addresses and password hashes are kept outside the log, where they can be erased, in rows with the number of the
+//! user and the version of the stream.
+//!
 //! The rule that a tenant keeps an owner concerns several users, so the tenant enforces it. Which user may change
 //! which other is in [`role`](crate::role).
 
@@ -9,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::Decide;
-use crate::email::Email;
 use crate::ids::TenantId;
 use crate::role::{Role, UserStatus};
 use crate::sealed::{Sealed, TokenHash};
@@ -29,7 +31,6 @@ pub enum User {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserState {
     pub tenant_id: TenantId,
-    pub email: Email,
     pub role: Role,
     pub status: UserStatus,
     /// Time of the last deactivation, also if the user was activated again.
@@ -51,25 +52,19 @@ pub enum UserCommand {
     /// Registers the user. Repeated: refused.
     Register {
         tenant_id: TenantId,
-        /// Reserved in the same append.
-        email: Email,
-        /// Argon2id hash in PHC format.
-        password_hash: String,
+        /// Commitment to the email address, which is reserved in the same append.
+        email_hmac_sha256: String,
         role: Role,
         at: DateTime<Utc>,
     },
-    /// Changes the email address. To the current one: ignored.
+    /// Changes the email address. Repeated: changed again.
     ChangeEmail {
-        /// Reserved in the same append.
-        email: Email,
+        /// Commitment to the email address, which is reserved in the same append.
+        email_hmac_sha256: String,
         at: DateTime<Utc>,
     },
     /// Changes the password. Repeated: changed again.
-    ChangePassword {
-        /// Argon2id hash in PHC format.
-        password_hash: String,
-        at: DateTime<Utc>,
-    },
+    ChangePassword { at: DateTime<Utc> },
     /// Changes the role. To the current one: ignored.
     ChangeRole { role: Role, at: DateTime<Utc> },
     /// Activates or deactivates the user. To the current status: ignored.
@@ -86,21 +81,21 @@ pub enum UserCommand {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 pub enum UserFact {
+    /// The user has an email address and a password, in the rows of this version.
     UserRegistered {
         tenant_id: TenantId,
-        email: Email,
-        /// Argon2id hash in PHC format.
-        password_hash: String,
+        /// HMAC-SHA256 of the email address in lower-case hex, with the salt that is stored with it. `None`: registered
+        /// before email addresses were kept outside the log.
+        email_hmac_sha256: Option<String>,
         role: Role,
         at: DateTime<Utc>,
     },
     EmailChanged {
-        email: Email,
+        /// As that of `UserRegistered`.
+        email_hmac_sha256: Option<String>,
         at: DateTime<Utc>,
     },
     PasswordChanged {
-        /// Argon2id hash in PHC format.
-        password_hash: String,
         at: DateTime<Utc>,
     },
     RoleChanged {
@@ -144,9 +139,9 @@ pub enum UserFact {
 }
 
 stored_facts!(UserFact {
-    UserRegistered,
-    EmailChanged,
-    PasswordChanged,
+    UserRegistered: 2,
+    EmailChanged: 2,
+    PasswordChanged: 2,
     RoleChanged,
     UserDeactivated,
     UserActivated,
@@ -184,8 +179,9 @@ impl Decide for User {
     fn decide(&self, command: UserCommand) -> Result<Vec<UserFact>, UserRefusal> {
         use UserCommand as Command;
         let (user, command) = match (self, command) {
-            (Self::Unknown, Command::Register { tenant_id, email, password_hash, role, at }) => {
-                return Ok(vec![UserFact::UserRegistered { tenant_id, email, password_hash, role, at }]);
+            (Self::Unknown, Command::Register { tenant_id, email_hmac_sha256, role, at }) => {
+                let email_hmac_sha256 = Some(email_hmac_sha256);
+                return Ok(vec![UserFact::UserRegistered { tenant_id, email_hmac_sha256, role, at }]);
             }
             (_, Command::Register { .. }) => return Err(UserRefusal::AlreadyRegistered),
             (Self::Registered(user), command) => (user, command),
@@ -193,11 +189,10 @@ impl Decide for User {
         };
         Ok(match command {
             Command::Register { .. } => return Err(UserRefusal::AlreadyRegistered),
-            Command::ChangeEmail { email, .. } if email == user.email => vec![],
-            Command::ChangeEmail { email, at } => vec![UserFact::EmailChanged { email, at }],
-            Command::ChangePassword { password_hash, at } => {
-                vec![UserFact::PasswordChanged { password_hash, at }]
+            Command::ChangeEmail { email_hmac_sha256, at } => {
+                vec![UserFact::EmailChanged { email_hmac_sha256: Some(email_hmac_sha256), at }]
             }
+            Command::ChangePassword { at } => vec![UserFact::PasswordChanged { at }],
             Command::ChangeRole { role, .. } if role == user.role => vec![],
             Command::ChangeRole { role, at } => vec![UserFact::RoleChanged { role, at }],
             Command::ChangeStatus { status, .. } if status == user.status => vec![],
@@ -215,10 +210,9 @@ impl Decide for User {
 impl User {
     fn fold(&mut self, fact: UserFact) {
         match (&mut *self, fact) {
-            (_, UserFact::UserRegistered { tenant_id, email, role, .. }) => {
+            (_, UserFact::UserRegistered { tenant_id, role, .. }) => {
                 *self = Self::Registered(UserState {
                     tenant_id,
-                    email,
                     role,
                     status: UserStatus::Active,
                     deactivated_at: None,
@@ -226,7 +220,6 @@ impl User {
                 });
             }
             (_, UserFact::UserDeleted { .. }) => *self = Self::Deleted,
-            (Self::Registered(user), UserFact::EmailChanged { email, .. }) => user.email = email,
             (Self::Registered(user), UserFact::RoleChanged { role, .. }) => user.role = role,
             (Self::Registered(user), UserFact::UserDeactivated { at }) => {
                 user.status = UserStatus::Inactive;

@@ -39,6 +39,7 @@ pub mod payloads;
 pub mod quarantine;
 pub mod retention;
 pub mod tenant_usage;
+pub mod user_emails;
 
 pub use big_int::BigInt;
 pub use fold::{ApplyFailure, NotFolded, SequenceGap};

@@ -179,7 +179,7 @@ pub async fn user(connection: &mut PgConnection, id: SessionId) -> Result<Option
         SessionUser,
         r#"
         SELECT
-            users.id AS user_id, users.tenant_id, users.email AS "email!: Stored<Email>",
+            users.id AS user_id, users.tenant_id, user_emails.email AS "email: Stored<Email>",
             users.role AS "role: Stored<Role>",
             users.version >= coalesce((SELECT version FROM revocations WHERE stream_id = users.id), 0)
                 AS "is_current!",
@@ -189,6 +189,7 @@ pub async fn user(connection: &mut PgConnection, id: SessionId) -> Result<Option
             ) IS TRUE AS "tenant_is_suspended!"
         FROM sessions
         JOIN users ON users.id = sessions.user_id
+        JOIN user_emails ON user_emails.user_id = users.id AND user_emails.version = users.email_version
         LEFT JOIN tenants ON tenants.id = users.tenant_id
         WHERE sessions.id = $1
           AND sessions.closed_at IS NULL

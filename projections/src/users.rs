@@ -1,4 +1,4 @@
-//! Users: their emails, passwords, roles and statuses.
+//! Users: their roles and statuses, and the queries on them with their email addresses.
 
 use aggregates::email::Email;
 use aggregates::ids::{TenantId, UserId};
@@ -22,7 +22,8 @@ selected! {
     pub struct User {
         pub id: UserId,
         pub tenant_id: TenantId,
-        pub email: Email,
+        pub email: Email = "(SELECT email FROM user_emails \
+            WHERE user_id = users.id AND version = users.email_version)",
         pub status: UserStatus,
         pub role: Role,
         pub has_second_factor: bool,
@@ -66,7 +67,8 @@ sort_fields! {
         #[default]
         Id => "id", "id";
         TenantId => "tenantId", "tenant_id";
-        Email => "email", "email";
+        Email => "email", "(SELECT email FROM user_emails \
+            WHERE user_id = users.id AND version = users.email_version)";
         Status => "status", "status";
         Role => "role", "role";
         CreatedAt => "createdAt", "created_at";
@@ -74,15 +76,20 @@ sort_fields! {
     }
 }
 
-const LIST: List = List { table: "users", columns: User::COLUMNS, condition: "deleted_at IS NULL" };
+/// The email address of a user whose personal data is erased is missing before the row shows that.
+const LIST: List = List {
+    table: "users",
+    columns: User::COLUMNS,
+    condition: "deleted_at IS NULL AND \
+        EXISTS (SELECT FROM user_emails WHERE user_id = users.id AND version = users.email_version)",
+};
 
 read_model! {
     Users: table "users", facts UserFact;
     struct Row {
         id: Uuid,
         tenant_id: TenantId,
-        email: Option<Email>,
-        password_hash: Option<String>,
+        email_version: Option<i64>,
         role: Role,
         status: UserStatus,
         created_at: DateTime<Utc>,
@@ -99,14 +106,11 @@ impl StreamRow for Row {
     type Fact = UserFact;
 
     fn begin(logged: &LoggedFact, fact: &UserFact) -> Option<Self> {
-        let UserFact::UserRegistered { tenant_id, email, password_hash, role, at } = fact else {
-            return None;
-        };
+        let UserFact::UserRegistered { tenant_id, role, at, .. } = fact else { return None };
         Some(Self {
             id: logged.stream_id,
             tenant_id: *tenant_id,
-            email: Some(email.clone()),
-            password_hash: Some(password_hash.clone()),
+            email_version: Some(1),
             role: *role,
             status: UserStatus::Active,
             created_at: *at,
@@ -127,12 +131,11 @@ impl StreamRow for Row {
             | UserFact::SecondFactorBegun { .. }
             | UserFact::RecoveryCodesReplaced { .. }
             | UserFact::RecoveryCodeUsed { .. } => return,
-            UserFact::EmailChanged { email, at } => {
-                self.email = Some(email.clone());
+            UserFact::EmailChanged { at, .. } => {
+                self.email_version = Some(self.version + 1);
                 *at
             }
-            UserFact::PasswordChanged { password_hash, at } => {
-                self.password_hash = Some(password_hash.clone());
+            UserFact::PasswordChanged { at } => {
                 self.credentials_version = self.version + 1;
                 *at
             }
@@ -160,8 +163,7 @@ impl StreamRow for Row {
                 *at
             }
             UserFact::UserDeleted { at } => {
-                self.email = None;
-                self.password_hash = None;
+                self.email_version = None;
                 self.has_second_factor = false;
                 self.deleted_at = Some(*at);
                 *at
@@ -193,7 +195,7 @@ pub async fn by_email(connection: &mut PgConnection, email: &Email) -> Result<Op
         r#"
         SELECT
             users.id, users.tenant_id, users.role AS "role: Stored<Role>",
-            users.status AS "status: Stored<UserStatus>", users.password_hash AS "password_hash!",
+            users.status AS "status: Stored<UserStatus>", user_passwords.password_hash,
             users.has_second_factor, users.credentials_version,
             users.version >= coalesce((SELECT version FROM revocations WHERE stream_id = users.id), 0)
                 AS "is_current!",
@@ -201,9 +203,11 @@ pub async fn by_email(connection: &mut PgConnection, email: &Email) -> Result<Op
                 tenants.suspended_at IS NOT NULL
                 OR tenants.version < coalesce((SELECT version FROM revocations WHERE stream_id = tenants.id), 0)
             ) IS TRUE AS "tenant_is_suspended!"
-        FROM users
+        FROM user_emails
+        JOIN users ON users.id = user_emails.user_id AND users.email_version = user_emails.version
+        JOIN user_passwords ON user_passwords.user_id = users.id
         LEFT JOIN tenants ON tenants.id = users.tenant_id
-        WHERE users.email = $1 AND users.password_hash IS NOT NULL
+        WHERE user_emails.email = $1
         "#,
         email.as_str(),
     )

@@ -112,7 +112,38 @@ impl Log {
 
     /// Folds all of it into one projection as one batch.
     pub(crate) async fn fold_into(&self, pool: &PgPool, projection: Projection) {
+        self.store_credentials(pool).await;
         apply(pool, projection, &self.facts).await;
+    }
+
+    /// Stores the email addresses of users, as the append of their facts does, and a password hash.
+    async fn store_credentials(&self, pool: &PgPool) {
+        for logged in &self.facts {
+            let Fact::User(
+                UserFact::UserRegistered { email_hmac_sha256: Some(hmac), .. }
+                | UserFact::EmailChanged { email_hmac_sha256: Some(hmac), .. },
+            ) = &logged.fact
+            else {
+                continue;
+            };
+            let email = hmac.strip_prefix("hmac of ").expect("a commitment of the tests");
+            sqlx::query(
+                "WITH passwords AS (
+                     INSERT INTO user_passwords (user_id, tenant_id, version, password_hash) VALUES ($1, $3, 1, 'hash')
+                     ON CONFLICT DO NOTHING
+                 )
+                 INSERT INTO user_emails (user_id, version, tenant_id, email, salt)
+                 VALUES ($1, $2, $3, $4, decode(repeat('07', 32), 'hex'))
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(logged.stream_id)
+            .bind(i64::try_from(logged.sequence).unwrap())
+            .bind(logged.tenant_id.0)
+            .bind(email)
+            .execute(pool)
+            .await
+            .unwrap();
+        }
     }
 
     /// Folds all of it into every projection as one batch.
@@ -201,13 +232,12 @@ pub(crate) fn tenant_registered(name: &str) -> TenantFact {
 }
 
 pub(crate) fn user_registered(address: &str, role: Role) -> UserFact {
-    UserFact::UserRegistered {
-        tenant_id: ACME,
-        email: email(address),
-        password_hash: format!("hash of {address}'s password"),
-        role,
-        at: at(0),
-    }
+    UserFact::UserRegistered { tenant_id: ACME, email_hmac_sha256: hmac_of(address), role, at: at(0) }
+}
+
+/// Returns what stands for the commitment to an email address.
+pub(crate) fn hmac_of(address: &str) -> Option<String> {
+    Some(format!("hmac of {}", email(address)))
 }
 
 pub(crate) fn tokens(refresh: &str) -> IssuedTokens {

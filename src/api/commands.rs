@@ -7,6 +7,9 @@
 use std::time::Duration;
 
 use aggregates::Decide;
+use aggregates::email::Email;
+use aggregates::ids::UserId;
+use aggregates::user::{User, UserCommand, UserFact};
 use projections::LogPosition;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -14,7 +17,7 @@ use uuid::Uuid;
 use crate::api::http::problem::Problem;
 use crate::api::list_queries::ListQueries;
 use crate::event_store::log_reader;
-use crate::event_store::{AppendFailure, EventStore, Executed, Loaded, Metadata, StreamAppend};
+use crate::event_store::{AppendFailure, Credentials, EventStore, Executed, Loaded, Metadata, StreamAppend};
 use crate::projector::Projected;
 
 /// How long a command waits for the read models.
@@ -170,15 +173,52 @@ impl UnitOfWork {
     where
         A: Decide,
     {
-        let mut facts = vec![];
-        for command in commands {
-            match loaded.decide(command) {
-                Ok(decided) => facts.extend(decided),
-                Err(refusal) => return Err(refused(refusal)),
-            }
-        }
+        let facts = decide_all(loaded, commands).map_err(refused)?;
         let append = StreamAppend::new::<A>(loaded.id, loaded.version, &facts, &self.metadata)?;
         self.appends.push(append);
         Ok(facts)
     }
+
+    /// Executes commands of a user who was loaded before, with the credentials that their facts set, and returns the facts.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub(crate) fn decide_user(
+        &mut self,
+        loaded: &mut Loaded<User>,
+        commands: Vec<UserCommand>,
+        credentials: &Credentials,
+    ) -> Result<Vec<UserFact>, Problem> {
+        let facts = decide_all(loaded, commands)?;
+        let (id, version) = (UserId(loaded.id), loaded.version);
+        self.appends.push(StreamAppend::of_user(id, version, &facts, credentials, &self.metadata)?);
+        Ok(facts)
+    }
+
+    /// Returns the email address of a user who was loaded.
+    ///
+    /// # Errors
+    /// It is missing, or the database fails.
+    pub(crate) async fn email_of(&self, user: &Loaded<User>) -> Result<Email, Problem> {
+        email_of(&self.store, user).await
+    }
+}
+
+/// Returns the email address of a user who was loaded and not deleted.
+///
+/// # Errors
+/// It is missing, or the database fails.
+pub(crate) async fn email_of(store: &EventStore, user: &Loaded<User>) -> Result<Email, Problem> {
+    store.email_of(user).await?.ok_or_else(|| Problem::internal("a user has no email address"))
+}
+
+fn decide_all<A>(loaded: &mut Loaded<A>, commands: Vec<A::Command>) -> Result<Vec<A::Event>, A::Error>
+where
+    A: Decide,
+{
+    let mut facts = vec![];
+    for command in commands {
+        facts.extend(loaded.decide(command)?);
+    }
+    Ok(facts)
 }

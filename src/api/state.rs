@@ -226,6 +226,7 @@ impl AppState {
                 requires_current_password: settings.requires_current_password,
                 limits: limits.clone(),
                 second_factors,
+                vault: vault.clone(),
             },
             invites: Invites {
                 commands: commands.clone(),

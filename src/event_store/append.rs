@@ -1,11 +1,14 @@
 //! Appending to one stream or to several at once, all or nothing.
 
+use aggregates::ids::UserId;
+use aggregates::user::{User, UserFact};
 use cqrs_es::{Aggregate, DomainEvent};
 use projections::{BigInt, LogPosition};
 use sqlx::PgConnection;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::credentials::{self, CredentialRow, Credentials};
 use super::metadata::Metadata;
 use super::origin::{Origin, OriginColumns};
 
@@ -40,6 +43,8 @@ pub struct StreamAppend {
     facts: Vec<StoredFact>,
     metadata: String,
     origin: Option<Origin>,
+    /// What facts of a user set.
+    credentials: Vec<CredentialRow>,
 }
 
 #[derive(Clone, Debug)]
@@ -98,7 +103,31 @@ impl StreamAppend {
             .collect::<Result<_, serde_json::Error>>()?;
         let origin = metadata.origin.clone();
         let metadata = serde_json::to_string(metadata)?;
-        Ok(Self { aggregate_type: A::TYPE, stream_id, expected_version, facts, metadata, origin })
+        Ok(Self {
+            aggregate_type: A::TYPE,
+            stream_id,
+            expected_version,
+            facts,
+            metadata,
+            origin,
+            credentials: vec![],
+        })
+    }
+
+    /// Returns an append to the stream of a user, which stores the credentials that the facts set.
+    ///
+    /// # Errors
+    /// When a fact or the metadata cannot be written as JSON.
+    pub fn of_user(
+        id: UserId,
+        expected_version: u64,
+        facts: &[UserFact],
+        credentials: &Credentials,
+        metadata: &Metadata,
+    ) -> Result<Self, serde_json::Error> {
+        let append = Self::new::<User>(id.0, expected_version, facts, metadata)?;
+        let credentials = credentials.rows(id, metadata.tenant_id, expected_version, facts);
+        Ok(Self { credentials, ..append })
     }
 
     /// Returns about how many bytes the append sends to the database.
@@ -150,7 +179,7 @@ impl Columns {
 }
 
 /// Appends to every stream or to none, and returns the position of the last fact. There must be a fact. Revocations
-/// are in force with the append, and the origins of the facts are stored.
+/// are in force with the append, and what is personal in the facts is stored.
 #[tracing::instrument(name = "db.events.append", level = "debug", skip_all, err(level = "debug"))]
 pub(super) async fn append_atomically(
     connection: &mut PgConnection,
@@ -158,47 +187,11 @@ pub(super) async fn append_atomically(
 ) -> Result<LogPosition, AppendFailure> {
     let columns = Columns::of(appends);
     let origins: OriginColumns = appends.iter().filter_map(|append| append.origin.as_ref()).collect();
+    let (emails, passwords) = credentials::columns(appends.iter().flat_map(|append| &append.credentials));
     let revoking = REVOKING_FACTS.map(str::to_owned);
-    let positions = sqlx::query_as!(
+    let positions = sqlx::query_file_as!(
         LogPosition,
-        r#"
-        WITH appended AS (
-            INSERT INTO events
-                (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-            SELECT
-                aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json
-            FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[])
-                AS incoming
-                (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-            WHERE NOT EXISTS (
-                SELECT
-                FROM unnest($3::bigint[], $8::bool[]) WITH ORDINALITY AS first (sequence, head, number)
-                JOIN stream_versions($1::text[], $2::text[]) AS stream USING (number)
-                WHERE head
-                  AND stream.version <> first.sequence - 1
-            )
-            RETURNING transaction_id, position, aggregate_id, sequence, event_type
-        ),
-        revoked AS (
-            INSERT INTO revocations (stream_id, version)
-            SELECT aggregate_id::uuid, max(sequence)
-            FROM appended
-            WHERE event_type = ANY($9)
-            GROUP BY aggregate_id
-            ORDER BY aggregate_id
-            ON CONFLICT (stream_id) DO UPDATE SET version = excluded.version
-        ),
-        originated AS (
-            INSERT INTO fact_origins (id, tenant_id, user_id, origin, salt)
-            SELECT id, tenant_id, user_id, origin::json, salt
-            FROM unnest($10::uuid[], $11::uuid[], $12::uuid[], $13::text[], $14::bytea[])
-                AS origins (id, tenant_id, user_id, origin, salt)
-            WHERE EXISTS (SELECT FROM appended)
-            ON CONFLICT (id) DO NOTHING
-        )
-        SELECT transaction_id AS "transaction_id: _", position
-        FROM appended
-        "#,
+        "src/event_store/append.sql",
         &columns.aggregate_types,
         &columns.aggregate_ids,
         &columns.sequences as &[BigInt],
@@ -213,6 +206,15 @@ pub(super) async fn append_atomically(
         &origins.users,
         &origins.texts,
         &origins.salts,
+        &emails.users,
+        &emails.versions as &[BigInt],
+        &emails.tenants,
+        &emails.texts,
+        &emails.salts,
+        &passwords.users,
+        &passwords.versions as &[BigInt],
+        &passwords.tenants,
+        &passwords.hashes,
     )
     .fetch_all(connection)
     .await?;
@@ -228,7 +230,6 @@ mod tests {
     use aggregates::sender::SenderFact;
     use aggregates::session::SessionFact;
     use aggregates::tenant::TenantFact;
-    use aggregates::user::UserFact;
 
     use super::*;
 

@@ -11,6 +11,7 @@ mod acceptance;
 mod append;
 mod attempt_claim;
 mod claimed_payload;
+mod credentials;
 pub mod group_commit;
 pub mod held_back;
 mod legal_hold;
@@ -40,6 +41,7 @@ pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, AcceptedPayload, In
 pub use append::{AppendFailure, StreamAppend};
 pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome};
 pub use claimed_payload::{ClaimedEvent, ClaimedPayload, ClaimedPayloadBatch};
+pub use credentials::{Credentials, NewEmail};
 pub use log_notifier::{LogNotifier, Notification};
 pub use log_origin::{
     BegunEra, LogOriginFailure, begin_era, current_era, leader_is_connected, require_own_log,

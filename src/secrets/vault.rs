@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aggregates::email::Email;
 use aggregates::ids::TenantId;
 use aggregates::sealed::Sealed;
 use base64::Engine as _;
@@ -31,6 +32,7 @@ use uuid::Uuid;
 use super::cipher::{Key, NotAuthentic, TooLong};
 use super::data_keys::{self, KeysUnder, WrappedKey};
 use super::master_keys::{MasterKeyId, MasterKeys, NotUnwrapped};
+use super::salt::hmac_sha256;
 use crate::database;
 use crate::identifiers;
 
@@ -38,6 +40,11 @@ use crate::identifiers;
 const BOUND_TO: &[u8] = b"hooksentry secret v1";
 /// Purpose of a tenant's evidence key in its derivation from the data key. Changing it makes all leaves unverifiable.
 const EVIDENCE_KEY: &[u8] = b"hooksentry evidence key v1";
+/// Purpose of the key of email reservations in its derivation from the installation's data key. Changing it makes all
+/// reserved addresses available again.
+const EMAIL_RESERVATIONS: &[u8] = b"hooksentry email reservations v1";
+/// Owner of the installation's data key.
+const INSTALLATION: TenantId = TenantId(Uuid::nil());
 /// Maximum number of cached data keys, about 200 bytes each.
 const CACHED_KEYS_MAX: u64 = 10_000;
 /// Time after which a cached data key is dropped, and a deleted one is unusable in all processes.
@@ -178,6 +185,24 @@ impl Vault {
         let key = EvidenceKey::new(&evidence_key);
         evidence_key.zeroize();
         Ok((data_key.id, key))
+    }
+
+    /// Returns the id of the stream that makes an email address unique. It follows from the data key of the installation,
+    /// which is created if there is none, so a reader of the log cannot test whether an address is in use.
+    ///
+    /// # Errors
+    /// The data key cannot be read, created or unwrapped.
+    pub async fn email_reservation(&self, email: &Email) -> Result<Uuid, VaultFailure> {
+        let data_key = match self.unwrapped.get(&INSTALLATION) {
+            Some(data_key) => data_key,
+            None => self.find_or_create(INSTALLATION).await?,
+        };
+        let mut key = data_key.key.derive(EMAIL_RESERVATIONS);
+        let mac = hmac_sha256(&key, &[email.as_str().as_bytes()]);
+        key.zeroize();
+        let mut id = [0; 16];
+        id.copy_from_slice(&mac[..16]);
+        Ok(uuid::Builder::from_custom_bytes(id).into_uuid())
     }
 
     /// Returns the master keys that wrap data keys and are not configured. The secrets of those data keys

@@ -2,17 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aggregates::ids::TenantId;
+use aggregates::ids::{TenantId, UserId};
 use hooksentry::secrets::salt::hmac_sha256;
-use projections::TenantScope;
 use projections::fact_origins::{self, FactOrigin, KnownOrigin};
+use projections::{TenantScope, user_emails};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::harness::api::{Api, send, unique};
+use crate::harness::api::{Api, PASSWORD, login, send, unique};
 use crate::harness::tenant::User;
+use crate::harness::until;
 
 /// Returns the name and the metadata of each fact of a tenant.
 async fn facts(pool: &PgPool, tenant_id: &str) -> Vec<(String, Value)> {
@@ -99,4 +100,87 @@ async fn every_fact_of_a_person_has_an_origin_and_no_other_fact() {
             origin_of(&pool, &owner.tenant_id, &metadata).await;
         }
     }
+}
+
+/// Returns all that the log has of a tenant.
+async fn log_of(pool: &PgPool, tenant_id: &str) -> String {
+    sqlx::query_scalar("SELECT string_agg(events::text, ' ') FROM events WHERE tenant_id = $1::uuid")
+        .bind(tenant_id)
+        .fetch_one(pool)
+        .await
+        .expect("the log")
+}
+
+#[tokio::test]
+async fn the_log_shows_no_email_no_password_hash_and_no_client() {
+    let api = Api::shared().await;
+    let agent = unique("agent");
+    let owner = User::owner(&api).await;
+    let pool = api.log().await.pool().clone();
+    let colleague = owner.colleague("Developer").await;
+    let invite = owner.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
+    let invited = format!("{}@example.com", unique("invited"));
+    let body = json!({ "email": invited, "password": PASSWORD });
+    let register = api.request("POST", &format!("/api/v1/invites/{invite}/register")).json(&body);
+    send(with_agent(register, &agent)).await.expect(201);
+    let email = format!("{}@example.com", unique("changed"));
+    let change = json!({ "email": email, "password": "a new password of the tests" });
+    let change = colleague.request("PATCH", &format!("/api/v1/users/{}", colleague.id)).json(&change);
+    send(with_agent(change, &agent)).await.expect(200);
+    login(&api, &email, "a wrong password").await.expect(401);
+    until("the refused login", async || {
+        let facts = facts(&pool, &owner.tenant_id).await;
+        facts.iter().any(|(name, _)| name == "LoginRefused").then_some(())
+    })
+    .await;
+    login(&api, &email, "a new password of the tests").await.expect(200);
+
+    let address =
+        origin_of(&pool, &owner.tenant_id, &facts(&pool, &owner.tenant_id).await[0].1).await.client.address;
+    let log = log_of(&pool, &owner.tenant_id).await;
+    for personal in ["@", "argon2", &agent, &address.to_string(), &owner.email, &invited, &email] {
+        assert!(!log.contains(personal), "{personal} is in the log: {log}");
+    }
+    let made: Vec<String> = sqlx::query_scalar(
+        "SELECT aggregate_id FROM events WHERE tenant_id = $1::uuid AND payload::text LIKE '%' || $2 || '%'
+            AND event_type = 'ReservationMade'",
+    )
+    .bind(&owner.tenant_id)
+    .bind(&colleague.id)
+    .fetch_all(&pool)
+    .await
+    .expect("the log");
+    assert_eq!(made.len(), 2);
+    for stream in made {
+        let id: Uuid = stream.parse().expect("an id");
+        assert_eq!(id.get_version_num(), 8, "{id} can be computed from the address alone");
+    }
+}
+
+#[tokio::test]
+async fn facts_of_a_user_commit_to_the_emails() {
+    let api = Api::shared().await;
+    let owner = User::owner(&api).await;
+    let pool = api.log().await.pool().clone();
+    let email = format!("{}@example.com", unique("changed"));
+    owner.patch(&format!("/api/v1/users/{}", owner.id), &json!({ "email": email })).await.expect(200);
+    let facts: Vec<(i64, Value)> = sqlx::query_as(
+        "SELECT sequence, payload FROM events
+         WHERE aggregate_type = 'User' AND aggregate_id = $1 AND payload::text LIKE '%emailHmac%' ORDER BY sequence",
+    )
+    .bind(&owner.id)
+    .fetch_all(&pool)
+    .await
+    .expect("the log");
+    let tenant_id = TenantId(owner.tenant_id.parse().expect("an id"));
+    let mut scope = TenantScope::begin(&pool, tenant_id).await.expect("a scope");
+    let user = UserId(owner.id.parse().expect("an id"));
+    let emails = user_emails::of_user(&mut scope, user).await.expect("emails");
+    assert_eq!(emails.iter().map(|row| row.email.as_str()).collect::<Vec<_>>(), [&owner.email, &email]);
+    for ((sequence, fact), row) in facts.iter().zip(&emails) {
+        let commitment = hex::encode(hmac_sha256(&row.salt, &[row.email.as_str().as_bytes()]));
+        let named = fact.as_object().and_then(|fact| fact.values().next()).expect("a fact");
+        assert_eq!((*sequence, &named["emailHmacSha256"]), (row.version, &json!(commitment)));
+    }
+    assert_eq!(facts.len(), 2);
 }

@@ -1,6 +1,5 @@
 //! Reservations: one holder at a time.
 
-use aggregates::email::Email;
 use aggregates::reservation::{Reservation, ReservationCommand, ReservationFact, ReservationRefusal};
 use uuid::Uuid;
 
@@ -58,22 +57,12 @@ fn releasing_by_another_than_the_holder_is_ignored() {
 /// The streams are stored under these ids. If they changed, every reserved value would be available again.
 #[test]
 fn the_stream_of_a_reservation_never_changes() {
-    let email = Email::parse("alice@example.com").expect("an email");
     assert_eq!(Reservation::on_tenant_name("Acme Inc").to_string(), "413b42b9-b9dc-5c19-b208-e98743c2cdbe");
-    assert_eq!(Reservation::on_email(&email).to_string(), "adc7ae54-bdfc-5d3a-9218-e3432aacddad");
     let invitation = Reservation::on_tenant_invitation(Uuid::from_u128(7));
     assert_eq!(invitation.to_string(), "2d5ac84e-a844-5c38-b143-130ffc2a905d");
 }
 
 #[test]
-fn tenant_names_are_compared_exactly_and_emails_in_any_case() {
+fn tenant_names_are_compared_exactly() {
     assert_ne!(Reservation::on_tenant_name("Acme"), Reservation::on_tenant_name("ACME"));
-    let typed = |text| Reservation::on_email(&Email::parse(text).expect("an email"));
-    assert_eq!(typed("alice@example.com"), typed(" Alice@Example.COM "));
-}
-
-#[test]
-fn a_tenant_name_may_equal_an_email() {
-    let email = Email::parse("alice@example.com").expect("an email");
-    assert_ne!(Reservation::on_tenant_name("alice@example.com"), Reservation::on_email(&email));
 }

@@ -66,7 +66,8 @@ async fn an_unreadable_fact_halts_the_projections_that_must_fold_it() {
 async fn the_next_leader_tries_a_halted_projection_again_and_it_misses_nothing() {
     let fixture = Fixture::new().await;
     let mut term = fixture.lead().await;
-    let constrain = "ALTER TABLE users ADD CONSTRAINT no_second CHECK (email <> 'user-2@example.com')";
+    let constrain =
+        "ALTER TABLE users ADD CONSTRAINT no_second CHECK (id <> '00000000-0000-0000-0000-000000000002')";
     sqlx::query(constrain).execute(&fixture.pool).await.expect("a constraint");
     let mut positions = vec![];
     for number in 1..=3 {

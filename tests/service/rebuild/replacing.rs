@@ -122,7 +122,11 @@ async fn a_reader_with_an_older_snapshot_finds_all_of_its_rows() {
 async fn a_halted_read_model_is_rebuilt_and_its_projector_continues() {
     let fixture = Fixture::on_own_server().await;
     // Simulates a faulty fold, which is repaired below.
-    fixture.execute("ALTER TABLE users ADD CONSTRAINT no_second CHECK (email <> 'user-2@example.com')").await;
+    fixture
+        .execute(
+            "ALTER TABLE users ADD CONSTRAINT no_second CHECK (id <> '00000000-0000-0000-0000-000000000002')",
+        )
+        .await;
     let projector = fixture.start_projector();
     for number in 1..=3 {
         fixture.insert_registered_user(number).await;

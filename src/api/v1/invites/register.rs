@@ -3,7 +3,7 @@
 use aggregates::ids::UserId;
 use aggregates::invite::{Invite, InviteCommand, InviteRefusal, Inviter};
 use aggregates::role::UserStatus;
-use aggregates::user::{User, UserCommand};
+use aggregates::user::User;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use projections::tenant_usage::Resource;
@@ -18,7 +18,8 @@ use crate::api::http::path::Segments;
 use crate::api::http::problem::{FieldErrors, Problem};
 use crate::api::http::request_context::RequestContext;
 use crate::api::v1::auth::Credentials;
-use crate::api::v1::users::{UserView, reserve_email};
+use crate::api::v1::users::{self, NewAccount, UserView};
+use crate::event_store::NewEmail;
 use crate::secrets::token;
 use crate::{clock, identifiers};
 
@@ -56,24 +57,22 @@ pub(crate) async fn handler(
     invites.limits.check(invite.tenant_id, Resource::Users).await?;
     let password_hash = invites.passwords.hash(password, context.requester()).await?;
     let (user_id, tenant_id, role) = (UserId(identifiers::new_id()), invite.tenant_id, invite.target_role);
-    let (email, invite) = (&email, &invite);
-    let register = &UserCommand::Register { tenant_id, email: email.clone(), password_hash, role, at };
+    let reservation = invites.vault.email_reservation(&email).await?;
+    let email = NewEmail::new(email);
+    let account = &NewAccount { id: user_id, tenant_id, email, reservation, password_hash, role, at };
+    let invite = &invite;
     let metadata = context.metadata_of_stranger(tenant_id, user_id);
     invites
         .commands
         .transact(&metadata, |mut work| async move {
-            reserve_email(&mut work, email, user_id, at).await?;
+            users::register(&mut work, account).await?;
             let inviter = inviter(&work, invite.issued_by).await?;
             let accept = InviteCommand::Accept { user_id, inviter, at };
             work.decide::<Invite>(invite.id.0, accept, Problem::from).await?;
-            work.decide::<User>(user_id.0, register.clone(), Problem::from).await?;
             Ok((work, ()))
         })
         .await?;
-    Ok(Created {
-        location: format!("/api/v1/users/{user_id}"),
-        body: UserView::registered(user_id, tenant_id, email, role, at),
-    })
+    Ok(Created { location: format!("/api/v1/users/{user_id}"), body: UserView::registered(account) })
 }
 
 /// Returns the user who issued the invite; `None`: that user is inactive or deleted.

@@ -51,8 +51,8 @@ pub(crate) async fn handler(
     body: UnreadBody,
 ) -> Result<Json<Enrolment>, Problem> {
     let new: NewSecondFactor = body.read_small(&()).await?;
-    let user = users.load_caller(&caller).await?;
-    users.check_current_password(&caller, &user.email, Some(new.current_password)).await?;
+    let (user, email) = users.load_caller(&caller).await?;
+    users.check_current_password(&caller, &email, Some(new.current_password)).await?;
     users.password_changes.hit(caller.user_id)?;
     let secret = TotpSecret::generate();
     let sealed = users.second_factors.seal(caller.user_id, &user, &secret).await?;
@@ -60,6 +60,6 @@ pub(crate) async fn handler(
     users.change_second_factor(&caller, command).await?;
     Ok(Json(Enrolment {
         secret: secret.to_base32().expose_secret().to_owned(),
-        uri: secret.to_uri(&user.email).expose_secret().to_owned(),
+        uri: secret.to_uri(&email).expose_secret().to_owned(),
     }))
 }

@@ -36,7 +36,7 @@ pub(crate) async fn handler(
     body: UnreadBody,
 ) -> Result<Json<RecoveryCodesView>, Problem> {
     let SecondFactorConfirmation { totp_code } = body.read_small(&()).await?;
-    let user = users.load_caller(&caller).await?;
+    let (user, email) = users.load_caller(&caller).await?;
     let secret = match &user.second_factor {
         SecondFactor::Begun { secret } => secret.clone(),
         SecondFactor::Enabled { .. } => return Err(UserRefusal::SecondFactorEnabled.into()),
@@ -44,7 +44,7 @@ pub(crate) async fn handler(
     };
     let proves = users.second_factors.proves(caller.user_id, &user, &secret, &totp_code);
     let refused = || GivenFactor::Totp(totp_code.clone()).refused();
-    users.count_guess(&caller, &user, proves, refused).await?;
+    users.count_guess(&caller, &email, proves, refused).await?;
     let new = NewRecoveryCodes::generate();
     let (recovery_codes, at) = (new.hashes.clone(), clock::now());
     let command = SecondFactorCommand::Enable { secret, recovery_codes, at };

@@ -5,6 +5,7 @@ pub(crate) mod confirm;
 pub(crate) mod disable;
 pub(crate) mod recovery_codes;
 
+use aggregates::email::Email;
 use aggregates::second_factor::SecondFactorCommand;
 use aggregates::user::{User, UserCommand, UserRefusal, UserState};
 use secrecy::ExposeSecret;
@@ -13,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::api::access::authentication::Caller;
 use crate::api::access::second_factors::GivenFactor;
+use crate::api::commands::email_of;
 use crate::api::http::fields::body;
 use crate::api::http::fields::text::{CurrentPasswordText, RecoveryCodeText, TotpCodeText};
 use crate::api::http::problem::Problem;
@@ -46,10 +48,12 @@ impl RecoveryCodesView {
 }
 
 impl Users {
-    /// Returns the caller as the log knows the user now.
-    async fn load_caller(&self, caller: &Caller) -> Result<UserState, Problem> {
-        match self.commands.store().load::<User>(caller.user_id.0).await?.state {
-            User::Registered(user) => Ok(user),
+    /// Returns the caller as the log knows the user now, with the email address.
+    async fn load_caller(&self, caller: &Caller) -> Result<(UserState, Email), Problem> {
+        let store = self.commands.store();
+        let loaded = store.load::<User>(caller.user_id.0).await?;
+        match &loaded.state {
+            User::Registered(user) => Ok((user.clone(), email_of(store, &loaded).await?)),
             User::Unknown | User::Deleted => Err(Problem::not_found("user")),
         }
     }
@@ -61,14 +65,14 @@ impl Users {
     async fn check_both_factors(&self, caller: &Caller, given: BothFactors) -> Result<(), Problem> {
         let BothFactors { current_password, totp_code, recovery_code } = given;
         let factor = GivenFactor::of(totp_code, recovery_code)?.ok_or_else(GivenFactor::missing)?;
-        let user = self.load_caller(caller).await?;
+        let (user, email) = self.load_caller(caller).await?;
         if !user.second_factor.is_enabled() {
             return Err(UserRefusal::SecondFactorNotEnabled.into());
         }
-        self.check_current_password(caller, &user.email, Some(current_password)).await?;
+        self.check_current_password(caller, &email, Some(current_password)).await?;
         let metadata = caller.metadata();
         let accepted = self.second_factors.accept(caller.user_id, &user, &factor, &metadata);
-        self.count_guess(caller, &user, accepted, || factor.refused()).await
+        self.count_guess(caller, &email, accepted, || factor.refused()).await
     }
 
     /// Counts a guess at a code as a failed login, before the code is checked: otherwise requests at the same moment
@@ -79,15 +83,15 @@ impl Users {
     async fn count_guess(
         &self,
         caller: &Caller,
-        user: &UserState,
+        email: &Email,
         is_right: impl Future<Output = Result<bool, Problem>>,
         refused: impl FnOnce() -> Problem,
     ) -> Result<(), Problem> {
-        self.failures.count(caller.client(), &user.email)?;
+        self.failures.count(caller.client(), email)?;
         if !is_right.await? {
             return Err(refused());
         }
-        self.failures.clear(&user.email);
+        self.failures.clear(email);
         Ok(())
     }
 

@@ -4,7 +4,6 @@ use aggregates::ids::{TenantId, UserId};
 use aggregates::reservation::{Reservation, ReservationCommand};
 use aggregates::role::Role;
 use aggregates::tenant::{Resilience, Tenant, TenantCommand};
-use aggregates::user::{User, UserCommand};
 use axum::extract::State;
 use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
@@ -23,8 +22,9 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request_context::RequestContext;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::RoleName;
-use crate::api::v1::users::reserve_email;
+use crate::api::v1::users::{self, NewAccount};
 use crate::config::Registration;
+use crate::event_store::NewEmail;
 use crate::secrets::passwords::Passwords;
 use crate::secrets::tenant_invitations::TenantInvitation;
 use crate::secrets::token::TokenKind;
@@ -89,7 +89,8 @@ pub(crate) async fn handler(
     let (tenant_id, owner) = (TenantId(identifiers::new_id()), UserId(identifiers::new_id()));
     let resilience = new.resilience();
     let invitation = tenants.check_invitation(&new, clock::now())?.map(|invitation| invitation.id);
-    tenants.check_free(&new, invitation).await?;
+    let reservation = tenants.vault.email_reservation(&new.owner_email).await?;
+    tenants.check_free(&new, reservation, invitation).await?;
     let password_hash = tenants.passwords.hash(new.owner_password.clone(), context.requester()).await?;
     let secret = TokenKind::WebhookSecret.generate();
     let webhook_secret = webhook_secret::seal(&tenants.vault, tenant_id, &secret).await?;
@@ -102,15 +103,17 @@ pub(crate) async fn handler(
         webhook_secret,
         at,
     };
-    let register_owner = UserCommand::Register {
+    let account = NewAccount {
+        id: owner,
         tenant_id,
-        email: new.owner_email.clone(),
+        email: NewEmail::new(new.owner_email.clone()),
+        reservation,
         password_hash,
         role: Role::Owner,
         at,
     };
     let metadata = context.metadata_of_stranger(tenant_id, owner);
-    let (new, register_tenant, register_owner) = (&new, &register_tenant, &register_owner);
+    let (new, register_tenant, account) = (&new, &register_tenant, &account);
     tenants
         .commands
         .transact(&metadata, |mut work| async move {
@@ -123,9 +126,8 @@ pub(crate) async fn handler(
                 let id = Reservation::on_tenant_invitation(invitation);
                 work.decide::<Reservation>(id, use_up, |_| invitation_used()).await?;
             }
-            reserve_email(&mut work, &new.owner_email, owner, at).await?;
             work.decide::<Tenant>(tenant_id.0, register_tenant.clone(), Problem::from).await?;
-            work.decide::<User>(owner.0, register_owner.clone(), Problem::from).await?;
+            users::register(&mut work, account).await?;
             Ok((work, ()))
         })
         .await?;
@@ -181,7 +183,12 @@ impl Tenants {
 
     /// Refuses a name, an email address or an invitation that is in use before a password is hashed, which is costly.
     /// The append decides.
-    async fn check_free(&self, new: &NewTenant, invitation: Option<Uuid>) -> Result<(), Problem> {
+    async fn check_free(
+        &self,
+        new: &NewTenant,
+        email_reservation: Uuid,
+        invitation: Option<Uuid>,
+    ) -> Result<(), Problem> {
         let store = self.commands.store();
         if let Some(invitation) = invitation {
             let id = Reservation::on_tenant_invitation(invitation);
@@ -193,7 +200,7 @@ impl Tenants {
         if name.state != Reservation::Available {
             return Err(Problem::name_taken(&new.name));
         }
-        let email = store.load::<Reservation>(Reservation::on_email(&new.owner_email)).await?;
+        let email = store.load::<Reservation>(email_reservation).await?;
         if email.state != Reservation::Available {
             return Err(Problem::email_taken(&new.owner_email));
         }

@@ -4,12 +4,11 @@ use aggregates::ids::UserId;
 use aggregates::reservation::Reservation;
 use aggregates::role::Role;
 use aggregates::tenant::{Tenant, TenantCommand};
-use aggregates::user::{User, UserCommand};
 use axum::extract::State;
 use axum::response::IntoResponse;
 use projections::tenant_usage::Resource;
 
-use super::{UserView, Users, reserve_email};
+use super::{NewAccount, UserView, Users};
 use crate::api::access::authentication::Caller;
 use crate::api::http::body::UnreadBody;
 use crate::api::http::created::Created;
@@ -17,6 +16,7 @@ use crate::api::http::fields::body;
 use crate::api::http::fields::choice::RoleGiven;
 use crate::api::http::fields::text::{EmailText, PasswordText};
 use crate::api::http::problem::Problem;
+use crate::event_store::NewEmail;
 use crate::secrets::passwords::{Passwords, Requester};
 use crate::{clock, identifiers};
 
@@ -44,20 +44,19 @@ pub(crate) async fn handler(
     let new: NewUser = body.read_with(&users.passwords).await?;
     let role = new.role.unwrap_or_default();
     caller.role.check_create(role)?;
-    let reservation = Reservation::on_email(&new.email);
+    let reservation = users.vault.email_reservation(&new.email).await?;
     if users.commands.store().load::<Reservation>(reservation).await?.state != Reservation::Available {
         return Err(Problem::email_taken(&new.email));
     }
     users.limits.check(caller.tenant_id, Resource::Users).await?;
     let password_hash = users.passwords.hash(new.password, Requester::Tenant(caller.tenant_id)).await?;
-    let (id, at, tenant_id, email) =
-        (UserId(identifiers::new_id()), clock::now(), caller.tenant_id, &new.email);
-    let register = &UserCommand::Register { tenant_id, email: email.clone(), password_hash, role, at };
+    let (id, at, tenant_id) = (UserId(identifiers::new_id()), clock::now(), caller.tenant_id);
+    let email = NewEmail::new(new.email);
+    let account = &NewAccount { id, tenant_id, email, reservation, password_hash, role, at };
     users
         .commands
         .transact(&caller.metadata(), |mut work| async move {
-            reserve_email(&mut work, email, id, at).await?;
-            work.decide::<User>(id.0, register.clone(), Problem::from).await?;
+            super::register(&mut work, account).await?;
             if role == Role::Owner {
                 let appoint = TenantCommand::AppointOwner { user_id: id, at };
                 work.decide::<Tenant>(tenant_id.0, appoint, Problem::from).await?;
@@ -65,8 +64,5 @@ pub(crate) async fn handler(
             Ok((work, ()))
         })
         .await?;
-    Ok(Created {
-        location: format!("/api/v1/users/{id}"),
-        body: UserView::registered(id, tenant_id, email, role, at),
-    })
+    Ok(Created { location: format!("/api/v1/users/{id}"), body: UserView::registered(account) })
 }

@@ -23,15 +23,16 @@ pub(crate) async fn handler(
 ) -> Result<StatusCode, Problem> {
     let before = users.find(&caller, id).await?;
     caller.role.check_delete(before.role)?;
-    let (caller, at) = (&caller, clock::now());
+    let (users, caller, at) = (&users, &caller, clock::now());
     users
         .commands
         .transact(&caller.metadata(), |mut work| async move {
             let mut user = work.load::<User>(id.0).await?;
             let User::Registered(before) = user.state.clone() else { return Err(Problem::not_found("user")) };
             caller.role.check_delete(before.role)?;
+            let email = work.email_of(&user).await?;
             work.decide_loaded(&mut user, vec![UserCommand::Delete { at }], Problem::from)?;
-            release_email(&mut work, &before.email, id, at).await?;
+            release_email(&mut work, users.vault.email_reservation(&email).await?, id, at).await?;
             update_owners(&mut work, id, &before, None, at).await?;
             Ok((work, ()))
         })

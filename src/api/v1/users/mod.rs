@@ -12,7 +12,7 @@ use aggregates::ids::{TenantId, UserId};
 use aggregates::reservation::{Reservation, ReservationCommand};
 use aggregates::role::{Role, UserStatus};
 use aggregates::tenant::{Tenant, TenantCommand};
-use aggregates::user::UserState;
+use aggregates::user::{User, UserCommand, UserState};
 use chrono::{DateTime, Utc};
 use projections::{TenantScope, users};
 use secrecy::SecretString;
@@ -29,7 +29,9 @@ use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::{RoleName, UserStatusName};
 use crate::api::tenant_limits::TenantLimits;
 use crate::api::v1::auth::failed_logins::FailedLogins;
+use crate::event_store::{Credentials, NewEmail};
 use crate::secrets::passwords::{Passwords, Requester};
+use crate::secrets::vault::Vault;
 
 /// Dependencies of the handlers of users.
 #[derive(Clone, Debug)]
@@ -42,6 +44,21 @@ pub(crate) struct Users {
     pub(crate) requires_current_password: bool,
     pub(crate) limits: TenantLimits,
     pub(crate) second_factors: SecondFactors,
+    pub(crate) vault: Vault,
+}
+
+/// User to register.
+#[derive(Clone, Debug)]
+pub(crate) struct NewAccount {
+    pub(crate) id: UserId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) email: NewEmail,
+    /// Stream that makes the email address unique.
+    pub(crate) reservation: Uuid,
+    /// Argon2id hash in PHC format.
+    pub(crate) password_hash: String,
+    pub(crate) role: Role,
+    pub(crate) at: DateTime<Utc>,
 }
 
 /// A user.
@@ -62,23 +79,17 @@ pub(crate) struct UserView {
 }
 
 impl UserView {
-    /// Shows a user who was registered at `at`.
-    pub(crate) fn registered(
-        id: UserId,
-        tenant_id: TenantId,
-        email: &Email,
-        role: Role,
-        at: DateTime<Utc>,
-    ) -> Self {
+    /// Shows a user who was registered.
+    pub(crate) fn registered(account: &NewAccount) -> Self {
         Self {
-            id: id.0,
-            tenant_id: tenant_id.0,
-            email: email.to_string(),
+            id: account.id.0,
+            tenant_id: account.tenant_id.0,
+            email: account.email.email().to_string(),
             status: UserStatus::Active.into(),
-            role: role.into(),
+            role: account.role.into(),
             second_factor_enabled: false,
-            created_at: at.into(),
-            updated_at: at.into(),
+            created_at: account.at.into(),
+            updated_at: account.at.into(),
         }
     }
 }
@@ -151,30 +162,40 @@ impl Users {
     }
 }
 
-/// Reserves an email address for a user.
+/// Registers a user and reserves the email address.
 ///
 /// # Errors
 /// The address is in use.
-pub(crate) async fn reserve_email(
+pub(crate) async fn register(work: &mut UnitOfWork, account: &NewAccount) -> Result<(), Problem> {
+    let NewAccount { id, tenant_id, email, reservation, password_hash, role, at } = account.clone();
+    reserve_email(work, reservation, email.email(), id, at).await?;
+    let register = UserCommand::Register { tenant_id, email_hmac_sha256: email.commitment(), role, at };
+    let credentials = Credentials { email: Some(email), password_hash: Some(password_hash) };
+    let mut user = work.load::<User>(id.0).await?;
+    work.decide_user(&mut user, vec![register], &credentials)?;
+    Ok(())
+}
+
+async fn reserve_email(
     work: &mut UnitOfWork,
+    reservation: Uuid,
     email: &Email,
     holder: UserId,
     at: DateTime<Utc>,
 ) -> Result<(), Problem> {
     let reserve = ReservationCommand::Reserve { holder: holder.0, at };
-    let taken = |_| Problem::email_taken(email);
-    work.decide::<Reservation>(Reservation::on_email(email), reserve, taken).await?;
+    work.decide::<Reservation>(reservation, reserve, |_| Problem::email_taken(email)).await?;
     Ok(())
 }
 
 async fn release_email(
     work: &mut UnitOfWork,
-    email: &Email,
+    reservation: Uuid,
     holder: UserId,
     at: DateTime<Utc>,
 ) -> Result<(), Problem> {
     let release = ReservationCommand::Release { holder: holder.0, at };
-    work.decide::<Reservation>(Reservation::on_email(email), release, Problem::internal).await?;
+    work.decide::<Reservation>(reservation, release, Problem::internal).await?;
     Ok(())
 }
 

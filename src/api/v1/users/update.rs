@@ -15,6 +15,7 @@ use crate::api::http::fields::text::{CurrentPasswordText, EmailText, PasswordTex
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
 use crate::clock;
+use crate::event_store::{Credentials, NewEmail};
 use crate::secrets::passwords::{Passwords, Requester};
 
 body! {
@@ -64,35 +65,45 @@ pub(crate) async fn handler(
         None => None,
     };
     let at = clock::now();
-    let (caller, update, password_hash) = (&caller, &update, &password_hash);
-    let (user, changed) = users
+    let new_email = match &update.email {
+        Some(email) => Some((users.vault.email_reservation(email).await?, NewEmail::new(email.clone()))),
+        None => None,
+    };
+    let (users, caller, update) = (&users, &caller, &update);
+    let (new_email, password_hash) = (&new_email, &password_hash);
+    let (user, email, changed) = users
         .commands
         .transact(&caller.metadata(), |mut work| async move {
             let mut user = work.load::<User>(id.0).await?;
             let User::Registered(before) = user.state.clone() else { return Err(Problem::not_found("user")) };
             // The read model may have been stale. This check decides.
             caller.role.check_change(before.role, caller.user_id == id, wanted)?;
+            let mut email = work.email_of(&user).await?;
             let mut commands = vec![];
-            if let Some(email) = update.email.as_ref().filter(|email| **email != before.email) {
-                reserve_email(&mut work, email, id, at).await?;
-                release_email(&mut work, &before.email, id, at).await?;
-                commands.push(UserCommand::ChangeEmail { email: email.clone(), at });
+            let mut credentials = Credentials::default();
+            if let Some((reservation, new)) = new_email.as_ref().filter(|(_, new)| *new.email() != email) {
+                reserve_email(&mut work, *reservation, new.email(), id, at).await?;
+                release_email(&mut work, users.vault.email_reservation(&email).await?, id, at).await?;
+                commands.push(UserCommand::ChangeEmail { email_hmac_sha256: new.commitment(), at });
+                email = new.email().clone();
+                credentials.email = Some(new.clone());
             }
             if let Some(password_hash) = password_hash.clone() {
-                commands.push(UserCommand::ChangePassword { password_hash, at });
+                commands.push(UserCommand::ChangePassword { at });
+                credentials.password_hash = Some(password_hash);
             }
             commands.extend(update.role.map(|role| UserCommand::ChangeRole { role, at }));
             commands.extend(update.status.map(|status| UserCommand::ChangeStatus { status, at }));
-            let facts = work.decide_loaded(&mut user, commands, Problem::from)?;
+            let facts = work.decide_user(&mut user, commands, &credentials)?;
             let User::Registered(after) = user.state else { return Err(Problem::not_found("user")) };
             update_owners(&mut work, id, &before, Some(&after), at).await?;
-            Ok((work, (after, !facts.is_empty())))
+            Ok((work, (after, email, !facts.is_empty())))
         })
         .await?;
     Ok(Json(UserView {
         id: id.0,
         tenant_id: caller.tenant_id.0,
-        email: user.email.to_string(),
+        email: email.to_string(),
         status: user.status.into(),
         role: user.role.into(),
         second_factor_enabled: user.second_factor.is_enabled(),
