@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hooksentry::commands::{CommandLine, ComparisonFailed};
+use hooksentry::commands::{CommandLine, ComparisonFailed, NotChecked};
 use hooksentry::config::{self, CommandLineError, SettingProblem};
 
 /// Exit code for invalid arguments and settings, by the convention of shells.
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
             // Some settings are checked by the command, against each other.
             if error.is::<SettingProblem>() {
                 USAGE.into()
-            } else if error.is::<ComparisonFailed>() {
+            } else if error.is::<ComparisonFailed>() || error.is::<NotChecked>() {
                 COMPARISON_FAILED.into()
             } else {
                 ExitCode::FAILURE

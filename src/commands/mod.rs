@@ -18,7 +18,7 @@ mod verify_projections;
 
 use clap::{Parser, Subcommand};
 
-pub use audit::{Audit, AuditCommand};
+pub use audit::{Audit, AuditCommand, NotChecked, NotVerified};
 pub use bench::Bench;
 pub use dev::Dev;
 pub use listen::Listen;
@@ -66,8 +66,8 @@ impl Command {
     /// Runs the command.
     ///
     /// # Errors
-    /// The command failed. A [`SettingProblem`](crate::config::SettingProblem) and a [`ComparisonFailed`] have an
-    /// exit code of their own.
+    /// The command failed. A [`SettingProblem`](crate::config::SettingProblem), a [`ComparisonFailed`] and a
+    /// [`NotChecked`] have an exit code of their own.
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Serve(serve) => serve.run().await,
@@ -81,7 +81,7 @@ impl Command {
             Self::Quarantine(quarantine) => quarantine.run().await,
             Self::Restore(restore) => restore.run().await,
             Self::RewrapKeys(rewrap_keys) => rewrap_keys.run().await,
-            Self::Audit(audit) => audit.run(),
+            Self::Audit(audit) => audit.run().await,
             Self::InviteTenant(invite) => invite.run(),
             Self::SuspendTenant(suspend) => suspend.run().await,
             Self::RemoveSecondFactor(remove) => remove.run().await,

@@ -100,7 +100,7 @@ pub(crate) struct StoredCheckpoint {
     pub(crate) installation: Option<(Uuid, u64)>,
 }
 
-/// Returns the last checkpoint of a log.
+/// Returns the last checkpoint of a log that has at most `size_max` entries: a tree that was read before has all of them.
 ///
 /// # Errors
 /// When the database fails.
@@ -108,17 +108,19 @@ pub(crate) struct StoredCheckpoint {
 pub(super) async fn last(
     connection: &mut PgConnection,
     log_id: Uuid,
+    size_max: u64,
 ) -> Result<Option<StoredCheckpoint>, sqlx::Error> {
     let row = sqlx::query!(
         r#"
         SELECT
             size AS "size: BigInt", note, installation_index AS "installation_index: BigInt", installation_log_id
         FROM evidence_checkpoints
-        WHERE log_id = $1
+        WHERE log_id = $1 AND size <= $2
         ORDER BY size DESC
         LIMIT 1
         "#,
         log_id,
+        BigInt(size_max) as BigInt,
     )
     .fetch_optional(connection)
     .await?;

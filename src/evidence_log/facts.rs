@@ -1,6 +1,6 @@
 //! Facts of the event log with the exact texts that their leaves commit to.
 
-use aggregates::ids::TenantId;
+use aggregates::ids::{DestinationId, TenantId};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use evidence::leaf::{EvidenceKey, FactLeaf, LeafError, Salt};
@@ -186,4 +186,79 @@ pub(crate) async fn facts_of_stream<A: Aggregate>(
     .fetch_all(connection)
     .await?;
     Ok(Listed { total, items })
+}
+
+/// Returns the positions of the first and the last fact of a tenant that were recorded in a time; `None`: there is none.
+/// The connection must have no short timeout: the log is read up to the first of them, and back to the last.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.between", level = "debug", skip_all, err(level = "debug"))]
+pub(crate) async fn positions_between(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+) -> Result<Option<(LogPosition, LogPosition)>, sqlx::Error> {
+    let first = sqlx::query_as!(
+        LogPosition,
+        r#"
+        SELECT transaction_id AS "transaction_id: _", position
+        FROM events
+        WHERE tenant_id = $1
+          AND recorded_at >= coalesce($2, '-infinity'::timestamptz)
+          AND recorded_at < coalesce($3, 'infinity'::timestamptz)
+        ORDER BY transaction_id, position
+        LIMIT 1
+        "#,
+        tenant.0,
+        from,
+        to,
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let last = sqlx::query_as!(
+        LogPosition,
+        r#"
+        SELECT transaction_id AS "transaction_id: _", position
+        FROM events
+        WHERE tenant_id = $1
+          AND recorded_at >= coalesce($2, '-infinity'::timestamptz)
+          AND recorded_at < coalesce($3, 'infinity'::timestamptz)
+        ORDER BY transaction_id DESC, position DESC
+        LIMIT 1
+        "#,
+        tenant.0,
+        from,
+        to,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(first.zip(last))
+}
+
+/// Returns those of these webhook events of a tenant that were accepted for a destination.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.of_destination", level = "debug", skip_all, err(level = "debug"))]
+pub(crate) async fn accepted_for(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    destination: DestinationId,
+    events: &[String],
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT aggregate_id
+        FROM events
+        WHERE aggregate_type = 'WebhookEvent' AND aggregate_id = ANY($3) AND sequence = 1 AND tenant_id = $1
+          AND payload -> 'EventAccepted' ->> 'destinationId' = $2
+        "#,
+        tenant.0,
+        destination.to_string(),
+        events,
+    )
+    .fetch_all(connection)
+    .await
 }

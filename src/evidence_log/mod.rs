@@ -9,6 +9,7 @@
 //! bytes of hash for each fact and a few bytes of position, by which the facts of a tile are found.
 
 mod checkpoints;
+pub(crate) mod contents;
 mod facts;
 mod keys;
 mod positions;
@@ -19,10 +20,12 @@ mod trees;
 use evidence::note::{KeyName, KeyNameError};
 use uuid::Uuid;
 
-pub(crate) use checkpoints::{NewCheckpoint, insert_checkpoints, last_signed_at};
-pub(crate) use facts::{FactRow, facts_of_stream, read_settled};
+pub(crate) use checkpoints::{NewCheckpoint, StoredCheckpoint, insert_checkpoints, last_signed_at};
+pub(crate) use facts::{FactRow, accepted_for, facts_of_stream, positions_between, read_settled};
 pub(crate) use keys::{KeyNameChanged, RecordedKey, record_keys, recorded_keys};
-pub(crate) use reading::{ReadFailure, find_fact, last_checkpoint, prove, tile, tile_entries};
+pub(crate) use reading::{
+    LoggedEntry, ReadFailure, find_fact, last_checkpoint, logged_entries, prove, prove_in, tile, tile_entries,
+};
 pub(crate) use tiles::insert_tiles;
 pub(crate) use trees::{
     Tree, TreeOwner, count_unsigned, ended_trees, installation_tree, latest_installation_tree, tree,

@@ -6,12 +6,13 @@ use evidence::checkpoint::SignedCheckpoint;
 use evidence::entries;
 use evidence::leaf::{ContinuationLeaf, EvidenceKey, LeafError};
 use evidence::proof::LogProof;
-use evidence::tree::{MissingTile, ProofPlan, TILE_WIDTH, Tile, TileId, TileSet};
+use evidence::tree::{MissingTile, ProofPlan, TILE_WIDTH, Tile, TileId, TileSet, TreeHead};
 use projections::LogPosition;
 use sqlx::PgConnection;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::checkpoints::StoredCheckpoint;
 use super::positions::DamagedPositions;
 use super::{FactRow, Tree};
 use super::{checkpoints, facts, tiles, trees};
@@ -86,9 +87,42 @@ pub(crate) async fn tile_entries(
     if !has_tile(tree, id) {
         return Ok(None);
     }
-    let in_tree = TileId::in_tree(0, id.index(), tree.size());
+    let mut entries = vec![];
+    for entry in logged_entries(connection, tree, id.index()).await? {
+        entries.push(match entry {
+            LoggedEntry::Continuation { log_id, tree } => {
+                ContinuationLeaf { log_id: &log_id.to_string(), tree }.entry()?
+            }
+            LoggedEntry::Fact(fact) => fact.entry(&fact.salt(key)?)?,
+        });
+    }
+    entries.truncate(id.width());
+    Ok(Some(entries::encode(entries.iter().map(String::as_bytes))?))
+}
+
+/// What an entry of a tenant's log is for.
+#[derive(Debug)]
+pub(crate) enum LoggedEntry {
+    Fact(Box<FactRow>),
+    /// The first entry of a log that continues another one: the log that ended, and its last head.
+    Continuation {
+        log_id: Uuid,
+        tree: TreeHead,
+    },
+}
+
+/// Returns what the entries of a tile of level 0 are for, in their order. The tree must have the tile.
+///
+/// # Errors
+/// See [`ReadFailure`].
+pub(crate) async fn logged_entries(
+    connection: &mut PgConnection,
+    tree: &Tree,
+    tile: u64,
+) -> Result<Vec<LoggedEntry>, ReadFailure> {
+    let in_tree = TileId::in_tree(0, tile, tree.size());
     let positions = match in_tree.is_some_and(TileId::is_full) {
-        true => tiles::positions(connection, tree, id.index()).await?,
+        true => tiles::positions(connection, tree, tile).await?,
         false => tree.positions().to_vec(),
     };
     let mut found: HashMap<LogPosition, FactRow> = facts::at(connection, tree, &positions)
@@ -97,25 +131,26 @@ pub(crate) async fn tile_entries(
         .map(|fact| (fact.log_position(), fact))
         .collect();
     let mut entries = vec![];
-    if id.index() == 0 {
+    if tile == 0 {
         entries.extend(continuation(connection, tree).await?);
     }
-    let first = id.index() * TILE_WIDTH as u64;
+    let first = tile * TILE_WIDTH as u64;
     for position in positions {
         let index = first + entries.len() as u64;
         let missing = ReadFailure::MissingFact { log_id: tree.log_id(), index, position };
-        let fact = found.remove(&position).ok_or(missing)?;
-        entries.push(fact.entry(&fact.salt(key)?)?);
+        entries.push(LoggedEntry::Fact(Box::new(found.remove(&position).ok_or(missing)?)));
     }
-    entries.truncate(id.width());
-    Ok(Some(entries::encode(entries.iter().map(String::as_bytes))?))
+    Ok(entries)
 }
 
 /// Returns the first entry of a log that continues another one; `None` if it continues none.
-async fn continuation(connection: &mut PgConnection, tree: &Tree) -> Result<Option<String>, ReadFailure> {
+async fn continuation(
+    connection: &mut PgConnection,
+    tree: &Tree,
+) -> Result<Option<LoggedEntry>, ReadFailure> {
     let Some(log_id) = tree.continues() else { return Ok(None) };
     let ended = trees::tree(connection, log_id).await?.ok_or(ReadFailure::MissingLog(log_id))?;
-    Ok(Some(ContinuationLeaf { log_id: &log_id.to_string(), tree: ended.head() }.entry()?))
+    Ok(Some(LoggedEntry::Continuation { log_id, tree: ended.head() }))
 }
 
 /// Returns the index of the entry of a fact among the logs of its tenant, and which of these logs has it; `None` if the
@@ -145,15 +180,15 @@ pub(crate) async fn find_fact<'t>(
     Ok(tree.zip(index).map(|(tree, index)| (tree, tile * TILE_WIDTH as u64 + (others + index) as u64)))
 }
 
-/// Returns the last signed checkpoint of a log; `None` if nothing of it is signed.
+/// Returns the last signed checkpoint of a log whose entries the tree has; `None` if nothing of it is signed.
 ///
 /// # Errors
 /// See [`ReadFailure`].
 pub(crate) async fn last_checkpoint(
     connection: &mut PgConnection,
     tree: &Tree,
-) -> Result<Option<checkpoints::StoredCheckpoint>, ReadFailure> {
-    Ok(checkpoints::last(connection, tree.log_id()).await?)
+) -> Result<Option<StoredCheckpoint>, ReadFailure> {
+    Ok(checkpoints::last(connection, tree.log_id(), tree.size()).await?)
 }
 
 /// Returns the proof that an entry is in a log, up to its last signed checkpoint; `None` if that does not cover it.
@@ -166,6 +201,19 @@ pub(crate) async fn prove(
     index: u64,
 ) -> Result<Option<LogProof>, ReadFailure> {
     let Some(checkpoint) = last_checkpoint(connection, tree).await? else { return Ok(None) };
+    prove_in(connection, tree, &checkpoint, index).await
+}
+
+/// Returns the proof that an entry is in a log, up to a checkpoint of it; `None` if that does not cover it.
+///
+/// # Errors
+/// See [`ReadFailure`].
+pub(crate) async fn prove_in(
+    connection: &mut PgConnection,
+    tree: &Tree,
+    checkpoint: &StoredCheckpoint,
+    index: u64,
+) -> Result<Option<LogProof>, ReadFailure> {
     let Ok(plan) = ProofPlan::inclusion(index, checkpoint.size) else { return Ok(None) };
     let damaged = || ReadFailure::Checkpoint { log_id: tree.log_id(), size: checkpoint.size };
     let signed = SignedCheckpoint::parse(checkpoint.note.as_bytes()).map_err(|_| damaged())?;

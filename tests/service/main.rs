@@ -17,6 +17,7 @@ mod api_users;
 mod bench;
 mod bench_history;
 mod broker_outage;
+mod bundle;
 mod completeness;
 mod crash;
 mod database;

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{Hash, TREE_SIZE_MAX};
+use super::{Hash, TREE_SIZE_MAX, perfect_root};
 
 /// Number of hashes of a full tile.
 pub const TILE_WIDTH: usize = 256;
@@ -144,6 +144,12 @@ impl Tile {
     #[must_use]
     pub fn hashes(&self) -> &[Hash] {
         &self.hashes
+    }
+
+    /// Returns the hash of the node above a full tile, which the tile above it has. `None`: the tile is partial.
+    #[must_use]
+    pub fn root(&self) -> Option<Hash> {
+        self.id.is_full().then(|| perfect_root(&self.hashes))
     }
 
     pub(super) fn into_parts(self) -> (TileId, Vec<Hash>) {
