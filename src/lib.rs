@@ -21,6 +21,7 @@ pub mod leadership;
 pub mod lifecycle;
 pub mod listen;
 pub mod live;
+mod log_check;
 mod open_files;
 pub mod projector;
 pub mod queue;

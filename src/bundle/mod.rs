@@ -26,5 +26,5 @@ mod verify;
 
 pub(crate) use export::{Source, export};
 pub(crate) use format::Selection;
-pub(crate) use report::{BadPosition, Report};
+pub(crate) use report::{BadPosition, Checked, LogReport, Report};
 pub(crate) use verify::{Trust, verify};

@@ -54,6 +54,13 @@ pub(crate) struct Checked {
     pub(crate) not_stored: u64,
 }
 
+impl Checked {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.verified += other.verified;
+        self.not_stored += other.not_stored;
+    }
+}
+
 /// Where something is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -143,6 +143,118 @@ pub(super) async fn at(
     .await
 }
 
+/// Returns the positions that divide the log up to `until` into parts of about `facts` facts; the last of them is `until`.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.parts", level = "debug", skip_all, err(level = "debug"))]
+pub(crate) async fn parts(
+    connection: &mut PgConnection,
+    until: LogPosition,
+    facts: i64,
+) -> Result<Vec<LogPosition>, sqlx::Error> {
+    let mut parts = sqlx::query_as!(
+        LogPosition,
+        r#"
+        SELECT transaction_id AS "transaction_id: _", position
+        FROM (
+            SELECT transaction_id, position, row_number() OVER (ORDER BY transaction_id, position) AS number
+            FROM events
+            WHERE (transaction_id, position) <= ($1, $2)
+        ) AS numbered
+        WHERE number % $3 = 0
+        ORDER BY transaction_id, position
+        "#,
+        until.transaction_id as TransactionId,
+        until.position,
+        facts,
+    )
+    .fetch_all(connection)
+    .await?;
+    if parts.last() != Some(&until) {
+        parts.push(until);
+    }
+    Ok(parts)
+}
+
+/// Returns the facts after one position and up to another, of all tenants or of one.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.part", level = "trace", skip_all, err(level = "debug"))]
+pub(crate) async fn part(
+    connection: &mut PgConnection,
+    tenant: Option<Uuid>,
+    after: LogPosition,
+    until: LogPosition,
+) -> Result<Vec<FactRow>, sqlx::Error> {
+    fact_rows!(
+        r#"
+        FROM events
+        WHERE (transaction_id, position) > ($1, $2)
+          AND (transaction_id, position) <= ($3, $4)
+          AND ($5::uuid IS NULL OR coalesce(tenant_id, '00000000-0000-0000-0000-000000000000') = $5)
+        ORDER BY transaction_id, position
+        "#,
+        after.transaction_id as TransactionId,
+        after.position,
+        until.transaction_id as TransactionId,
+        until.position,
+        tenant,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Returns the number of facts after a position, of all tenants or of one.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.count_after", level = "debug", skip_all, err(level = "debug"))]
+pub(crate) async fn count_after(
+    connection: &mut PgConnection,
+    tenant: Option<Uuid>,
+    after: LogPosition,
+) -> Result<u64, sqlx::Error> {
+    let BigInt(count) = sqlx::query_scalar!(
+        r#"
+        SELECT count(*) AS "count!: BigInt"
+        FROM events
+        WHERE (transaction_id, position) > ($1, $2) AND ($3::uuid IS NULL OR tenant_id = $3)
+        "#,
+        after.transaction_id as TransactionId,
+        after.position,
+        tenant,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(count)
+}
+
+/// Returns the stream and the sequence of the fact at a position; `None`: there is none.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.name_of", level = "debug", skip_all, err(level = "debug"))]
+pub(crate) async fn name_of(
+    connection: &mut PgConnection,
+    position: LogPosition,
+) -> Result<Option<(String, u64)>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        SELECT aggregate_type || '/' || aggregate_id AS "stream!", sequence AS "sequence: BigInt"
+        FROM events
+        WHERE transaction_id = $1 AND position = $2
+        LIMIT 1
+        "#,
+        position.transaction_id as TransactionId,
+        position.position,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| (row.stream, row.sequence.0)))
+}
+
 /// Returns a page of the facts of a stream of a tenant.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ mod facts;
 mod keys;
 mod positions;
 mod reading;
+mod stored;
 mod tiles;
 mod trees;
 
@@ -21,10 +22,17 @@ use evidence::note::{KeyName, KeyNameError};
 use uuid::Uuid;
 
 pub(crate) use checkpoints::{NewCheckpoint, StoredCheckpoint, insert_checkpoints, last_signed_at};
-pub(crate) use facts::{FactRow, accepted_for, facts_of_stream, positions_between, read_settled};
+pub(crate) use facts::{
+    FactRow, accepted_for, count_after, facts_of_stream, name_of, part, parts, positions_between,
+    read_settled,
+};
 pub(crate) use keys::{KeyNameChanged, RecordedKey, record_keys, recorded_keys};
 pub(crate) use reading::{
     LoggedEntry, ReadFailure, find_fact, last_checkpoint, logged_entries, prove, prove_in, tile, tile_entries,
+};
+pub(crate) use stored::{
+    LoggedCheckpoint, StoredTile, StoredTree, decode_positions, stored_checkpoints, stored_tiles,
+    stored_trees,
 };
 pub(crate) use tiles::insert_tiles;
 pub(crate) use trees::{

@@ -40,7 +40,7 @@ use key_source::KeySource;
 pub use term::{Term, TermEnded};
 
 /// The role in `leaderships` and the reader in `checkpoints`. It is stored, and never changes.
-const ROLE: &str = "sealer";
+pub(crate) const ROLE: &str = "sealer";
 /// Interval at which the log is read. Lower: small trees are written more often. Higher: a head covers fewer facts.
 const READ_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Ratio of the seal interval to that of reading, if it is short.

@@ -5,6 +5,7 @@ mod leading;
 mod logging;
 mod restoring;
 mod serving;
+mod tampering;
 
 use std::path::PathBuf;
 use std::time::Duration;
