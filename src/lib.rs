@@ -33,4 +33,5 @@ mod security_log;
 pub mod service;
 mod shared_limit;
 pub mod telemetry;
+mod witness;
 pub mod worker;

@@ -15,6 +15,7 @@ mod rewrap_keys;
 mod serve;
 mod tenants;
 mod verify_projections;
+mod witness;
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +33,7 @@ pub use rewrap_keys::RewrapKeys;
 pub use serve::Serve;
 pub use tenants::{InviteTenant, ResumeTenant, SuspendTenant};
 pub use verify_projections::{ComparisonFailed, VerifyProjections};
+pub use witness::Witnessing;
 
 // The description in the help is that of the package.
 #[derive(Debug, Parser)]
@@ -56,6 +58,7 @@ pub enum Command {
     Restore(Restore),
     RewrapKeys(RewrapKeys),
     Audit(Audit),
+    Witness(Witnessing),
     InviteTenant(InviteTenant),
     SuspendTenant(SuspendTenant),
     RemoveSecondFactor(RemoveSecondFactor),
@@ -82,6 +85,7 @@ impl Command {
             Self::Restore(restore) => restore.run().await,
             Self::RewrapKeys(rewrap_keys) => rewrap_keys.run().await,
             Self::Audit(audit) => audit.run().await,
+            Self::Witness(witness) => witness.run().await,
             Self::InviteTenant(invite) => invite.run(),
             Self::SuspendTenant(suspend) => suspend.run().await,
             Self::RemoveSecondFactor(remove) => remove.run().await,

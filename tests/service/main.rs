@@ -57,3 +57,4 @@ mod startup;
 mod suspended_tenants;
 mod tenant_limits;
 mod vault;
+mod witness;

@@ -6,12 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use evidence::note::KeyName;
+use evidence::note::{CosignerKey, KeyName};
+use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::secrets::log_keys::LogKeys;
 
-/// Make a key that signs the heads of the transparency logs, and print its public half.
+/// Make a key that signs the heads of the transparency logs, or the key of a witness, and print its public half.
 ///
 /// The keys have the form of Go's sumdb/note: the private one for the setting HOOKSENTRY_EVIDENCE_KEY_FILE, the public
 /// one for verifiers.
@@ -26,17 +27,29 @@ pub struct Keygen {
     /// New file for the private key, readable by its owner only. The public key is written to FILE.pub.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+
+    /// Make the key of a witness, for `hooksentry witness`. NAME is that of the witness.
+    #[arg(long)]
+    pub witness: bool,
 }
 
 impl Keygen {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let name: KeyName =
             self.name.parse().map_err(|problem| anyhow::anyhow!("NAME \"{}\" {problem}", self.name))?;
-        let keys = LogKeys::generate(name)?;
-        for key in keys.to_secret_texts() {
+        let (private, public): (Vec<SecretString>, String) = if self.witness {
+            let mut seed: [u8; 32] = rand::random();
+            let key = CosignerKey::from_seed(name, &seed);
+            seed.zeroize();
+            (vec![key.to_secret_text().into()], format!("{}\n", key.verifier()))
+        } else {
+            let keys = LogKeys::generate(name)?;
+            let public = keys.verifiers().map(|key| format!("{key}\n")).collect();
+            (keys.to_secret_texts().collect(), public)
+        };
+        for key in private {
             write_private(&self.file, &key)?;
         }
-        let public: String = keys.verifiers().map(|key| format!("{key}\n")).collect();
         let mut public_file = self.file.into_os_string();
         public_file.push(".pub");
         write_new(Path::new(&public_file), 0o644, public.as_bytes())?;
