@@ -62,7 +62,8 @@
 //! | fingerprint | Start of the hash of a secret. It distinguishes secrets without revealing them. |
 //! | second factor | Proof besides the password that a login needs: a code of an authenticator app, or a recovery code ([`second_factor`]). |
 //! | retention | Periods after which payloads and ended events are removed, per tenant. The log keeps all facts. |
-//! | erasure | Deletion of a payload. The facts remain. |
+//! | erasure | Deletion of a payload, or of the personal data of a user. The facts remain. |
+//! | origin | Client address and user agent of a request that caused facts, stored outside the log. |
 //! | legal hold | Forbids erasure and retention of what belongs to a tenant or a destination ([`legal_hold`]). |
 //!
 //! # Aggregates

@@ -25,6 +25,8 @@ pub enum User {
     Unknown,
     Registered(UserState),
     Deleted,
+    /// Deleted, and the personal data is erased.
+    Erased,
 }
 
 /// State of a registered user.
@@ -71,6 +73,8 @@ pub enum UserCommand {
     ChangeStatus { status: UserStatus, at: DateTime<Utc> },
     /// Deletes the user. Repeated: refused.
     Delete { at: DateTime<Utc> },
+    /// Erases the personal data of a deleted user. Repeated: ignored.
+    ErasePersonalData { reason: String, at: DateTime<Utc> },
     /// Records a refused login. Repeated: recorded again.
     RefuseLogin { at: DateTime<Utc> },
     /// Changes or uses the second factor.
@@ -111,6 +115,12 @@ pub enum UserFact {
     UserDeleted {
         at: DateTime<Utc>,
     },
+    /// Email addresses, password hash and the origins of facts were deleted in the same transaction. The metadata has who
+    /// asked for it.
+    PersonalDataErased {
+        reason: String,
+        at: DateTime<Utc>,
+    },
     /// A login with a wrong password, or of an inactive user.
     LoginRefused {
         at: DateTime<Utc>,
@@ -146,6 +156,7 @@ stored_facts!(UserFact {
     UserDeactivated,
     UserActivated,
     UserDeleted,
+    PersonalDataErased,
     LoginRefused,
     SecondFactorBegun,
     SecondFactorEnabled,
@@ -161,6 +172,8 @@ pub enum UserRefusal {
     AlreadyRegistered,
     #[error("no user has this id")]
     NotRegistered,
+    #[error("the user is not deleted; delete the user first")]
+    NotDeleted,
     #[error("the role {role} cannot enrol a second factor")]
     SecondFactorNotForRole { role: Role },
     #[error("the user has a second factor; disable it first")]
@@ -184,8 +197,12 @@ impl Decide for User {
                 return Ok(vec![UserFact::UserRegistered { tenant_id, email_hmac_sha256, role, at }]);
             }
             (_, Command::Register { .. }) => return Err(UserRefusal::AlreadyRegistered),
+            (Self::Deleted, Command::ErasePersonalData { reason, at }) => {
+                return Ok(vec![UserFact::PersonalDataErased { reason, at }]);
+            }
+            (Self::Erased, Command::ErasePersonalData { .. }) => return Ok(vec![]),
             (Self::Registered(user), command) => (user, command),
-            (Self::Unknown | Self::Deleted, _) => return Err(UserRefusal::NotRegistered),
+            (Self::Unknown | Self::Deleted | Self::Erased, _) => return Err(UserRefusal::NotRegistered),
         };
         Ok(match command {
             Command::Register { .. } => return Err(UserRefusal::AlreadyRegistered),
@@ -201,6 +218,7 @@ impl Decide for User {
                 vec![UserFact::UserDeactivated { at }]
             }
             Command::Delete { at } => vec![UserFact::UserDeleted { at }],
+            Command::ErasePersonalData { .. } => return Err(UserRefusal::NotDeleted),
             Command::RefuseLogin { at } => vec![UserFact::LoginRefused { at }],
             Command::SecondFactor(command) => return user.second_factor.decide(user.role, command),
         })
@@ -220,6 +238,7 @@ impl User {
                 });
             }
             (_, UserFact::UserDeleted { .. }) => *self = Self::Deleted,
+            (_, UserFact::PersonalDataErased { .. }) => *self = Self::Erased,
             (Self::Registered(user), UserFact::RoleChanged { role, .. }) => user.role = role,
             (Self::Registered(user), UserFact::UserDeactivated { at }) => {
                 user.status = UserStatus::Inactive;

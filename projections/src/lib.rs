@@ -36,6 +36,7 @@ pub mod listing;
 pub mod logged_fact;
 pub mod paging;
 pub mod payloads;
+pub mod personal_data;
 pub mod quarantine;
 pub mod retention;
 pub mod tenant_usage;

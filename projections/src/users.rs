@@ -127,6 +127,7 @@ impl StreamRow for Row {
         self.updated_at = match fact {
             // What changes nothing that the row shows.
             UserFact::UserRegistered { .. }
+            | UserFact::PersonalDataErased { .. }
             | UserFact::LoginRefused { .. }
             | UserFact::SecondFactorBegun { .. }
             | UserFact::RecoveryCodesReplaced { .. }

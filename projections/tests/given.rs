@@ -235,7 +235,7 @@ pub(crate) fn user_registered(address: &str, role: Role) -> UserFact {
     UserFact::UserRegistered { tenant_id: ACME, email_hmac_sha256: hmac_of(address), role, at: at(0) }
 }
 
-/// Returns what stands for the commitment to an email address.
+/// Returns the commitment to an email address, as tests write it.
 pub(crate) fn hmac_of(address: &str) -> Option<String> {
     Some(format!("hmac of {}", email(address)))
 }

@@ -119,6 +119,7 @@ routes! {
     GET    "/api/v1/users/{id}"                         Read                    Limited   users        => users::get::handler;
     PATCH  "/api/v1/users/{id}"                         UpdateUser              Limited   users        => users::update::handler;
     DELETE "/api/v1/users/{id}"                         DeleteUser              Limited   users        => users::delete::handler;
+    POST   "/api/v1/users/{id}/erase"                   ErasePersonalData       Limited   users        => users::erase::handler;
     DELETE "/api/v1/users/{id}/second-factor"           RemoveSecondFactor      Limited   users        => users::remove_second_factor::handler;
 
     POST   "/api/v1/second-factor"                      EnrolSecondFactor       Limited   users        => second_factor::begin::handler;

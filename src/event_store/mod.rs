@@ -21,6 +21,7 @@ pub mod log_reader;
 mod metadata;
 mod origin;
 mod payload_erasure;
+mod personal_data_erasure;
 mod recent_log;
 mod stream_append;
 pub mod stream_reader;

@@ -163,7 +163,8 @@ fn of_user(fact: &UserFact) -> Option<NameAndStatus> {
         | UserFact::SecondFactorEnabled { .. }
         | UserFact::SecondFactorDisabled { .. } => None,
         // Change nothing that the API shows.
-        UserFact::LoginRefused { .. }
+        UserFact::PersonalDataErased { .. }
+        | UserFact::LoginRefused { .. }
         | UserFact::SecondFactorBegun { .. }
         | UserFact::RecoveryCodesReplaced { .. }
         | UserFact::RecoveryCodeUsed { .. } => return None,

@@ -239,6 +239,8 @@ fn tenant_bodies(tenant: &str) -> Vec<Body> {
 async fn user_bodies(owner: &User) -> Vec<Body> {
     let invite = owner.post("/api/v1/invites", &json!({})).await.expect(201).text_of("token");
     let colleague = owner.colleague("Viewer").await.id;
+    let deleted = owner.colleague("Viewer").await.id;
+    owner.delete(&format!("/api/v1/users/{deleted}")).await.expect(204);
     vec![
         body(
             "post",
@@ -259,6 +261,13 @@ async fn user_bodies(owner: &User) -> Vec<Body> {
                 ("status", OPTIONAL, Kind::OneOf),
                 ("currentPassword", OPTIONAL, Kind::Password(1_024)),
             ],
+        ),
+        body(
+            "post",
+            "/api/v1/users/{id}/erase",
+            format!("/api/v1/users/{deleted}/erase"),
+            json!({ "reason": "a" }),
+            vec![("reason", REQUIRED, Kind::Name(500))],
         ),
         body(
             "post",

@@ -104,11 +104,13 @@ async fn every_fact_of_a_person_has_an_origin_and_no_other_fact() {
 
 /// Returns all that the log has of a tenant.
 async fn log_of(pool: &PgPool, tenant_id: &str) -> String {
-    sqlx::query_scalar("SELECT string_agg(events::text, ' ') FROM events WHERE tenant_id = $1::uuid")
-        .bind(tenant_id)
-        .fetch_one(pool)
-        .await
-        .expect("the log")
+    sqlx::query_scalar(
+        "SELECT string_agg(events::text, ' ' ORDER BY position) FROM events WHERE tenant_id = $1::uuid",
+    )
+    .bind(tenant_id)
+    .fetch_one(pool)
+    .await
+    .expect("the log")
 }
 
 #[tokio::test]
@@ -183,4 +185,78 @@ async fn facts_of_a_user_commit_to_the_emails() {
         assert_eq!((*sequence, &named["emailHmacSha256"]), (row.version, &json!(commitment)));
     }
     assert_eq!(facts.len(), 2);
+}
+
+/// Returns the ids of the origins of the facts that a user caused, or that are about the user.
+async fn origins_of_user(pool: &PgPool, tenant_id: &str, user_id: &str) -> Vec<Uuid> {
+    let by = json!(format!("user:{user_id}"));
+    let facts = facts(pool, tenant_id).await;
+    facts.iter().filter(|(_, metadata)| metadata["actor"] == by).filter_map(|(_, m)| origin_id(m)).collect()
+}
+
+#[tokio::test]
+async fn an_erasure_leaves_nothing_personal_of_a_user_and_changes_no_fact() {
+    let api = Api::shared().await;
+    let owner = User::owner(&api).await;
+    let pool = api.log().await.pool().clone();
+    let colleague = owner.colleague("Developer").await;
+    let issue = colleague.request("POST", "/api/v1/apikeys").json(&json!({ "name": "tests" }));
+    send(with_agent(issue, &unique("agent"))).await.expect(201);
+    let path = format!("/api/v1/users/{}", colleague.id);
+    let email = format!("{}@example.com", unique("changed"));
+    owner.patch(&path, &json!({ "email": email })).await.expect(200);
+    owner.delete(&path).await.expect(204);
+    let before = log_of(&pool, &owner.tenant_id).await;
+    let theirs = origins_of_user(&pool, &owner.tenant_id, &colleague.id).await;
+    assert!(theirs.len() > 1);
+
+    let body = json!({ "reason": "Request 7 of a data subject" });
+    owner.post(&format!("{path}/erase"), &body).await.expect(204);
+
+    let tenant_id = TenantId(owner.tenant_id.parse().expect("an id"));
+    let mut scope = TenantScope::begin(&pool, tenant_id).await.expect("a scope");
+    let user = UserId(colleague.id.parse().expect("an id"));
+    assert_eq!(user_emails::of_user(&mut scope, user).await.expect("emails"), []);
+    drop(scope);
+    let stored = "SELECT (SELECT count(*) FROM user_passwords WHERE user_id = $1)
+        + (SELECT count(*) FROM fact_origins WHERE user_id = $1 AND (salt IS NOT NULL OR origin IS NOT NULL))";
+    let stored: i64 = sqlx::query_scalar(stored).bind(user.0).fetch_one(&pool).await.expect("a number");
+    assert_eq!(stored, 0);
+    let erased = origins(&pool, &owner.tenant_id, &theirs).await;
+    assert!(theirs.iter().all(|id| erased[id] == FactOrigin::Erased), "{erased:?}");
+    let after = facts(&pool, &owner.tenant_id).await;
+    let (name, metadata) = after.last().expect("a fact");
+    assert_eq!(
+        (name.as_str(), &metadata["actor"]),
+        ("PersonalDataErased", &json!(format!("user:{}", owner.id)))
+    );
+    origin_of(&pool, &owner.tenant_id, metadata).await;
+    let log = log_of(&pool, &owner.tenant_id).await;
+    assert!(log.starts_with(&before), "no fact has changed");
+
+    // Repeated, it adds nothing. The address is free.
+    owner.post(&format!("{path}/erase"), &body).await.expect(204);
+    assert_eq!(facts(&pool, &owner.tenant_id).await.len(), after.len());
+    let again = json!({ "email": email, "password": PASSWORD });
+    owner.post("/api/v1/users", &again).await.expect(201);
+}
+
+#[tokio::test]
+async fn an_owner_alone_erases_and_only_a_deleted_user() {
+    let api = Api::shared().await;
+    let owner = User::owner(&api).await;
+    let (admin, colleague) = (owner.colleague("Admin").await, owner.colleague("Viewer").await);
+    let path = format!("/api/v1/users/{}", colleague.id);
+    let erase = format!("{path}/erase");
+    let body = json!({ "reason": "a request" });
+    assert_eq!(owner.post(&erase, &body).await.expect(409).problem(), "user-not-deleted");
+    owner.delete(&path).await.expect(204);
+    assert_eq!(admin.post(&erase, &body).await.expect(403).problem(), "role-forbids");
+    assert_eq!(User::owner(&api).await.post(&erase, &body).await.expect(403).problem(), "other-tenant");
+    assert_eq!(owner.post(&erase, &json!({ "reason": " " })).await.expect(400).wrong(), ["reason"]);
+    let hold = format!("/api/v1/tenants/{}/legal-hold", owner.tenant_id);
+    assert_eq!(owner.post(&hold, &body).await.status / 100, 2);
+    assert_eq!(owner.post(&erase, &body).await.expect(409).problem(), "legal-hold");
+    assert_eq!(owner.post(&format!("{hold}/lift"), &body).await.status / 100, 2);
+    owner.post(&erase, &body).await.expect(204);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use aggregates::email::Email;
 use aggregates::ids::TenantId;
 use aggregates::sealed::Sealed;
 use base64::Engine as _;
@@ -157,4 +158,21 @@ async fn data_keys_that_cannot_be_unwrapped_are_skipped_and_counted(pool: PgPool
     assert_eq!((outcome.rewrapped, outcome.already_current), (2, 0));
     assert_eq!(outcome.unreadable.len(), 1);
     assert_eq!((&outcome.unreadable[0].master_key, outcome.unreadable[0].data_keys), (keys(&[3]).first(), 1));
+}
+
+#[sqlx::test]
+async fn the_reservation_of_an_email_survives_a_new_master_key_and_cannot_be_computed_elsewhere(
+    pool: PgPool,
+) {
+    let email = |text| Email::parse(text).unwrap();
+    let reserved = vault(&pool, &[1]).email_reservation(&email("alice@example.com")).await.unwrap();
+    rewrap(&pool, &keys(&[2, 1]), |_| ()).await.unwrap();
+    let again = vault(&pool, &[2]);
+    assert_eq!(again.email_reservation(&email(" Alice@Example.COM")).await.unwrap(), reserved);
+    assert_ne!(again.email_reservation(&email("bob@example.com")).await.unwrap(), reserved);
+
+    // Another installation with the same master key.
+    sqlx::query("DELETE FROM data_keys").execute(&pool).await.unwrap();
+    let elsewhere = vault(&pool, &[2]).email_reservation(&email("alice@example.com")).await.unwrap();
+    assert_ne!(elsewhere, reserved);
 }

@@ -158,3 +158,20 @@ fn an_unknown_or_deleted_user_refuses_every_other_command() {
         given::<User>([registered(), deleted()]).when(command).then_refused(Refusal::NotRegistered);
     }
 }
+
+#[test]
+fn the_personal_data_of_a_deleted_user_is_erased_once() {
+    let erase = || Command::ErasePersonalData { reason: "a request".to_owned(), at: moment(4) };
+    let erased = Fact::PersonalDataErased { reason: "a request".to_owned(), at: moment(4) };
+    given::<User>([]).when(erase()).then_refused(Refusal::NotRegistered);
+    given::<User>([registered()]).when(erase()).then_refused(Refusal::NotDeleted);
+    given::<User>([registered(), deleted()])
+        .when(erase())
+        .then([erased.clone()])
+        .when(erase())
+        .then_nothing();
+    given::<User>([registered(), deleted(), erased.clone()])
+        .when(register())
+        .then_refused(Refusal::AlreadyRegistered);
+    given::<User>([registered(), deleted(), erased]).when(delete()).then_refused(Refusal::NotRegistered);
+}

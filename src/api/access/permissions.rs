@@ -50,6 +50,8 @@ pub enum Permission {
     UseSecondFactor,
     /// Remove the second factor of another user.
     RemoveSecondFactor,
+    /// Erase the personal data of deleted users.
+    ErasePersonalData,
 }
 
 impl Permission {
@@ -77,7 +79,7 @@ impl Permission {
             | Self::CreateUser
             | Self::DeleteUser => matches!(role, Role::Admin | Role::Owner),
             Self::EnrolSecondFactor => role.may_enrol_second_factor(),
-            Self::RemoveSecondFactor | Self::HoldLegally => role == Role::Owner,
+            Self::RemoveSecondFactor | Self::HoldLegally | Self::ErasePersonalData => role == Role::Owner,
         }
     }
 
@@ -123,6 +125,7 @@ mod tests {
             (P::UseSecondFactor, [true, true, true, true]),
             (P::RemoveSecondFactor, [false, false, false, true]),
             (P::HoldLegally, [false, false, false, true]),
+            (P::ErasePersonalData, [false, false, false, true]),
         ];
         for (permission, allowed) in matrix {
             let allows = [Viewer, Developer, Admin, Owner].map(|role| permission.allows(role));

@@ -232,6 +232,36 @@ async fn the_facts_of_an_event_are_proved_after_its_payload_is_erased() {
 }
 
 #[tokio::test]
+async fn the_tree_is_the_same_after_the_personal_data_of_a_user_is_erased() {
+    let installation = Installation::start().await;
+    let tenant = installation.tenant().await;
+    let colleague = tenant.owner().colleague("Developer").await.id;
+    assert_eq!(tenant.delete(&format!("users/{colleague}")).await.status, 204);
+    let before = installation.until_sealed(&tenant).await.checkpoint().tree.size;
+    let entries_of = async |size| {
+        let bundle = of_log(&tenant, &format!("tile/entries/000.p/{size}")).await;
+        entries::decode(&bundle).expect("entries").into_iter().map(|entry| entry.to_vec()).collect::<Vec<_>>()
+    };
+    let hashes_of = async |size| hashes(&of_log(&tenant, &format!("tile/0/000.p/{size}")).await);
+    let (entries, leaves) = (entries_of(before).await, hashes_of(before).await);
+
+    let erase = format!("/api/v1/users/{colleague}/erase");
+    tenant.owner().post(&erase, &json!({ "reason": "Request 7" })).await.expect(204);
+    let after = installation.until_sealed(&tenant).await.checkpoint().tree.size;
+    assert_eq!(after, before + 1);
+    let (all_entries, all_leaves) = (entries_of(after).await, hashes_of(after).await);
+    // Entries are computed from the log when they are asked for.
+    assert_eq!((&all_entries[..entries.len()], &all_leaves[..leaves.len()]), (&entries[..], &leaves[..]));
+    for (entry, leaf) in all_entries.iter().zip(&all_leaves) {
+        assert_eq!(Hash::of_leaf(entry).as_bytes(), leaf);
+    }
+    assert!(
+        String::from_utf8_lossy(all_entries.last().expect("an entry")).contains("type PersonalDataErased 1")
+    );
+    installation.stop().await;
+}
+
+#[tokio::test]
 async fn an_altered_row_is_found_at_the_position_of_the_first_one() {
     let installation = Installation::start().await;
     let tenant = installation.tenant().await;

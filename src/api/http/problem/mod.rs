@@ -109,6 +109,8 @@ kinds! {
     SecondFactorEnabled = CONFLICT "second-factor-enabled" "The user has a second factor",
     /// The user has no second factor, or its enrolment has not begun.
     SecondFactorNotEnabled = CONFLICT "second-factor-not-enabled" "The user has no second factor",
+    /// The personal data of a user can be erased when the user is deleted.
+    UserNotDeleted = CONFLICT "user-not-deleted" "The user is not deleted",
     /// An attempt to deliver the event is in progress.
     AttemptInProgress = CONFLICT "attempt-in-progress" "An attempt is in progress",
     /// A legal hold forbids to erase it, or is placed already.

@@ -33,6 +33,7 @@ impl From<UserRefusal> for Problem {
     fn from(refusal: UserRefusal) -> Self {
         match refusal {
             UserRefusal::NotRegistered => Self::not_found("user"),
+            UserRefusal::NotDeleted => Self::new(Kind::UserNotDeleted, sentence(&refusal)),
             UserRefusal::SecondFactorNotForRole { .. } => Self::new(Kind::RoleForbids, sentence(&refusal)),
             UserRefusal::SecondFactorEnabled => Self::new(Kind::SecondFactorEnabled, sentence(&refusal)),
             UserRefusal::SecondFactorNotBegun | UserRefusal::SecondFactorNotEnabled => {

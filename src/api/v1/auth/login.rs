@@ -146,7 +146,7 @@ impl Auth {
         let metadata = context.metadata_of_user(login.tenant_id, login.id);
         let accepted = match self.commands.store().load::<User>(login.id.0).await?.state {
             User::Registered(user) => self.second_factors.accept(login.id, &user, &factor, &metadata).await?,
-            User::Unknown | User::Deleted => false,
+            User::Unknown | User::Deleted | User::Erased => false,
         };
         if accepted {
             return Ok(());

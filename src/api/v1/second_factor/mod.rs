@@ -54,7 +54,7 @@ impl Users {
         let loaded = store.load::<User>(caller.user_id.0).await?;
         match &loaded.state {
             User::Registered(user) => Ok((user.clone(), email_of(store, &loaded).await?)),
-            User::Unknown | User::Deleted => Err(Problem::not_found("user")),
+            User::Unknown | User::Deleted | User::Erased => Err(Problem::not_found("user")),
         }
     }
 
