@@ -236,6 +236,17 @@ impl<'de> Deserialize<'de> for Base64Salt {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn foreign_bytes_never_panic(text in ".{0,200}", bytes in proptest::collection::vec(0_u8.., 0..200)) {
+            let _ = (text.parse::<Member>(), serde_json::from_str::<Line>(&text));
+            let _ = (serde_json::from_slice::<Line>(&bytes), serde_json::from_slice::<Manifest>(&bytes));
+            for prefix in ["log/0190c2de-6b1c-7000-8000-000000000001/", "proofs/", "payloads/"] {
+                let _ = format!("{prefix}{text}").parse::<Member>();
+            }
+        }
+    }
+
     #[test]
     fn every_member_has_one_path() {
         let id = "0190c2de-6b1c-7000-8000-000000000001".parse().unwrap();

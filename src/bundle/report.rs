@@ -17,6 +17,8 @@ pub(crate) struct Report {
     pub(crate) facts: u64,
     pub(crate) payloads: Checked,
     pub(crate) responses: Checked,
+    /// Email addresses, client addresses and user agents. A bundle has none.
+    pub(crate) personal: Checked,
     /// Facts that no signed checkpoint covers yet, so that nothing proves them.
     pub(crate) unsealed_facts: u64,
     /// Facts whose entries say nothing, because the key of their tenant was deleted.
@@ -67,7 +69,7 @@ impl Checked {
 pub(crate) struct BadPosition {
     /// Member of the bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) file: Option<String>,
+    pub(crate) file: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<Uuid>,
     /// Index of the entry in the log, from 0.
@@ -83,7 +85,7 @@ pub(crate) struct BadPosition {
 
 impl BadPosition {
     pub(crate) fn in_file(file: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self { file: Some(file.to_string()), problem: problem.to_string(), ..Self::default() }
+        Self { file: Some(file.to_string().into()), problem: problem.to_string(), ..Self::default() }
     }
 
     pub(crate) fn at(log: Uuid, index: u64, problem: impl fmt::Display) -> Self {
@@ -103,7 +105,7 @@ impl BadPosition {
 impl fmt::Display for BadPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = vec![];
-        parts.extend(self.file.clone());
+        parts.extend(self.file.as_deref().map(str::to_owned));
         parts.extend(self.index.map(|index| format!("entry {index}")));
         parts.extend(self.log.map(|log| format!("log {log}")));
         parts.extend(self.stream.as_ref().map(|stream| format!("stream {stream}")));
@@ -130,7 +132,11 @@ impl fmt::Display for Report {
             }
         }
         writeln!(f, "facts: {}", self.facts)?;
-        for (name, checked) in [("payloads", self.payloads), ("responses", self.responses)] {
+        let mut texts = vec![("payloads", self.payloads), ("responses", self.responses)];
+        if self.personal != Checked::default() {
+            texts.push(("personal data", self.personal));
+        }
+        for (name, checked) in texts {
             writeln!(f, "{name}: {} verified, {} not stored any more", checked.verified, checked.not_stored)?;
         }
         if self.unsealed_facts > 0 {

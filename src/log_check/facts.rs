@@ -6,7 +6,7 @@ use aggregates::ids::TenantId;
 use evidence::leaf::{EvidenceKey, Salt};
 use evidence::tree::Hash;
 use futures::TryStreamExt;
-use projections::LogPosition;
+use projections::{BigInt, LogPosition};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -30,6 +30,7 @@ pub(super) struct Part {
     pub(super) leaves: Vec<Leaf>,
     pub(super) payloads: Checked,
     pub(super) responses: Checked,
+    pub(super) personal: Checked,
 }
 
 /// Reads the facts after one position and up to another, and computes their leaves.
@@ -42,7 +43,12 @@ pub(super) async fn read(
 ) -> Result<Part, CheckFailure> {
     let mut connection = pool.acquire().await?;
     let rows = evidence_log::part(&mut connection, tenant, after, until).await?;
-    let mut part = Part { leaves: vec![], payloads: Checked::default(), responses: Checked::default() };
+    let mut part = Part {
+        leaves: vec![],
+        payloads: Checked::default(),
+        responses: Checked::default(),
+        personal: Checked::default(),
+    };
     part.leaves.extend(rows.iter().map(|fact| Leaf {
         tenant: fact.tenant_id,
         position: fact.log_position(),
@@ -50,6 +56,7 @@ pub(super) async fn read(
         bad_contents: None,
     }));
     part.check_contents(&mut connection, &rows).await?;
+    part.check_personal(&mut connection, &rows).await?;
     Ok(part)
 }
 
@@ -82,7 +89,7 @@ impl Part {
                     attempts.push((tenant, event, attempt));
                     responses.insert((event, attempt), (number, commitment));
                 }
-                None => {}
+                Some(Contents::Email { .. }) | None => {}
             }
         }
         if !events.is_empty() {
@@ -114,6 +121,61 @@ impl Part {
         }
         self.responses.not_stored += responses.len() as u64;
         Ok(())
+    }
+
+    /// Compares the email addresses and origins that are still stored with what facts and metadata commit to.
+    async fn check_personal(
+        &mut self,
+        connection: &mut PgConnection,
+        rows: &[FactRow],
+    ) -> Result<(), sqlx::Error> {
+        let (mut emails, mut of_emails) = (vec![], vec![]);
+        let (mut origins, mut of_origins) = (vec![], vec![]);
+        for (number, fact) in rows.iter().enumerate() {
+            let tenant = TenantId(fact.tenant_id);
+            if let Some((id, commitment)) = contents::origin_of(&fact.metadata) {
+                origins.push((tenant, id));
+                of_origins.push((number, commitment));
+            }
+            let Ok(user) = fact.aggregate_id.parse::<Uuid>() else { continue };
+            if let Ok(Some(Contents::Email { commitment })) =
+                contents::of_fact(&fact.event_type, &fact.payload)
+            {
+                emails.push((tenant, user, BigInt(fact.sequence.0)));
+                of_emails.push((number, commitment));
+            }
+        }
+        if !emails.is_empty() {
+            let stored = contents::emails(connection, &emails).await?;
+            self.check_texts(
+                &of_emails,
+                &stored,
+                "the stored email address or its salt is not what the fact commits to",
+            );
+        }
+        if !origins.is_empty() {
+            let stored = contents::origins(connection, &origins).await?;
+            let problem =
+                "the stored client address, its user agent or its salt is not what the metadata commits to";
+            self.check_texts(&of_origins, &stored, problem);
+        }
+        Ok(())
+    }
+
+    fn check_texts(
+        &mut self,
+        committed: &[(usize, String)],
+        stored: &[contents::StoredText],
+        problem: &'static str,
+    ) {
+        for text in stored {
+            let index = usize::try_from(text.number - 1).ok();
+            let Some((number, commitment)) = index.and_then(|index| committed.get(index)) else { continue };
+            let same = is_committed(Some(&text.salt), text.text.as_bytes(), Some(commitment));
+            self.note(*number, same, problem);
+            self.personal.verified += u64::from(same);
+        }
+        self.personal.not_stored += (committed.len() - stored.len()) as u64;
     }
 
     fn note(&mut self, number: usize, same: bool, problem: &'static str) {

@@ -90,6 +90,7 @@ pub(crate) async fn check(
         let part = part?;
         report.payloads.add(part.payloads);
         report.responses.add(part.responses);
+        report.personal.add(part.personal);
         tenants.append(&mut connection, part.leaves).await?;
     }
     for ended in tenants.finish(&mut connection).await? {

@@ -39,7 +39,7 @@ impl Tenants {
         leaves: Vec<Leaf>,
     ) -> Result<(), sqlx::Error> {
         for leaf in leaves {
-            while self.logs.get(&leaf.tenant).is_some_and(|logs| is_full(logs)) {
+            while self.logs.get(&leaf.tenant).is_some_and(is_full) {
                 self.end_first(connection, leaf.tenant).await?;
             }
             match self.logs.get_mut(&leaf.tenant).and_then(VecDeque::front_mut) {

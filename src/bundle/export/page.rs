@@ -66,7 +66,7 @@ impl Export<'_> {
                 Some(Contents::Response { attempt, .. }) => {
                     attempts.extend(i32::try_from(attempt).map(|attempt| (tenant, event, attempt)));
                 }
-                None => {}
+                Some(Contents::Email { .. }) | None => {}
             }
         }
         let mut payloads = self.payloads(scope, &events).await?;

@@ -14,13 +14,15 @@ const FIRST: i64 = 300;
 const SECOND: i64 = 400;
 
 /// Tables that a superuser alters, and the columns to which rows are inserted again.
-const TABLES: [(&str, &str); 6] = [
+const TABLES: [(&str, &str); 8] = [
     (
         "events",
         "aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, transaction_id, recorded_at",
     ),
     ("payloads", "event_id, tenant_id, delivered, received, salt, hops"),
     ("attempt_responses", "event_id, attempt, tenant_id, response, salt"),
+    ("user_emails", "user_id, version, tenant_id, email, salt"),
+    ("fact_origins", "id, tenant_id, user_id, origin, salt"),
     ("evidence_trees", "log_id, tenant_id, era, continues, data_key, size, edge, positions, sealed_size"),
     (
         "evidence_tiles",
@@ -72,7 +74,7 @@ async fn sealed() -> Fixture {
     fixture
 }
 
-/// Appends an accepted event and an attempt of the second tenant, with payload and response.
+/// Appends an accepted event, an attempt and a new email address of the second tenant, with what they commit to.
 async fn append_event(fixture: &Fixture) {
     let commit = |text: &str| hex::encode(hmac(&[9; 32], text.as_bytes()));
     let facts = [
@@ -86,7 +88,11 @@ async fn append_event(fixture: &Fixture) {
                 "attempt": 1, "report": { "responseHmacSha256": commit(r#"{"excerpt":"ok"}"#) }
             } }),
         ),
+        ("EmailChanged", json!({ "EmailChanged": { "emailHmacSha256": commit("a@example.com") } })),
     ];
+    let metadata = json!({
+        "tenantId": tenant(2), "originId": event(), "originHmacSha256": commit(r#"{"address":"192.0.2.1"}"#)
+    });
     for (sequence, (name, fact)) in (1_i64..).zip(facts) {
         sqlx::query(
             "INSERT INTO events
@@ -97,13 +103,19 @@ async fn append_event(fixture: &Fixture) {
         .bind(sequence)
         .bind(name)
         .bind(fact.to_string())
-        .bind(json!({ "tenantId": tenant(2) }).to_string())
+        .bind(metadata.to_string())
         .execute(&fixture.pool)
         .await
         .expect("a fact");
     }
-    let rows = "INSERT INTO payloads (event_id, tenant_id, delivered, salt) VALUES ($1, $2, '{}', $3)";
     let bind = |rows| sqlx::query(rows).bind(event()).bind(tenant(2)).bind([9_u8; 32].as_slice());
+    let rows = "INSERT INTO user_emails (user_id, tenant_id, version, email, salt)
+                VALUES ($1, $2, 3, 'a@example.com', $3)";
+    bind(rows).execute(&fixture.pool).await.expect("an email address");
+    let rows = r#"INSERT INTO fact_origins (id, tenant_id, user_id, origin, salt)
+                  VALUES ($1, $2, gen_random_uuid(), '{"address":"192.0.2.1"}', $3)"#;
+    bind(rows).execute(&fixture.pool).await.expect("an origin");
+    let rows = "INSERT INTO payloads (event_id, tenant_id, delivered, salt) VALUES ($1, $2, '{}', $3)";
     bind(rows).execute(&fixture.pool).await.expect("a payload");
     let rows = r#"INSERT INTO attempt_responses (event_id, attempt, tenant_id, response, salt)
                   VALUES ($1, 1, $2, '{"excerpt":"ok"}', $3)"#;
@@ -139,14 +151,16 @@ async fn an_untouched_database_is_verified() {
     let output = verify(&fixture, 1, &[]).await.succeeded();
     let said = report(&output);
     assert_eq!(said["verified"], true);
-    assert_eq!(said["facts"], FIRST + SECOND + 22);
+    assert_eq!(said["facts"], FIRST + SECOND + 23);
     assert_eq!(said["unsealedFacts"], 1);
     assert_eq!(said["payloads"], json!({ "verified": 1, "notStored": 0 }));
     assert_eq!(said["responses"], json!({ "verified": 1, "notStored": 0 }));
+    // One email address, and the origin of three facts.
+    assert_eq!(said["personal"], json!({ "verified": 4, "notStored": 0 }));
     // Two logs of tenants and that of the installation.
     assert_eq!(said["logs"].as_array().expect("logs").len(), 3);
     let of_one = verify(&fixture, 1, &["--tenant", &tenant(2).to_string()]).await.succeeded();
-    assert_eq!(report(&of_one)["facts"], 22);
+    assert_eq!(report(&of_one)["facts"], 23);
 
     // Facts of a tenant whose key was deleted are counted, and the tree still leads to the checkpoints.
     fixture.execute(&format!("DELETE FROM data_keys WHERE tenant_id = '{}'", tenant(1))).await;
@@ -260,6 +274,9 @@ async fn tampering_with_what_is_stored_outside_the_event_log_is_found() {
         ("UPDATE payloads SET received = '{}'".to_owned(), Some(0), "payload"),
         (r#"UPDATE attempt_responses SET response = '{"excerpt":"no"}'"#.to_owned(), Some(1), "response"),
         (format!("UPDATE attempt_responses SET {}", flip("salt", 3)), Some(1), "response"),
+        ("UPDATE user_emails SET email = 'b@example.com'".to_owned(), Some(2), "email"),
+        (format!("UPDATE user_emails SET {}", flip("salt", 3)), Some(2), "email"),
+        (r#"UPDATE fact_origins SET origin = '{"address":"192.0.2.2"}'"#.to_owned(), Some(0), "client address"),
         (
             format!("UPDATE evidence_tiles SET {} WHERE {of_tenant} AND index = 1", flip("hashes", 32 * 100)),
             Some(356),
