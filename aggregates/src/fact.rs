@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::Facts;
 use crate::api_key::{ApiKey, ApiKeyFact};
 use crate::destination::{Destination, DestinationFact};
+use crate::erasure::{Erasure, ErasureFact};
 use crate::installation::{Installation, InstallationFact};
 use crate::invite::{Invite, InviteFact};
 use crate::legal_hold::{LegalHold, LegalHoldFact};
@@ -23,6 +24,7 @@ pub enum Fact {
     ApiKey(ApiKeyFact),
     Reservation(ReservationFact),
     Destination(DestinationFact),
+    Erasure(ErasureFact),
     Installation(InstallationFact),
     Invite(InviteFact),
     LegalHold(LegalHoldFact),
@@ -64,10 +66,11 @@ pub enum UnreadableFact {
 
 impl Fact {
     /// Names of all aggregates.
-    pub const AGGREGATES: [&str; 11] = [
+    pub const AGGREGATES: [&str; 12] = [
         ApiKey::TYPE,
         Reservation::TYPE,
         Destination::TYPE,
+        Erasure::TYPE,
         Installation::TYPE,
         Invite::TYPE,
         LegalHold::TYPE,
@@ -85,6 +88,7 @@ impl Fact {
             Self::ApiKey(_) => ApiKey::TYPE,
             Self::Reservation(_) => Reservation::TYPE,
             Self::Destination(_) => Destination::TYPE,
+            Self::Erasure(_) => Erasure::TYPE,
             Self::Installation(_) => Installation::TYPE,
             Self::Invite(_) => Invite::TYPE,
             Self::LegalHold(_) => LegalHold::TYPE,
@@ -103,6 +107,7 @@ impl Fact {
             Self::ApiKey(fact) => fact.event_type(),
             Self::Reservation(fact) => fact.event_type(),
             Self::Destination(fact) => fact.event_type(),
+            Self::Erasure(fact) => fact.event_type(),
             Self::Installation(fact) => fact.event_type(),
             Self::Invite(fact) => fact.event_type(),
             Self::LegalHold(fact) => fact.event_type(),
@@ -152,6 +157,7 @@ impl Fact {
             LegalHold::TYPE => parse::<LegalHold>(stored, Self::LegalHold),
             ApiKey::TYPE => parse::<ApiKey>(stored, Self::ApiKey),
             Reservation::TYPE => parse::<Reservation>(stored, Self::Reservation),
+            Erasure::TYPE => parse::<Erasure>(stored, Self::Erasure),
             Installation::TYPE => parse::<Installation>(stored, Self::Installation),
             unknown => Err(UnreadableFact::UnknownAggregate(unknown.to_owned())),
         }

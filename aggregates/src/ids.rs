@@ -68,6 +68,11 @@ id!(
     WebhookEventId
 );
 
+id!(
+    /// Id of an [`Erasure`](crate::erasure::Erasure).
+    ErasureId
+);
+
 /// Namespace of the ids derived from idempotency keys. It must not change: stored ids depend on it.
 const IDEMPOTENCY_NAMESPACE: Uuid = Uuid::from_u128(0x6f0d_2a4e_8c1b_5f3a_9e7d_4b21_c0a8_f517);
 

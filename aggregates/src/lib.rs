@@ -78,6 +78,7 @@
 //! | [`Session`](session::Session) | one login and its refresh tokens | `session.rs` |
 //! | [`Invite`](invite::Invite) | one invitation to a tenant | `invite.rs` |
 //! | [`ApiKey`](api_key::ApiKey) | one key for ingest | `api_key.rs` |
+//! | [`Erasure`](erasure::Erasure) | one erasure of the payloads of many events | `erasure.rs` |
 //! | [`LegalHold`](legal_hold::LegalHold) | the legal hold on one tenant or destination | `legal_hold.rs` |
 //! | [`Reservation`](reservation::Reservation) | one unique name or email address | `reservation.rs` |
 //! | [`Installation`](installation::Installation) | the log as a whole and its restores | `installation.rs` |
@@ -96,6 +97,7 @@ pub mod configuration;
 pub mod destination;
 pub mod destination_url;
 pub mod email;
+pub mod erasure;
 pub mod fact;
 pub mod ids;
 pub mod installation;

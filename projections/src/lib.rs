@@ -30,6 +30,7 @@ pub mod webhook_events;
 pub mod attempt_responses;
 pub mod checkpoints;
 pub mod delivery_settings;
+pub mod erasures;
 pub mod fact_origins;
 pub mod legal_holds;
 pub mod listing;
@@ -44,7 +45,7 @@ pub mod user_emails;
 
 pub use big_int::BigInt;
 pub use fold::{ApplyFailure, NotFolded, SequenceGap};
-pub use logged_fact::{LogPosition, LogRow, LoggedFact, TransactionId};
+pub use logged_fact::{LogPosition, LogRow, LoggedFact, TransactionId, UnreadableRow};
 pub use non_appending::{NON_APPENDING, mark_non_appending};
 pub use projection::Projection;
 pub use tenant_scope::TenantScope;

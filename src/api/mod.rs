@@ -39,8 +39,8 @@ use http::layers;
 use openapi::schemas;
 use state::AppState;
 use v1::{
-    api_keys, audit, auth, destinations, events, ingest, invites, queues, second_factor, senders, sessions,
-    stats, stream, tenants, users,
+    api_keys, audit, auth, destinations, erasures, events, ingest, invites, queues, second_factor, senders,
+    sessions, stats, stream, tenants, users,
 };
 
 /// Timeout of a request.
@@ -163,6 +163,9 @@ routes! {
     POST   "/api/v1/events/{id}/erase"                  ErasePayloads           Limited   events       => events::erase::handler;
     GET    "/api/v1/events/{id}/attempts"               Read                    Limited   events       => events::attempts::handler;
     GET    "/api/v1/events/{id}/history"                Read                    Limited   events       => events::history::handler;
+
+    POST   "/api/v1/erasures"                           ErasePayloads           Limited   events       => erasures::request::handler;
+    GET    "/api/v1/erasures/{id}"                      Read                    Limited   events       => erasures::get::handler;
 
     GET    "/api/v1/events/{id}/proof"                  Read                    Limited   audit        => events::proof::handler;
 

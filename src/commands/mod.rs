@@ -31,7 +31,7 @@ pub use remove_second_factor::RemoveSecondFactor;
 pub use restore::Restore;
 pub use rewrap_keys::RewrapKeys;
 pub use serve::Serve;
-pub use tenants::{InviteTenant, ResumeTenant, SuspendTenant};
+pub use tenants::{InviteTenant, LiftLegalHold, PlaceLegalHold, ResumeTenant, SuspendTenant};
 pub use verify_projections::{ComparisonFailed, VerifyProjections};
 pub use witness::Witnessing;
 
@@ -63,6 +63,8 @@ pub enum Command {
     SuspendTenant(SuspendTenant),
     RemoveSecondFactor(RemoveSecondFactor),
     ResumeTenant(ResumeTenant),
+    PlaceLegalHold(PlaceLegalHold),
+    LiftLegalHold(LiftLegalHold),
 }
 
 impl Command {
@@ -90,6 +92,8 @@ impl Command {
             Self::SuspendTenant(suspend) => suspend.run().await,
             Self::RemoveSecondFactor(remove) => remove.run().await,
             Self::ResumeTenant(resume) => resume.run().await,
+            Self::PlaceLegalHold(place) => place.run().await,
+            Self::LiftLegalHold(lift) => lift.run().await,
         }
     }
 }

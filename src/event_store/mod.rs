@@ -49,7 +49,7 @@ pub use log_origin::{
 };
 pub use metadata::{Actor, Metadata};
 pub use origin::{Origin, Origins, Person};
-pub use payload_erasure::ErasureFailure;
+pub use payload_erasure::{ErasureFailure, append_erasures};
 pub use recent_log::RecentLog;
 pub use stream_append::{StoredResponse, StreamAppendBatch, StreamAppendItem, StreamAppendResult};
 

@@ -76,6 +76,29 @@ pub async fn read_some<A: Aggregate>(
     .await
 }
 
+/// Returns the facts of some streams, those of each oldest first.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.read_streams", level = "debug", skip_all, err(level = "debug"))]
+pub async fn read_streams<A: Aggregate>(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<Vec<LogRow>, sqlx::Error> {
+    log_rows!(
+        r#"
+        FROM events
+        WHERE aggregate_type = $1
+          AND aggregate_id = ANY($2)
+        ORDER BY aggregate_id, sequence
+        "#,
+        A::TYPE,
+        &ids.iter().map(Uuid::to_string).collect::<Vec<_>>(),
+    )
+    .fetch_all(connection)
+    .await
+}
+
 /// Returns, for each stream that has one, its last fact of one of these names.
 ///
 /// # Errors

@@ -29,6 +29,7 @@
 //! because the API has confirmed "this key is revoked" by then.
 
 pub(crate) mod apply_page;
+mod erasures;
 mod health;
 pub(crate) mod page;
 mod projected;
@@ -46,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::database;
-use crate::event_store::{LogNotifier, RecentLog};
+use crate::event_store::{LogNotifier, Notification, RecentLog};
 use crate::leadership::{self, LeadershipStatus, LedRole, Outage};
 pub use health::{Health, ProjectionHealth, ProjectorHealth};
 pub use projected::Projected;
@@ -136,6 +137,7 @@ impl Projector {
     ) -> Result<(), TermEnded> {
         let mut notifications = self.notifier.subscribe();
         let mut retention = StepTimer::new(self.retention_every);
+        let mut erasures = StepTimer::new(term::POLL_INTERVAL);
         loop {
             // Before reading, so that a notification during the reading wakes this loop again.
             notifications.mark_unchanged();
@@ -152,6 +154,14 @@ impl Projector {
                 let removed = database::in_time(database::LONG, term.remove_expired(clock::now())).await?;
                 retention.record(begun.elapsed(), removed);
             }
+            if erasures.is_due() {
+                let begun = Instant::now();
+                let erased = database::in_time(database::LONG, term.erase_requested(clock::now())).await?;
+                erasures.record(begun.elapsed(), erased);
+                if erased.payloads > 0 {
+                    self.notifier.notify(Notification::Progress);
+                }
+            }
             if step.more {
                 continue;
             }
@@ -166,7 +176,7 @@ impl Projector {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = notifications.changed() => {}
-                () = tokio::time::sleep(step.look_again.unwrap_or(term::POLL_INTERVAL).min(retention.wait())) => {}
+                () = tokio::time::sleep(step.look_again.unwrap_or(term::POLL_INTERVAL).min(retention.wait()).min(erasures.wait())) => {}
             }
         }
     }

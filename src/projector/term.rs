@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::apply_page::{Applied, NotApplied, apply_all, apply_until_failure};
+use super::erasures;
 use super::page::Page;
 use super::retention::{self, Removed, Retention};
 use super::{ROLE, health};
@@ -272,19 +273,34 @@ impl Term {
     ///
     /// When another process has taken the lead. Other failures are logged, and end the pass.
     pub async fn remove_expired(&mut self, now: DateTime<Utc>) -> Result<Removed, TermEnded> {
+        if self.common_front().is_none() || self.shown_until < now - retention::LAG_MAX {
+            return Ok(Removed::default());
+        }
+        let epoch = self.leadership.epoch();
+        Ok(self.retention.step(&mut self.connection, epoch, now).await?)
+    }
+
+    /// Runs one step of an erasure on request, if one is in progress: erases a bounded number of payloads. `now` is the time
+    /// in its facts.
+    ///
+    /// # Errors
+    ///
+    /// When another process has taken the lead. Other failures are logged, and the step is repeated.
+    pub async fn erase_requested(&mut self, now: DateTime<Utc>) -> Result<Removed, TermEnded> {
+        let Some(shown) = self.common_front() else { return Ok(Removed::default()) };
+        let epoch = self.leadership.epoch();
+        Ok(erasures::step(&mut self.connection, epoch, shown, now).await?)
+    }
+
+    /// Returns the position that the read models of events have reached. `None`: one of them is behind the others, so that
+    /// an event without a row yet would be missed, or rows of one would be left whose event the other does not have yet.
+    fn common_front(&self) -> Option<LogPosition> {
         let position_of = |wanted: Projection| {
             let cursor = self.live().find(|cursor| cursor.projection == wanted);
             cursor.map(|cursor| cursor.position)
         };
         let front = self.live().map(|cursor| cursor.position).max();
-        // Behind, an event without a row yet would be missed; at different positions, rows of one read model would
-        // be left whose event the other does not have yet.
-        let together = retention::READ_MODELS.into_iter().all(|projection| position_of(projection) == front);
-        if !together || self.shown_until < now - retention::LAG_MAX {
-            return Ok(Removed::default());
-        }
-        let epoch = self.leadership.epoch();
-        Ok(self.retention.step(&mut self.connection, epoch, now).await?)
+        retention::READ_MODELS.into_iter().all(|model| position_of(model) == front).then_some(front).flatten()
     }
 
     /// Returns the projections that have not halted.

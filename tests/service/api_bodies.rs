@@ -129,6 +129,7 @@ async fn bodies(owner: &User) -> Vec<Body> {
     bodies.extend(tenant_bodies(&owner.tenant_id));
     bodies.extend(user_bodies(owner).await);
     bodies.extend(destination_bodies(owner).await);
+    bodies.push(erasure_body());
     bodies.extend(event_bodies(owner).await);
     bodies
 }
@@ -335,6 +336,25 @@ async fn destination_bodies(owner: &User) -> Vec<Body> {
             vec![("label", OPTIONAL, Kind::Label(255))],
         ),
     ]
+}
+
+fn erasure_body() -> Body {
+    let fields = vec![
+        ("scope", REQUIRED, Kind::OneOf),
+        ("status", OPTIONAL, Kind::OneOf),
+        ("destinationUrlId", OPTIONAL, Kind::OneOf),
+        ("from", OPTIONAL, Kind::OneOf),
+        ("to", OPTIONAL, Kind::OneOf),
+        ("reason", REQUIRED, Kind::Name(500)),
+        ("dryRun", OPTIONAL, Kind::Boolean),
+    ];
+    body(
+        "post",
+        "/api/v1/erasures",
+        "/api/v1/erasures".into(),
+        json!({ "scope": "Tenant", "reason": "a" }),
+        fields,
+    )
 }
 
 async fn event_bodies(owner: &User) -> Vec<Body> {

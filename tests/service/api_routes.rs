@@ -29,6 +29,8 @@ impl Things {
         let invite = owner.post("/api/v1/invites", &json!({})).await.expect(201);
         let session = owner.get("/api/v1/sessions").await.expect(200).body["items"][0]["id"].clone();
         let event = accept(owner, &key.text_of("key"), &token).await;
+        let erasure = json!({ "scope": "Events", "to": "2020-01-01", "reason": "a" });
+        let erasure = owner.post("/api/v1/erasures", &erasure).await.expect(202).text_of("id");
         Self(HashMap::from([
             ("tenants", owner.tenant_id.clone()),
             ("users", colleague.id),
@@ -39,6 +41,7 @@ impl Things {
             ("destinations", destination),
             ("senders", sender),
             ("events", event),
+            ("erasures", erasure),
         ]))
     }
 

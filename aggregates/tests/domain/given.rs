@@ -119,6 +119,7 @@ pub(crate) fn stored_form(fact: &Fact) -> serde_json::Value {
         Fact::ApiKey(fact) => serde_json::to_value(fact),
         Fact::Reservation(fact) => serde_json::to_value(fact),
         Fact::Destination(fact) => serde_json::to_value(fact),
+        Fact::Erasure(fact) => serde_json::to_value(fact),
         Fact::Installation(fact) => serde_json::to_value(fact),
         Fact::Invite(fact) => serde_json::to_value(fact),
         Fact::LegalHold(fact) => serde_json::to_value(fact),

@@ -8,6 +8,7 @@ mod configuration;
 mod destination;
 mod destination_properties;
 mod email;
+mod erasure;
 mod fields;
 mod framework;
 mod given;

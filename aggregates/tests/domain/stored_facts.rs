@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use aggregates::Facts;
 use aggregates::api_key::ApiKey;
 use aggregates::destination::Destination;
+use aggregates::erasure::Erasure;
 use aggregates::fact::{Fact, StoredFact, UnreadableFact};
 use aggregates::installation::Installation;
 use aggregates::invite::Invite;
@@ -84,6 +85,7 @@ fn every_fact() -> BTreeMap<(&'static str, &'static str), u32> {
     of::<ApiKey>()
         .chain(of::<Reservation>())
         .chain(of::<Destination>())
+        .chain(of::<Erasure>())
         .chain(of::<Installation>())
         .chain(of::<Invite>())
         .chain(of::<LegalHold>())
@@ -104,6 +106,7 @@ fn name_and_version(fact: &Fact) -> (String, String) {
         Fact::ApiKey(fact) => of(fact),
         Fact::Reservation(fact) => of(fact),
         Fact::Destination(fact) => of(fact),
+        Fact::Erasure(fact) => of(fact),
         Fact::Installation(fact) => of(fact),
         Fact::Invite(fact) => of(fact),
         Fact::LegalHold(fact) => of(fact),

@@ -3,6 +3,7 @@
 mod backlog;
 mod counts;
 mod cursor;
+mod erasable;
 mod filter;
 mod list;
 mod page;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 
 pub use backlog::count_waiting;
 pub use cursor::{CursorKey, PageCursor, PageStart};
+pub use erasable::{ErasureCandidate, to_erase};
 pub use filter::{Filter, SortField};
 pub use list::{Listing, list};
 pub(crate) use rebuild_retention::{have_left, remove_returned};

@@ -1,6 +1,7 @@
-//! Commands with which the operator invites, suspends and resumes tenants.
+//! Commands with which the operator invites, suspends and resumes tenants, and places them under a legal hold.
 
 mod invite;
+mod legal_hold;
 mod resume;
 mod suspend;
 
@@ -17,6 +18,7 @@ use crate::database;
 use crate::event_store::{self, EventStore, LogNotifier, Metadata};
 
 pub use invite::InviteTenant;
+pub use legal_hold::{LiftLegalHold, PlaceLegalHold};
 pub use resume::ResumeTenant;
 pub use suspend::SuspendTenant;
 

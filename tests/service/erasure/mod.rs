@@ -2,6 +2,7 @@
 
 mod event;
 mod hold;
+mod many;
 
 use serde_json::Value;
 use sqlx::PgPool;

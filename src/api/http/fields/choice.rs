@@ -2,6 +2,7 @@
 
 use aggregates::role::{Role, UserStatus};
 use aggregates::stored_enum::StoredEnum;
+use projections::webhook_events::EventStatus;
 use serde_json::Value;
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Type};
 
@@ -31,6 +32,8 @@ choices! {
     InvitedRoleGiven: Role { Developer, Admin, Viewer }
     /// Status of a user.
     UserStatusGiven: UserStatus { Active, Inactive }
+    /// Status of a webhook event.
+    EventStatusGiven: EventStatus { Pending, Processing, Succeeded, Failed, WaitingRetry, CriticalFailure, Cancelled }
 }
 
 fn variants<E: StoredEnum>(values: &[E]) -> Vec<Variant> {

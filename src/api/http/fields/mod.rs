@@ -7,6 +7,7 @@
 pub(crate) mod choice;
 pub(crate) mod destination;
 pub(crate) mod number;
+pub(crate) mod scope;
 pub(crate) mod text;
 
 use serde_json::Value;

@@ -3,6 +3,7 @@
 use aggregates::api_key::ApiKeyRefusal;
 use aggregates::destination::DestinationRefusal;
 use aggregates::email::Email;
+use aggregates::erasure::ErasureRefusal;
 use aggregates::invite::InviteRefusal;
 use aggregates::role::RoleRefusal;
 use aggregates::sender::SenderRefusal;
@@ -89,6 +90,15 @@ impl From<DestinationRefusal> for Problem {
         match refusal {
             DestinationRefusal::NotRegistered => Self::not_found("destination"),
             DestinationRefusal::AlreadyRegistered => repeated(refusal),
+        }
+    }
+}
+
+impl From<ErasureRefusal> for Problem {
+    fn from(refusal: ErasureRefusal) -> Self {
+        match refusal {
+            ErasureRefusal::NotRequested => Self::not_found("erasure"),
+            ErasureRefusal::AlreadyRequested => repeated(refusal),
         }
     }
 }
