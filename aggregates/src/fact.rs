@@ -4,6 +4,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use thiserror::Error;
 
 use crate::Facts;
+use crate::access::{Access, AccessFact};
 use crate::api_key::{ApiKey, ApiKeyFact};
 use crate::destination::{Destination, DestinationFact};
 use crate::erasure::{Erasure, ErasureFact};
@@ -21,6 +22,7 @@ use crate::webhook_event::{WebhookEvent, WebhookEventFact};
 /// Fact of any aggregate.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
+    Access(AccessFact),
     ApiKey(ApiKeyFact),
     Reservation(ReservationFact),
     Destination(DestinationFact),
@@ -66,7 +68,8 @@ pub enum UnreadableFact {
 
 impl Fact {
     /// Names of all aggregates.
-    pub const AGGREGATES: [&str; 12] = [
+    pub const AGGREGATES: [&str; 13] = [
+        Access::TYPE,
         ApiKey::TYPE,
         Reservation::TYPE,
         Destination::TYPE,
@@ -85,6 +88,7 @@ impl Fact {
     #[must_use]
     pub fn aggregate_type(&self) -> &'static str {
         match self {
+            Self::Access(_) => Access::TYPE,
             Self::ApiKey(_) => ApiKey::TYPE,
             Self::Reservation(_) => Reservation::TYPE,
             Self::Destination(_) => Destination::TYPE,
@@ -104,6 +108,7 @@ impl Fact {
     #[must_use]
     pub fn event_type(&self) -> String {
         match self {
+            Self::Access(fact) => fact.event_type(),
             Self::ApiKey(fact) => fact.event_type(),
             Self::Reservation(fact) => fact.event_type(),
             Self::Destination(fact) => fact.event_type(),
@@ -116,6 +121,29 @@ impl Fact {
             Self::Tenant(fact) => fact.event_type(),
             Self::User(fact) => fact.event_type(),
             Self::WebhookEvent(fact) => fact.event_type(),
+        }
+    }
+
+    /// Returns the JSON of the fact in its current form, as it is stored.
+    ///
+    /// # Errors
+    ///
+    /// If the fact cannot be written as JSON.
+    pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
+        match self {
+            Self::Access(fact) => serde_json::to_value(fact),
+            Self::ApiKey(fact) => serde_json::to_value(fact),
+            Self::Reservation(fact) => serde_json::to_value(fact),
+            Self::Destination(fact) => serde_json::to_value(fact),
+            Self::Erasure(fact) => serde_json::to_value(fact),
+            Self::Installation(fact) => serde_json::to_value(fact),
+            Self::Invite(fact) => serde_json::to_value(fact),
+            Self::LegalHold(fact) => serde_json::to_value(fact),
+            Self::Sender(fact) => serde_json::to_value(fact),
+            Self::Session(fact) => serde_json::to_value(fact),
+            Self::Tenant(fact) => serde_json::to_value(fact),
+            Self::User(fact) => serde_json::to_value(fact),
+            Self::WebhookEvent(fact) => serde_json::to_value(fact),
         }
     }
 
@@ -156,6 +184,7 @@ impl Fact {
             Invite::TYPE => parse::<Invite>(stored, Self::Invite),
             LegalHold::TYPE => parse::<LegalHold>(stored, Self::LegalHold),
             ApiKey::TYPE => parse::<ApiKey>(stored, Self::ApiKey),
+            Access::TYPE => parse::<Access>(stored, Self::Access),
             Reservation::TYPE => parse::<Reservation>(stored, Self::Reservation),
             Erasure::TYPE => parse::<Erasure>(stored, Self::Erasure),
             Installation::TYPE => parse::<Installation>(stored, Self::Installation),

@@ -80,6 +80,7 @@
 //! | [`ApiKey`](api_key::ApiKey) | one key for ingest | `api_key.rs` |
 //! | [`Erasure`](erasure::Erasure) | one erasure of the payloads of many events | `erasure.rs` |
 //! | [`LegalHold`](legal_hold::LegalHold) | the legal hold on one tenant or destination | `legal_hold.rs` |
+//! | [`Access`](access::Access) | who was shown a payload, a secret, or the audit trail | `access.rs` |
 //! | [`Reservation`](reservation::Reservation) | one unique name or email address | `reservation.rs` |
 //! | [`Installation`](installation::Installation) | the log as a whole and its restores | `installation.rs` |
 //!
@@ -88,6 +89,7 @@
 #[macro_use]
 mod decision;
 
+pub mod access;
 pub mod api_key;
 pub mod attempt_outcome;
 pub mod backoff;

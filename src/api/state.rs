@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::access::access_tokens::AccessTokens;
 use crate::api::access::authentication::Authentication;
+use crate::api::access::recorder::AccessRecorder;
 use crate::api::access::second_factors::SecondFactors;
 use crate::api::commands::Commands;
 use crate::api::health::Health;
@@ -192,7 +193,8 @@ impl AppState {
         let tokens = AccessTokens::new(dependencies.signing_keys);
         let second_factors = SecondFactors { store: commands.store().clone(), vault: vault.clone() };
         let failures = FailedLogins::new(settings.failed_logins);
-        let events = Events { commands: commands.clone(), cursors };
+        let accesses = AccessRecorder::new(commands.store().clone());
+        let events = Events { commands: commands.clone(), cursors, accesses: accesses.clone() };
         // A byte of a payload takes up to six bytes in a JSON string.
         let payload_body_bytes_max = BODY_BYTES_MAX.max(settings.payload_bytes_max.saturating_mul(6));
         Self {
@@ -214,6 +216,7 @@ impl AppState {
                 vault: vault.clone(),
                 registration: settings.tenants.registration,
                 invitations,
+                accesses,
                 creations: RateLimiter::new(settings.tenant_creations),
                 retention: settings.retention,
                 payload_body_bytes_max,

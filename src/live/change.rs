@@ -85,12 +85,11 @@ impl Notification {
             Fact::Tenant(fact) => of_tenant(fact)?,
             // Invites contain a secret and concern only users who manage users. The others are internal.
             Fact::Invite(_)
+            | Fact::Access(_)
+            | Fact::Erasure(_)
             | Fact::Reservation(_)
             | Fact::Installation(_)
-            | Fact::LegalHold(_)
-            | Fact::Erasure(_) => {
-                return None;
-            }
+            | Fact::LegalHold(_) => return None,
         };
         let change = Change {
             name,

@@ -115,19 +115,5 @@ where
 
 /// Returns the JSON of a fact of any aggregate.
 pub(crate) fn stored_form(fact: &Fact) -> serde_json::Value {
-    match fact {
-        Fact::ApiKey(fact) => serde_json::to_value(fact),
-        Fact::Reservation(fact) => serde_json::to_value(fact),
-        Fact::Destination(fact) => serde_json::to_value(fact),
-        Fact::Erasure(fact) => serde_json::to_value(fact),
-        Fact::Installation(fact) => serde_json::to_value(fact),
-        Fact::Invite(fact) => serde_json::to_value(fact),
-        Fact::LegalHold(fact) => serde_json::to_value(fact),
-        Fact::Sender(fact) => serde_json::to_value(fact),
-        Fact::Session(fact) => serde_json::to_value(fact),
-        Fact::Tenant(fact) => serde_json::to_value(fact),
-        Fact::User(fact) => serde_json::to_value(fact),
-        Fact::WebhookEvent(fact) => serde_json::to_value(fact),
-    }
-    .expect("a fact that can be stored")
+    fact.to_json().expect("a fact that can be stored")
 }

@@ -1,5 +1,6 @@
 //! Specification of the domain: given facts, when a command, then facts or a refusal.
 
+mod access;
 mod api_key;
 mod attempt_outcome;
 mod backoff;

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aggregates::Facts;
+use aggregates::access::Access;
 use aggregates::api_key::ApiKey;
 use aggregates::destination::Destination;
 use aggregates::erasure::Erasure;
@@ -82,7 +83,8 @@ fn every_fact() -> BTreeMap<(&'static str, &'static str), u32> {
             .iter()
             .map(|name| ((A::TYPE, *name), A::Event::version_of(name).expect("a fact that is written")))
     }
-    of::<ApiKey>()
+    of::<Access>()
+        .chain(of::<ApiKey>())
         .chain(of::<Reservation>())
         .chain(of::<Destination>())
         .chain(of::<Erasure>())
@@ -103,6 +105,7 @@ fn name_and_version(fact: &Fact) -> (String, String) {
         (fact.event_type(), fact.event_version())
     }
     match fact {
+        Fact::Access(fact) => of(fact),
         Fact::ApiKey(fact) => of(fact),
         Fact::Reservation(fact) => of(fact),
         Fact::Destination(fact) => of(fact),
@@ -179,6 +182,7 @@ fn fields_of(aggregate: &str, form: &Value) -> Vec<(String, bool)> {
         fields::of::<A::Event>(form)
     }
     match aggregate {
+        Access::TYPE => of::<Access>(form),
         ApiKey::TYPE => of::<ApiKey>(form),
         Reservation::TYPE => of::<Reservation>(form),
         Destination::TYPE => of::<Destination>(form),

@@ -3,4 +3,5 @@
 pub(crate) mod access_tokens;
 pub(crate) mod authentication;
 pub(crate) mod permissions;
+pub(crate) mod recorder;
 pub(crate) mod second_factors;

@@ -32,6 +32,8 @@ pub enum Permission {
     UpdateTenant,
     /// Issue and list invites.
     Invite,
+    /// Read and export the audit trail.
+    ReadAuditTrail,
     /// Cancel all events in a queue.
     PurgeQueue,
     /// Cancel an event. Same roles as for a queue, which could otherwise be emptied event by event.
@@ -73,6 +75,7 @@ impl Permission {
             Self::RegenerateWebhookSecret
             | Self::UpdateTenant
             | Self::Invite
+            | Self::ReadAuditTrail
             | Self::PurgeQueue
             | Self::CancelEvents
             | Self::ErasePayloads
@@ -116,6 +119,7 @@ mod tests {
             (P::RegenerateWebhookSecret, [false, false, true, true]),
             (P::UpdateTenant, [false, false, true, true]),
             (P::Invite, [false, false, true, true]),
+            (P::ReadAuditTrail, [false, false, true, true]),
             (P::PurgeQueue, [false, false, true, true]),
             (P::CancelEvents, [false, false, true, true]),
             (P::ErasePayloads, [false, false, true, true]),

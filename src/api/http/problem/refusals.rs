@@ -1,5 +1,7 @@
 //! Mapping of refusals of the domain and of failures to problems.
 
+use std::convert::Infallible;
+
 use aggregates::api_key::ApiKeyRefusal;
 use aggregates::destination::DestinationRefusal;
 use aggregates::email::Email;
@@ -160,6 +162,12 @@ impl From<AppendFailure> for Problem {
             AppendFailure::Database(_) => Self::unavailable(failure),
             AppendFailure::Unwritable(_) => Self::internal(failure),
         }
+    }
+}
+
+impl From<Infallible> for Problem {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -1,5 +1,6 @@
 //! `GET /api/v1/events`
 
+use aggregates::access::Accessed;
 use axum::extract::State;
 use axum::response::Response;
 use projections::{payloads, webhook_events};
@@ -48,6 +49,10 @@ pub(crate) async fn handler(
     let ids: Vec<_> = listing.items.iter().map(|event| event.id).collect();
     let sizes = payloads::sizes(&mut scope, &ids).await?;
     scope.end().await?;
+    if !sizes.is_empty() {
+        let accessed = Accessed::Payloads { destination_id: filter.destination_id };
+        events.accesses.record_of_tenant(&caller, accessed).await?;
+    }
     let next = listing.next.map(|cursor| events.cursors.issue(list, &cursor)).transpose()?;
     let items = listing.items.into_iter().map(EventView::from).collect();
     let page = EventPage { total: listing.total, next, items };

@@ -1,9 +1,11 @@
 //! State of the handlers of webhook events.
 
+use aggregates::access::{Access, Accessed};
 use aggregates::ids::WebhookEventId;
 use projections::{TenantScope, webhook_events};
 
 use crate::api::access::authentication::Caller;
+use crate::api::access::recorder::AccessRecorder;
 use crate::api::commands::Commands;
 use crate::api::http::cursor::Cursors;
 use crate::api::http::problem::Problem;
@@ -15,6 +17,7 @@ use crate::api::v1::events::{erasure, streams};
 pub(crate) struct Events {
     pub(crate) commands: Commands,
     pub(crate) cursors: Cursors,
+    pub(crate) accesses: AccessRecorder,
 }
 
 impl Events {
@@ -45,6 +48,10 @@ impl Events {
         let mut scope = TenantScope::begin(self.commands.pool(), caller.tenant_id).await?;
         erasure::add_payloads(&mut scope, std::slice::from_mut(&mut event)).await?;
         scope.end().await?;
+        if event.payload.is_some() {
+            let stream = Access::of_event(WebhookEventId(event.id));
+            self.accesses.record(caller, stream, Accessed::Payload).await?;
+        }
         Ok(event)
     }
 }

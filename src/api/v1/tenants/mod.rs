@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::api::access::authentication::Caller;
+use crate::api::access::recorder::AccessRecorder;
 use crate::api::commands::Commands;
 use crate::api::http::problem::Problem;
 use crate::api::http::rate_limits::RateLimiter;
@@ -34,6 +35,7 @@ pub(crate) struct Tenants {
     /// Retention of a new tenant.
     pub(crate) retention: Retention,
     pub(crate) registration: Registration,
+    pub(crate) accesses: AccessRecorder,
     pub(crate) invitations: TenantInvitations,
     /// Limits registrations by client address.
     pub(crate) creations: RateLimiter,

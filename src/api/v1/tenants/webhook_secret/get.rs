@@ -1,5 +1,6 @@
 //! `GET /api/v1/tenants/{id}/webhook-secret`
 
+use aggregates::access::Accessed;
 use aggregates::ids::TenantId;
 use axum::Json;
 use axum::extract::State;
@@ -32,6 +33,7 @@ pub(crate) async fn handler(
     Id(id): Id<TenantId>,
 ) -> Result<Json<SecretView>, Problem> {
     tenants.find_own(&caller, id).await?;
+    tenants.accesses.record_of_tenant(&caller, Accessed::WebhookSecret).await?;
     let secret = tenants.current_secret(id).await?;
     Ok(Json(SecretView { webhook_secret: secret.expose_secret().to_owned() }))
 }
