@@ -1,6 +1,7 @@
 //! HookSentry: accepts webhooks, keeps them safe, delivers them, and can prove what it did.
 
 pub mod api;
+pub mod audit_trail;
 mod bundle;
 pub mod client_network;
 pub mod clock;

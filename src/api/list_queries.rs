@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use aggregates::ids::TenantId;
 use projections::TenantScope;
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -33,6 +34,15 @@ pub(crate) struct ListScope {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Connection without a scope, for what precedes the queries of a list.
+#[derive(Debug)]
+pub(crate) struct ListConnection {
+    connection: PoolConnection<Postgres>,
+    pool: PgPool,
+    tenant_id: TenantId,
+    permit: OwnedSemaphorePermit,
+}
+
 impl ListQueries {
     /// Returns queries on the connections of `pool`. A query waits at most `wait_max` for others of its tenant.
     pub(crate) fn new(pool: PgPool, tenant_queries_max: usize, wait_max: Duration) -> Self {
@@ -44,28 +54,33 @@ impl ListQueries {
     /// # Errors
     /// The tenant has too many lists in progress, all connections are in use, or the database fails.
     pub(crate) async fn begin(&self, tenant_id: TenantId) -> Result<ListScope, Problem> {
+        let permit = self.permit(tenant_id).await?;
+        let scope = TenantScope::begin(&self.pool, tenant_id).await.map_err(unavailable)?;
+        Ok(ListScope { scope, _permit: permit })
+    }
+
+    /// Returns a connection for what must be read before the queries of a list, outside the scope of the tenant.
+    ///
+    /// # Errors
+    /// The tenant has too many lists in progress, all connections are in use, or the database fails.
+    pub(crate) async fn connect(&self, tenant_id: TenantId) -> Result<ListConnection, Problem> {
+        let permit = self.permit(tenant_id).await?;
+        let connection = self.pool.acquire().await.map_err(unavailable)?;
+        Ok(ListConnection { connection, pool: self.pool.clone(), tenant_id, permit })
+    }
+
+    /// Takes one of the tenant's permits.
+    async fn permit(&self, tenant_id: TenantId) -> Result<OwnedSemaphorePermit, Problem> {
         let permits = self.permits(tenant_id);
-        let Ok(Ok(permit)) = timeout(self.wait_max, permits.acquire_owned()).await else {
-            metrics::counter!("hooksentry_http_refused_total", "limit" => "lists_per_tenant").increment(1);
-            return Err(Problem::share_used(
-                "This tenant has as many lists in progress as HOOKSENTRY_LISTS_PER_TENANT allows. Try again after \
-                 the time in `Retry-After`."
-                    .to_owned(),
-            ));
-        };
-        match TenantScope::begin(&self.pool, tenant_id).await {
-            Ok(scope) => Ok(ListScope { scope, _permit: permit }),
-            Err(sqlx::Error::PoolTimedOut) => {
-                metrics::counter!("hooksentry_http_refused_total", "limit" => "list_connections")
-                    .increment(1);
-                Err(Problem::overloaded(
-                    "All connections for lists are in use, as many as HOOKSENTRY_LIST_CONNECTIONS allows. Try again \
-                     later."
-                        .to_owned(),
-                ))
-            }
-            Err(error) => Err(error.into()),
+        if let Ok(Ok(permit)) = timeout(self.wait_max, permits.acquire_owned()).await {
+            return Ok(permit);
         }
+        metrics::counter!("hooksentry_http_refused_total", "limit" => "lists_per_tenant").increment(1);
+        Err(Problem::share_used(
+            "This tenant has as many lists in progress as HOOKSENTRY_LISTS_PER_TENANT allows. Try again after the \
+             time in `Retry-After`."
+                .to_owned(),
+        ))
     }
 
     fn permits(&self, tenant_id: TenantId) -> Arc<Semaphore> {
@@ -77,6 +92,32 @@ impl ListQueries {
         let permits = Arc::new(Semaphore::new(self.tenant_queries_max));
         tenants.insert(tenant_id, Arc::downgrade(&permits));
         permits
+    }
+}
+
+/// Returns the problem of a connection that could not be had.
+fn unavailable(error: sqlx::Error) -> Problem {
+    let sqlx::Error::PoolTimedOut = error else { return error.into() };
+    metrics::counter!("hooksentry_http_refused_total", "limit" => "list_connections").increment(1);
+    Problem::overloaded(
+        "All connections for lists are in use, as many as HOOKSENTRY_LIST_CONNECTIONS allows. Try again later."
+            .to_owned(),
+    )
+}
+
+impl ListConnection {
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Begins the queries of the list.
+    ///
+    /// # Errors
+    /// All connections are in use, or the database fails.
+    pub(crate) async fn into_scope(self) -> Result<ListScope, Problem> {
+        drop(self.connection);
+        let scope = TenantScope::begin(&self.pool, self.tenant_id).await.map_err(unavailable)?;
+        Ok(ListScope { scope, _permit: self.permit })
     }
 }
 

@@ -14,6 +14,7 @@ mod api_second_factor;
 mod api_snapshots;
 mod api_tenants;
 mod api_users;
+mod audit;
 mod bench;
 mod bench_history;
 mod broker_outage;

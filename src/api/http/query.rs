@@ -96,8 +96,14 @@ impl Query {
         Page { limit, offset: (number - 1).saturating_mul(limit) }
     }
 
+    /// Returns the number of items of a page that begins at a cursor: `Qt`.
+    pub(crate) fn items(&mut self) -> usize {
+        let items = self.optional("Qt", from_one).unwrap_or(ENTRIES_DEFAULT).min(PAGE_ITEMS_MAX);
+        usize::try_from(items).unwrap_or(usize::MAX)
+    }
+
     /// Returns the direction: `TpOrd`.
-    fn direction(&mut self, default: Direction) -> Direction {
+    pub(crate) fn direction(&mut self, default: Direction) -> Direction {
         self.optional("TpOrd", direction).unwrap_or(default)
     }
 
@@ -128,7 +134,7 @@ impl Query {
 }
 
 /// Parses a whole number from 1. Larger numbers than `i64::MAX` are reduced to it.
-fn from_one(text: &str) -> Result<i64, Cow<'static, str>> {
+pub(crate) fn from_one(text: &str) -> Result<i64, Cow<'static, str>> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("must be a whole number from 1".into());
     }

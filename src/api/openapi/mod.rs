@@ -311,7 +311,6 @@ fn paging_parameters(route: &Route) -> Vec<Value> {
             format!("Items per page. More than {PAGE_ITEMS_MAX} are reduced to {PAGE_ITEMS_MAX}."),
             number.clone(),
         ),
-        parameter("Pg", "Number of the page, from 1.".to_owned(), number),
         parameter(
             "TpOrd",
             "Direction of the order: Asc (0) or Desc (1), the name in any case, or the number.".to_owned(),
@@ -324,6 +323,9 @@ fn paging_parameters(route: &Route) -> Vec<Value> {
             }),
         ),
     ];
+    if list.is_numbered {
+        parameters.insert(1, parameter("Pg", "Number of the page, from 1.".to_owned(), number));
+    }
     if let Some(fields) = list.fields {
         let schema = json!({ "type": "string", "enum": fields() });
         parameters.push(parameter(
@@ -338,22 +340,34 @@ fn paging_parameters(route: &Route) -> Vec<Value> {
 struct List {
     path: &'static str,
     fields: Option<fn() -> Vec<&'static str>>,
+    /// Whether its pages have numbers; else they begin at cursors.
+    is_numbered: bool,
+}
+
+impl List {
+    /// Returns a list that is sorted by a field of `F`.
+    const fn sorted<F: SortFields>(path: &'static str) -> Self {
+        Self { path, fields: Some(fields::<F>), is_numbered: true }
+    }
+
+    /// Returns a list whose order has no other fields.
+    const fn of_entries(path: &'static str) -> Self {
+        Self { path, fields: None, is_numbered: true }
+    }
 }
 
 const LISTS: &[List] = &[
-    List { path: "/api/v1/sessions", fields: Some(fields::<projections::sessions::SortField>) },
-    List { path: "/api/v1/users", fields: Some(fields::<projections::users::SortField>) },
-    List { path: "/api/v1/invites", fields: Some(fields::<projections::invites::SortField>) },
-    List { path: "/api/v1/apikeys", fields: Some(fields::<projections::api_keys::SortField>) },
-    List { path: "/api/v1/destinations", fields: Some(fields::<projections::destinations::SortField>) },
-    List {
-        path: "/api/v1/destinations/{id}/senders",
-        fields: Some(fields::<projections::senders::SortField>),
-    },
-    List { path: "/api/v1/events", fields: Some(fields::<projections::webhook_events::SortField>) },
-    List { path: "/api/v1/events/{id}/attempts", fields: None },
-    List { path: "/api/v1/events/{id}/history", fields: None },
-    List { path: "/api/v1/events/{id}/proof", fields: None },
+    List::sorted::<projections::sessions::SortField>("/api/v1/sessions"),
+    List::sorted::<projections::users::SortField>("/api/v1/users"),
+    List::sorted::<projections::invites::SortField>("/api/v1/invites"),
+    List::sorted::<projections::api_keys::SortField>("/api/v1/apikeys"),
+    List::sorted::<projections::destinations::SortField>("/api/v1/destinations"),
+    List::sorted::<projections::senders::SortField>("/api/v1/destinations/{id}/senders"),
+    List::sorted::<projections::webhook_events::SortField>("/api/v1/events"),
+    List::of_entries("/api/v1/events/{id}/attempts"),
+    List::of_entries("/api/v1/events/{id}/history"),
+    List::of_entries("/api/v1/events/{id}/proof"),
+    List { path: "/api/v1/audit", fields: None, is_numbered: false },
 ];
 
 fn fields<F: SortFields>() -> Vec<&'static str> {

@@ -1,6 +1,9 @@
-//! Proof of the history of a tenant.
+//! The audit trail of a tenant, and the proof of its history.
 
+mod entry;
+pub(crate) mod list;
 pub(crate) mod log;
+mod parameters;
 mod state;
 
 pub(crate) use state::Audit;
