@@ -43,7 +43,7 @@ impl Answer {
         let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         // A stream of events has no end, so its body is not read.
         let text = if media_type.contains("event-stream") { String::new() } else { response.text().await? };
-        let body = if media_type.contains("json") { serde_json::from_str(&text)? } else { Value::Null };
+        let body = if is_json(media_type) { serde_json::from_str(&text)? } else { Value::Null };
         Ok(Self { status, headers, text, body })
     }
 
@@ -75,4 +75,10 @@ impl ApiError {
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::NoAnswer(error) if error.is_timeout())
     }
+}
+
+/// Returns whether a body of this type is one JSON value. Lines of JSON are not.
+fn is_json(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim_end();
+    essence.ends_with("/json") || essence.ends_with("+json")
 }

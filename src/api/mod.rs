@@ -170,6 +170,7 @@ routes! {
     GET    "/api/v1/events/{id}/proof"                  Read                    Limited   audit        => events::proof::handler;
 
     GET    "/api/v1/audit"                              ReadAuditTrail          Limited   audit        => audit::list::handler;
+    GET    "/api/v1/audit/export"                       ReadAuditTrail          Limited   audit        => audit::export::handler;
     GET    "/api/v1/audit/log/checkpoint"               Read                    Limited   audit        => audit::log::checkpoint::handler;
     GET    "/api/v1/audit/log/proof"                    Read                    Limited   audit        => audit::log::proof::handler;
     GET    "/api/v1/audit/log/tile/{*tile}"             Read                    Limited   audit        => audit::log::tile::handler;

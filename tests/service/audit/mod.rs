@@ -1,6 +1,7 @@
 //! The audit trail.
 
 mod accesses;
+mod exporting;
 mod searching;
 mod walking;
 
