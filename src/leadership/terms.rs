@@ -15,7 +15,7 @@ pub(crate) trait LedRole {
     /// Why a term ended.
     type Ended: Error + Send + Sync + 'static;
 
-    /// Waits for the lead, and performs the role until `stop` or until the lead is lost. Tells `outage` when the term
+    /// Waits for the lead, and performs the role until `stop` or until the lead is lost. Informs `outage` when the term
     /// has done something.
     ///
     /// # Errors

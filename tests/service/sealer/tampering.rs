@@ -353,11 +353,8 @@ async fn a_fact_that_was_altered_with_its_tile_and_edge_is_found_by_the_checkpoi
     let tile: Vec<u8> = leaves[..256].concat();
     let of_tenant = "UPDATE evidence_tiles SET hashes = $1 WHERE tenant_id = $2 AND level = 0 AND index = 0";
     fixture.pool.execute(sqlx::query(of_tenant).bind(tile).bind(tenant(1))).await.expect("a tile");
-    let edge: Vec<u8> = [
-        leaves[512..700].concat(),
-        leaves[..512].chunks(256).flat_map(|tile| super::root_of(tile)).collect(),
-    ]
-    .concat();
+    let edge: Vec<u8> =
+        [leaves[512..700].concat(), leaves[..512].chunks(256).flat_map(super::root_of).collect()].concat();
     let row = sqlx::query("UPDATE evidence_trees SET edge = $1 WHERE tenant_id = $2");
     fixture.pool.execute(row.bind(edge).bind(tenant(1))).await.expect("an edge");
     let output = verify(&fixture, 1, &[]).await;
