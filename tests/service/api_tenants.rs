@@ -92,7 +92,8 @@ async fn a_tenant_is_shown_and_changed() {
     let owner = User::owner(&Api::shared().await).await;
     let path = format!("/api/v1/tenants/{}", owner.tenant_id);
     let before = owner.get(&path).await.expect(200);
-    assert_eq!(before.body.as_object().unwrap().len(), 8);
+    assert_eq!(before.body.as_object().unwrap().len(), 9);
+    assert_eq!(before.body["legalHold"], Value::Null);
     assert!(!before.text.contains("whsec_"));
     let name = unique("renamed");
     let after = owner.patch(&path, &json!({ "name": format!(" {name} "), "maxTrys": 4 })).await.expect(200);

@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{search, types};
+use super::{search, settle, types};
 use crate::harness::api::Api;
 use crate::harness::events::accept;
 use crate::harness::tenant::User;
 
 /// Returns the types of the recorded accesses of a user, oldest first.
 async fn accesses(owner: &User, user: &User) -> Vec<String> {
+    settle(owner).await;
     let facts = search(owner, &format!("Actor=user:{}&TpOrd=Asc", user.id), 200).await;
     let names = types(&facts).into_iter();
     names.filter(|name| name.ends_with("Read") || name.ends_with("Listed")).map(str::to_owned).collect()
@@ -72,6 +73,7 @@ async fn the_webhook_secret_that_was_shown_is_a_fact() {
     reader.get(&path).await.expect(200);
     reader.get(&path).await.expect(200);
     owner.colleague("Viewer").await.get(&path).await.expect(403);
+    settle(&owner).await;
     let facts = search(&owner, "Type=WebhookSecretRead", 10).await;
     assert_eq!(facts.len(), 1, "{facts:?}");
     assert_eq!(facts[0]["actor"]["id"], reader.id);

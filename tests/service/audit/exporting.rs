@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{search, types};
+use super::{search, settle, types};
 use crate::harness::api::{Answer, Api};
 use crate::harness::tenant::User;
 
@@ -63,9 +63,10 @@ async fn an_export_has_every_fact_of_the_list_and_is_a_fact_itself() {
     assert_eq!(without_cursors(&facts), without_cursors(&listed));
     assert_eq!(end["complete"], true);
 
+    settle(&owner).await;
     let next = end["next"].as_str().expect("a cursor");
     let (later, end) = export(&owner, &format!("After={next}")).await;
-    assert_eq!(types(&later), ["AuditExported"]);
+    assert_eq!(types(&later), ["AuditExported", "ApiKeyIssued"]);
     assert_eq!(later[0]["details"], json!({ "format": "ndjson", "filter": "" }));
     assert_eq!(later[0]["subject"], json!({ "kind": "Tenant", "id": owner.tenant_id }));
     assert_eq!(later[0]["actor"]["id"], owner.id);
@@ -73,6 +74,7 @@ async fn an_export_has_every_fact_of_the_list_and_is_a_fact_itself() {
 
     let (_, lines) = export_csv(&owner, "Facts=all&Type=LoggedIn").await;
     assert_eq!(lines.len(), 3);
+    settle(&owner).await;
     let (exports, _) = export(&owner, "Type=AuditExported").await;
     let filter = &exports[exports.len() - 1]["details"];
     assert_eq!(filter, &json!({ "format": "csv", "filter": "Facts=all&Type=LoggedIn" }));

@@ -29,6 +29,12 @@ async fn search(user: &User, query: &str, items: usize) -> Vec<Value> {
     }
 }
 
+/// Waits until all facts before now are in the trail. A fact is in it when no older transaction runs any more, and other
+/// tests use the same database. A command waits for the read models, which have passed these facts then.
+async fn settle(owner: &User) {
+    owner.api_key().await;
+}
+
 /// Returns the types of facts.
 fn types(facts: &[Value]) -> Vec<&str> {
     facts.iter().map(|fact| fact["type"].as_str().expect("a type")).collect()
