@@ -107,7 +107,7 @@ impl HostileTenant {
 
     /// Stores large payloads.
     pub(super) async fn fill_lists(&mut self) -> anyhow::Result<()> {
-        self.add_receiver(Router::new()).await?;
+        self.add_receiver(Router::new().fallback(|| async {})).await?;
         let payload = payload_of(LISTED_BYTES);
         for _ in 0..LISTED_EVENTS {
             self.client.ingest(&self.targets[0], payload.clone()).await?;
