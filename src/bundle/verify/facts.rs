@@ -44,7 +44,7 @@ pub(super) fn check(
         report,
     };
     let mut number = 0;
-    while let Some(line) = entries::read_line(&mut facts).map_err(Unreadable::Archive)? {
+    while let Some(line) = entries::read_line(&mut facts).map_err(Unreadable::archive)? {
         number += 1;
         let bad = |problem| BadPosition::in_file(format_args!("{}, line {number}", Member::Facts), problem);
         checker.line(line.map_err(bad)?)?;
@@ -344,7 +344,7 @@ fn hmac_of(salt: &Salt, mut entry: Entry<'_, Decoded>) -> Result<String, Unreada
     let mut mac = Hmac::<Sha256>::new_from_slice(salt.as_bytes()).expect("HMAC takes keys of any length");
     let mut piece = vec![0; 1 << 16];
     loop {
-        match entry.read(&mut piece).map_err(Unreadable::Archive)? {
+        match entry.read(&mut piece).map_err(Unreadable::archive)? {
             0 => return Ok(hex::encode(mac.finalize().into_bytes())),
             bytes => mac.update(&piece[..bytes]),
         }

@@ -32,13 +32,13 @@ pub(super) struct Members<'a>(Entries<'a, Decoded>);
 impl<'a> Members<'a> {
     pub(super) fn of(archive: &'a mut Archive<Decoded>) -> Result<Self, Unreadable> {
         // Raw: no member says something about the next one, such as a name of any length.
-        Ok(Self(archive.entries().map_err(Unreadable::Archive)?.raw(true)))
+        Ok(Self(archive.entries().map_err(Unreadable::archive)?.raw(true)))
     }
 
     /// Returns the next member.
     pub(super) fn next(&mut self) -> Result<Option<(Member, Entry<'a, Decoded>)>, Unreadable> {
         let Some(entry) = self.0.next() else { return Ok(None) };
-        let entry = entry.map_err(Unreadable::Archive)?;
+        let entry = entry.map_err(Unreadable::archive)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let member = path.parse().ok().filter(|_| entry.header().entry_type() == EntryType::Regular);
         let member = member.ok_or(Unreadable::Member(path))?;
@@ -77,16 +77,16 @@ fn bytes_max(member: Member) -> u64 {
 /// Reads a member whose length is limited.
 pub(super) fn read(mut entry: Entry<'_, Decoded>) -> Result<Vec<u8>, Unreadable> {
     let mut bytes = vec![];
-    entry.read_to_end(&mut bytes).map_err(Unreadable::Archive)?;
+    entry.read_to_end(&mut bytes).map_err(Unreadable::archive)?;
     Ok(bytes)
 }
 
 /// Reads what follows the last member, so that the checksum of the compression is verified.
 pub(super) fn finish(archive: Archive<Decoded>) -> Result<(), Unreadable> {
     let mut decoder = archive.into_inner();
-    let invalid = |problem| Unreadable::Archive(io::Error::new(io::ErrorKind::InvalidData, problem));
+    let invalid = |problem| Unreadable::archive(io::Error::new(io::ErrorKind::InvalidData, problem));
     let mut rest = vec![];
-    decoder.by_ref().take(PADDING_BYTES_MAX).read_to_end(&mut rest).map_err(Unreadable::Archive)?;
+    decoder.by_ref().take(PADDING_BYTES_MAX).read_to_end(&mut rest).map_err(Unreadable::archive)?;
     if rest.len() as u64 == PADDING_BYTES_MAX || rest.iter().any(|byte| *byte != 0) {
         return Err(invalid("something follows the last member"));
     }

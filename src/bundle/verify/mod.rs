@@ -48,6 +48,16 @@ pub(crate) enum Unreadable {
     Manifest(String),
 }
 
+impl Unreadable {
+    /// The reader of archives quotes names and fields of the archive, which may have any characters, such as line ends and
+    /// control sequences of terminals.
+    fn archive(error: io::Error) -> Self {
+        let kind = error.kind();
+        let quoted = format!("{:#}", anyhow::Error::from(error));
+        Self::Archive(io::Error::new(kind, quoted.escape_debug().to_string()))
+    }
+}
+
 /// Reason why a verification ends early.
 enum Failure {
     Unreadable(Unreadable),

@@ -1,8 +1,17 @@
 //! Files that are no bundles: a clear error, and exit code 2.
 
 use std::fs;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::{Installation, members, verify, verify_with_key, vkey, write};
+
+fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(vec![], Compression::fast());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("a stream")
+}
 
 #[tokio::test]
 async fn a_file_that_is_no_complete_bundle_cannot_be_checked() {
@@ -27,6 +36,15 @@ async fn a_file_that_is_no_complete_bundle_cannot_be_checked() {
     refused(&[]).await;
     fs::write(&path, "no archive").expect("a file");
     refused(&["not a complete tar.gz"]).await;
+
+    // The message quotes the name, on one line and without control sequences.
+    let mut header = tar::Header::new_ustar();
+    header.as_mut_bytes()[..7].copy_from_slice(b"a\n\x1b[2Jb");
+    header.as_ustar_mut().expect("a header").size.fill(b'z');
+    header.set_cksum();
+    fs::write(&path, gzipped(&[header.as_bytes().as_slice(), &[0; 1024]].concat())).expect("a file");
+    let quoted = r"a\n\u{1b}[2Jb";
+    refused(&["not a complete tar.gz", quoted]).await;
 
     let with = |name: &str, content: &[u8]| {
         let member = (name.to_owned(), content.to_vec());
