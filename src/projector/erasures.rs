@@ -60,7 +60,11 @@ pub(super) async fn step(
         Err(CheckpointFailure::Held) => Ok(Removed { more: true, ..Removed::default() }),
         Err(CheckpointFailure::Database(error)) => {
             metrics::counter!("hooksentry_erasure_failures_total").increment(1);
-            tracing::error!(error = %error, "an erasure failed, will retry");
+            tracing::error!(error = %error, "an erasure failed, will retry after the others");
+            // The step took the turn in the transaction that was rolled back.
+            if let Err(error) = erasures::take_turn(connection).await {
+                tracing::error!(error = %error, "the next erasure did not get its turn");
+            }
             Ok(Removed::default())
         }
     }

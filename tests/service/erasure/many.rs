@@ -100,6 +100,33 @@ async fn the_payloads_of_a_destination_are_erased_and_no_others() {
 }
 
 #[tokio::test]
+async fn an_erasure_that_fails_does_not_keep_the_next_one_from_running() {
+    let installation = Installation::start().await;
+    let Installation { tenant, destination, database, .. } = &installation;
+    let other = tenant.destination("https://other.example.com/hooks", 5).await;
+    let (failing, next) = (installation.accept(destination, 1).await, installation.accept(&other, 1).await);
+    let pool = database.pool().await;
+    let refuse = format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'a damaged page'; END $$;
+         CREATE TRIGGER refuse BEFORE DELETE ON payloads FOR EACH ROW
+         WHEN (old.event_id = '{}') EXECUTE FUNCTION refuse()",
+        failing[0]
+    );
+    sqlx::raw_sql(&refuse).execute(&pool).await.expect("a trigger");
+    let of = |destination: &Destination| json!({ "scope": "Events", "destinationUrlId": destination.id, "reason": "Request 7" });
+    let first = installation.request(&of(destination)).await;
+    let second = installation.request(&of(&other)).await;
+    installation.until_completed(&second).await;
+    assert!(!installation.has_payload(&next[0]).await);
+    assert!(installation.has_payload(&failing[0]).await);
+    sqlx::raw_sql("DROP TRIGGER refuse ON payloads").execute(&pool).await.expect("no trigger");
+    installation.until_completed(&first).await;
+    assert!(!installation.has_payload(&failing[0]).await);
+    pool.close().await;
+    installation.stop().await;
+}
+
+#[tokio::test]
 async fn an_erasure_leaves_held_destinations_out_and_a_held_tenant_alone() {
     let installation = Installation::start().await;
     let Installation { tenant, destination, .. } = &installation;
