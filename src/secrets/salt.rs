@@ -32,7 +32,7 @@ impl Salt {
     /// Returns the HMAC-SHA256 (RFC 2104) of `content`, in lower-case hex.
     #[must_use]
     pub fn commitment_to(&self, content: &[u8]) -> String {
-        hex::encode(hmac_sha256(&self.0, &[content]))
+        hex::encode(evidence::leaf::Salt::from_bytes(self.0).commit(content).as_bytes())
     }
 }
 

@@ -7,10 +7,9 @@ use aggregates::attempt_outcome::{AttemptReport, Outcome};
 use aggregates::ids::{DestinationId, SenderId, TenantId, WebhookEventId};
 use aggregates::webhook_event::{Acceptance, PayloadCommitment, WebhookEventFact};
 use chrono::{DateTime, TimeDelta, Utc};
-use hmac::{Hmac, KeyInit, Mac};
+use evidence::leaf::Salt;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sha2::Sha256;
 
 /// Attempts of an event that fails for good.
 const ATTEMPTS_MAX: u32 = 3;
@@ -97,9 +96,7 @@ pub(super) fn generate(tenant: &TenantIds, number: u64, at: DateTime<Utc>) -> Ge
 }
 
 fn commitment_to(payload: &[u8], salt: &[u8; 32]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(salt).expect("HMAC takes a key of any length");
-    mac.update(payload);
-    hex::encode(mac.finalize().into_bytes())
+    hex::encode(Salt::from_bytes(*salt).commit(payload).as_bytes())
 }
 
 fn payload(number: u64, rng: &mut StdRng) -> Vec<u8> {
