@@ -5,7 +5,7 @@ use projections::BigInt;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A checkpoint that was just signed.
+/// A checkpoint to store.
 #[derive(Clone, Debug)]
 pub(crate) struct NewCheckpoint {
     pub(crate) log_id: Uuid,
