@@ -88,6 +88,7 @@ async fn a_subject_has_the_facts_of_all_streams_about_it() {
     for held in [format!("destinations/{destination}"), format!("tenants/{}", owner.tenant_id)] {
         owner.post(&format!("/api/v1/{held}/legal-hold"), &reason).await.expect(200);
     }
+    settle(&owner).await;
     for (kind, id) in [("Destination", &destination), ("Tenant", &owner.tenant_id)] {
         let about = search(&owner, &format!("Subject={kind}/{id}"), 10).await;
         assert_eq!(types(&about)[0], "LegalHoldPlaced");
