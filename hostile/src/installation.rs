@@ -70,6 +70,10 @@ impl Installation {
         Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.process_id()
+    }
+
     pub(crate) fn stop(self) {
         self.process.kill();
     }

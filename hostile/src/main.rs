@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use hooksentry_hostile::attacker;
 use hooksentry_hostile::attacks::Attack;
 use hooksentry_hostile::report;
 use hooksentry_hostile::run::{RunOptions, measure};
@@ -19,6 +20,22 @@ use hooksentry_hostile::run::{RunOptions, measure};
 #[derive(Debug, Parser)]
 #[command(name = "hooksentry-hostile")]
 struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Be the attacker of one attack: begin at a line on stdin, and end with it.
+    #[command(hide = true)]
+    Attack { attack: Attack, base: String },
+}
+
+#[derive(Debug, clap::Args)]
+struct Options {
     /// Attacks, separated by commas [default: all].
     #[arg(long, value_delimiter = ',')]
     only: Vec<Attack>,
@@ -33,12 +50,17 @@ struct CommandLine {
 
     /// URL of a PostgreSQL server in which databases may be created.
     #[arg(long, env = "HOOKSENTRY_TEST_DATABASE_URL", hide_env_values = true)]
-    database_url: String,
+    database_url: Option<String>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(CommandLine::parse()).await {
+    let CommandLine { command, options } = CommandLine::parse();
+    let ended = match command {
+        Some(Command::Attack { attack, base }) => attacker::run(attack, &base).await.map(|()| true),
+        None => run(options).await,
+    };
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -49,10 +71,12 @@ async fn main() -> ExitCode {
 }
 
 /// Returns whether every webhook of the well-behaved tenant arrived.
-async fn run(options: CommandLine) -> anyhow::Result<bool> {
-    let CommandLine { only, duration, program, database_url } = options;
+async fn run(options: Options) -> anyhow::Result<bool> {
+    let Options { only, duration, program, database_url } = options;
+    let database_url = database_url.context("--database-url or HOOKSENTRY_TEST_DATABASE_URL is missing")?;
+    let attacker = std::env::current_exe().context("the path of this program")?;
     let attacks = if only.is_empty() { Attack::ALL.to_vec() } else { only };
-    let options = RunOptions { warm_up: Duration::from_secs(2), duration, program, database_url };
+    let options = RunOptions { warm_up: Duration::from_secs(2), duration, program, attacker, database_url };
     print(report::HEADER);
     let mut is_unharmed = true;
     for attack in attacks {

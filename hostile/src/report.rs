@@ -8,8 +8,15 @@ use crate::neighbour::Figures;
 
 /// Head of the table.
 pub const HEADER: &str = "\
-| Attack | Accept p50 / p99 before (ms) | during | after | End to end p50 / p99 before (ms) | during | after | Accepted | Delivered |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|";
+| Attack | Accept p50 / p99 before (ms) | during | after | End to end p50 / p99 before (ms) | during | after | Processors used by program, attacker | Accepted | Delivered |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
+
+/// Processors that were busy for a process during the attack, on average.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Processors {
+    pub(crate) program: f64,
+    pub(crate) attacker: f64,
+}
 
 /// One line of the table.
 #[derive(Debug)]
@@ -18,6 +25,7 @@ pub struct Effect {
     pub(crate) before: Figures,
     pub(crate) during: Figures,
     pub(crate) after: Figures,
+    pub(crate) processors: Processors,
     /// How often the limit that stops the attack refused something; `None`: its refusals are not counted.
     pub(crate) refusals: Option<f64>,
 }
@@ -49,6 +57,8 @@ impl fmt::Display for Effect {
         }
         let sum = |count: fn(&Figures) -> usize| periods.into_iter().map(count).sum::<usize>();
         let (sent, accepted) = (sum(|figures| figures.sent), sum(|figures| figures.accepted));
+        let Processors { program, attacker } = self.processors;
+        write!(f, " {program:.2}, {attacker:.2} |")?;
         write!(f, " {accepted} of {sent} | {} of {accepted} |", sum(|figures| figures.delivered))
     }
 }
@@ -80,8 +90,14 @@ mod tests {
     fn a_webhook_that_was_refused_or_lost_is_harm() {
         let good = Figures { sent: 2, accepted: 2, delivered: 2, ..Figures::default() };
         let (attack, before, after) = (Attack::ALL[0], good.clone(), good.clone());
-        let effect =
-            |during| Effect { attack, before: before.clone(), during, after: after.clone(), refusals: None };
+        let effect = |during| Effect {
+            attack,
+            before: before.clone(),
+            during,
+            after: after.clone(),
+            processors: Processors::default(),
+            refusals: None,
+        };
         assert!(effect(good.clone()).is_unharmed());
         assert!(!effect(Figures { accepted: 1, delivered: 1, ..good.clone() }).is_unharmed());
         assert!(!effect(Figures { delivered: 1, ..good.clone() }).is_unharmed());

@@ -20,6 +20,7 @@ async fn attacks_meet_their_limits_and_cost_the_neighbour_no_delivery() {
         warm_up: Duration::ZERO,
         duration: Duration::from_secs(3),
         program: program(),
+        attacker: env!("CARGO_BIN_EXE_hooksentry-hostile").into(),
         database_url: postgres.url(),
     };
     for attack in ATTACKS {
