@@ -47,7 +47,7 @@ use crate::api::v1::users::Users;
 use crate::api::well_known::WellKnown;
 use crate::config::{self, MetricsAccess, RateLimit, RequestSettings, TenantSettings};
 use crate::event_store::group_commit::GroupCommit;
-use crate::event_store::{AcceptBatch, EventStore, Origins, StreamAppendBatch};
+use crate::event_store::{Acceptances, EventStore, Origins, StreamAppendBatch};
 use crate::health::Health as ProcessHealth;
 use crate::live::Broadcaster;
 use crate::projector::Projected;
@@ -65,7 +65,7 @@ pub struct ApiDependencies {
     /// Limit of the stored payloads of each tenant.
     pub storage: StorageLimit,
     /// Group commit of accepted webhooks.
-    pub acceptances: GroupCommit<AcceptBatch>,
+    pub acceptances: Acceptances,
     /// Group commit of appends to the streams of events.
     pub outcomes: GroupCommit<StreamAppendBatch>,
     pub projected: Projected,

@@ -8,6 +8,7 @@
 //! the same one the table's primary key admits one.
 
 mod acceptance;
+mod acceptances;
 mod append;
 mod attempt_claim;
 mod claimed_payload;
@@ -39,6 +40,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, AcceptedPayload, IngestCredentials};
+pub use acceptances::Acceptances;
 pub use append::{AppendFailure, StreamAppend};
 pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome};
 pub use claimed_payload::{ClaimedEvent, ClaimedPayload, ClaimedPayloadBatch};

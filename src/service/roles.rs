@@ -11,8 +11,8 @@ use crate::api::{self, StorageLimit};
 use crate::completeness::CompletenessCheck;
 use crate::config::{MetricsAccess, Settings};
 use crate::dispatcher::Dispatcher;
-use crate::event_store::AcceptBatch;
 use crate::event_store::group_commit::CommitActivity;
+use crate::event_store::{AcceptBatch, Acceptances};
 use crate::health::Health;
 use crate::http_server::{self, ConnectionLimits};
 use crate::leadership::LeadershipStatus;
@@ -167,11 +167,15 @@ impl<'a> RoleStarter<'a> {
 
     fn api(&mut self, signing_keys: Option<SigningKeys>, projected: Projected) -> anyhow::Result<Router> {
         let Dependencies { pool, store, batches, .. } = self.dependencies;
-        let acceptances = AcceptBatch::new(store.notifier().clone());
-        let weights = self.settings.delivery.tenant_weights.clone();
-        let name = "the committer of webhooks";
-        let acceptances = group_commit(name, acceptances, pool, weights, self.lifecycle);
-        self.commits.push(("webhooks", acceptances.activity().clone()));
+        let committer = |name| {
+            let batch = AcceptBatch::new(store.notifier().clone());
+            group_commit(name, batch, pool, self.settings.delivery.tenant_weights.clone(), self.lifecycle)
+        };
+        let acceptances = Acceptances {
+            small: committer("the committer of webhooks"),
+            large: committer("the committer of large webhooks"),
+        };
+        self.commits.extend(acceptances.activities());
         Ok(api::router(api::ApiDependencies {
             store: store.clone(),
             list_pool: self.dependencies.list_pool.clone().context("the API needs connections for lists")?,

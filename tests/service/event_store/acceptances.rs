@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures::future::join_all;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{
-    AcceptBatch, AcceptItem, AcceptOutcome, AcceptedPayload, IngestCredentials, LogNotifier, Metadata,
+    AcceptBatch, AcceptItem, AcceptOutcome, Acceptances, AcceptedPayload, IngestCredentials, LogNotifier,
+    Metadata,
 };
 use hooksentry::secrets::salt::Salt;
 use hooksentry::{clock, identifiers};
@@ -273,5 +274,30 @@ async fn an_event_that_the_database_rejects_fails_alone() {
         }
     }
     assert_eq!(log.payloads().await.len(), 7);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn a_small_webhook_does_not_wait_for_a_large_one() {
+    let log = Log::create().await;
+    let target = log.create_target().await;
+    let acceptances = Acceptances { small: log.acceptances(), large: log.acceptances() };
+    let large_payload: &'static str = format!(r#"{{"a":"{}"}}"#, "x".repeat(64 << 10)).leak();
+    let (large_id, small_id) = (new_event(), new_event());
+    // Who stores this payload as well waits for the end of the transaction.
+    let mut held = log.pool.begin().await.expect("a transaction");
+    sqlx::query("INSERT INTO payloads (event_id, tenant_id, delivered) VALUES ($1, $2, '')")
+        .bind(large_id.0)
+        .bind(target.tenant.0)
+        .execute(&mut *held)
+        .await
+        .expect("a payload");
+    let (large, ()) = tokio::join!(acceptances.commit(target.item(large_id, large_payload)), async {
+        log.until_waiting(1).await;
+        let small = acceptances.commit(target.item(small_id, "{}")).await;
+        assert_eq!(small.expect("a commit"), AcceptOutcome::Accepted);
+        held.rollback().await.expect("a rollback");
+    });
+    assert_eq!(large.expect("a commit"), AcceptOutcome::Accepted);
     log.discard().await;
 }

@@ -36,8 +36,7 @@ use crate::api::http::request_context::RequestContext;
 use crate::api::http::time::Timestamp;
 use crate::api::openapi::schemas::{EventStatusName, PayloadGiven};
 use crate::api::storage_limit::StorageLimit;
-use crate::event_store::AcceptBatch;
-use crate::event_store::group_commit::GroupCommit;
+use crate::event_store::Acceptances;
 use crate::hops;
 use crate::secrets::token;
 
@@ -48,7 +47,7 @@ const ROUTE_CHANGES_MAX: u32 = 5;
 #[derive(Clone)]
 pub(crate) struct Ingest {
     pub(crate) commands: Commands,
-    pub(crate) acceptances: GroupCommit<AcceptBatch>,
+    pub(crate) acceptances: Acceptances,
     pub(crate) cache: IngestCache,
     pub(crate) rates: EventRates,
     pub(crate) storage: StorageLimit,
@@ -88,7 +87,7 @@ pub(crate) async fn handler(
     headers: HeaderMap,
     body: UnreadBody,
 ) -> Result<Response, Problem> {
-    if ingest.acceptances.activity().is_away() {
+    if ingest.acceptances.is_away() {
         return Err(Problem::database_away());
     }
     let [tenant_id, token] = segments.into_array()?;
