@@ -1,4 +1,4 @@
-//! Password hashing with Argon2id, on blocking threads.
+//! Password hashing with Argon2id, on threads of low priority.
 //!
 //! A hash takes 64 MiB and a good part of a second of one core, on purpose. The number of concurrent hashes
 //! is limited and further ones wait in a bounded queue, in turns of their requesters, so a flood of logins exhausts
@@ -6,12 +6,14 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::{io, thread};
 
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
-use tokio::task::JoinError;
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::RecvError;
 
 use super::common_passwords;
 use super::password_queue::{Slot, SlotQueue};
@@ -27,6 +29,11 @@ pub const MEMORY_KIB: u32 = 64 * 1_024;
 pub const PASSES: u32 = 5;
 /// Number of lanes into which the memory is divided.
 pub const LANES: u32 = 8;
+
+/// How much lower the priority of hashing is (nice(2)): about a tenth of the processor time of a thread that competes
+/// with it.
+#[cfg(target_os = "linux")]
+const HASHING_NICENESS: i32 = 10;
 
 const SALT_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
@@ -100,8 +107,10 @@ pub enum PasswordFailure {
     Hash(#[source] argon2::password_hash::Error),
     #[error(transparent)]
     QueueFull(#[from] QueueFull),
+    #[error("no thread can be started")]
+    Thread(#[source] io::Error),
     #[error("the thread that hashed a password panicked")]
-    Died(#[from] JoinError),
+    Died(#[from] RecvError),
 }
 
 /// Error of parameters that Argon2 refuses.
@@ -208,19 +217,34 @@ impl HashSlot {
         }
     }
 
-    /// Runs `work` on a blocking thread. It continues when the caller is cancelled, so the thread keeps the slot
-    /// as well.
+    /// Runs `work` on a thread that yields to all others. It continues when the caller is cancelled, so the thread keeps
+    /// the slot as well.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PasswordFailure> {
         let slot = Arc::clone(&self.slot);
+        let (done, result) = oneshot::channel();
         let work = move || {
-            let done = work();
+            lower_priority();
+            let value = work();
             drop(slot);
-            done
+            // The caller may have been cancelled.
+            drop(done.send(value));
         };
-        Ok(tokio::task::spawn_blocking(work).await?)
+        let thread = thread::Builder::new().name("password".to_owned());
+        thread.spawn(work).map_err(PasswordFailure::Thread)?;
+        Ok(result.await?)
+    }
+}
+
+/// Lowers the priority of this thread, so that a flood of logins takes processor time only from those who log in.
+fn lower_priority() {
+    // Elsewhere it would be the priority of the process. The thread ends after the hash, because it may not raise its
+    // priority again.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(HASHING_NICENESS) {
+        tracing::debug!(%error, "passwords are hashed with the priority of everything else");
     }
 }
 
@@ -254,6 +278,16 @@ mod tests {
 
     fn secret(text: &str) -> SecretString {
         SecretString::from(text)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn hashing_yields_to_everything_else() {
+        let niceness = || rustix::process::getpriority_process(None).expect("the priority of this thread");
+        let slot = slot(&quick()).await;
+        let before = niceness();
+        assert_eq!(slot.run(niceness).await.expect("a result"), (before + HASHING_NICENESS).min(19));
+        assert_eq!(niceness(), before);
     }
 
     #[tokio::test]
