@@ -41,8 +41,9 @@ pub use term::{Term, TermEnded};
 
 /// The role in `leaderships` and the reader in `checkpoints`. It is stored, and never changes.
 pub(crate) const ROLE: &str = "sealer";
-/// Interval at which the log is read. Lower: small trees are written more often. Higher: a head covers fewer facts.
-const READ_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// Interval at which the log is read. Lower: the trees of tenants with new facts, up to 9 KiB each, are written more often.
+/// Higher: a head covers fewer facts.
+const READ_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// Ratio of the seal interval to that of reading, if it is short.
 const READS_PER_SEAL: u32 = 4;
 
