@@ -48,7 +48,12 @@ async fn every_kind_of_request_is_measured_on_a_loaded_history() {
     let report = history::read(&options, &stop).await.expect("a report");
     assert_eq!((report.events, report.events_of_all), (400, Some(440)));
     assert!(report.latencies.iter().all(|latency| latency.times == 2));
-    for kind in ["first page, acceptedAt Desc", "deep page, status Asc", "stats by day"] {
+    for kind in [
+        "first page, acceptedAt Desc",
+        "deep page, status Asc",
+        "stats by day",
+        "audit first page, Desc, Administration",
+    ] {
         assert!(report.latencies.iter().any(|latency| latency.kind == kind), "{kind}");
     }
     assert!(report.relations.iter().any(|relation| relation.index.is_some() && relation.bytes > 0));

@@ -34,6 +34,20 @@ enum Depth {
     Cursor,
 }
 
+/// Filter of a search in the audit trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AuditFilter {
+    Administration,
+    /// All facts, also those of single deliveries.
+    All,
+    /// By type, of all facts.
+    Type(&'static str),
+    /// By a random destination.
+    Subject,
+    /// By a random day, of all facts.
+    Day,
+}
+
 /// Kind of request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueryKind {
@@ -50,6 +64,8 @@ pub(super) struct QueryKind {
     depth: Depth,
     /// Interval of statistics; `None`: it requests a list.
     statistics: Option<&'static str>,
+    /// Search in the audit trail; `None`: it requests events or their statistics.
+    audit: Option<AuditFilter>,
 }
 
 /// Data from which the values of requests are drawn.
@@ -70,6 +86,7 @@ const PLAIN: QueryKind = QueryKind {
     ascending: false,
     depth: Depth::First,
     statistics: None,
+    audit: None,
 };
 
 /// Returns the names of the statuses in which events stay, as opposed to those between two facts.
@@ -103,6 +120,15 @@ pub(super) fn kinds() -> Vec<QueryKind> {
             kinds.push(QueryKind { destination, statistics: Some(interval), ..PLAIN });
         }
     }
+    let types = ["DeliveryAttempted", "UserRegistered", "PayloadErased"].map(AuditFilter::Type);
+    let others = [AuditFilter::Administration, AuditFilter::All, AuditFilter::Subject, AuditFilter::Day];
+    for filter in others.into_iter().chain(types) {
+        for depth in [Depth::First, Depth::Cursor] {
+            for ascending in [false, true] {
+                kinds.push(QueryKind { audit: Some(filter), ascending, depth, ..PLAIN });
+            }
+        }
+    }
     kinds
 }
 
@@ -110,17 +136,17 @@ impl QueryKind {
     /// Returns its name in the report.
     pub(super) fn name(&self) -> String {
         let mut name = String::new();
-        if let Some(interval) = self.statistics {
-            let _ = write!(name, "stats by {interval}");
-        } else {
-            let direction = if self.ascending { "Asc" } else { "Desc" };
-            let depth = match self.depth {
-                Depth::First => "first page",
-                Depth::Anywhere => "deep page",
-                Depth::Cursor => "next page by cursor",
-            };
-            let _ = write!(name, "{depth}, {} {direction}", self.sort);
-        }
+        let depth = match self.depth {
+            Depth::First => "first page",
+            Depth::Anywhere => "deep page",
+            Depth::Cursor => "next page by cursor",
+        };
+        let direction = self.direction();
+        let _ = match (self.statistics, self.audit) {
+            (Some(interval), _) => write!(name, "stats by {interval}"),
+            (None, Some(filter)) => write!(name, "audit {depth}, {direction}, {filter:?}"),
+            (None, None) => write!(name, "{depth}, {} {direction}", self.sort),
+        };
         for (filter, given) in [
             (self.status.unwrap_or_default(), self.status.is_some()),
             ("DestinationUrlId", self.destination),
@@ -132,6 +158,10 @@ impl QueryKind {
             }
         }
         name
+    }
+
+    fn direction(&self) -> &'static str {
+        if self.ascending { "Asc" } else { "Desc" }
     }
 
     /// Whether a random page is requested, for which the length of the list must be known.
@@ -149,7 +179,13 @@ impl QueryKind {
         if let Some(interval) = self.statistics {
             return self.statistics_path(interval, context, rng);
         }
-        let direction = if self.ascending { "Asc" } else { "Desc" };
+        let direction = self.direction();
+        if let Some(filter) = self.audit {
+            return format!(
+                "/api/v1/audit?Qt={PAGE_ITEMS}&TpOrd={direction}{}",
+                filter.parameters(context, rng)
+            );
+        }
         let mut path = format!("/api/v1/events?Qt={PAGE_ITEMS}&CpOrd={}&TpOrd={direction}", self.sort);
         if let Some(status) = self.status {
             let _ = write!(path, "&Status={status}");
@@ -185,6 +221,27 @@ impl QueryKind {
         if self.destination && !context.destinations.is_empty() {
             let destination = context.destinations[rng.random_range(0..context.destinations.len())];
             let _ = write!(path, "&{parameter}={destination}");
+        }
+    }
+}
+
+impl AuditFilter {
+    /// Draws values and returns the parameters of a search, each after a `&`.
+    fn parameters(self, context: &QueryContext, rng: &mut StdRng) -> String {
+        match self {
+            Self::Administration => String::new(),
+            Self::All => "&Facts=all".to_owned(),
+            Self::Type(name) => format!("&Facts=all&Type={name}"),
+            Self::Subject if context.destinations.is_empty() => String::new(),
+            Self::Subject => {
+                let destination = context.destinations[rng.random_range(0..context.destinations.len())];
+                format!("&Subject=Destination/{destination}")
+            }
+            Self::Day => {
+                let from = context.now - TimeDelta::days(rng.random_range(1..=i64::from(context.days)));
+                let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+                format!("&Facts=all&From={}&To={}", time(from), time(from + TimeDelta::days(1)))
+            }
         }
     }
 }

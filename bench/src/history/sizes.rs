@@ -9,13 +9,16 @@ use sqlx::{PgConnection, Row};
 use crate::database;
 
 /// Tables with rows for each webhook.
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 9] = [
     "events",
     "payloads",
     "webhook_events",
     "webhook_event_counts",
     "delivery_attempts",
     "delivery_statistics",
+    "evidence_tiles",
+    "evidence_trees",
+    "evidence_checkpoints",
 ];
 
 /// Table without its indexes, or an index.
