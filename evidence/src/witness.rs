@@ -1,6 +1,7 @@
 //! Witness: cosigns the checkpoints of logs that only grow (C2SP tlog-witness v1.0.0, `add-checkpoint`).
 //!
-//! [`AddCheckpoint::decide`] is a function of the request and of what is stored. The caller stores the tree head that it
+//! A log sends an [`AddCheckpoint`], and reads the answer with [`AddCheckpoint::accept`] and [`parse_size`].
+//! [`AddCheckpoint::decide`] is what the witness does. It is a function of the request and of what is stored. The caller stores the tree head that it
 //! returns, on the condition that the stored one is still the same, before it sends the answer: otherwise two requests
 //! at the same time could be cosigned for two histories.
 
@@ -11,7 +12,10 @@ use thiserror::Error;
 use crate::checkpoint::{CheckpointError, SignedCheckpoint};
 use crate::decimal;
 use crate::hash_lines::{self, HashLinesError};
-use crate::note::{CosignerKey, NOTE_BYTES_MAX, NoteSignature, VerifierKey, VerifyError};
+use crate::note::{
+    CosignerKey, KeyName, NOTE_BYTES_MAX, NoteError, NoteSignature, VerifierKey, VerifyError,
+    parse_signatures,
+};
 use crate::tree::{ConsistencyError, Hash, TreeHead, verify_consistency};
 
 /// Maximum length of the body of a request, in bytes.
@@ -43,6 +47,8 @@ pub enum Refusal {
     OldSize { old: u64, size: u64 },
     #[error("the latest cosigned checkpoint has size {size}")]
     Conflict { size: u64 },
+    #[error("the latest cosigned checkpoint has the same size {size} and another root")]
+    OtherRoot { size: u64 },
     #[error("the checkpoint does not follow the latest cosigned one: {0}")]
     Inconsistent(#[from] ConsistencyError),
 }
@@ -56,7 +62,7 @@ impl Refusal {
             Self::UnknownLog => 404,
             Self::Unsigned(_) => 403,
             Self::OldSize { .. } => 400,
-            Self::Conflict { .. } => 409,
+            Self::Conflict { .. } | Self::OtherRoot { .. } => 409,
             Self::Inconsistent(_) => 422,
         }
     }
@@ -69,6 +75,32 @@ pub struct Cosigned {
     pub tree: TreeHead,
     /// Line of the answer, without line feed.
     pub cosignature: NoteSignature,
+}
+
+/// Reason why an answer with status 200 has no cosignature.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AnswerError {
+    #[error("the answer is no list of signatures: {0}")]
+    Signatures(#[from] NoteError),
+    #[error("no signature in the answer is of the key {name}+{key_id:08x}")]
+    OtherKey { name: KeyName, key_id: u32 },
+    #[error(transparent)]
+    Invalid(#[from] VerifyError),
+}
+
+/// Cosignature of a witness that verifies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub cosignature: NoteSignature,
+    /// In seconds since 1970, by the clock of the witness.
+    pub timestamp: u64,
+}
+
+/// Parses the body of an answer with status 409: the size of the checkpoint that the witness has cosigned last. `None`
+/// if it has another form.
+#[must_use]
+pub fn parse_size(body: &[u8]) -> Option<u64> {
+    decimal::parse(std::str::from_utf8(body).ok()?.strip_suffix('\n')?)
 }
 
 /// Request to cosign a checkpoint. Its text form is the body of `POST <prefix>/add-checkpoint`.
@@ -100,6 +132,24 @@ impl AddCheckpoint {
         })
     }
 
+    /// Returns the cosignature of a witness from the body of its answer with status 200. Those of other keys are
+    /// ignored.
+    ///
+    /// # Errors
+    ///
+    /// The answer has no signature of the key over this checkpoint.
+    pub fn accept(&self, answer: &[u8], key: &VerifierKey) -> Result<Accepted, AnswerError> {
+        let answer = std::str::from_utf8(answer).map_err(|error| NoteError::Utf8(error.valid_up_to()))?;
+        let other = || AnswerError::OtherKey { name: key.name().clone(), key_id: key.id() };
+        let signatures = parse_signatures(answer)?;
+        let cosignature = signatures.into_iter().find(|line| line.claims(key)).ok_or_else(other)?;
+        let mut checkpoint = self.checkpoint.clone();
+        checkpoint.add(cosignature.clone())?;
+        let verified = checkpoint.note().verify([key])?;
+        let timestamp = verified.first().and_then(|verified| verified.timestamp).ok_or_else(other)?;
+        Ok(Accepted { cosignature, timestamp })
+    }
+
     /// Decides whether a witness cosigns.
     ///
     /// `logs` are the keys of all known logs; the name of each is the origin of its log. `latest` is the tree head that
@@ -127,6 +177,9 @@ impl AddCheckpoint {
         let latest = latest.unwrap_or(TreeHead { size: 0, root: Hash::EMPTY_ROOT });
         if self.old_size != latest.size {
             return Err(Refusal::Conflict { size: latest.size });
+        }
+        if latest.size == tree.size && latest.root != tree.root && tree.size > 0 {
+            return Err(Refusal::OtherRoot { size: tree.size });
         }
         verify_consistency(&latest, &tree, &self.proof)?;
         Ok(Cosigned { tree, cosignature: key.cosign(checkpoint, now) })

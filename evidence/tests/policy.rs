@@ -67,6 +67,11 @@ fn a_log_must_have_signed() {
     unknown.add_log(log_key("example.com/log", 1).verifier().clone());
     assert_eq!(unknown.check(&cosigned(&[])).unwrap().log.len(), 1);
 
+    let (unsigned, quorum) = (policy("quorum none\n"), two_levels());
+    assert!(!unsigned.requires_witnesses() && quorum.requires_witnesses());
+    assert_eq!(quorum.check_witnesses(&cosigned(&[11, 12, 21])).unwrap().len(), 3);
+    assert_eq!(quorum.check_witnesses(&cosigned(&[11])).unwrap_err(), Distrust::Quorum { cosigned: 1 });
+
     let alone = Policy::without_witnesses(vec![log_key("example.com/log", 1).verifier().clone()]);
     assert!(alone.check(&cosigned(&[])).is_ok());
 }

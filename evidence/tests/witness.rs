@@ -2,9 +2,12 @@
 
 use evidence::HashLinesError;
 use evidence::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
-use evidence::note::{NoteError, VerifierKey, VerifyError};
+use evidence::note::{CosignerKey, NoteError, VerifierKey, VerifyError};
 use evidence::tree::{ConsistencyError, Hash, TreeHead};
-use evidence::witness::{ADD_CHECKPOINT_BYTES_MAX, AddCheckpoint, AddCheckpointError, Cosigned, Refusal};
+use evidence::witness::{
+    ADD_CHECKPOINT_BYTES_MAX, Accepted, AddCheckpoint, AddCheckpointError, AnswerError, Cosigned, Refusal,
+    parse_size,
+};
 use proptest::prelude::*;
 
 use crate::checkpoint::{log_key, witness_key};
@@ -82,14 +85,50 @@ fn inconsistent_checkpoints_are_refused() {
     assert_eq!(status(request(2, 3), Some(TreeHead { size: 2, root })), 422);
 
     let two_of_one_size = AddCheckpoint { checkpoint: signed(TreeHead { size: 3, root }), ..request(3, 3) };
-    let expected = ConsistencyError::NewRoot { old: 3, new: 3, expected: root, found: head(3).root };
-    assert_eq!(decide(&two_of_one_size, Some(head(3))), Err(Refusal::Inconsistent(expected)));
+    assert_eq!(decide(&two_of_one_size, Some(head(3))), Err(Refusal::OtherRoot { size: 3 }));
+    assert_eq!(status(two_of_one_size, Some(head(3))), 409);
+    assert_eq!(status(AddCheckpoint { proof: vec![root], ..request(3, 3) }, Some(head(3))), 422);
 
     let empty = AddCheckpoint { checkpoint: signed(TreeHead { size: 0, root }), ..request(0, 3) };
     let expected = ConsistencyError::EmptyRoot { found: root };
     assert_eq!(decide(&empty, None), Err(Refusal::Inconsistent(expected)));
     let empty = AddCheckpoint { checkpoint: signed(head(0)), ..request(0, 3) };
     assert_eq!(decide(&empty, None), Ok(head(0)));
+}
+
+#[test]
+fn an_answer_is_accepted_if_it_has_a_cosignature_of_the_key() {
+    let request = request(2, 3);
+    let line = |key: &CosignerKey, checkpoint: &SignedCheckpoint| {
+        format!("{}\n", key.cosign(checkpoint.checkpoint(), 7))
+    };
+    let (ours, others) = (witness_key(9), witness_key(8));
+    let accept = |answer: &str| request.accept(answer.as_bytes(), ours.verifier());
+    let own = line(&ours, &request.checkpoint);
+    let expected = Accepted { cosignature: own.trim_end().parse().unwrap(), timestamp: 7 };
+    assert_eq!(accept(&own), Ok(expected.clone()));
+    // A witness that replaces its key answers with the signatures of both.
+    assert_eq!(accept(&(line(&others, &request.checkpoint) + &own)), Ok(expected));
+
+    let (name, key_id) = (ours.verifier().name().clone(), ours.verifier().id());
+    let other = AnswerError::OtherKey { name: name.clone(), key_id };
+    assert_eq!(accept(&line(&others, &request.checkpoint)), Err(other));
+    let invalid = AnswerError::Invalid(VerifyError::Invalid { name, key_id });
+    assert_eq!(accept(&line(&ours, &signed(head(4)))), Err(invalid));
+    for (answer, problem) in [("", NoteError::NoSignatures), (own.trim_end(), NoteError::UnfinishedLine)] {
+        assert_eq!(accept(answer), Err(AnswerError::Signatures(problem)), "{answer}");
+    }
+    let not_text = AnswerError::Signatures(NoteError::Utf8(0));
+    assert_eq!(request.accept(b"\xff\n", ours.verifier()), Err(not_text));
+}
+
+#[test]
+fn the_size_in_an_answer_is_a_number_in_a_line() {
+    assert_eq!(parse_size(b"0\n"), Some(0));
+    assert_eq!(parse_size(b"9223372036854775807\n"), Some(i64::MAX as u64));
+    for body in ["", "\n", "3", "3\n\n", " 3\n", "03\n", "-3\n", "9223372036854775808\n", "x\n", "3\r\n"] {
+        assert_eq!(parse_size(body.as_bytes()), None, "{body:?}");
+    }
 }
 
 #[test]
@@ -144,5 +183,6 @@ proptest! {
     #[test]
     fn bytes_never_panic(bytes: Vec<u8>) {
         let _ = AddCheckpoint::parse(&bytes);
+        let _ = (parse_size(&bytes), request(2, 3).accept(&bytes, witness_key(9).verifier()));
     }
 }

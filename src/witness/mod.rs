@@ -60,7 +60,7 @@ impl Witness {
         let latest = state.latest(origin).map_err(unavailable)?;
         let now = u64::try_from(clock::now().timestamp()).unwrap_or_default();
         let cosigned = request.decide(&self.logs, latest, &self.key, now).map_err(|refusal| {
-            if let Refusal::Inconsistent(_) = refusal {
+            if let Refusal::Inconsistent(_) | Refusal::OtherRoot { .. } = refusal {
                 tracing::error!(%origin, %refusal, "a log has signed a history that does not continue the one that it signed before");
             }
             Refused::from(refusal)
@@ -93,7 +93,7 @@ impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         match refusal {
-            Refusal::Conflict { size } => Self(status, format!("{size}\n")),
+            Refusal::Conflict { size } | Refusal::OtherRoot { size } => Self(status, format!("{size}\n")),
             refusal => Self(status, format!("{refusal}\n")),
         }
     }

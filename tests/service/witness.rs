@@ -127,10 +127,9 @@ async fn a_log_that_grows_is_cosigned_and_a_split_view_is_not_even_after_a_crash
     assert_eq!(witness.post(ours.request(300, 500)).await, (409, "400\n".to_owned()));
 
     // The same key signs another history: of the same size, of a larger one, and from the start.
-    for (old, size) in [(400, 400), (400, 500)] {
-        let (status, said) = witness.post(theirs.request(old, size)).await;
-        assert_eq!(status, 422, "{said}");
-    }
+    assert_eq!(witness.post(theirs.request(400, 400)).await, (409, "400\n".to_owned()));
+    let (status, said) = witness.post(theirs.request(400, 500)).await;
+    assert_eq!(status, 422, "{said}");
     assert_eq!(witness.post(theirs.request(0, 300)).await, (409, "400\n".to_owned()));
 
     witness.kill().await;

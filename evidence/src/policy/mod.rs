@@ -111,6 +111,21 @@ impl Policy {
     /// A signature is missing, or the signature of a key that the policy knows does not verify.
     pub fn check(&self, checkpoint: &SignedCheckpoint) -> Result<Trusted<'_>, Distrust> {
         let log = checkpoint.verify_log(&self.logs).map_err(Distrust::Log)?;
+        Ok(Trusted { log, witnesses: self.check_witnesses(checkpoint)? })
+    }
+
+    /// Whether witnesses must have cosigned a checkpoint: the quorum is not `none`.
+    #[must_use]
+    pub fn requires_witnesses(&self) -> bool {
+        self.quorum.is_some()
+    }
+
+    /// Checks that enough witnesses have cosigned a checkpoint, and not who has signed it. This is for the log itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub fn check_witnesses(&self, checkpoint: &SignedCheckpoint) -> Result<Vec<Verified<'_>>, Distrust> {
         let keys = self.witnesses.iter().map(|witness| &witness.key);
         let witnesses = match checkpoint.note().verify(keys) {
             Ok(verified) => verified,
@@ -121,7 +136,7 @@ impl Policy {
         if !self.is_quorum(cosigned) {
             return Err(Distrust::Quorum { cosigned: witnesses.len() });
         }
-        Ok(Trusted { log, witnesses })
+        Ok(witnesses)
     }
 
     fn is_quorum(&self, cosigned: impl Fn(&Witness) -> bool) -> bool {
