@@ -14,6 +14,7 @@ pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod receiver;
 pub(crate) mod tenant;
+pub(crate) mod witness;
 
 use std::path::Path;
 use std::sync::LazyLock;
