@@ -19,9 +19,15 @@ CREATE TABLE evidence_trees (
     positions   bytea    NOT NULL,
     -- Size at the last signed checkpoint.
     sealed_size bigint   NOT NULL DEFAULT 0,
+    -- Size at the last checkpoint that enough witnesses have cosigned, the last one that is shown; 0: none is shown yet.
+    -- NULL: no witnesses are required, and the last signed one is shown. Always NULL for tenants.
+    published_size bigint,
 
     CONSTRAINT evidence_trees_of_a_tenant_have_salts CHECK ((tenant_id IS NULL) = (data_key IS NULL)),
-    CONSTRAINT evidence_trees_signed_in_part CHECK (0 <= sealed_size AND sealed_size <= size)
+    CONSTRAINT evidence_trees_signed_in_part CHECK (0 <= sealed_size AND sealed_size <= size),
+    CONSTRAINT evidence_trees_published_in_part CHECK (
+        published_size IS NULL OR tenant_id IS NULL AND 0 <= published_size AND published_size <= sealed_size
+    )
 )
 -- A row is updated often. Free space on its page keeps the updates out of the indexes.
 WITH (fillfactor = 50);

@@ -126,6 +126,11 @@ impl Health {
                 lag_seconds: evidence.lag.as_secs_f64(),
                 unsigned_logs: evidence.unsigned_logs,
                 last_checkpoint_at: evidence.last_signed_at.map(Timestamp),
+                last_cosigned_checkpoint_at: evidence
+                    .cosigned
+                    .and_then(|cosigned| cosigned.signed_at)
+                    .map(Timestamp),
+                uncosigned_entries: evidence.cosigned.map_or(0, |cosigned| cosigned.entries_waiting),
             },
             oldest_commit_seconds: self.process.oldest_commit().as_secs_f64(),
             leads: leads.collect(),
@@ -205,6 +210,11 @@ pub(crate) struct EvidenceView {
     unsigned_logs: u64,
     /// Time of the last signed checkpoint; `null` before the first one, which needs a key.
     last_checkpoint_at: Option<Timestamp>,
+    /// Time at which the last checkpoint was signed that enough witnesses have cosigned; `null` before the first one, and if
+    /// no witnesses are required.
+    last_cosigned_checkpoint_at: Option<Timestamp>,
+    /// Number of signed entries of the installation's log for which too few witnesses have cosigned.
+    uncosigned_entries: u64,
 }
 
 /// State of a read model.

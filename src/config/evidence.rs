@@ -38,6 +38,28 @@ pub struct EvidenceSettings {
         value_parser = duration_between(Duration::from_millis(100), Duration::from_secs(24 * 3_600))
     )]
     pub seal_interval: Duration,
+
+    /// Policy that names the witnesses of the log of the installation, and how many of them must cosign: a file of the form
+    /// C2SP tlog-policy.
+    ///
+    /// Only the role sealer reads it, at its start. Each line `witness <name> <key> <url>` needs the URL: its
+    /// `add-checkpoint` is asked to cosign every checkpoint. Only checkpoints with the quorum are shown; with `quorum none`,
+    /// all that are signed are. Without a policy no witness is asked.
+    #[arg(long, env = "HOOKSENTRY_WITNESS_POLICY", value_name = "FILE")]
+    pub witness_policy: Option<PathBuf>,
+
+    /// Time within which a witness must answer a request.
+    ///
+    /// Lower: a witness that is slow or far away does not cosign. Higher: while a witness hangs, the next checkpoint is sent
+    /// to it later.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_EVIDENCE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = duration_between(Duration::from_millis(100), Duration::from_secs(300))
+    )]
+    pub evidence_timeout: Duration,
 }
 
 impl EvidenceSettings {

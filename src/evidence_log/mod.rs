@@ -1,4 +1,4 @@
-//! Transparency logs: their trees, tiles, signed checkpoints and keys, as they are stored.
+//! Transparency logs: their trees, tiles, signed checkpoints, cosignatures and keys, as they are stored.
 //!
 //! Every tenant has a log whose entries are its facts in the order of the event log, and the installation has one whose
 //! entries are the signed checkpoints of the others. [`crate::sealer`] alone writes them; the API reads them. All that
@@ -10,9 +10,11 @@
 
 mod checkpoints;
 pub(crate) mod contents;
+mod cosignatures;
 mod facts;
 mod keys;
 mod positions;
+mod publication;
 mod reading;
 mod stored;
 mod tiles;
@@ -22,13 +24,19 @@ use evidence::note::{KeyName, KeyNameError};
 use uuid::Uuid;
 
 pub(crate) use checkpoints::{NewCheckpoint, StoredCheckpoint, insert_checkpoints, last_signed_at};
+pub(crate) use cosignatures::{NewCosignature, cosignatures, insert_cosignature, last_cosigned_size};
 pub(crate) use facts::{
     FactRow, accepted_for, count_after, facts_of_stream, name_of, part, parts, positions_between,
     read_settled,
 };
 pub(crate) use keys::{KeyNameChanged, RecordedKey, record_keys, recorded_keys};
+pub(crate) use publication::{
+    Cosigned, cosigned, last_provable_checkpoint, prove_published, publish, published_checkpoint,
+    published_sizes, restrict_publication,
+};
 pub(crate) use reading::{
-    LoggedEntry, ReadFailure, find_fact, last_checkpoint, logged_entries, prove, prove_in, tile, tile_entries,
+    LoggedEntry, ReadFailure, find_fact, last_checkpoint, logged_entries, prove, prove_consistency, prove_in,
+    tile, tile_entries,
 };
 pub(crate) use stored::{
     LoggedCheckpoint, StoredTile, StoredTree, decode_positions, stored_checkpoints, stored_tiles,
@@ -36,7 +44,7 @@ pub(crate) use stored::{
 };
 pub(crate) use tiles::insert_tiles;
 pub(crate) use trees::{
-    Tree, TreeOwner, count_unsigned, ended_trees, installation_tree, latest_installation_tree, tree,
+    Tree, TreeOwner, count_unsigned, ended_trees, installation_tree, latest_installation_tree,
     trees_of_tenant, trees_of_tenants, unsigned_trees, write_trees,
 };
 

@@ -6,7 +6,7 @@ use evidence::checkpoint::SignedCheckpoint;
 use evidence::entries;
 use evidence::leaf::{ContinuationLeaf, EvidenceKey, LeafError};
 use evidence::proof::LogProof;
-use evidence::tree::{MissingTile, ProofPlan, TILE_WIDTH, Tile, TileId, TileSet, TreeHead};
+use evidence::tree::{Hash, MissingTile, ProofPlan, RangeError, TILE_WIDTH, Tile, TileId, TileSet, TreeHead};
 use projections::LogPosition;
 use sqlx::PgConnection;
 use thiserror::Error;
@@ -28,6 +28,8 @@ pub(crate) enum ReadFailure {
     MissingLog(Uuid),
     #[error(transparent)]
     MissingTile(#[from] MissingTile),
+    #[error(transparent)]
+    Range(#[from] RangeError),
     #[error(transparent)]
     Positions(#[from] DamagedPositions),
     #[error("the stored checkpoint of size {size} of the log {log_id} is damaged")]
@@ -219,4 +221,19 @@ pub(crate) async fn prove_in(
     let signed = SignedCheckpoint::parse(checkpoint.note.as_bytes()).map_err(|_| damaged())?;
     let tiles = read_tiles(connection, tree, plan.tiles()).await?;
     Ok(Some(LogProof { extra: None, index, path: plan.hashes(&tiles)?, checkpoint: signed }))
+}
+
+/// Returns the proof that a log of `size` entries begins with the entries of the log of `old` entries.
+///
+/// # Errors
+/// See [`ReadFailure`]. The tree must have `size` entries, and `old` must not be greater.
+pub(crate) async fn prove_consistency(
+    connection: &mut PgConnection,
+    tree: &Tree,
+    old: u64,
+    size: u64,
+) -> Result<Vec<Hash>, ReadFailure> {
+    let plan = ProofPlan::consistency(old, size)?;
+    let tiles = read_tiles(connection, tree, plan.tiles()).await?;
+    Ok(plan.hashes(&tiles)?)
 }

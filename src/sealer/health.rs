@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::ROLE;
 use crate::clock;
-use crate::evidence_log;
+use crate::evidence_log::{self, Cosigned};
 
 /// Health of the transparency logs.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub(crate) struct EvidenceHealth {
     pub(crate) unsigned_logs: u64,
     /// When a head was last signed; `None`: never.
     pub(crate) last_signed_at: Option<DateTime<Utc>>,
+    /// `None`: no witnesses are required.
+    pub(crate) cosigned: Option<Cosigned>,
 }
 
 /// Reads the current health.
@@ -39,27 +41,38 @@ async fn read(connection: &mut PgConnection) -> Result<EvidenceHealth, sqlx::Err
         lag,
         unsigned_logs: evidence_log::count_unsigned(connection).await?,
         last_signed_at: evidence_log::last_signed_at(connection).await?,
+        cosigned: evidence_log::cosigned(connection).await?,
     })
 }
 
 /// Sets the metrics.
 pub(super) async fn measure(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let health = read(connection).await?;
-    let age = health.last_signed_at.map(|at| (clock::now() - at).to_std().unwrap_or_default());
-    set_metrics(&health, age.unwrap_or_default());
+    set_metrics(&health);
     Ok(())
 }
 
 /// Resets the metrics: only the leader measures, and old figures must not outlive the lead.
 pub(super) fn forget_metrics() {
-    let nothing =
-        EvidenceHealth { lag_facts: 0, lag: Duration::ZERO, unsigned_logs: 0, last_signed_at: None };
-    set_metrics(&nothing, Duration::ZERO);
+    set_metrics(&EvidenceHealth {
+        lag_facts: 0,
+        lag: Duration::ZERO,
+        unsigned_logs: 0,
+        last_signed_at: None,
+        cosigned: None,
+    });
 }
 
-fn set_metrics(health: &EvidenceHealth, checkpoint_age: Duration) {
+fn set_metrics(health: &EvidenceHealth) {
+    let age = |at: Option<DateTime<Utc>>| {
+        at.and_then(|at| (clock::now() - at).to_std().ok()).unwrap_or_default().as_secs_f64()
+    };
+    let cosigned_at = health.cosigned.and_then(|cosigned| cosigned.signed_at);
+    let waiting = health.cosigned.map_or(0, |cosigned| cosigned.entries_waiting);
     metrics::gauge!("hooksentry_sealer_lag_facts").set(health.lag_facts as f64);
     metrics::gauge!("hooksentry_sealer_lag_seconds").set(health.lag.as_secs_f64());
     metrics::gauge!("hooksentry_unsigned_logs").set(health.unsigned_logs as f64);
-    metrics::gauge!("hooksentry_last_checkpoint_age_seconds").set(checkpoint_age.as_secs_f64());
+    metrics::gauge!("hooksentry_last_checkpoint_age_seconds").set(age(health.last_signed_at));
+    metrics::gauge!("hooksentry_last_cosigned_checkpoint_age_seconds").set(age(cosigned_at));
+    metrics::gauge!("hooksentry_uncosigned_entries").set(waiting as f64);
 }

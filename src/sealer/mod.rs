@@ -14,6 +14,9 @@
 //! **Without a key** the trees grow and are not signed. So a key that is configured later covers the facts of the time
 //! without one.
 //!
+//! **Witnesses** are asked to cosign the heads of the installation's tree while sealing continues over another connection. So
+//! a witness that is down delays nothing but what is shown: see [`witnesses`].
+//!
 //! **A new era** of the log, after a restore, begins a new log for each tenant, whose first entry names the last head of
 //! the old one. The backup may be older than the last head that was shown, and a second history under one name would be
 //! evidence of tampering.
@@ -23,7 +26,9 @@
 
 mod health;
 mod key_source;
+mod outbound;
 mod term;
+mod witnesses;
 
 use std::time::Duration;
 
@@ -38,6 +43,7 @@ use crate::secrets::vault::Vault;
 pub(crate) use health::look;
 use key_source::KeySource;
 pub use term::{Term, TermEnded};
+pub use witnesses::{WitnessPolicyProblem, Witnesses};
 
 /// The role in `leaderships` and the reader in `checkpoints`. It is stored, and never changes.
 pub(crate) const ROLE: &str = "sealer";
@@ -54,6 +60,7 @@ pub struct Sealer {
     vault: Vault,
     keys: KeySource,
     seal_interval: Duration,
+    witnesses: Option<Witnesses>,
     status: LeadershipStatus,
 }
 
@@ -65,8 +72,15 @@ impl Sealer {
             vault,
             keys: KeySource::new(settings),
             seal_interval: settings.seal_interval,
+            witnesses: None,
             status: LeadershipStatus::default(),
         }
+    }
+
+    /// Asks these witnesses to cosign.
+    #[must_use]
+    pub fn with_witnesses(self, witnesses: Option<Witnesses>) -> Self {
+        Self { witnesses, ..self }
     }
 
     /// Returns what this process knows about its lead.
@@ -85,7 +99,9 @@ impl Sealer {
     /// # Errors
     /// When the database fails, or another process takes the lead meanwhile.
     pub async fn lead(&self) -> Result<Term, TermEnded> {
-        Term::begin(&self.pool, self.vault.clone(), self.keys.clone(), &self.status).await
+        let requires_witnesses = self.witnesses.as_ref().is_some_and(Witnesses::are_required);
+        let (vault, keys) = (self.vault.clone(), self.keys.clone());
+        Term::begin(&self.pool, vault, keys, requires_witnesses, &self.status).await
     }
 
     async fn follow(
@@ -121,10 +137,18 @@ impl LedRole for Sealer {
         let Some(term) = stop.run_until_cancelled(self.lead()).await else { return Ok(()) };
         let mut term = term?;
         let lost = term.leadership().lost();
+        let (epoch, signed) = (term.leadership().epoch(), term.signed());
+        let cosigning = async {
+            match &self.witnesses {
+                Some(witnesses) => witnesses.keep_cosigned(&self.pool, epoch, signed).await,
+                None => std::future::pending().await,
+            }
+        };
         // The term is dropped at any await when the lead is lost: what it was writing is fenced.
         let ended = tokio::select! {
             ended = self.follow(&mut term, stop, outage) => ended,
             reason = lost => Err(reason.into()),
+            never = cosigning => match never {},
         };
         health::forget_metrics();
         ended

@@ -13,6 +13,7 @@ use projections::LogPosition;
 use projections::checkpoints::{self, CheckpointFailure};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -56,6 +57,10 @@ pub struct Term {
     position: LogPosition,
     /// Trees of tenants, as they are stored.
     trees: HashMap<Uuid, Tree>,
+    /// Whether checkpoints are shown only when witnesses have cosigned them.
+    requires_witnesses: bool,
+    /// Notified when the installation's log was signed.
+    signed: watch::Sender<()>,
     held_back: HeldBack,
     measured_at: Option<Instant>,
 }
@@ -97,6 +102,7 @@ impl Term {
         pool: &PgPool,
         vault: Vault,
         keys: KeySource,
+        requires_witnesses: bool,
         status: &LeadershipStatus,
     ) -> Result<Self, TermEnded> {
         let leadership = Leadership::acquire(pool, ROLE, status).await?;
@@ -117,6 +123,8 @@ impl Term {
             era,
             position,
             trees: HashMap::new(),
+            requires_witnesses,
+            signed: watch::Sender::new(()),
             held_back: HeldBack::new(ROLE),
             measured_at: None,
         };
@@ -126,6 +134,11 @@ impl Term {
 
     pub(super) fn leadership(&self) -> &Leadership {
         &self.leadership
+    }
+
+    /// Returns notifications of signatures of the installation's log.
+    pub(super) fn signed(&self) -> watch::Receiver<()> {
+        self.signed.subscribe()
     }
 
     /// Begins trees that continue some of those of earlier eras. Returns their number.
@@ -348,8 +361,12 @@ impl Term {
         checkpoints::keep(&mut transaction, &[ROLE], epoch).await?;
         evidence_log::insert_tiles(&mut transaction, std::iter::once(&mut installation)).await?;
         evidence_log::write_trees(&mut transaction, &[&installation]).await?;
+        let log_id = installation.log_id();
+        evidence_log::restrict_publication(&mut transaction, log_id, self.requires_witnesses).await?;
         evidence_log::insert_checkpoints(&mut transaction, &signed).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        self.signed.send_replace(());
+        Ok(())
     }
 
     /// Sets the metrics, once in [`MEASURE_INTERVAL`].
@@ -363,7 +380,7 @@ impl Term {
 }
 
 /// Begins a transaction that appends no facts.
-async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+pub(super) async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     event_store::mark_non_appending(&mut transaction).await?;
     Ok(transaction)

@@ -20,7 +20,7 @@ use crate::lifecycle::Lifecycle;
 use crate::live::Broadcaster;
 use crate::open_files::OpenFiles;
 use crate::projector::{Projected, Projector};
-use crate::sealer::Sealer;
+use crate::sealer::{Sealer, Witnesses};
 use crate::secrets::passwords::Passwords;
 use crate::secrets::signing_keys::SigningKeys;
 use crate::worker::{AttemptBatches, Worker};
@@ -119,7 +119,9 @@ impl<'a> RoleStarter<'a> {
 
     pub(super) fn start_sealer(&mut self) -> anyhow::Result<()> {
         let (pool, vault) = (self.dependencies.pool.clone(), self.dependencies.vault()?);
-        let sealer = Sealer::new(pool, vault, &self.settings.evidence);
+        let evidence = &self.settings.evidence;
+        let witnesses = Witnesses::read(evidence).context("HOOKSENTRY_WITNESS_POLICY cannot be used")?;
+        let sealer = Sealer::new(pool, vault, evidence).with_witnesses(witnesses);
         self.leads.push(("sealer", sealer.leadership_status().clone()));
         let stop = self.lifecycle.drained();
         self.lifecycle.spawn_supporting("the sealer", async {

@@ -20,6 +20,7 @@ mod bench_history;
 mod broker_outage;
 mod bundle;
 mod completeness;
+mod cosigning;
 mod crash;
 mod database;
 mod dead_connections;

@@ -42,7 +42,10 @@ pub(crate) enum ExportFailure {
     Unknown { tenant: TenantId, what: &'static str, id: Uuid },
     #[error("no facts of the tenant {0} were recorded in that time")]
     NoFacts(TenantId),
-    #[error("no signed checkpoint covers these facts yet: the role sealer needs a key, and some time")]
+    #[error(
+        "no signed checkpoint covers these facts yet: the role sealer needs a key, the cosignatures of witnesses if it has \
+         HOOKSENTRY_WITNESS_POLICY, and some time"
+    )]
     Unsealed,
     #[error("the key of the tenant {0} was deleted, so the entries of its log cannot be computed")]
     ErasedKey(TenantId),
@@ -171,8 +174,7 @@ impl Export<'_> {
     async fn installation_proof(&self, part: &Part) -> Result<String, ExportFailure> {
         let (log, index) = part.checkpoint.installation.ok_or(ExportFailure::Unsealed)?;
         let mut connection = self.source.pool.acquire().await?;
-        let tree = evidence_log::tree(&mut connection, log).await?.ok_or(ExportFailure::Unsealed)?;
-        let proof = evidence_log::prove(&mut connection, &tree, index).await?;
+        let proof = evidence_log::prove_published(&mut connection, log, index).await?;
         Ok(proof.ok_or(ExportFailure::Unsealed)?.to_string())
     }
 

@@ -26,7 +26,7 @@ pub(super) struct Plan {
     pub(super) unsealed_facts: u64,
 }
 
-/// Part of a log that is exported, up to its last signed checkpoint.
+/// Part of a log that is exported, up to its last signed checkpoint that the log of the installation proves.
 pub(super) struct Part {
     pub(super) tree: Tree,
     pub(super) checkpoint: StoredCheckpoint,
@@ -80,12 +80,14 @@ type Logs = Vec<(Tree, StoredCheckpoint)>;
 /// # Errors
 /// See [`ExportFailure`].
 pub(super) async fn plan(source: &mut Source, selection: Selection) -> Result<Plan, ExportFailure> {
+    let published = evidence_log::published_sizes(&mut *source.pool.acquire().await?).await?;
     let mut scope = TenantScope::begin(&source.pool, source.tenant).await?;
     let trees = evidence_log::trees_of_tenant(scope.connection(), source.tenant).await?;
     let mut logs = Logs::with_capacity(trees.len());
     let mut unsealed_facts = 0;
     for tree in trees {
-        let checkpoint = evidence_log::last_checkpoint(scope.connection(), &tree).await?;
+        let checkpoint =
+            evidence_log::last_provable_checkpoint(scope.connection(), &tree, &published).await?;
         unsealed_facts += tree.size() - checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
         logs.extend(checkpoint.map(|checkpoint| (tree, checkpoint)));
     }

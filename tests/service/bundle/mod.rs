@@ -127,7 +127,7 @@ async fn transformed(tenant: &Tenant, destination: &str) -> String {
 }
 
 /// Runs `hooksentry audit verify` in an empty folder, without any environment.
-async fn verify(bundle: &Path, arguments: &[&str]) -> CommandOutput {
+pub(crate) async fn verify(bundle: &Path, arguments: &[&str]) -> CommandOutput {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_hooksentry"));
     command.args(["audit", "verify"]).arg(bundle).args(arguments);
@@ -139,7 +139,7 @@ async fn verify_with_key(bundle: &Path, seed: u8) -> CommandOutput {
 }
 
 /// Runs the script of a bundle in an empty folder, with Python and openssl alone.
-async fn verify_with_python(bundle: &Path, seed: u8) -> CommandOutput {
+pub(crate) async fn verify_with_python(bundle: &Path, seed: u8) -> CommandOutput {
     let folder = tempfile::tempdir().expect("a folder");
     for (path, content) in members(bundle) {
         let path = folder.path().join(path);

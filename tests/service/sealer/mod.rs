@@ -29,7 +29,7 @@ use crate::harness::until;
 const NAME: &str = "hooks.example.com";
 const MASTER_KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
-fn tenant(number: u128) -> Uuid {
+pub(crate) fn tenant(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
@@ -38,10 +38,16 @@ fn signer(seed: u8) -> SignerKey {
 }
 
 /// Settings with the keys of these seeds.
-fn with_keys(seeds: &[u8]) -> EvidenceSettings {
+pub(crate) fn with_keys(seeds: &[u8]) -> EvidenceSettings {
     let keys: Vec<String> = seeds.iter().map(|seed| signer(*seed).to_secret_text()).collect();
     let evidence_key = (!keys.is_empty()).then(|| keys.join(",").parse().unwrap());
-    EvidenceSettings { evidence_key, evidence_key_file: None, seal_interval: Duration::from_millis(200) }
+    EvidenceSettings {
+        evidence_key,
+        evidence_key_file: None,
+        seal_interval: Duration::from_millis(200),
+        witness_policy: None,
+        evidence_timeout: Duration::from_secs(10),
+    }
 }
 
 fn with_key_file(file: PathBuf) -> EvidenceSettings {
@@ -78,7 +84,7 @@ impl Fixture {
         Vault::new(self.pool.clone(), master_keys)
     }
 
-    fn sealer(&self, settings: &EvidenceSettings) -> Sealer {
+    pub(crate) fn sealer(&self, settings: &EvidenceSettings) -> Sealer {
         Sealer::new(self.pool.clone(), self.vault(), settings)
     }
 
@@ -87,7 +93,7 @@ impl Fixture {
     }
 
     /// Appends facts of one tenant, whose JSON is not in a canonical form.
-    async fn append_facts(&self, tenant: Uuid, count: i64) {
+    pub(crate) async fn append_facts(&self, tenant: Uuid, count: i64) {
         sqlx::query(
             r#"
             INSERT INTO events
@@ -108,7 +114,7 @@ impl Fixture {
 
     /// Appends leaves until every committed fact has one, and signs. Other tests on the same server may hold readers
     /// back.
-    async fn seal_all(&self, term: &mut Term) -> usize {
+    pub(crate) async fn seal_all(&self, term: &mut Term) -> usize {
         until("the trees to have all facts", async || {
             term.append().await.expect("a page");
             let facts = self.number("SELECT count(*) FROM events").await;
