@@ -1,0 +1,93 @@
+// What the dashboard adds to its pages when scripts run. Every page and form works without it.
+"use strict";
+
+// Pages make elements of text only through htmx, and only of our own answers, whose foreign texts are escaped.
+const policy = globalThis.trustedTypes?.createPolicy("htmx", { createHTML: (html) => html });
+htmx.registerExtension("trusted-types", { init: (api) => policy && api.initSecurity(policy) });
+
+// Times: the reader's own time zone in the tooltip.
+const localTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+function showLocalTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
+    time.title = localTime.format(new Date(time.dateTime));
+  }
+}
+
+document.addEventListener("DOMContentLoaded", () => showLocalTimes(document));
+document.addEventListener("htmx:after:swap", () => showLocalTimes(document));
+
+// Copies the text of the element that the button names.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  const source = document.getElementById(button.dataset.copy);
+  await navigator.clipboard.writeText(source.dataset.text ?? source.textContent);
+  const status = button.querySelector("[data-copied]");
+  if (status) {
+    const before = status.textContent;
+    status.textContent = "Copied";
+    setTimeout(() => { status.textContent = before; }, 1500);
+  }
+});
+
+// A filter is applied when it is changed; without scripts its form has a button.
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-submit-on-change]");
+  if (form) form.requestSubmit();
+});
+
+// Live updates. `/live` streams which resources have changed; the parts of the page that show them are requested again.
+// An element with `data-live` is updated for every change, or only for that of the resource whose id it names.
+const live = {
+  changed: new Set(),
+  pauseMs: 1000,
+  retryMs: 1000,
+  timer: undefined,
+
+  start() {
+    if (!document.querySelector("[data-live]")) return;
+    const source = new EventSource("/live");
+    source.onopen = () => { live.retryMs = 1000; live.say("Live"); };
+    source.onerror = () => {
+      live.say("Reconnecting");
+      // The browser tries again by itself unless the answer was a refusal.
+      if (source.readyState !== EventSource.CLOSED) return;
+      setTimeout(live.start, live.retryMs);
+      live.retryMs = Math.min(live.retryMs * 2, 60000);
+    };
+    for (const name of ["event.created", "event.updated", "destination.created", "destination.updated"]) {
+      source.addEventListener(name, (message) => live.note(JSON.parse(message.data).id));
+    }
+    source.addEventListener("stream.reset", () => live.note("*"));
+    addEventListener("pagehide", () => source.close(), { once: true });
+  },
+
+  say(state) {
+    const element = document.getElementById("live-state");
+    if (!element) return;
+    element.hidden = false;
+    element.classList.toggle("lost", state !== "Live");
+    element.querySelector("[data-state]").textContent = state;
+  },
+
+  // Collects changes for a second, so that a page is not requested for each of many.
+  note(id) {
+    live.changed.add(id);
+    live.timer ??= setTimeout(live.update, live.pauseMs);
+  },
+
+  update() {
+    live.timer = undefined;
+    if (document.hidden) {
+      document.addEventListener("visibilitychange", live.update, { once: true });
+      return;
+    }
+    for (const element of document.querySelectorAll("[data-live]")) {
+      const id = element.dataset.live;
+      if (!id || live.changed.has(id) || live.changed.has("*")) htmx.trigger(element, "live");
+    }
+    live.changed.clear();
+  },
+};
+document.addEventListener("DOMContentLoaded", live.start);
+addEventListener("pageshow", (event) => { if (event.persisted) live.start(); });

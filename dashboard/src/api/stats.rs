@@ -1,0 +1,48 @@
+//! Statistics of deliveries.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use super::Client;
+use super::problem::ApiError;
+use crate::web::query::url;
+
+/// Statistics of a time range.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Stats {
+    /// Events that wait for an attempt now.
+    pub(crate) waiting: u64,
+    pub(crate) total: Counts,
+    /// Hours or days, oldest first.
+    pub(crate) points: Vec<Point>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Point {
+    pub(crate) starts_at: DateTime<Utc>,
+    #[serde(flatten)]
+    pub(crate) counts: Counts,
+}
+
+/// Counts by the time of what is counted.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Counts {
+    pub(crate) accepted: u64,
+    pub(crate) succeeded: u64,
+    pub(crate) failed_attempts: u64,
+    pub(crate) critical_failures: u64,
+    /// Median time to deliver; `None` without deliveries.
+    pub(crate) p50_time_to_deliver_ms: Option<u64>,
+    pub(crate) p95_time_to_deliver_ms: Option<u64>,
+}
+
+impl Client {
+    /// Returns the statistics since a time, by `hour` or `day`.
+    pub(crate) async fn stats(&self, from: DateTime<Utc>, interval: &str) -> Result<Stats, ApiError> {
+        let from = from.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        self.get(&url("/stats", &[("From", Some(&from)), ("Interval", Some(interval))])).await
+    }
+}

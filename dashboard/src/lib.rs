@@ -1,0 +1,174 @@
+//! The dashboard: web pages for those who operate and audit deliveries.
+//!
+//! [`ROUTES`] is all of it on one screen: method, path, who may open it, handler. The handler of a page is in `pages/`,
+//! its template has the same name in `templates/`.
+//!
+//! The dashboard knows neither the database nor the domain. It calls the API in the process, through the API's own
+//! router, with the access token of the session ([`api`]): so permissions, limits, refusals and the audit trail are
+//! exactly those of the API, and a page can do nothing that its user could not do without it.
+//!
+//! - [`session`]: cookies, refresh of tokens, protection of forms.
+//! - [`web`]: requests, answers, errors and what all pages have in common.
+//! - [`words`]: sentences in place of codes.
+//! - [`text`]: texts of others, which are shown as text with any content.
+
+mod api;
+mod assets;
+mod clock;
+mod pages;
+mod session;
+mod text;
+mod web;
+pub mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use secrecy::SecretSlice;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use api::Api;
+use pages::{events, invitation, live, overview, sign_in, sign_out, sign_up, welcome};
+use session::Sessions;
+pub use session::links::SignInLinks;
+use web::error;
+use web::layers;
+
+/// What the dashboard needs to know of the installation.
+#[derive(Clone, Debug)]
+pub struct DashboardSettings {
+    /// First segments of the API's paths, such as `api`. Unknown paths below them are answered by the API.
+    pub api_segments: Vec<String>,
+    pub sign_up: SignUp,
+    /// Keys of at least 32 bytes that protect forms, the same in every process. The first one protects, all of them
+    /// check.
+    pub form_keys: Vec<SecretSlice<u8>>,
+    /// Links that sign in once.
+    pub links: SignInLinks,
+    /// Tracks work that must not end with the request that began it.
+    pub tasks: TaskTracker,
+}
+
+/// Who may register a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignUp {
+    Open,
+    /// With an invitation of the operator.
+    Invitation,
+    Closed,
+}
+
+/// Who may open a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone.
+    Visitor,
+    /// Users who are signed in. Others are led to the sign-in.
+    Session,
+}
+
+/// One method of one path.
+#[derive(Clone)]
+pub struct Route {
+    pub method: Method,
+    /// Path, with `{names}` in place of segments.
+    pub path: &'static str,
+    pub access: Access,
+    mount: fn() -> MethodRouter<App>,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $access:ident => $($handler:ident)::+;)+) => {
+        pub const ROUTES: &[Route] = &[$(Route {
+            method: Method::$method,
+            path: $path,
+            access: Access::$access,
+            mount: || on(MethodFilter::$method, $($handler)::+),
+        }),+];
+    };
+}
+
+routes! {
+    GET  "/sign-in"              Visitor => sign_in::page;
+    POST "/sign-in"              Visitor => sign_in::submit;
+    GET  "/sign-up"              Visitor => sign_up::page;
+    POST "/sign-up"              Visitor => sign_up::submit;
+    GET  "/invitations/{token}"  Visitor => invitation::page;
+    POST "/invitations/{token}"  Visitor => invitation::submit;
+    GET  "/welcome/{token}"      Visitor => welcome::page;
+    POST "/sign-out"             Session => sign_out::submit;
+
+    GET  "/"                     Session => overview::page;
+    GET  "/live"                 Session => live::stream;
+    GET  "/events"               Session => events::list::page;
+    GET  "/events/{id}"          Session => events::one::page;
+    POST "/events/{id}/replay"   Session => events::actions::replay;
+    POST "/events/{id}/cancel"   Session => events::actions::cancel;
+}
+
+/// Path of the assets, whose names contain their hashes.
+const ASSETS: &str = "/assets/{hash}/{name}";
+
+/// Dependencies of the handlers.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) api: Api,
+    pub(crate) sessions: Sessions,
+    pub(crate) sign_up: SignUp,
+    pub(crate) links: SignInLinks,
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// Returns a router of the API and the dashboard. `guard` adds to the dashboard's routes what every request passes
+/// through: limits, context, traces.
+pub fn router(api: Router, settings: DashboardSettings, guard: impl FnOnce(Router) -> Router) -> Router {
+    let DashboardSettings { api_segments, sign_up, form_keys, links, tasks } = settings;
+    let client = Api::new(api.clone());
+    let sessions = Sessions::new(client.clone(), &form_keys, tasks);
+    let app = App(Arc::new(Parts { api: client, sessions, sign_up, links }));
+    let pages = ROUTES.iter().fold(Router::new(), |router, route| {
+        let handler = (route.mount)().route_layer(from_fn_with_state(route.access, session::require));
+        router.route(route.path, handler)
+    });
+    let pages = pages
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(from_fn_with_state(app.clone(), session::layer))
+        .with_state(app)
+        .route(ASSETS, on(MethodFilter::GET, assets::serve));
+    let pages = guard(pages).layer(from_fn(layers::pages));
+    let elsewhere = Elsewhere { api: api.clone(), api_segments: api_segments.into() };
+    api.merge(pages).fallback(move |request: Request| elsewhere.clone().answer(request))
+}
+
+/// What answers requests whose path no route has.
+#[derive(Clone)]
+struct Elsewhere {
+    api: Router,
+    api_segments: Arc<[String]>,
+}
+
+impl Elsewhere {
+    async fn answer(self, request: Request) -> Response {
+        let first = request.uri().path().split('/').nth(1).unwrap_or_default();
+        if self.api_segments.iter().any(|segment| segment == first) {
+            let Ok(answer) = self.api.oneshot(request).await;
+            return answer;
+        }
+        layers::secured(error::no_such_page())
+    }
+}

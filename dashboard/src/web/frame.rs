@@ -1,0 +1,114 @@
+//! What surrounds a page: title, navigation, user.
+
+use super::icons::Icon;
+use crate::assets::{self, Assets};
+use crate::session::claims::Role;
+use crate::session::{Session, Visitor};
+
+/// Part of the dashboard, in the order of the navigation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    Overview,
+    Events,
+}
+
+/// A link of the navigation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NavigationItem {
+    section: Section,
+    pub(crate) path: &'static str,
+    pub(crate) label: &'static str,
+    pub(crate) icon: &'static str,
+    /// Lowest role that sees it.
+    role: Role,
+}
+
+/// A new part of the dashboard needs a variant of [`Section`] and a line here.
+const NAVIGATION: &[NavigationItem] = &[
+    item(Section::Overview, "/", "Overview", "overview", Role::Viewer),
+    item(Section::Events, "/events", "Events", "events", Role::Viewer),
+];
+
+const fn item(
+    section: Section,
+    path: &'static str,
+    label: &'static str,
+    icon: &'static str,
+    role: Role,
+) -> NavigationItem {
+    NavigationItem { section, path, label, icon, role }
+}
+
+/// What surrounds a page.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) title: String,
+    section: Option<Section>,
+    pub(crate) email: String,
+    role: Option<Role>,
+    /// Value of the hidden field `form_token` that every form must have.
+    pub(crate) form_token: String,
+    /// What was done just now, for a message at the top.
+    pub(crate) notice: Option<&'static str>,
+}
+
+impl Frame {
+    /// Returns the frame of a page for a user who is signed in.
+    pub(crate) fn of(session: &Session, section: Section, title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            section: Some(section),
+            email: session.claims.email.clone(),
+            role: Some(session.claims.role),
+            form_token: session.form_token.clone(),
+            notice: None,
+        }
+    }
+
+    /// Returns the frame of a page for everyone.
+    pub(crate) fn of_visitor(visitor: &Visitor, title: &str) -> Self {
+        Self { form_token: visitor.form_token.clone(), ..Self::without_user(title) }
+    }
+
+    /// Returns the frame of a page without forms.
+    pub(crate) fn without_user(title: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            section: None,
+            email: String::new(),
+            role: None,
+            form_token: String::new(),
+            notice: None,
+        }
+    }
+
+    /// Shows what was done just now.
+    pub(crate) fn with_notice(self, notice: Option<&'static str>) -> Self {
+        Self { notice, ..self }
+    }
+
+    pub(crate) fn navigation(&self) -> impl Iterator<Item = &'static NavigationItem> {
+        NAVIGATION.iter().filter(|item| self.allows(item.role))
+    }
+
+    pub(crate) fn is_current(&self, item: &NavigationItem) -> bool {
+        self.section == Some(item.section)
+    }
+
+    /// Returns whether the user has this role or a higher one, to offer what the API will allow.
+    pub(crate) fn allows(&self, role: Role) -> bool {
+        self.role.is_some_and(|own| own >= role)
+    }
+
+    pub(crate) fn role(&self) -> &'static str {
+        self.role.map_or("", Role::name)
+    }
+
+    pub(crate) fn icon(&self, name: &str) -> Icon {
+        Icon::named(name)
+    }
+
+    pub(crate) fn assets(&self) -> &'static Assets {
+        assets::all()
+    }
+}

@@ -1,0 +1,78 @@
+//! Statuses of events and destinations.
+
+use super::Tone;
+
+/// Words for a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusWords {
+    /// Name for lists.
+    pub label: &'static str,
+    /// What it means, as a sentence.
+    pub meaning: &'static str,
+    /// What happens next, or what the person can do.
+    pub next: &'static str,
+    pub tone: Tone,
+}
+
+/// Statuses of events, in the order in which filters offer them.
+pub(crate) const EVENT_STATUSES: [&str; 7] =
+    ["Pending", "Processing", "WaitingRetry", "Failed", "Succeeded", "CriticalFailure", "Cancelled"];
+
+/// Returns the words for a status of an event.
+#[must_use]
+pub fn event_status(code: &str) -> Option<StatusWords> {
+    let (label, meaning, next, tone) = match code {
+        "Pending" => (
+            "Waiting",
+            "Waiting for its first attempt.",
+            "It is sent as soon as its destination has a free place.",
+            Tone::Waiting,
+        ),
+        "Processing" => {
+            ("Sending", "An attempt is in progress.", "Its outcome follows shortly.", Tone::Progress)
+        }
+        "Succeeded" => ("Delivered", "The destination accepted it.", "There is nothing to do.", Tone::Good),
+        "Failed" => {
+            ("Failed", "An attempt has failed.", "Whether another one follows is being decided.", Tone::Bad)
+        }
+        "WaitingRetry" => {
+            ("Retrying", "The last attempt failed.", "It will be tried again by itself.", Tone::Waiting)
+        }
+        "CriticalFailure" => (
+            "Given up",
+            "Delivery was given up.",
+            "It is not tried again by itself. When the cause is mended, replay it.",
+            Tone::Bad,
+        ),
+        "Cancelled" => (
+            "Cancelled",
+            "It was cancelled and is never delivered.",
+            "There is nothing to do.",
+            Tone::Neutral,
+        ),
+        _ => return None,
+    };
+    Some(StatusWords { label, meaning, next, tone })
+}
+
+/// Returns the words for a status of a destination, which includes the state of its circuit breaker.
+#[must_use]
+pub fn destination_status(code: &str) -> Option<StatusWords> {
+    let (label, meaning, next, tone) = match code {
+        "Active" => ("Active", "Events are delivered to it.", "", Tone::Good),
+        "Suspended" => (
+            "Paused",
+            "The circuit breaker is open: the destination failed too often, so nothing is sent to it for a while.",
+            "Its events wait. After the pause one attempt tests it. Nothing is lost.",
+            Tone::Bad,
+        ),
+        "Inactive" => (
+            "Switched off",
+            "It was switched off: it accepts no new events and nothing is sent to it.",
+            "Switch it on again to continue.",
+            Tone::Neutral,
+        ),
+        _ => return None,
+    };
+    Some(StatusWords { label, meaning, next, tone })
+}
