@@ -8,6 +8,7 @@
 mod access;
 mod as_of;
 mod commands;
+mod dashboard;
 mod health;
 mod http;
 mod list_queries;
@@ -193,12 +194,21 @@ routes! {
     GET    "/docs/{file}"                               Anyone                  Limited   docs         => openapi::file;
 }
 
-/// Returns the router of the API.
+/// Returns the router of the API, and of the dashboard if there is one.
 pub fn router(dependencies: ApiDependencies) -> Router {
+    let dashboard = dependencies.dashboard();
     let state = AppState::new(dependencies);
+    let api = api(&state);
+    match dashboard {
+        Some(dashboard) => dashboard.add_to(api, &state),
+        None => api,
+    }
+}
+
+fn api(state: &AppState) -> Router {
     let router = ROUTES.iter().fold(Router::new(), |router, route| {
         let guard = (state.authentication.clone(), route.permission);
-        let handler = (route.mount)(&state).route_layer(from_fn_with_state(guard, authentication::guard));
+        let handler = (route.mount)(state).route_layer(from_fn_with_state(guard, authentication::guard));
         let timeout = (route.admission == Limited).then_some(REQUEST_TIME_MAX);
         let admission = state.places.of_route(route.permission, timeout);
         router.route(

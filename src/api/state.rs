@@ -8,6 +8,7 @@ use aggregates::target_rules::TargetRules;
 use aggregates::tenant::Retention;
 use axum::http::HeaderValue;
 use chrono::TimeDelta;
+use hooksentry_dashboard::SignInLinks;
 use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
@@ -77,6 +78,8 @@ pub struct ApiDependencies {
     pub health: ProcessHealth,
     /// Tracks work that goes on after a response.
     pub tasks: TaskTracker,
+    /// Links of the dashboard that sign in once.
+    pub sign_in_links: SignInLinks,
     pub settings: ApiSettings,
 }
 
@@ -123,6 +126,8 @@ pub struct ApiSettings {
     pub metrics: MetricsAccess,
     /// Whether there is a page to try the API.
     pub docs: bool,
+    /// Whether there is a dashboard.
+    pub dashboard: bool,
 }
 
 impl ApiSettings {
@@ -152,6 +157,7 @@ impl ApiSettings {
             cors_origin: settings.http.cors_origin.clone(),
             metrics: settings.http.metrics(),
             docs: settings.http.docs,
+            dashboard: settings.http.dashboard,
         }
     }
 }

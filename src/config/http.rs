@@ -50,6 +50,22 @@ pub struct HttpSettings {
     )]
     pub docs: bool,
 
+    /// Whether the processes with the role api serve the dashboard.
+    ///
+    /// Its pages are at / and do what the API allows their user. Without it, those who use the API lose nothing.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_DASHBOARD",
+        value_name = "true|false",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        value_parser = boolean
+    )]
+    pub dashboard: bool,
+
     /// Maximum number of concurrent connections to the HTTP port.
     ///
     /// Further ones wait until others are closed. Every connection is an open file, and the process raises its limit

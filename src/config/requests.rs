@@ -46,6 +46,20 @@ pub struct RequestSettings {
     )]
     pub anonymous_requests: usize,
 
+    /// Maximum number of concurrent requests for pages of the dashboard.
+    ///
+    /// The requests to the API that a page makes count for their own limits as well. Further ones are refused with
+    /// status 503, and those of a client address that has as many as are free with 429. Lower: pages are refused while
+    /// the database is slow. Higher: pages that wait use more memory.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_DASHBOARD_REQUESTS",
+        value_name = "NUMBER",
+        default_value = "256",
+        value_parser = number_between::<usize>(1, 1_000_000)
+    )]
+    pub dashboard_requests: usize,
+
     /// Maximum size of all bodies of requests and answers in memory, in bytes.
     ///
     /// Payloads that ingest receives have a limit of their own. Beyond it, requests are refused with status 503, and

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::http::StatusCode;
+use hooksentry_dashboard::SignInLinks;
 use tokio::time::timeout;
 
 use crate::lifecycle::Lifecycle;
@@ -31,7 +32,13 @@ const FAILING_PORT: u16 = 8485;
 const ARRIVALS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sets up the tenant and its receivers, sends some webhooks, and prints a summary.
-pub(crate) async fn show(base: &str, folder: &Path, lifecycle: &Lifecycle) -> anyhow::Result<()> {
+/// Without `links` there is no dashboard.
+pub(crate) async fn show(
+    base: &str,
+    links: Option<&SignInLinks>,
+    folder: &Path,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<()> {
     let mut state = DemoState::read(folder)?;
     let tenant = DemoTenant::open(base, &mut state).await?;
     let secret = tenant.webhook_secret().await?;
@@ -72,6 +79,7 @@ pub(crate) async fn show(base: &str, folder: &Path, lifecycle: &Lifecycle) -> an
 
     let summary = Summary {
         base,
+        sign_in: links.map(|links| links.issue(&state.email, state.password.clone().into())),
         folder,
         state: &state,
         api_key: tenant.api_key(),

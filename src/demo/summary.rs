@@ -8,6 +8,8 @@ use super::state::DemoState;
 
 pub(super) struct Summary<'a> {
     pub(super) base: &'a str,
+    /// Path of the dashboard that signs in once; `None`: there is no dashboard.
+    pub(super) sign_in: Option<String>,
     pub(super) folder: &'a Path,
     pub(super) state: &'a DemoState,
     pub(super) api_key: &'a str,
@@ -26,6 +28,9 @@ impl Summary<'_> {
         let ([ingest_url, failing_url], [working, failing]) = (&self.ingest_urls, self.receivers);
         let mut out = io::stdout().lock();
         writeln!(out, "\nHookSentry is ready.\n")?;
+        if let Some(path) = &self.sign_in {
+            writeln!(out, "  {:<15}{base}{path}", "Sign in once")?;
+        }
         let lines = [
             ("API", format!("{base}/api/v1")),
             ("API docs", format!("{base}/docs")),

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use hooksentry_dashboard::SignInLinks;
 use sqlx::PgPool;
 use tokio::time::timeout;
 
@@ -34,6 +35,7 @@ pub struct Service {
     pool: PgPool,
     list_pool: Option<PgPool>,
     address: SocketAddr,
+    sign_in_links: SignInLinks,
 }
 
 impl Service {
@@ -99,13 +101,20 @@ impl Service {
         }
         tracing::info!(%roles, %address, "ready");
         let (pool, list_pool) = (dependencies.pool.clone(), dependencies.list_pool.clone());
-        Ok(Self { lifecycle, pool, list_pool, address })
+        let sign_in_links = starter.sign_in_links;
+        Ok(Self { lifecycle, pool, list_pool, address, sign_in_links })
     }
 
     /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the links of the dashboard that sign in once.
+    #[must_use]
+    pub fn sign_in_links(&self) -> &SignInLinks {
+        &self.sign_in_links
     }
 
     #[must_use]

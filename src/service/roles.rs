@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use anyhow::Context;
 use axum::Router;
+use hooksentry_dashboard::SignInLinks;
 use tokio::net::TcpListener;
 
 use super::dependencies::{Dependencies, group_commit};
@@ -33,6 +34,8 @@ pub(super) struct RoleStarter<'a> {
     /// What health checks report on.
     commits: Vec<(&'static str, CommitActivity)>,
     leads: Vec<(&'static str, LeadershipStatus)>,
+    /// Links of the dashboard that sign in once.
+    pub(super) sign_in_links: SignInLinks,
 }
 
 impl<'a> RoleStarter<'a> {
@@ -48,7 +51,8 @@ impl<'a> RoleStarter<'a> {
             ("payloads", payloads.activity().clone()),
             ("outcomes", outcomes.activity().clone()),
         ];
-        Self { settings, open_files, dependencies, lifecycle, commits, leads: Vec::new() }
+        let sign_in_links = SignInLinks::default();
+        Self { settings, open_files, dependencies, lifecycle, commits, leads: Vec::new(), sign_in_links }
     }
 
     pub(super) fn start_metrics_upkeep(&self) {
@@ -191,6 +195,7 @@ impl<'a> RoleStarter<'a> {
             signing_keys: signing_keys.context("the API needs a signing key")?,
             health: self.health(),
             tasks: self.lifecycle.working().clone(),
+            sign_in_links: self.sign_in_links.clone(),
             settings: api::ApiSettings::of(self.settings),
         }))
     }

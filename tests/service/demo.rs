@@ -63,6 +63,20 @@ async fn next(output: &mut Lines<BufReader<ChildStdout>>) -> String {
     line.expect("text").expect("the output goes on")
 }
 
+/// Checks that a link signs in to the dashboard, once and not from elsewhere.
+async fn check_link(link: &str) {
+    let client =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let forwarded = client.get(link).header("X-Forwarded-For", "192.0.2.1").send().await.expect("an answer");
+    assert_eq!(forwarded.status(), 404);
+    let signed_in = client.get(link).send().await.expect("an answer");
+    assert_eq!(signed_in.status(), 303);
+    assert!(signed_in.headers()["set-cookie"].to_str().expect("text").starts_with("hooksentry=rfr_"));
+    let again = client.get(link).send().await.expect("an answer");
+    assert_eq!(again.status(), 404);
+    assert!(again.text().await.expect("a page").contains("This link cannot be used any more"));
+}
+
 #[tokio::test]
 async fn the_printed_request_works_and_the_next_start_uses_the_same_tenant() {
     install_tls();
@@ -93,6 +107,8 @@ async fn the_printed_request_works_and_the_next_start_uses_the_same_tenant() {
         arrival.push(line);
     }
     assert!(arrival.contains(&"  verified  X-HookSentry-Signature".to_owned()), "{arrival:#?}");
+
+    check_link(&demo.summary["Sign in once"]).await;
 
     let before = demo.summary.clone();
     demo.stop().await;

@@ -22,6 +22,7 @@ mod bundle;
 mod completeness;
 mod cosigning;
 mod crash;
+mod dashboard;
 mod database;
 mod dead_connections;
 mod delivery;

@@ -101,14 +101,15 @@ impl Dev {
         let base = format!("http://{}", reachable(service.address()));
         if self.demo {
             let stop = lifecycle.intake();
+            let links = self.settings.http.dashboard.then(|| service.sign_in_links());
             tokio::select! {
-                shown = demo::show(&base, folder.path(), &lifecycle) => shown.context("the demonstration failed")?,
+                shown = demo::show(&base, links, folder.path(), &lifecycle) => shown.context("the demonstration failed")?,
                 () = stop.cancelled() => {}
             }
         } else {
             writeln!(
                 io::stdout(),
-                "HookSentry is ready at {base} (API: {base}/api/v1, to try it: {base}/docs)"
+                "HookSentry is ready: dashboard {base}, API {base}/api/v1, to try it {base}/docs"
             )?;
         }
         Ok(service.finish().await?)

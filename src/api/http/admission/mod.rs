@@ -40,6 +40,8 @@ enum RequestKind {
     Management,
     /// Without credentials.
     Anonymous,
+    /// For a page, which makes management requests itself.
+    Dashboard,
 }
 
 /// Who holds places and bytes.
@@ -55,6 +57,7 @@ pub(crate) struct Places {
     ingest: SharedLimit<Holder>,
     management: SharedLimit<Holder>,
     anonymous: SharedLimit<Holder>,
+    dashboard: SharedLimit<Holder>,
     body_bytes: SharedLimit<Holder>,
 }
 
@@ -95,6 +98,7 @@ impl Places {
             ingest: places(RequestKind::Ingest, settings.ingest_requests),
             management: places(RequestKind::Management, settings.management_requests),
             anonymous: places(RequestKind::Anonymous, settings.anonymous_requests),
+            dashboard: places(RequestKind::Dashboard, settings.dashboard_requests),
             body_bytes: SharedLimit::new(settings.body_bytes, metrics::gauge!("hooksentry_http_body_bytes")),
         }
     }
@@ -106,6 +110,20 @@ impl Places {
             Permission::Anyone => (RequestKind::Anonymous, &self.anonymous),
             _ => (RequestKind::Management, &self.management),
         };
+        self.admission(kind, places, timeout)
+    }
+
+    /// Returns the limits of the dashboard's pages.
+    pub(crate) fn of_dashboard(&self, timeout: Duration) -> Admission {
+        self.admission(RequestKind::Dashboard, &self.dashboard, Some(timeout))
+    }
+
+    fn admission(
+        &self,
+        kind: RequestKind,
+        places: &SharedLimit<Holder>,
+        timeout: Option<Duration>,
+    ) -> Admission {
         Admission { kind, places: places.clone(), body_bytes: self.body_bytes.clone(), timeout }
     }
 }
@@ -116,6 +134,7 @@ impl RequestKind {
             Self::Ingest => "ingest",
             Self::Management => "management",
             Self::Anonymous => "anonymous",
+            Self::Dashboard => "dashboard",
         }
     }
 
@@ -124,6 +143,7 @@ impl RequestKind {
             Self::Ingest => "HOOKSENTRY_INGEST_REQUESTS",
             Self::Management => "HOOKSENTRY_MANAGEMENT_REQUESTS",
             Self::Anonymous => "HOOKSENTRY_ANONYMOUS_REQUESTS",
+            Self::Dashboard => "HOOKSENTRY_DASHBOARD_REQUESTS",
         }
     }
 

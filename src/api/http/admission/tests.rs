@@ -27,6 +27,7 @@ pub(super) fn places(requests: usize, body_bytes: usize) -> Places {
         ingest_requests: requests,
         management_requests: requests,
         anonymous_requests: requests,
+        dashboard_requests: requests,
         body_bytes,
     })
 }

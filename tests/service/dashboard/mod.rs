@@ -1,0 +1,9 @@
+//! The dashboard as a browser without scripts uses it.
+
+mod browser;
+mod event_pages;
+mod forms;
+mod mounting;
+mod sessions;
+mod signing_up;
+mod words;
