@@ -1,0 +1,55 @@
+// Takes screenshots of the dashboard with made-up data: `node tests/browser/screenshots.mjs FOLDER`.
+// The README's are those in docs/images.
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { launch, openPage } from "./chromium.mjs";
+import { Api, password, startReceiver, startService, until } from "./service.mjs";
+
+const folder = process.argv[2] ?? "docs/images";
+const email = "mira@lighthouse.example";
+
+const service = await startService({ HOOKSENTRY_BREAKER_PAUSE_MIN: "60s" });
+const working = await startReceiver();
+const failing = await startReceiver();
+failing.answer = () => [503, '{"error":"database is read-only","retry_after":120}'];
+const browser = await launch();
+try {
+  await new Api(service.base).post("/tenants", { name: "Lighthouse", ownerEmail: email, ownerPassword: password, maxTrys: 3 });
+  const api = await Api.signIn(service.base, email);
+  const { tenant_id: tenantId } = JSON.parse(Buffer.from(api.token.split(".")[1], "base64url"));
+  const { key } = await api.post("/apikeys", { name: "billing" });
+  const send = async (to, payload) =>
+    (await api.post(`/ingest/${tenantId}/${to.ingestToken}`, payload, { "x-api-key": key })).eventId;
+  const good = await api.post("/destinations", { url: working.url.replace("127.0.0.1", "localhost").replace("/webhooks", "/crm/invoices") });
+  const bad = await api.post("/destinations", { url: failing.url.replace("/webhooks", "/warehouse/orders") });
+  for (let number = 1; number <= 24; number += 1) {
+    await send(good, { type: "invoice.paid", id: `in_4Tz9kWc${number}`, customer: "cus_Harbour12", amount: 4990 + number * 100 });
+  }
+  const lost = await send(bad, { type: "parcel.lost", parcel: "HB-2209", last_seen: "2026-03-14T06:30:00+01:00" });
+  await send(bad, { type: "order.created", id: 820114, total: "74.80", currency: "EUR" });
+  await until("the failures", async () => (await api.get(`/events/${lost}/attempts`)).total >= 1);
+  await mkdir(folder, { recursive: true });
+  const shots = [["sign-in", "/sign-in"], ["events", "/events"], ["event", `/events/${lost}`], ["facts", `/events/${lost}?view=facts`], ["overview", "/"]];
+  for (const colorScheme of ["light", "dark"]) {
+    for (const [size, viewport] of [["wide", { width: 1280, height: 800 }], ["narrow", { width: 360, height: 740 }]]) {
+      const page = await openPage(browser, service.base, { colorScheme, viewport });
+      for (const [name, path] of shots) {
+        if (name === "events") {
+          await page.goto("/sign-in");
+          await page.getByLabel("Email address").fill(email);
+          await page.getByLabel("Password").fill(password);
+          await page.getByRole("button", { name: "Sign in" }).click();
+          await page.waitForURL((url) => url.pathname !== "/sign-in");
+        }
+        await page.goto(path);
+        await page.screenshot({ path: join(folder, `${name}-${size}-${colorScheme}.png`) });
+      }
+      await page.context().close();
+    }
+  }
+} finally {
+  await browser.close();
+  await service.stop();
+  working.stop();
+  failing.stop();
+}
