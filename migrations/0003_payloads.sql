@@ -12,7 +12,12 @@ CREATE TABLE payloads (
     salt      bytea CHECK (octet_length(salt) = 32),
     -- Installations of HookSentry that the webhook passed through before this one. It is needed for as long as the
     -- payload, and no longer.
-    hops      smallint NOT NULL DEFAULT 0 CHECK (hops >= 0)
+    hops      smallint NOT NULL DEFAULT 0 CHECK (hops >= 0),
+    -- NULL: none. The id of the event follows from it, so a repetition is recognised when it is erased, too.
+    idempotency_key text
 );
+
+-- Lists of events sorted by the key.
+CREATE INDEX payloads_by_idempotency_key ON payloads (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 SELECT scope_to_tenant('payloads');

@@ -30,7 +30,6 @@ CREATE TABLE webhook_events (
     attempts        integer     NOT NULL,
     -- 0 Pending, 1 Processing, 2 Succeeded, 3 Failed, 4 WaitingRetry, 5 CriticalFailure, 6 Cancelled.
     status          smallint    NOT NULL,
-    idempotency_key text,
 
     CONSTRAINT webhook_events_status_is_known CHECK (status BETWEEN 0 AND 6)
 );

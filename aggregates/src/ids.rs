@@ -72,16 +72,3 @@ id!(
     /// Id of an [`Erasure`](crate::erasure::Erasure).
     ErasureId
 );
-
-/// Namespace of the ids derived from idempotency keys. It must not change: stored ids depend on it.
-const IDEMPOTENCY_NAMESPACE: Uuid = Uuid::from_u128(0x6f0d_2a4e_8c1b_5f3a_9e7d_4b21_c0a8_f517);
-
-impl WebhookEventId {
-    /// Returns the id of the webhook event with this idempotency key: a UUIDv5 of tenant and key (RFC 9562,
-    /// section 5.5). The primary key of the log thus prevents a second event with the same key.
-    #[must_use]
-    pub fn for_idempotency_key(tenant: TenantId, idempotency_key: &str) -> Self {
-        let namespace = Uuid::new_v5(&IDEMPOTENCY_NAMESPACE, tenant.0.as_bytes());
-        Self(Uuid::new_v5(&namespace, idempotency_key.as_bytes()))
-    }
-}

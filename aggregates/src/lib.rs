@@ -33,7 +33,7 @@
 //! | acceptance | Storing a webhook event, with its fact and its payload. The source then gets a 202. |
 //! | payload | Bytes of a webhook event, stored in the table `payloads`, outside the log, so that they can be erased. |
 //! | ingest token, API key | The two secrets that a source presents: the token selects destination or sender, the key the tenant. |
-//! | idempotency key | Chosen by the source. A second webhook event with the same key is answered with the first. |
+//! | idempotency key | Chosen by the source. A second webhook event with the same key is answered with the first. It is in no fact. |
 //! | mapping | Rule of a sender that transforms payloads ([`mapping`]). |
 //! | reservation | Stream that makes a tenant name or an email address unique ([`reservation`]). |
 //!

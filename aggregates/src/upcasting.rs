@@ -52,6 +52,14 @@ const CONVERSIONS: &[Conversion] = &[
             }
         },
     },
+    // The idempotency key is kept with the payload, where it can be erased.
+    Conversion {
+        fact: "EventAccepted",
+        from: 2,
+        convert: |form| {
+            form.remove("idempotencyKey");
+        },
+    },
     // The metadata of the fact has the user, which the fact itself did not.
     Conversion {
         fact: "InviteIssued",

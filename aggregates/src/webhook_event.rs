@@ -124,8 +124,6 @@ pub struct Acceptance {
     /// `None`: it was sent with the token of the destination itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_id: Option<SenderId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idempotency_key: Option<String>,
     /// Commitment to the delivered payload.
     pub payload: PayloadCommitment,
     /// `None` without a mapping.
@@ -200,7 +198,7 @@ pub enum WebhookEventFact {
 }
 
 stored_facts!(WebhookEventFact {
-    EventAccepted: 2,
+    EventAccepted: 3,
     DeliveryStarted: 2,
     DeliveryAttempted: 2,
     RetryScheduled,

@@ -11,7 +11,14 @@ use crate::attempt_responses;
 use crate::retention::uuids;
 use crate::tenant_scope::TenantScope;
 
-/// Returns the delivered payload as text, for each of `ids` whose payload is stored.
+/// Payload that is delivered, and the idempotency key that it was sent with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Delivered {
+    pub text: String,
+    pub idempotency_key: Option<String>,
+}
+
+/// Returns the delivered payload of each of `ids` whose payload is stored.
 ///
 /// # Errors
 /// When the database fails.
@@ -19,16 +26,20 @@ use crate::tenant_scope::TenantScope;
 pub async fn delivered(
     scope: &mut TenantScope,
     ids: &[WebhookEventId],
-) -> Result<HashMap<WebhookEventId, String>, sqlx::Error> {
+) -> Result<HashMap<WebhookEventId, Delivered>, sqlx::Error> {
     let tenant_id = scope.tenant_id().0;
     let rows = sqlx::query!(
-        "SELECT event_id, delivered FROM payloads WHERE tenant_id = $1 AND event_id = ANY($2)",
+        "SELECT event_id, delivered, idempotency_key FROM payloads WHERE tenant_id = $1 AND event_id = ANY($2)",
         tenant_id,
         &uuids(ids),
     )
     .fetch_all(scope.connection())
     .await?;
-    Ok(rows.into_iter().map(|row| (WebhookEventId(row.event_id), text(row.delivered))).collect())
+    let delivered = rows.into_iter().map(|row| {
+        let delivered = Delivered { text: text(row.delivered), idempotency_key: row.idempotency_key };
+        (WebhookEventId(row.event_id), delivered)
+    });
+    Ok(delivered.collect())
 }
 
 /// Returns the size of the delivered payload in bytes, for each of `ids` whose payload is stored.
@@ -110,8 +121,8 @@ pub async fn stored(
     Ok(rows.into_iter().map(|row| (row.event_id.into(), u64::from(row.bytes.unsigned_abs()))).collect())
 }
 
-/// Erases payloads, with what is kept of the responses to their attempts, and adds their bytes to those that were erased of
-/// their tenants. Returns how many payloads there were.
+/// Erases payloads and idempotency keys, with what is kept of the responses to their attempts, and adds the bytes of the
+/// payloads to those that were erased of their tenants. Returns how many payloads there were.
 ///
 /// # Errors
 /// When the database fails.

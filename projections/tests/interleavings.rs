@@ -307,13 +307,9 @@ impl World {
         let at = self.now();
         let outcome = if command == 6 { Outcome::Succeeded } else { Outcome::RefusedStatus };
         let command = match command {
-            0 => accepted()
-                .tenant(ACME)
-                .destination(id(500 + stream as u128))
-                .sender(id(600))
-                .idempotency_key((stream == 0).then(|| "key".to_owned()))
-                .at(at)
-                .command(),
+            0 => {
+                accepted().tenant(ACME).destination(id(500 + stream as u128)).sender(id(600)).at(at).command()
+            }
             1..=3 => started().at(at).command(),
             4..=6 => attempted().outcome(outcome).max_attempts(2).at(at).command(),
             7 => WebhookEventCommand::Replay { at },

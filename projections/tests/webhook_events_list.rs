@@ -31,7 +31,6 @@ fn some_events() -> Log {
         let event_accepted = aggregates_testing::accepted()
             .tenant(ACME)
             .destination(destination_id)
-            .idempotency_key((number % 3 != 0).then(|| format!("key {}", 20 - number)))
             .at(at(i64::try_from(number * 7 % 5).unwrap()));
         log.add(ACME, event(number), event_accepted.fact());
         if number % 4 == 0 {
@@ -55,14 +54,15 @@ async fn given(pool: &PgPool) {
     log.fold_into(pool, Projection::Destinations).await;
     log.fold_into(pool, Projection::WebhookEvents).await;
     for number in 1..=12u128 {
-        // The payload of one event is erased.
+        // The payload of one event is erased, with its key.
         if number != 5 {
             let bytes = format!("{{\"n\":{}}}", (number * 5) % 9).into_bytes();
             sqlx::query!(
-                "INSERT INTO payloads (event_id, tenant_id, delivered) VALUES ($1, $2, $3)",
+                "INSERT INTO payloads (event_id, tenant_id, delivered, idempotency_key) VALUES ($1, $2, $3, $4)",
                 event(number).0,
                 ACME.0,
                 bytes,
+                (number % 3 != 0).then(|| format!("key {}", 20 - number)),
             )
             .execute(pool)
             .await
@@ -94,8 +94,10 @@ async fn events_are_sorted_by_every_field_both_ways_and_paged(pool: PgPool) {
     assert_eq!(everything.len(), 12);
     let ids: Vec<_> = everything.iter().map(|event| event.id).collect();
     let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
-    let texts = payloads::delivered(&mut scope, &ids).await.unwrap();
-    assert_eq!(texts.len(), 11);
+    let stored = payloads::delivered(&mut scope, &ids).await.unwrap();
+    assert_eq!(stored.len(), 11);
+    let text = |event: &WebhookEvent| stored.get(&event.id).map(|payload| &payload.text);
+    let key = |event: &WebhookEvent| stored.get(&event.id)?.idempotency_key.as_ref();
     scope.end().await.unwrap();
 
     for sort in SortField::ALL.iter().copied() {
@@ -104,11 +106,9 @@ async fn events_are_sorted_by_every_field_both_ways_and_paged(pool: PgPool) {
                 SortField::Id => left.id.cmp(&right.id),
                 SortField::TenantId => Ordering::Equal,
                 SortField::DestinationUrlId => left.destination_id.cmp(&right.destination_id),
-                SortField::Payload => nulls_last(texts.get(&left.id), texts.get(&right.id)),
+                SortField::Payload => nulls_last(text(left), text(right)),
                 SortField::Status => left.status.number().cmp(&right.status.number()),
-                SortField::IdempotencyKey => {
-                    nulls_last(left.idempotency_key.as_ref(), right.idempotency_key.as_ref())
-                }
+                SortField::IdempotencyKey => nulls_last(key(left), key(right)),
                 SortField::CurrentRetryCount => left.failed_attempts.cmp(&right.failed_attempts),
                 SortField::NextAttemptAt => nulls_last(left.next_attempt_at, right.next_attempt_at),
                 SortField::AcceptedAt => left.accepted_at.cmp(&right.accepted_at),
@@ -163,6 +163,24 @@ async fn events_are_filtered_by_status_destination_and_time_and_counted(pool: Pg
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn the_event_of_an_idempotency_key_is_listed_alone_in_every_order(pool: PgPool) {
+    given(&pool).await;
+    let everything = listed(&pool, Filter::default(), SortField::Id, Direction::Ascending, ALL).await.items;
+    for sort in SortField::ALL.iter().copied() {
+        // The payload of event 5 is erased.
+        for number in [5, 7] {
+            let filter = Filter { id: Some(event(number)), ..Filter::default() };
+            let found = listed(&pool, filter, sort, Direction::Descending, ALL).await;
+            let expected: Vec<_> =
+                everything.iter().filter(|listed| listed.id == event(number)).cloned().collect();
+            assert_eq!((found.items, found.total, found.next), (expected, 1, None), "{sort:?}");
+        }
+        let of_the_rival = Filter { id: Some(event(90)), ..Filter::default() };
+        assert_eq!(listed(&pool, of_the_rival, sort, Direction::Ascending, ALL).await.total, 0);
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn payloads_are_read_as_they_are_delivered_and_as_they_were_received(pool: PgPool) {
     let insert = async |number: u128, delivered: &str, received: Option<&str>| {
         sqlx::query!(
@@ -182,7 +200,7 @@ async fn payloads_are_read_as_they_are_delivered_and_as_they_were_received(pool:
     let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
     let delivered = payloads::delivered(&mut scope, &[event(1), event(2), event(3)]).await.unwrap();
     assert_eq!(delivered.len(), 2);
-    assert_eq!(delivered[&event(1)], "{\"mapped\": \"é\"}");
+    assert_eq!(delivered[&event(1)].text, "{\"mapped\": \"é\"}");
     assert_eq!(payloads::received(&mut scope, event(1)).await.unwrap().as_deref(), Some("{ \"raw\":1.0 }"));
     assert_eq!(payloads::received(&mut scope, event(2)).await.unwrap().as_deref(), Some("{ }"));
     assert_eq!(payloads::received(&mut scope, event(3)).await.unwrap(), None);

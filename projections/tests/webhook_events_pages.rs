@@ -27,12 +27,11 @@ use crate::rows;
 /// Number of cases, each with some dozens of questions.
 const CASES: u32 = 24;
 
-/// A webhook event: destination, time of acceptance, idempotency key and course of its delivery.
+/// A webhook event: destination, time of acceptance and course of its delivery.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     destination: u128,
     accepted_at: i64,
-    has_key: bool,
     course: u8,
 }
 
@@ -60,8 +59,10 @@ fn seconds() -> impl Strategy<Value = i64> {
 }
 
 fn sample() -> impl Strategy<Value = Sample> {
-    (0..3u128, seconds(), any::<bool>(), 0..8u8).prop_map(|(destination, accepted_at, has_key, course)| {
-        Sample { destination, accepted_at, has_key, course }
+    (0..3u128, seconds(), 0..8u8).prop_map(|(destination, accepted_at, course)| Sample {
+        destination,
+        accepted_at,
+        course,
     })
 }
 
@@ -104,11 +105,8 @@ fn add(log: &mut Log, number: u128, sample: Sample) {
     let to = destination(sample.destination);
     // The order of ids differs from that of time.
     let event: WebhookEventId = id(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
-    let event_accepted = aggregates_testing::accepted()
-        .tenant(ACME)
-        .destination(to)
-        .idempotency_key(sample.has_key.then(|| format!("key {}", number * 7 % 101)))
-        .at(at(sample.accepted_at));
+    let event_accepted =
+        aggregates_testing::accepted().tenant(ACME).destination(to).at(at(sample.accepted_at));
     log.add(ACME, event, event_accepted.fact());
     let failed = attempted(to, 1, 1, report(Outcome::Timeout));
     let facts = match sample.course {
@@ -131,21 +129,23 @@ fn add(log: &mut Log, number: u128, sample: Sample) {
     }
 }
 
-/// Stores payloads of most of the events, some of them equal.
-async fn give_payloads(pool: &PgPool, events: &[WebhookEvent]) -> HashMap<WebhookEventId, Vec<u8>> {
+/// Stores payloads of most of the events, some of them equal, and some with an idempotency key.
+async fn give_payloads(pool: &PgPool, events: &[WebhookEvent]) -> HashMap<WebhookEventId, Payload> {
     let mut payloads = HashMap::new();
     for (number, event) in events.iter().enumerate().filter(|(number, _)| number % 5 != 0) {
         let bytes = format!("{{\"n\":{}}}", number * 7 % 11).into_bytes();
+        let key = (number % 2 == 0).then(|| format!("key {}", number * 7 % 101));
         sqlx::query!(
-            "INSERT INTO payloads (event_id, tenant_id, delivered) VALUES ($1, $2, $3)",
+            "INSERT INTO payloads (event_id, tenant_id, delivered, idempotency_key) VALUES ($1, $2, $3, $4)",
             event.id.0,
             ACME.0,
             bytes,
+            key.clone(),
         )
         .execute(pool)
         .await
         .unwrap();
-        payloads.insert(event.id, bytes);
+        payloads.insert(event.id, (bytes, key));
     }
     payloads
 }
@@ -160,9 +160,12 @@ fn nulls_last<T: Ord>(left: Option<T>, right: Option<T>) -> Ordering {
     }
 }
 
+/// What is delivered, and the idempotency key.
+type Payload = (Vec<u8>, Option<String>);
+
 struct Model {
     events: Vec<WebhookEvent>,
-    payloads: HashMap<WebhookEventId, Vec<u8>>,
+    payloads: HashMap<WebhookEventId, Payload>,
 }
 
 impl Model {
@@ -183,15 +186,15 @@ impl Model {
     }
 
     fn compare(&self, sort: SortField, left: &WebhookEvent, right: &WebhookEvent) -> Ordering {
+        let bytes = |event: &WebhookEvent| self.payloads.get(&event.id).map(|(bytes, _)| bytes);
+        let key = |event: &WebhookEvent| self.payloads.get(&event.id)?.1.as_ref();
         let by_field = match sort {
             SortField::Id => left.id.cmp(&right.id),
             SortField::TenantId | SortField::AcceptedAt => Ordering::Equal,
             SortField::DestinationUrlId => left.destination_id.cmp(&right.destination_id),
-            SortField::Payload => nulls_last(self.payloads.get(&left.id), self.payloads.get(&right.id)),
+            SortField::Payload => nulls_last(bytes(left), bytes(right)),
             SortField::Status => left.status.number().cmp(&right.status.number()),
-            SortField::IdempotencyKey => {
-                nulls_last(left.idempotency_key.as_ref(), right.idempotency_key.as_ref())
-            }
+            SortField::IdempotencyKey => nulls_last(key(left), key(right)),
             SortField::CurrentRetryCount => left.failed_attempts.cmp(&right.failed_attempts),
             SortField::NextAttemptAt => nulls_last(left.next_attempt_at, right.next_attempt_at),
             SortField::DeliveredAt => nulls_last(left.delivered_at, right.delivered_at),
@@ -281,7 +284,6 @@ fn some_samples(count: u8) -> Vec<Sample> {
         .map(|number| Sample {
             destination: u128::from(number % 3),
             accepted_at: i64::from(number) * 4_000,
-            has_key: number % 2 == 0,
             course: number % 8,
         })
         .collect()
@@ -293,10 +295,12 @@ async fn a_walk_returns_each_event_once_while_others_are_added(pool: PgPool) {
     for sort in SortField::ALL.iter().copied().filter(|sort| *sort != SortField::Payload) {
         for direction in [Direction::Ascending, Direction::Descending] {
             rows::delete_all(&pool).await;
+            sqlx::query!("TRUNCATE payloads").execute(&pool).await.unwrap();
             let mut log = log_of(&samples);
             log.fold_into(&pool, Projection::Destinations).await;
             log.fold_into(&pool, Projection::WebhookEvents).await;
             let before = everything(&pool).await;
+            give_payloads(&pool, &before).await;
             let question = Question {
                 status: None,
                 destination: None,
@@ -319,7 +323,7 @@ async fn a_walk_returns_each_event_once_while_others_are_added(pool: PgPool) {
                     let size = log.facts.len();
                     for (number, accepted_at) in (1_000 + round * 3..).zip([-50_000, 90_000, 500_000]) {
                         let course = u8::try_from(number % 8).unwrap();
-                        let sample = Sample { destination: number % 3, accepted_at, has_key: true, course };
+                        let sample = Sample { destination: number % 3, accepted_at, course };
                         add(&mut log, number, sample);
                     }
                     crate::given::apply(&pool, Projection::WebhookEvents, &log.facts[size..]).await;
@@ -396,14 +400,14 @@ async fn events_without_counts_are_counted_while_facts_are_folded(pool: PgPool) 
     let size = log.facts.len();
     check_counts(&pool, &everything(&pool).await).await;
     // While no event is counted, one is added.
-    add(&mut log, 5_000, Sample { destination: 1, accepted_at: 77, has_key: false, course: 0 });
+    add(&mut log, 5_000, Sample { destination: 1, accepted_at: 77, course: 0 });
     crate::given::apply(&pool, Projection::WebhookEvents, &log.facts[size..]).await;
     let mut connection = pool.acquire().await.unwrap();
     assert!(webhook_events::recount(&mut connection).await.unwrap());
     // While all events are counted and the mark still exists, others are added on both sides of it.
     let size = log.facts.len();
     for number in 6_000..6_010 {
-        add(&mut log, number, Sample { destination: 2, accepted_at: 99, has_key: false, course: 3 });
+        add(&mut log, number, Sample { destination: 2, accepted_at: 99, course: 3 });
     }
     crate::given::apply(&pool, Projection::WebhookEvents, &log.facts[size..]).await;
     while webhook_events::recount(&mut connection).await.unwrap() {}

@@ -200,7 +200,8 @@ impl AppState {
         let second_factors = SecondFactors { store: commands.store().clone(), vault: vault.clone() };
         let failures = FailedLogins::new(settings.failed_logins);
         let accesses = AccessRecorder::new(commands.store().clone());
-        let events = Events { commands: commands.clone(), cursors, accesses: accesses.clone() };
+        let events =
+            Events { commands: commands.clone(), cursors, accesses: accesses.clone(), vault: vault.clone() };
         // A byte of a payload takes up to six bytes in a JSON string.
         let payload_body_bytes_max = BODY_BYTES_MAX.max(settings.payload_bytes_max.saturating_mul(6));
         Self {
@@ -262,6 +263,7 @@ impl AppState {
                 payload_bytes_max: settings.payload_bytes_max,
                 hops_max: settings.hops_max,
                 memory: PayloadMemory::new(settings.ingest_payload_bytes),
+                vault: vault.clone(),
             },
             audit: Audit { events: events.clone(), vault: vault.clone() },
             well_known: WellKnown { pool: pool.clone() },

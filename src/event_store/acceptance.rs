@@ -34,6 +34,7 @@ pub struct AcceptItem {
     delivered: Bytes,
     received: Option<Bytes>,
     salt: Salt,
+    idempotency_key: Option<String>,
     hops: i16,
     /// Released with the item.
     _held: Option<Arc<dyn Any + Send + Sync>>,
@@ -68,6 +69,8 @@ pub struct AcceptedPayload {
     pub received: Option<Bytes>,
     /// Key of the commitments that the fact has.
     pub salt: Salt,
+    /// Key that the id of the event follows from.
+    pub idempotency_key: Option<String>,
 }
 
 impl AcceptItem {
@@ -93,6 +96,7 @@ impl AcceptItem {
             delivered: payload.delivered,
             received: payload.received,
             salt: payload.salt,
+            idempotency_key: payload.idempotency_key,
             hops: 0,
             _held: None,
         })
@@ -140,6 +144,7 @@ impl Batch for AcceptBatch {
             + item.metadata.len()
             + item.delivered.len()
             + item.received.as_ref().map_or(0, Bytes::len)
+            + item.idempotency_key.as_ref().map_or(0, String::len)
     }
 
     async fn commit(
@@ -193,6 +198,7 @@ async fn accept(
             as &[Option<Vec<u8>>],
         &items.iter().map(|item| item.hops).collect::<Vec<_>>(),
         &items.iter().map(|item| item.salt.as_bytes().to_vec()).collect::<Vec<_>>(),
+        &items.iter().map(|item| item.idempotency_key.clone()).collect::<Vec<_>>() as &[Option<String>],
         WebhookEventFact::stored_version("EventAccepted"),
     )
     .fetch_all(connection)

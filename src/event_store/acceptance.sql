@@ -11,10 +11,10 @@ WITH incoming AS (
     SELECT *
     FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[],
-        $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::smallint[], $11::bytea[]
+        $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::smallint[], $11::bytea[], $12::text[]
     ) AS incoming (
         event_id, tenant_id, key_hash, token_hash, route_version,
-        fact, metadata, delivered, received, hops, salt
+        fact, metadata, delivered, received, hops, salt, idempotency_key
     )
 ),
 admitted AS (
@@ -42,15 +42,15 @@ admitted AS (
 appended AS (
     INSERT INTO events
         (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-    SELECT 'WebhookEvent', event_id::text, 1, 'EventAccepted', $12::text, fact::json, metadata::json
+    SELECT 'WebhookEvent', event_id::text, 1, 'EventAccepted', $13::text, fact::json, metadata::json
     FROM admitted
     ORDER BY event_id
     ON CONFLICT DO NOTHING
     RETURNING aggregate_id
 ),
 stored AS (
-    INSERT INTO payloads (event_id, tenant_id, delivered, received, hops, salt)
-    SELECT event_id, tenant_id, delivered, received, hops, salt
+    INSERT INTO payloads (event_id, tenant_id, delivered, received, hops, salt, idempotency_key)
+    SELECT event_id, tenant_id, delivered, received, hops, salt, idempotency_key
     FROM admitted
     WHERE (event_id::text IN (SELECT aggregate_id FROM appended)) IS TRUE
 )

@@ -244,7 +244,7 @@ fn filter(request: &ErasureRequest) -> Result<Filter, CheckpointFailure> {
         Some(name) => Some(EventStatus::from_name(name).ok_or_else(|| unreadable(format!("status {name}")))?),
     };
     let to = scope.to.map_or(request.at, |to| to.min(request.at));
-    Ok(Filter { status, destination_id: scope.destination_id, from: scope.from, to: Some(to) })
+    Ok(Filter { status, destination_id: scope.destination_id, from: scope.from, to: Some(to), id: None })
 }
 
 /// Folds the facts of some streams.

@@ -53,6 +53,11 @@ impl Key {
         mac.finalize().into_bytes().into()
     }
 
+    /// Returns [`Self::derive`] as a key.
+    pub(super) fn derive_key(&self, purpose: &[u8]) -> Self {
+        Self(SecretBox::init_with(|| self.derive(purpose)))
+    }
+
     /// Returns nonce, ciphertext and tag. `bound` is authenticated and not stored; opening needs the same
     /// bytes.
     pub(super) fn seal(&self, bound: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, TooLong> {

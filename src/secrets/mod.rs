@@ -11,6 +11,7 @@ mod base32;
 mod cipher;
 mod common_passwords;
 mod data_keys;
+mod event_ids;
 pub mod log_keys;
 pub mod master_keys;
 mod password_queue;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aggregates::email::Email;
-use aggregates::ids::TenantId;
+use aggregates::ids::{TenantId, WebhookEventId};
 use aggregates::sealed::Sealed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 use super::cipher::{Key, NotAuthentic, TooLong};
 use super::data_keys::{self, KeysUnder, WrappedKey};
+use super::event_ids::EventIdSecret;
 use super::master_keys::{MasterKeyId, MasterKeys, NotUnwrapped};
 use super::salt::hmac_sha256;
 use crate::database;
@@ -45,7 +46,7 @@ const EVIDENCE_KEY: &[u8] = b"hooksentry evidence key v1";
 const EMAIL_RESERVATIONS: &[u8] = b"hooksentry email reservations v1";
 /// Owner of the installation's data key.
 const INSTALLATION: TenantId = TenantId(Uuid::nil());
-/// Maximum number of cached data keys, about 200 bytes each.
+/// Maximum number of cached data keys, about 250 bytes each.
 const CACHED_KEYS_MAX: u64 = 10_000;
 /// Time after which a cached data key is dropped, and a deleted one is unusable in all processes.
 const CACHED_FOR: Duration = Duration::from_secs(300);
@@ -61,6 +62,7 @@ pub struct Vault {
 struct DataKey {
     id: Uuid,
     key: Key,
+    event_ids: EventIdSecret,
 }
 
 /// Error of sealing or opening a secret.
@@ -76,6 +78,9 @@ pub enum VaultFailure {
     UnknownMasterKey { data_key: Uuid, master_key: MasterKeyId },
     #[error("the data key {data_key} is damaged")]
     DamagedDataKey { data_key: Uuid },
+    /// The ids of its events follow from a data key that was deleted. Another one would make repeated webhooks new.
+    #[error("the tenant has no data key")]
+    NoDataKey,
     #[error("the sealed secret was altered, or sealed for another tenant or another use")]
     NotAuthentic,
     #[error("the sealed secret is not text")]
@@ -205,6 +210,24 @@ impl Vault {
         Ok(uuid::Builder::from_custom_bytes(id).into_uuid())
     }
 
+    /// Returns the id of the webhook event of `tenant` with this idempotency key, which is always the same. It follows from
+    /// the tenant's data key, so a reader of the log cannot test whether a guess of the key is right. A tenant has a data
+    /// key since its registration: none is created here, because with another one every repeated webhook would be new.
+    ///
+    /// # Errors
+    /// [`VaultFailure::NoDataKey`] if the data key was deleted; it cannot be read or unwrapped.
+    pub async fn event_id(
+        &self,
+        tenant: TenantId,
+        idempotency_key: &str,
+    ) -> Result<WebhookEventId, VaultFailure> {
+        let data_key = match self.unwrapped.get(&tenant) {
+            Some(data_key) => data_key,
+            None => self.unwrap(&self.wrapped(tenant).await?.ok_or(VaultFailure::NoDataKey)?)?,
+        };
+        Ok(data_key.event_ids.id(idempotency_key))
+    }
+
     /// Returns the master keys that wrap data keys and are not configured. The secrets of those data keys
     /// cannot be opened.
     ///
@@ -234,17 +257,23 @@ impl Vault {
 
     /// Returns the tenant's data key, which must have that id.
     async fn find(&self, tenant: TenantId, id: Uuid) -> Result<Arc<DataKey>, VaultFailure> {
-        let found = database::in_time(database::SHORT, async {
-            data_keys::find(&mut *self.pool.acquire().await?, tenant).await
-        })
-        .await?;
+        let found = self.wrapped(tenant).await?;
         let wrapped =
             found.filter(|key| key.id == id).ok_or(VaultFailure::UnknownDataKey { data_key: id })?;
         self.unwrap(&wrapped)
     }
 
+    async fn wrapped(&self, tenant: TenantId) -> Result<Option<WrappedKey>, sqlx::Error> {
+        database::in_time(database::SHORT, async {
+            data_keys::find(&mut *self.pool.acquire().await?, tenant).await
+        })
+        .await
+    }
+
     fn unwrap(&self, wrapped: &WrappedKey) -> Result<Arc<DataKey>, VaultFailure> {
-        let data_key = Arc::new(DataKey { id: wrapped.id, key: unwrap(&self.master_keys, wrapped)? });
+        let key = unwrap(&self.master_keys, wrapped)?;
+        let event_ids = EventIdSecret::of(&key);
+        let data_key = Arc::new(DataKey { id: wrapped.id, key, event_ids });
         self.unwrapped.insert(wrapped.tenant_id, Arc::clone(&data_key));
         Ok(data_key)
     }

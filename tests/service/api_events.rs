@@ -108,6 +108,41 @@ async fn events_are_filtered_sorted_and_paged() {
 }
 
 #[tokio::test]
+async fn the_event_of_an_idempotency_key_is_found() {
+    let (setting, stranger) = (Setting::new().await, Setting::new().await);
+    let mut ids = vec![];
+    for key in ["order 7", "Order 7", "é"] {
+        let request = setting.owner.ingest(&setting.key, &setting.token, "{}");
+        let accepted = send(request.header("X-Idempotency-Key", key)).await.expect(202);
+        ids.push(accepted.text_of("eventId"));
+    }
+    setting.accept().await;
+    for id in &ids {
+        until_listed(&setting.owner, id, "Pending").await;
+    }
+    for (key, id, shown) in
+        [("order%207", &ids[0], "order 7"), ("Order+7", &ids[1], "Order 7"), ("%C3%A9", &ids[2], "é")]
+    {
+        for others in ["", "&CpOrd=status&Status=Pending", "&CpOrd=idempotencyKey", "&Qt=1&CpOrd=payload"] {
+            let query = format!("/api/v1/events?idempotencykey={key}{others}");
+            let found = setting.owner.get(&query).await.expect(200).body;
+            assert_eq!((&found["total"], &found["next"]), (&json!(1), &Value::Null), "{query}");
+            let event = &found["items"][0];
+            assert_eq!((&event["id"], &event["idempotencyKey"]), (&json!(id), &json!(shown)), "{query}");
+        }
+        let path = format!("/api/v1/events?IdempotencyKey={key}");
+        assert_eq!(stranger.owner.get(&path).await.expect(200).body["total"], 0);
+    }
+    for query in ["IdempotencyKey=order%208", "IdempotencyKey=order%207&Status=Succeeded"] {
+        assert_eq!(setting.total(query).await, 0, "{query}");
+    }
+    for wrong in ["", "a%09b", &"x".repeat(256), "a&IdempotencyKey=a"] {
+        let refused = setting.owner.get(&format!("/api/v1/events?IdempotencyKey={wrong}")).await.expect(400);
+        assert_eq!(refused.wrong(), ["IdempotencyKey"], "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn cursors_lead_through_the_whole_list() {
     let setting = Setting::new().await;
     let mut ids = vec![];
@@ -158,6 +193,7 @@ async fn a_cursor_is_valid_for_its_list_only() {
         format!("After={cursor}&DestinationUrlId={}", setting.destination),
         format!("After={cursor}&From=2020-01-01"),
         format!("After={cursor}&To=2120-01-01"),
+        format!("After={cursor}&IdempotencyKey=order-7"),
         format!("After={cursor}&CpOrd=id"),
         format!("After={cursor}&TpOrd=Asc"),
     ] {

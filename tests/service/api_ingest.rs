@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Answer, Api, PAYLOAD_BYTES_MAX, send};
 use crate::harness::events::until_listed;
+use crate::harness::postgres::TestDatabase;
+use crate::harness::process::Launch;
 use crate::harness::tenant::User;
 
 /// A tenant with a key and a destination.
@@ -213,6 +215,41 @@ async fn of_many_twins_at_once_one_is_accepted() {
     }
     until_listed(&setting.owner, &accepted[0].text_of("eventId"), "Pending").await;
     assert_eq!(setting.owner.get("/api/v1/events").await.expect(200).body["total"], 1);
+}
+
+#[tokio::test]
+async fn without_the_data_key_of_the_tenant_no_webhook_with_an_idempotency_key_is_accepted() {
+    let database = TestDatabase::create().await;
+    let first = Launch::serve("api,projector", &database.url()).ready().await;
+    let owner = User::owner(&Api::at(first.base())).await;
+    let (key, (_, token)) = (owner.api_key().await, owner.destination().await);
+    let once = async |owner: &User| {
+        let request = owner.ingest(&key, &token, "{}");
+        send(request.header("X-Idempotency-Key", "order-7")).await
+    };
+    let accepted = once(&owner).await.expect(202).text_of("eventId");
+
+    let pool = database.pool().await;
+    let alter = "UPDATE data_keys SET wrapped = set_byte(wrapped, 30, get_byte(wrapped, 30) # 1)";
+    sqlx::query(alter).execute(&pool).await.expect("damaged data keys");
+    // A process that does not have the key in memory.
+    let second = Launch::serve("api", &database.url()).ready().await;
+    let elsewhere = User { api: Api::at(second.base()), ..owner.clone() };
+    // With what is cached, and without.
+    for _ in 0..2 {
+        let refused = once(&elsewhere).await.expect(503);
+        assert!(refused.body["detail"].as_str().expect("a text").contains("data key"), "{}", refused.text);
+        refused.header("retry-after");
+        send(elsewhere.ingest(&key, &token, "{}")).await.expect(202);
+    }
+    elsewhere.get("/api/v1/events?IdempotencyKey=order-7").await.expect(503);
+
+    sqlx::query(alter).execute(&pool).await.expect("repaired data keys");
+    assert_eq!(once(&elsewhere).await.expect(200).text_of("eventId"), accepted);
+    pool.close().await;
+    first.kill().await;
+    second.kill().await;
+    database.discard().await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::harness::api::{Api, send};
 use crate::harness::events::{attempt, until_listed};
+use crate::harness::process::vault;
 use crate::harness::tenant::User;
 use crate::harness::until;
 
@@ -43,18 +44,22 @@ impl Setting {
     async fn accept(&self, days_ago: i64, idempotency_key: Option<&str>) -> String {
         let tenant_id = TenantId(self.owner.tenant_id.parse().unwrap());
         let id = match idempotency_key {
-            Some(key) => WebhookEventId::for_idempotency_key(tenant_id, key),
+            Some(key) => {
+                let pool = self.owner.api.log().await.pool().clone();
+                vault(pool).event_id(tenant_id, key).await.unwrap()
+            }
             None => WebhookEventId(Uuid::from_u128(rand::random())),
         };
         let accept = accepted()
             .tenant(tenant_id)
             .destination(DestinationId(self.destination.parse().unwrap()))
-            .idempotency_key(idempotency_key.map(str::to_owned))
             .at(clock::now() - TimeDelta::days(days_ago));
         let log = self.owner.api.log().await;
-        sqlx::query("INSERT INTO payloads (event_id, tenant_id, delivered) VALUES ($1, $2, '{}')")
+        let insert = "INSERT INTO payloads (event_id, tenant_id, delivered, idempotency_key) VALUES ($1, $2, '{}', $3)";
+        sqlx::query(insert)
             .bind(id.0)
             .bind(tenant_id.0)
+            .bind(idempotency_key)
             .execute(log.pool())
             .await
             .unwrap();
@@ -200,8 +205,10 @@ async fn events_removed_from_the_lists_keep_their_history() {
 
     let mut shown = setting.event(&old).await;
     assert_eq!(shown["payload"].take(), Value::Null);
+    assert_eq!(listed["idempotencyKey"], key);
     let without_payload = |mut event: Value| {
         event["payload"] = Value::Null;
+        event["idempotencyKey"] = Value::Null;
         event
     };
     assert_eq!(shown, without_payload(listed));

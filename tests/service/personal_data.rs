@@ -114,7 +114,7 @@ async fn log_of(pool: &PgPool, tenant_id: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_log_shows_no_email_no_password_hash_and_no_client() {
+async fn the_log_shows_no_email_no_password_hash_no_client_and_no_idempotency_key() {
     let api = Api::shared().await;
     let agent = unique("agent");
     let owner = User::owner(&api).await;
@@ -137,10 +137,16 @@ async fn the_log_shows_no_email_no_password_hash_and_no_client() {
     .await;
     login(&api, &email, "a new password of the tests").await.expect(200);
 
+    let key = unique("alice");
+    let (_, ingest_token) = owner.destination().await;
+    let ingest = owner.ingest(&owner.api_key().await, &ingest_token, "{}").header("X-Idempotency-Key", &key);
+    let event: Uuid = send(ingest).await.expect(202).text_of("eventId").parse().expect("an id");
+    assert_eq!(event.get_version_num(), 8, "{event} can be computed from the key alone");
+
     let address =
         origin_of(&pool, &owner.tenant_id, &facts(&pool, &owner.tenant_id).await[0].1).await.client.address;
     let log = log_of(&pool, &owner.tenant_id).await;
-    for personal in ["@", "argon2", &agent, &address.to_string(), &owner.email, &invited, &email] {
+    for personal in ["@", "argon2", &agent, &address.to_string(), &owner.email, &invited, &email, &key] {
         assert!(!log.contains(personal), "{personal} is in the log: {log}");
     }
     let made: Vec<String> = sqlx::query_scalar(

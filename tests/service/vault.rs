@@ -176,3 +176,32 @@ async fn the_reservation_of_an_email_survives_a_new_master_key_and_cannot_be_com
     let elsewhere = vault(&pool, &[2]).email_reservation(&email("alice@example.com")).await.unwrap();
     assert_ne!(elsewhere, reserved);
 }
+
+#[sqlx::test]
+async fn the_event_of_an_idempotency_key_is_the_same_in_all_processes_and_after_a_rotation(pool: PgPool) {
+    let first = vault(&pool, &[1]);
+    for number in 1..=2 {
+        first.seal(tenant(number), CONTEXT, b"a secret").await.unwrap();
+    }
+    let event = first.event_id(tenant(1), "order-7").await.unwrap();
+    assert_eq!(event.0.get_version_num(), 8);
+    assert_ne!(first.event_id(tenant(1), "order-8").await.unwrap(), event);
+    assert_ne!(first.event_id(tenant(2), "order-7").await.unwrap(), event);
+    assert_eq!(vault(&pool, &[1]).event_id(tenant(1), "order-7").await.unwrap(), event);
+
+    rewrap(&pool, &keys(&[2, 1]), |_| ()).await.unwrap();
+    assert_eq!(vault(&pool, &[2]).event_id(tenant(1), "order-7").await.unwrap(), event);
+}
+
+#[sqlx::test]
+async fn without_the_data_key_there_is_no_event_of_an_idempotency_key(pool: PgPool) {
+    vault(&pool, &[1]).seal(tenant(1), CONTEXT, b"a secret").await.unwrap();
+    let refused = vault(&pool, &[2]).event_id(tenant(1), "order-7").await;
+    assert!(matches!(refused, Err(VaultFailure::UnknownMasterKey { .. })), "{refused:?}");
+
+    sqlx::query("DELETE FROM data_keys").execute(&pool).await.unwrap();
+    let refused = vault(&pool, &[1]).event_id(tenant(1), "order-7").await;
+    assert!(matches!(refused, Err(VaultFailure::NoDataKey)), "{refused:?}");
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM data_keys").fetch_one(&pool).await.unwrap();
+    assert_eq!(count, 0, "with another data key every repeated webhook would be new");
+}

@@ -5,9 +5,10 @@
 //! domain.
 //!
 //! ```
+//! use aggregates::ids::SenderId;
 //! use aggregates_testing::{accepted, attempted};
 //!
-//! let event = accepted().idempotency_key("order-7".to_owned());
+//! let event = accepted().sender(SenderId::default());
 //! let facts = [event.fact(), attempted().attempt(2).fact()];
 //! ```
 
@@ -31,14 +32,13 @@ macro_rules! setters {
     )+};
 }
 
-/// Builds an accepted event: nil ids, no sender, idempotency key or mapping, a payload of 2 bytes, at the Unix epoch.
+/// Builds an accepted event: nil ids, no sender or mapping, a payload of 2 bytes, at the Unix epoch.
 #[must_use]
 pub fn accepted() -> Accepted {
     Accepted(Acceptance {
         tenant_id: TenantId::default(),
         destination_id: DestinationId::default(),
         sender_id: None,
-        idempotency_key: None,
         payload: commitment("00", 2),
         mapping: None,
         at: DateTime::UNIX_EPOCH,
@@ -68,11 +68,6 @@ impl Accepted {
     #[must_use]
     pub fn sender(self, sender_id: SenderId) -> Self {
         Self(Acceptance { sender_id: Some(sender_id), ..self.0 })
-    }
-
-    #[must_use]
-    pub fn idempotency_key(self, key: impl Into<Option<String>>) -> Self {
-        Self(Acceptance { idempotency_key: key.into(), ..self.0 })
     }
 
     #[must_use]

@@ -16,7 +16,6 @@ fn acceptance() -> Accepted {
         .tenant(ACME)
         .destination(SHOP)
         .sender(GITHUB)
-        .idempotency_key("order-7".to_owned())
         .payload(commitment("delivered", 7))
         .mapping(MappingResult::Applied(commitment("received", 7)))
         .at(moment(0))

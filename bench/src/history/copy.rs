@@ -9,7 +9,8 @@ use super::event_generator::GeneratedEvent;
 
 const INTO_EVENTS: &str = "COPY events
     (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) FROM STDIN";
-const INTO_PAYLOADS: &str = "COPY payloads (event_id, tenant_id, delivered, salt) FROM STDIN";
+const INTO_PAYLOADS: &str = "COPY payloads
+    (event_id, tenant_id, delivered, salt, idempotency_key) FROM STDIN WITH (NULL '')";
 
 /// Metadata of a fact, in the form in which the event store writes it.
 #[derive(Serialize)]
@@ -43,7 +44,8 @@ pub(super) async fn copy(connection: &mut PgConnection, events: &[GeneratedEvent
             count += 1;
         }
         let (bytes, salt) = (hex_of(&event.payload), hex_of(&event.salt));
-        row(&mut payloads, &[&event.id.to_string(), &event.tenant_id.to_string(), &bytes, &salt]);
+        let key = event.idempotency_key.as_deref().unwrap_or_default();
+        row(&mut payloads, &[&event.id.to_string(), &event.tenant_id.to_string(), &bytes, &salt, key]);
     }
     let mut transaction = connection.begin().await?;
     for (statement, rows) in [(INTO_EVENTS, facts), (INTO_PAYLOADS, payloads)] {

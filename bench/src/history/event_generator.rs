@@ -31,6 +31,7 @@ pub(super) struct GeneratedEvent {
     pub(super) facts: Vec<WebhookEventFact>,
     pub(super) payload: Vec<u8>,
     pub(super) salt: [u8; 32],
+    pub(super) idempotency_key: Option<String>,
 }
 
 /// Course of an event's delivery.
@@ -70,7 +71,8 @@ pub(super) fn generate(tenant: &TenantIds, number: u64, at: DateTime<Utc>) -> Ge
     let sender_id = (!senders.is_empty()).then(|| senders[rng.random_range(0..senders.len())]);
     let idempotency_key = rng.random_bool(0.1).then(|| format!("order-{number:012}"));
     let id = match &idempotency_key {
-        Some(key) => WebhookEventId::for_idempotency_key(tenant.tenant_id, key),
+        // The id follows from a secret of the tenant: to the indexes it is random.
+        Some(_) => WebhookEventId(uuid::Builder::from_custom_bytes(rng.random()).into_uuid()),
         None => {
             let random: [u8; 10] = rng.random();
             let milliseconds = u64::try_from(at.timestamp_millis()).unwrap_or_default();
@@ -85,14 +87,13 @@ pub(super) fn generate(tenant: &TenantIds, number: u64, at: DateTime<Utc>) -> Ge
         tenant_id: tenant.tenant_id,
         destination_id,
         sender_id,
-        idempotency_key,
         payload: commitment,
         mapping: None,
         at,
     };
     let scenario = Scenario::of(rng.random_range(0..1_000));
     let facts = facts(acceptance, scenario, &mut rng);
-    GeneratedEvent { id, tenant_id: tenant.tenant_id, facts, payload, salt }
+    GeneratedEvent { id, tenant_id: tenant.tenant_id, facts, payload, salt, idempotency_key }
 }
 
 fn commitment_to(payload: &[u8], salt: &[u8; 32]) -> String {

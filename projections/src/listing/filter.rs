@@ -23,6 +23,8 @@ pub enum FilterKind {
     /// A variant of an enum. The function returns the name and the number of each.
     OneOf(fn() -> Vec<(&'static str, i16)>),
     Id,
+    /// Idempotency key of a webhook event. The value is the id of the event, to which the caller resolves the text.
+    IdempotencyKey,
     /// Start of a time range, included. A date means its first moment.
     TimeFrom,
     /// End of a time range, included. A date means its last moment.
@@ -95,7 +97,7 @@ pub(crate) fn push_conditions<F: Filter>(query: &mut QueryBuilder<'_, Postgres>,
 /// Declares a filter. Each field has a kind, the name of its query parameter and its SQL condition, in which
 /// `{}` is the value; its doc comment is the parameter's description.
 ///
-/// The kinds are `flag`, `one_of ENUM`, `id TYPE`, `time_from` and `time_to`.
+/// The kinds are `flag`, `one_of ENUM`, `id TYPE`, `idempotency_key TYPE`, `time_from` and `time_to`.
 macro_rules! list_filter {
     (
         $(#[$doc:meta])*
@@ -151,6 +153,7 @@ macro_rules! list_filter {
     (@type flag) => { bool };
     (@type one_of $type:ty) => { $type };
     (@type id $type:ty) => { $type };
+    (@type idempotency_key $type:ty) => { $type };
     (@type $time:ident) => { ::chrono::DateTime<::chrono::Utc> };
 
     (@kind flag) => { $crate::listing::FilterKind::Flag };
@@ -160,21 +163,25 @@ macro_rules! list_filter {
         })
     };
     (@kind id $type:ty) => { $crate::listing::FilterKind::Id };
+    (@kind idempotency_key $type:ty) => { $crate::listing::FilterKind::IdempotencyKey };
     (@kind time_from) => { $crate::listing::FilterKind::TimeFrom };
     (@kind time_to) => { $crate::listing::FilterKind::TimeTo };
 
     (@pattern flag $value:ident) => { $crate::listing::FilterValue::Flag($value) };
     (@pattern one_of $value:ident) => { $crate::listing::FilterValue::Number($value) };
     (@pattern id $value:ident) => { $crate::listing::FilterValue::Id($value) };
+    (@pattern idempotency_key $value:ident) => { $crate::listing::FilterValue::Id($value) };
     (@pattern $time:ident $value:ident) => { $crate::listing::FilterValue::Time($value) };
 
     (@typed one_of $value:ident $type:ty) => { <$type>::from_number(i64::from($value)) };
     (@typed id $value:ident $type:ty) => { Some(<$type>::from($value)) };
+    (@typed idempotency_key $value:ident $type:ty) => { Some(<$type>::from($value)) };
     (@typed $plain:ident $value:ident) => { Some($value) };
 
     (@value flag $value:ident) => { $crate::listing::FilterValue::Flag($value) };
     (@value one_of $value:ident) => { $crate::listing::FilterValue::Number($value.number()) };
     (@value id $value:ident) => { $crate::listing::FilterValue::Id($value.0) };
+    (@value idempotency_key $value:ident) => { $crate::listing::FilterValue::Id($value.0) };
     (@value $time:ident $value:ident) => { $crate::listing::FilterValue::Time($value) };
 }
 pub(crate) use list_filter;

@@ -6,7 +6,7 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::SortField;
-use super::row::Row;
+use super::page::PageRow;
 
 /// Position in a sorted list: right after an event, even if that event has been removed since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,18 +35,19 @@ pub enum PageStart {
 }
 
 impl PageCursor {
-    pub(super) fn after(row: &Row, sort: SortField) -> Self {
+    pub(super) fn after(row: &PageRow, sort: SortField) -> Self {
+        let PageRow { event, idempotency_key } = row;
         let key = match sort {
             SortField::AcceptedAt | SortField::TenantId | SortField::Payload => None,
-            SortField::Id => Some(CursorKey::Id(row.id)),
-            SortField::DestinationUrlId => Some(CursorKey::Id(row.destination_id)),
-            SortField::Status => Some(CursorKey::Number(row.status.into())),
-            SortField::CurrentRetryCount => Some(CursorKey::Number(row.failed_attempts)),
-            SortField::IdempotencyKey => row.idempotency_key.clone().map(CursorKey::Text),
-            SortField::NextAttemptAt => row.next_attempt_at.map(CursorKey::Time),
-            SortField::DeliveredAt => row.delivered_at.map(CursorKey::Time),
+            SortField::Id => Some(CursorKey::Id(event.id)),
+            SortField::DestinationUrlId => Some(CursorKey::Id(event.destination_id)),
+            SortField::Status => Some(CursorKey::Number(event.status.into())),
+            SortField::CurrentRetryCount => Some(CursorKey::Number(event.failed_attempts)),
+            SortField::IdempotencyKey => idempotency_key.clone().map(CursorKey::Text),
+            SortField::NextAttemptAt => event.next_attempt_at.map(CursorKey::Time),
+            SortField::DeliveredAt => event.delivered_at.map(CursorKey::Time),
         };
-        Self { key, accepted_at: row.accepted_at, id: row.id }
+        Self { key, accepted_at: event.accepted_at, id: event.id }
     }
 }
 

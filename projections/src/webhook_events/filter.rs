@@ -1,6 +1,6 @@
 //! What the list of webhook events can be filtered and sorted by.
 
-use aggregates::ids::DestinationId;
+use aggregates::ids::{DestinationId, WebhookEventId};
 use sqlx::{Postgres, QueryBuilder};
 
 use super::EventStatus;
@@ -17,6 +17,8 @@ list_filter! {
         from: time_from => "From", "webhook_events.accepted_at >= {}";
         /// Only events accepted at or before this time; a date means its end.
         to: time_to => "To", "webhook_events.accepted_at <= {}";
+        /// Only the event with this idempotency key, also when the key was erased with the payload.
+        id: idempotency_key WebhookEventId => "IdempotencyKey", "webhook_events.id = {}";
     }
 }
 

@@ -10,8 +10,7 @@ use aggregates::ids::DestinationId;
 
 use super::cursor::{CursorKey, PageCursor, PageStart};
 use super::filter::{Filter, Selection, SortField};
-use super::page::{self, Order, PageQuery, SortKey};
-use super::row::Row;
+use super::page::{self, Order, PageQuery, PageRow, SortKey};
 use super::timeline::Timeline;
 use super::{EventStatus, WebhookEvent, recount};
 use crate::paging::Direction;
@@ -61,12 +60,12 @@ pub async fn list(
 }
 
 impl Listing {
-    fn of(mut rows: Vec<Row>, total: i64, limit: i64, sort: SortField) -> Result<Self, sqlx::Error> {
+    fn of(mut rows: Vec<PageRow>, total: i64, limit: i64, sort: SortField) -> Result<Self, sqlx::Error> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_next = rows.len() > limit && sort != SortField::Payload;
         rows.truncate(limit);
         let next = rows.last().filter(|_| has_next).map(|row| PageCursor::after(row, sort));
-        let items = rows.into_iter().map(WebhookEvent::try_from).collect::<Result<_, _>>()?;
+        let items = rows.into_iter().map(|row| row.event.try_into()).collect::<Result<_, _>>()?;
         Ok(Self { total, items, next })
     }
 }
@@ -108,7 +107,7 @@ impl Reader {
         scope: &mut TenantScope,
         wanted: i64,
         start: &PageStart,
-    ) -> Result<Vec<Row>, sqlx::Error> {
+    ) -> Result<Vec<PageRow>, sqlx::Error> {
         let (mut offset, mut after) = match start {
             PageStart::Offset(offset) => (*offset, None),
             PageStart::After(cursor) => (0, Some(cursor)),
@@ -118,7 +117,7 @@ impl Reader {
             parts.reverse();
         }
         let is_divided = parts.len() > 1;
-        let mut rows: Vec<Row> = vec![];
+        let mut rows: Vec<PageRow> = vec![];
         let first = after.map_or(Some(0), |cursor| parts.iter().position(|part| part.contains(cursor)));
         for part in parts.into_iter().skip(first.unwrap_or(usize::MAX)) {
             if offset > 0 && is_divided {
@@ -208,7 +207,7 @@ impl Reader {
         offset: i64,
         limit: i64,
         after: Option<&PageCursor>,
-    ) -> Result<Vec<Row>, sqlx::Error> {
+    ) -> Result<Vec<PageRow>, sqlx::Error> {
         let (Part { selection, order }, direction) = (part, self.direction);
         if order != Order::ByTime {
             return page::read(scope, PageQuery { selection, order, direction, after, limit, offset }).await;

@@ -44,7 +44,7 @@ use crate::tenant_scope::TenantScope;
 use counts::CountChanges;
 use row::Row;
 
-/// A webhook event, as callers see it. Its payload is in [`payloads`](crate::payloads).
+/// A webhook event, as callers see it. Its payload and its idempotency key are in [`payloads`](crate::payloads).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookEvent {
     pub id: WebhookEventId,
@@ -53,7 +53,6 @@ pub struct WebhookEvent {
     /// The sender it came through, if any.
     pub sender_id: Option<SenderId>,
     pub status: EventStatus,
-    pub idempotency_key: Option<String>,
     /// Failed attempts since it was accepted or replayed.
     pub failed_attempts: u32,
     /// Number of the last attempt that was started, over its whole life.

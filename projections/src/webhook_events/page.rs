@@ -5,7 +5,7 @@
 //! the rows that an offset skips.
 
 use aggregates::ids::DestinationId;
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{FromRow, Postgres, QueryBuilder};
 
 use super::cursor::PageCursor;
 use super::filter::Selection;
@@ -21,8 +21,16 @@ pub(super) const COLUMNS: &str = "SELECT
         THEN greatest(event.next_attempt_at, destinations.next_check_at)
         ELSE event.next_attempt_at
     END AS next_attempt_at,
-    event.delivered_at, event.version, event.failed_attempts, event.attempts, event.status,
-    event.idempotency_key";
+    event.delivered_at, event.version, event.failed_attempts, event.attempts, event.status";
+
+/// Event of a page.
+#[derive(FromRow)]
+pub(super) struct PageRow {
+    #[sqlx(flatten)]
+    pub(super) event: Row,
+    /// `None` also where the page is not sorted by it.
+    pub(super) idempotency_key: Option<String>,
+}
 
 /// Field that a page is sorted by and that `webhook_event_counts` is not divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +86,12 @@ impl SortKey {
                 absent: "webhook_events.failed_attempts = 0",
             },
             Self::IdempotencyKey => KeySql {
-                join: "",
-                key: "webhook_events.idempotency_key",
-                present: "webhook_events.idempotency_key IS NOT NULL",
-                absent: "webhook_events.idempotency_key IS NULL",
+                // The tenant leads the index of the keys.
+                join: "LEFT JOIN payloads ON payloads.tenant_id = webhook_events.tenant_id \
+                    AND payloads.event_id = webhook_events.id",
+                key: "payloads.idempotency_key",
+                present: "payloads.idempotency_key IS NOT NULL",
+                absent: "payloads.idempotency_key IS NULL",
             },
             Self::DeliveredAt => KeySql {
                 join: "",
@@ -112,7 +122,7 @@ impl SortKey {
 
 /// Reads a page.
 #[tracing::instrument(name = "db.webhook_events.page", level = "debug", skip_all, fields(order = ?page.order), err(level = "debug"))]
-pub(super) async fn read(scope: &mut TenantScope, page: PageQuery<'_>) -> Result<Vec<Row>, sqlx::Error> {
+pub(super) async fn read(scope: &mut TenantScope, page: PageQuery<'_>) -> Result<Vec<PageRow>, sqlx::Error> {
     let PageQuery { selection, order, direction, after, limit, offset } = page;
     let (join, condition, key) = match order {
         Order::ByTime => ("", "true", None),
@@ -127,6 +137,10 @@ pub(super) async fn read(scope: &mut TenantScope, page: PageQuery<'_>) -> Result
     };
     let way = direction.keyword();
     let mut query = QueryBuilder::new(COLUMNS);
+    query.push(match order {
+        Order::ByKey(SortKey::IdempotencyKey) => ", page.key AS idempotency_key",
+        _ => ", NULL AS idempotency_key",
+    });
     query.push(" FROM (SELECT webhook_events.id, webhook_events.accepted_at");
     if let Some(key) = key {
         query.push(format_args!(", {key} AS key"));
@@ -204,6 +218,9 @@ fn push_cursor(
     let Some(cursor) = after else { return };
     let beyond = if direction.is_descending() { "<" } else { ">" };
     if let Some((column, key)) = key.zip(cursor.key.as_ref()) {
+        // The index of one table serves a condition on its column, and not the comparison below, of columns of two tables.
+        query.push(format_args!(" AND {column} {beyond}= "));
+        key.push_bind(query);
         query.push(format_args!(" AND ({column}, webhook_events.accepted_at, webhook_events.id) {beyond} ("));
         key.push_bind(query);
         query.push(", ");

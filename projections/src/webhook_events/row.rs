@@ -25,7 +25,6 @@ pub(super) struct Row {
     pub(super) failed_attempts: i32,
     pub(super) attempts: i32,
     pub(super) status: i16,
-    pub(super) idempotency_key: Option<String>,
 }
 
 impl Row {
@@ -72,7 +71,6 @@ impl StreamRow for Row {
             failed_attempts: 0,
             attempts: 0,
             status: EventStatus::Pending.number(),
-            idempotency_key: acceptance.idempotency_key.clone(),
         })
     }
 
@@ -119,7 +117,6 @@ impl TryFrom<Row> for WebhookEvent {
             destination_id: row.destination_id.into(),
             sender_id: row.sender_id.map(SenderId),
             status: status(row.status)?,
-            idempotency_key: row.idempotency_key,
             failed_attempts: known("failed_attempts", u32::try_from(row.failed_attempts).ok())?,
             attempts: known("attempts", u32::try_from(row.attempts).ok())?,
             next_attempt_at: row.next_attempt_at,
@@ -137,7 +134,7 @@ pub(super) async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<
         r#"
         SELECT
             id, tenant_id, destination_id, sender_id, accepted_at, next_attempt_at, delivered_at,
-            version, failed_attempts, attempts, status, idempotency_key
+            version, failed_attempts, attempts, status
         FROM webhook_events
         WHERE id = ANY($1)
         "#,
@@ -154,12 +151,12 @@ pub(super) async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result
         r#"
         INSERT INTO webhook_events (
             id, tenant_id, destination_id, sender_id, accepted_at, next_attempt_at, delivered_at,
-            version, failed_attempts, attempts, status, idempotency_key
+            version, failed_attempts, attempts, status
         )
         SELECT *
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[],
-            $7::timestamptz[], $8::bigint[], $9::int[], $10::int[], $11::smallint[], $12::text[]
+            $7::timestamptz[], $8::bigint[], $9::int[], $10::int[], $11::smallint[]
         )
         ON CONFLICT (id) DO UPDATE SET
             next_attempt_at = excluded.next_attempt_at,
@@ -183,7 +180,6 @@ pub(super) async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result
         &rows.iter().map(|row| row.failed_attempts).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.attempts).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.status).collect::<Vec<_>>(),
-        &rows.iter().map(|row| row.idempotency_key.clone()).collect::<Vec<_>>() as &[Option<String>],
     )
     .fetch_all(connection)
     .await?;

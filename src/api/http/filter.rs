@@ -5,14 +5,15 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::marker::PhantomData;
 
+use aggregates::text::IDEMPOTENCY_KEY_CHARS_MAX;
 use projections::listing::{Filter, FilterField, FilterKind, FilterValue};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{Ref, RefOr, Required, Schema};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::http::fields::choice;
 use crate::api::http::fields::number::decimal;
+use crate::api::http::fields::{choice, text};
 use crate::api::http::query::{self, Query};
 use crate::api::http::time::Bound;
 use crate::api::openapi::schemas::DateOrTime;
@@ -27,9 +28,9 @@ impl<F: Filter> IntoParams for FilterParameters<F> {
 }
 
 impl Query {
-    /// Reads the filter of a list.
+    /// Reads the filter of a list. An idempotency key is only checked; the handler sets the value.
     pub(crate) fn filter<F: Filter>(&mut self) -> F {
-        F::read(|field| self.optional(field.name, |text| value(field.kind, text)))
+        F::read(|field| self.optional(field.name, |text| value(field.kind, text)).flatten())
     }
 }
 
@@ -42,17 +43,21 @@ pub(crate) fn cursor_terms(filter: impl Filter) -> String {
     terms
 }
 
-fn value(kind: FilterKind, text: &str) -> Result<FilterValue, Cow<'static, str>> {
-    Ok(match kind {
+fn value(kind: FilterKind, text: &str) -> Result<Option<FilterValue>, Cow<'static, str>> {
+    Ok(Some(match kind {
         FilterKind::Flag => FilterValue::Flag(query::boolean(text)?),
         FilterKind::OneOf(variants) => {
             let variants = variants();
             FilterValue::Number(variants[choice::find(&variants, text, decimal(text))?].1)
         }
         FilterKind::Id => FilterValue::Id(query::uuid(text)?),
+        FilterKind::IdempotencyKey => {
+            text::idempotency_key(text)?;
+            return Ok(None);
+        }
         FilterKind::TimeFrom => FilterValue::Time(query::moment(Bound::From)(text)?),
         FilterKind::TimeTo => FilterValue::Time(query::moment(Bound::To)(text)?),
-    })
+    }))
 }
 
 fn parameter(field: &FilterField) -> Parameter {
@@ -71,6 +76,11 @@ fn schema(kind: FilterKind) -> RefOr<Schema> {
         FilterKind::Flag => ObjectBuilder::new().schema_type(Type::Boolean).into(),
         FilterKind::OneOf(variants) => choice::schema(&variants()).into(),
         FilterKind::Id => string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).into(),
+        FilterKind::IdempotencyKey => string()
+            .min_length(Some(1))
+            .max_length(Some(IDEMPOTENCY_KEY_CHARS_MAX))
+            .pattern(Some(r"^[^\u0000-\u001f\u007f-\u009f]+$"))
+            .into(),
         FilterKind::TimeFrom | FilterKind::TimeTo => Ref::from_schema_name(DateOrTime::name()).into(),
     }
 }
@@ -99,7 +109,16 @@ mod tests {
         assert_eq!(filter.to, Some("2026-07-03T23:59:59.999999Z".parse().unwrap()));
         assert_eq!(read("Status=4"), read("Status=WaitingRetry"));
         assert_eq!(read(""), Some(webhook_events::Filter::default()));
-        for refused in ["Status=7", "Status=", "DestinationUrlId=x", "From=never", "Status=0&status=0"] {
+        assert_eq!(read("IdempotencyKey=order-7").unwrap().id, None, "the handler resolves it");
+        for refused in [
+            "Status=7",
+            "Status=",
+            "DestinationUrlId=x",
+            "From=never",
+            "Status=0&status=0",
+            "IdempotencyKey=",
+            "IdempotencyKey=a%00",
+        ] {
             assert_eq!(read(refused), None, "{refused}");
         }
     }
@@ -126,6 +145,8 @@ mod tests {
         assert!(pattern.ends_with("|0|1|2|3|4|5|6)$"), "{pattern}");
         let destination = serde_json::to_value(&parameters[1]).unwrap();
         assert_eq!(destination["schema"]["format"], "uuid");
+        let key = serde_json::to_value(&parameters[4]).unwrap();
+        assert_eq!((&key["name"], &key["schema"]["maxLength"]), (&"IdempotencyKey".into(), &255.into()));
         assert!(parameters.iter().all(|parameter| parameter.description.is_some()));
     }
 }

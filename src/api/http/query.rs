@@ -66,9 +66,15 @@ impl Query {
         judged.map_err(|message| self.errors.add(name, message)).ok()
     }
 
+    /// Returns the text of a parameter, valid or not.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        let (_, text) = self.parameters.iter().find(|(given, _)| given.eq_ignore_ascii_case(name))?;
+        Some(text)
+    }
+
     /// Returns whether a parameter is given, valid or not.
     pub(crate) fn mentions(&self, name: &str) -> bool {
-        self.parameters.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
+        self.text(name).is_some()
     }
 
     /// Returns page and order of a sorted list: `Qt`, `Pg`, `CpOrd` and `TpOrd`.

@@ -45,7 +45,12 @@ async fn an_erased_payload_is_nowhere_and_everything_says_who_erased_it_and_why(
     let setting = Setting::new().await;
     let (secret, answer) = (unique("secret"), unique("answer"));
     let payload = json!({ "name": secret }).to_string();
-    let accepted = send(setting.owner.ingest(&setting.key, &setting.token, &payload)).await.expect(202);
+    let key = unique("order");
+    let ingest = async || {
+        let request = setting.owner.ingest(&setting.key, &setting.token, &payload);
+        send(request.header("X-Idempotency-Key", &key)).await
+    };
+    let accepted = ingest().await.expect(202);
     let id = accepted.text_of("eventId");
     until_listed(&setting.owner, &id, "Pending").await;
     attempt(&setting.owner, &id, Outcome::Succeeded, 1).await;
@@ -63,6 +68,7 @@ async fn an_erased_payload_is_nowhere_and_everything_says_who_erased_it_and_why(
     until_listed(&setting.owner, &id, "Succeeded").await;
     let before = setting.get(&id).await;
     assert_eq!((&before["payload"], &before["erasure"]), (&json!(payload), &Value::Null));
+    assert_eq!(before["idempotencyKey"], key);
     let attempts = setting.get(&format!("{id}/attempts")).await;
     assert_eq!(
         (&attempts["items"][0]["responseExcerpt"], &attempts["erasure"]),
@@ -73,10 +79,12 @@ async fn an_erased_payload_is_nowhere_and_everything_says_who_erased_it_and_why(
         ["public.attempt_responses", "public.payloads"],
         "the search finds what is there"
     );
+    assert_eq!(tables_with(&pool, &[&key]).await, ["public.payloads"]);
 
     let erased = setting.erase(&id).await.expect(200).body;
     let erasure = &erased["erasure"];
     assert_eq!((&erased["payload"], &erased["status"]), (&Value::Null, &json!("Succeeded")));
+    assert_eq!(erased["idempotencyKey"], Value::Null);
     assert_eq!(
         (&erasure["reason"], &erasure["requestedBy"]),
         (&json!("Request 7"), &json!(setting.owner.id))
@@ -91,7 +99,13 @@ async fn an_erased_payload_is_nowhere_and_everything_says_who_erased_it_and_why(
     assert_eq!(types(&history)[3..], ["PayloadErased"]);
     assert_eq!(history["items"][3]["actor"], format!("user:{}", setting.owner.id));
     assert_eq!(history["items"][3]["data"]["reason"], "Request 7");
-    assert_eq!(tables_with(&pool, &[&secret, &answer]).await, [""; 0]);
+    assert_eq!(tables_with(&pool, &[&secret, &answer, &key]).await, [""; 0]);
+
+    // A repetition is recognised all the same, and stores nothing.
+    assert_eq!(ingest().await.expect(200).text_of("eventId"), id);
+    let found = setting.owner.get(&format!("/api/v1/events?IdempotencyKey={key}")).await.expect(200).body;
+    assert_eq!((&found["total"], &found["items"][0]), (&json!(1), &erased));
+    assert_eq!(tables_with(&pool, &[&secret, &key]).await, [""; 0]);
 
     // The first erasure is the one that erased something.
     let again =

@@ -76,7 +76,8 @@ impl Target {
     ) -> AcceptItem {
         let acceptance = acceptance(self.tenant, self.destination);
         let delivered = Bytes::from_static(payload.as_bytes());
-        let payload = AcceptedPayload { delivered, received: None, salt: Salt::random() };
+        let payload =
+            AcceptedPayload { delivered, received: None, salt: Salt::random(), idempotency_key: None };
         AcceptItem::new(id, credentials, acceptance, metadata, payload).expect("a fact")
     }
 }
@@ -101,6 +102,7 @@ async fn the_received_payload_is_stored_with_the_mapped_one() {
         delivered: Bytes::from_static(b"{\"mapped\":1}"),
         received: Some(Bytes::from_static(b"{\"raw\":1}")),
         salt: Salt::random(),
+        idempotency_key: None,
     };
     let item = AcceptItem::new(
         new_event(),
@@ -140,7 +142,7 @@ async fn of_several_events_with_one_idempotency_key_one_is_accepted_and_the_othe
     let log = Log::create().await;
     let target = log.create_target().await;
     let acceptances = log.acceptances();
-    let id = WebhookEventId::for_idempotency_key(target.tenant, "order-7");
+    let id = new_event();
     let held = log.hold().await;
     let commits = join_all((0..64).map(|_| acceptances.commit(target.item(id, "{}"))));
     let (outcomes, ()) = tokio::join!(commits, async {
@@ -165,9 +167,7 @@ async fn events_with_one_idempotency_key_are_detected_across_processes() {
     let target = log.create_target().await;
     let (here, there) = (log.acceptances(), log.acceptances());
     // In opposite orders, which must not deadlock the two batches.
-    let ids: Vec<_> = (0..20)
-        .map(|number| WebhookEventId::for_idempotency_key(target.tenant, &number.to_string()))
-        .collect();
+    let ids: Vec<_> = (0..20).map(|_| new_event()).collect();
     let held = log.hold().await;
     let commits = join_all(
         ids.iter()

@@ -3,10 +3,14 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use hooksentry::secrets::vault::Vault;
+use sqlx::PgPool;
 use tokio::process::{Child, Command};
 
 use super::rabbitmq::SharedBroker;
 use super::{client, until};
+
+const ENCRYPTION_KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
 /// A running `hooksentry`. It is killed when it is dropped.
 pub(crate) struct Process {
@@ -18,6 +22,11 @@ pub(crate) struct Process {
 pub(crate) struct Launch {
     command: Command,
     port: Option<u16>,
+}
+
+/// Returns the vault of the processes that tests start on a database.
+pub(crate) fn vault(pool: PgPool) -> Vault {
+    Vault::new(pool, ENCRYPTION_KEY.parse().expect("a master key"))
 }
 
 /// Returns a port that was free a moment ago.
@@ -33,7 +42,7 @@ impl Launch {
         launch
             .with("DATABASE_URL", database_url)
             .with("HOOKSENTRY_JWT_KEY", "tests:a-key-of-at-least-32-bytes-for-tests")
-            .with("HOOKSENTRY_ENCRYPTION_KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+            .with("HOOKSENTRY_ENCRYPTION_KEY", ENCRYPTION_KEY)
             .with("HOOKSENTRY_ALLOW_INSECURE_DESTINATIONS", "true")
             .with("HOOKSENTRY_TENANT_CREATIONS_PER_HOUR", "0")
     }

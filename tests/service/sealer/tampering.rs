@@ -19,7 +19,7 @@ const TABLES: [(&str, &str); 8] = [
         "events",
         "aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, transaction_id, recorded_at",
     ),
-    ("payloads", "event_id, tenant_id, delivered, received, salt, hops"),
+    ("payloads", "event_id, tenant_id, delivered, received, salt, hops, idempotency_key"),
     ("attempt_responses", "event_id, attempt, tenant_id, response, salt"),
     ("user_emails", "user_id, version, tenant_id, email, salt"),
     ("fact_origins", "id, tenant_id, user_id, origin, salt"),

@@ -2,7 +2,10 @@
 
 use aggregates::email::{EMAIL_CHARS_MAX, Email};
 use aggregates::sealed::TokenHash;
-use aggregates::text::{self, API_KEY_NAME_CHARS_MAX, ERASURE_REASON_CHARS_MAX, NAME_CHARS_MAX, TextProblem};
+use aggregates::text::{
+    self, API_KEY_NAME_CHARS_MAX, ERASURE_REASON_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX, NAME_CHARS_MAX,
+    TextProblem,
+};
 use secrecy::SecretString;
 use serde_json::Value;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat};
@@ -141,6 +144,22 @@ pub(crate) fn token(token: &str) -> Result<&str, String> {
         Err(format!("must be at most {TOKEN_CHARS_MAX} characters"))
     } else {
         Ok(token)
+    }
+}
+
+/// Checks the form of an idempotency key, in a header or in a query.
+///
+/// # Errors
+/// The key is empty, too long or has control characters.
+pub(crate) fn idempotency_key(key: &str) -> Result<&str, &'static str> {
+    if key.is_empty() {
+        Err("must not be empty")
+    } else if key.chars().any(char::is_control) {
+        Err("must not contain control characters")
+    } else if key.chars().count() > IDEMPOTENCY_KEY_CHARS_MAX {
+        Err("must be at most 255 characters")
+    } else {
+        Ok(key)
     }
 }
 

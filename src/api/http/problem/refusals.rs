@@ -203,6 +203,21 @@ impl From<CurrentSessionFailure> for Problem {
     }
 }
 
+impl Problem {
+    /// Returns the problem that it is unknown which event an idempotency key belongs to.
+    pub(crate) fn idempotency_keys_unavailable(failure: VaultFailure) -> Self {
+        match failure {
+            VaultFailure::Database(error) => error.into(),
+            other => Self {
+                detail: "Idempotency keys of the tenant cannot be recognised, because its data key cannot be read. The \
+                         operator must restore it. Webhooks without an idempotency key are accepted."
+                    .into(),
+                ..Self::unavailable(other)
+            },
+        }
+    }
+}
+
 impl From<VaultFailure> for Problem {
     fn from(failure: VaultFailure) -> Self {
         match failure {

@@ -107,8 +107,8 @@ pub(crate) async fn handler(
 impl NewErasure {
     /// Returns the filter of the events in the scope.
     fn filter(&self, caller: &Caller) -> Result<Filter, Problem> {
-        let filter =
-            Filter { status: self.status, destination_id: self.destination_id, from: self.from, to: self.to };
+        let Self { status, destination_id, from, to, .. } = *self;
+        let filter = Filter { status, destination_id, from, to, id: None };
         let is_filtered = filter != Filter::default();
         if self.whole_tenant && caller.role != Role::Owner {
             let detail = "Only an Owner may erase all payloads of the tenant.";

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use aggregates::fact::Fact;
 use aggregates::ids::WebhookEventId;
 use aggregates::webhook_event::{WebhookEvent, WebhookEventFact};
-use projections::{LoggedFact, TenantScope, payloads};
+use projections::payloads::{self, Delivered};
+use projections::{LoggedFact, TenantScope};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -27,7 +28,7 @@ pub(crate) struct PayloadErasure {
     requested_by: Option<Uuid>,
 }
 
-/// Adds to each event its payload, or when and why it was erased.
+/// Adds to each event its payload and idempotency key, or when and why it was erased.
 pub(super) async fn add_payloads(scope: &mut TenantScope, events: &mut [EventView]) -> Result<(), Problem> {
     let ids: Vec<_> = events.iter().map(|event| WebhookEventId(event.id)).collect();
     let mut delivered = payloads::delivered(scope, &ids).await?;
@@ -35,7 +36,10 @@ pub(super) async fn add_payloads(scope: &mut TenantScope, events: &mut [EventVie
     let mut erasures = of(scope, &without).await?;
     for event in events {
         let id = WebhookEventId(event.id);
-        event.payload = delivered.remove(&id);
+        if let Some(Delivered { text, idempotency_key }) = delivered.remove(&id) {
+            event.payload = Some(text);
+            event.idempotency_key = idempotency_key;
+        }
         event.erasure = erasures.remove(&id);
     }
     Ok(())

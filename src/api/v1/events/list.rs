@@ -32,7 +32,10 @@ pub(crate) async fn handler(
     mut query: Query,
 ) -> Result<Response, Problem> {
     let paging: Paging<webhook_events::SortField> = query.paging();
-    let filter: webhook_events::Filter = query.filter();
+    let mut filter: webhook_events::Filter = query.filter();
+    if let Some(key) = query.text("IdempotencyKey") {
+        filter.id = Some(events.id_of(&caller, key).await?);
+    }
     let terms = format!("{}{} {:?}", cursor_terms(filter), paging.sort.name(), paging.direction);
     let list = List { name: "events", tenant_id: caller.tenant_id, terms: &terms };
     let behind = query.after(|cursor| events.cursors.read(list, cursor));

@@ -11,6 +11,7 @@ use crate::api::http::cursor::Cursors;
 use crate::api::http::problem::Problem;
 use crate::api::v1::events::view::EventView;
 use crate::api::v1::events::{erasure, streams};
+use crate::secrets::vault::Vault;
 
 /// Dependencies of the handlers of webhook events.
 #[derive(Clone, Debug)]
@@ -18,6 +19,7 @@ pub(crate) struct Events {
     pub(crate) commands: Commands,
     pub(crate) cursors: Cursors,
     pub(crate) accesses: AccessRecorder,
+    pub(crate) vault: Vault,
 }
 
 impl Events {
@@ -37,6 +39,12 @@ impl Events {
         let event = streams::read_before_row(&mut connection, id).await?;
         caller.check_owner(event.as_ref().map(|event| event.tenant_id), "event")?;
         event.ok_or_else(|| Problem::not_found("event"))
+    }
+
+    /// Returns the id of the event of the caller's tenant with this idempotency key, whether there is one or not.
+    pub(super) async fn id_of(&self, caller: &Caller, key: &str) -> Result<WebhookEventId, Problem> {
+        let id = self.vault.event_id(caller.tenant_id, key).await;
+        id.map_err(Problem::idempotency_keys_unavailable)
     }
 
     /// Adds the payload to an event, or when and why it was erased.

@@ -36,6 +36,7 @@ pub(crate) struct EventView {
     /// Erasure of the payload on request; `null` unless it was requested.
     pub(super) erasure: Option<PayloadErasure>,
     pub(super) status: EventStatusName,
+    /// `X-Idempotency-Key` that the webhook was sent with. `null` without one, and once it was erased with the payload.
     pub(super) idempotency_key: Option<String>,
     /// Failed attempts since the event was accepted or replayed.
     pub(super) current_retry_count: u32,
@@ -54,7 +55,7 @@ impl From<webhook_events::WebhookEvent> for EventView {
             payload: None,
             erasure: None,
             status: event.status.into(),
-            idempotency_key: event.idempotency_key,
+            idempotency_key: None,
             current_retry_count: event.failed_attempts,
             next_attempt_at: event.next_attempt_at.map(Timestamp),
             accepted_at: event.accepted_at.into(),

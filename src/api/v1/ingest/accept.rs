@@ -53,7 +53,8 @@ impl Ingest {
         if !same_tenant || !route.receives || check_payload(&request.payload).is_err() {
             return Ok(None);
         }
-        let appended = self.append(request, holder.id, &token_hash, &route, key.as_deref()).await?;
+        let event = self.identify(request.tenant_id, key.as_deref()).await?;
+        let appended = self.append(request, holder.id, &token_hash, &route, event).await?;
         if appended.outcome == AcceptOutcome::RouteChanged {
             self.cache.remove(&request.key_hash, &token_hash);
         }
@@ -80,18 +81,18 @@ impl Ingest {
             .idempotency_key
             .as_ref()
             .map_err(|message| Problem::invalid(FieldErrors::of("X-Idempotency-Key", *message)))?;
-        if let Some(key) = idempotency_key
-            && let Some(response) = self.repeated(request.tenant_id, key).await?
+        let event = self.identify(request.tenant_id, idempotency_key.as_deref()).await?;
+        if event.idempotency_key.is_some()
+            && let Some(response) = self.repeated(event.id).await?
         {
             return Ok(Some(response));
         }
         let (token_hash, route) = self.load_route(request).await?;
-        let appended =
-            self.append(request, holder.id, &token_hash, &route, idempotency_key.as_deref()).await?;
-        match (appended.outcome, idempotency_key) {
+        let appended = self.append(request, holder.id, &token_hash, &route, event).await?;
+        match appended.outcome {
             _ if appended.is_accepted() => Ok(Some(appended.response())),
             // A concurrent request with the same idempotency key was accepted first.
-            (AcceptOutcome::Exists, Some(key)) => self.repeated(request.tenant_id, key).await,
+            AcceptOutcome::Exists => self.repeated(event.id).await,
             _ => Ok(None),
         }
     }
@@ -138,9 +139,24 @@ impl Ingest {
         Ok((token_hash, route))
     }
 
-    /// Returns the response to a repeated request; `None` if no event has this idempotency key.
-    async fn repeated(&self, tenant_id: TenantId, key: &str) -> Result<Option<Response>, Problem> {
-        let id = WebhookEventId::for_idempotency_key(tenant_id, key);
+    /// Returns the id of the event to accept. For an idempotency key it follows from the tenant's data key, which is read
+    /// once in some minutes: without it a repetition is not recognised, so the request is refused.
+    async fn identify<'k>(
+        &self,
+        tenant_id: TenantId,
+        idempotency_key: Option<&'k str>,
+    ) -> Result<Identity<'k>, Problem> {
+        let id = match idempotency_key {
+            Some(key) => in_time(READ_TIME_MAX, self.vault.event_id(tenant_id, key))
+                .await
+                .map_err(Problem::idempotency_keys_unavailable)?,
+            None => identifiers::new_event_id(),
+        };
+        Ok(Identity { id, idempotency_key })
+    }
+
+    /// Returns the response to a repeated request; `None` if the event does not exist.
+    async fn repeated(&self, id: WebhookEventId) -> Result<Option<Response>, Problem> {
         let mut connection = self.connection().await?;
         let event = match webhook_events::summary(&mut connection, id).await? {
             Some(event) => Some((event.status, event.accepted_at)),
@@ -162,12 +178,9 @@ impl Ingest {
         api_key: ApiKeyId,
         token_hash: &TokenHash,
         route: &Route,
-        idempotency_key: Option<&str>,
+        event: Identity<'_>,
     ) -> Result<Appended, Problem> {
-        let id = match idempotency_key {
-            Some(key) => WebhookEventId::for_idempotency_key(request.tenant_id, key),
-            None => identifiers::new_event_id(),
-        };
+        let Identity { id, idempotency_key } = event;
         let salt = Salt::random();
         let (delivered, mapping) = match &route.mapping {
             None => (request.payload.clone(), None),
@@ -182,7 +195,6 @@ impl Ingest {
             tenant_id: request.tenant_id,
             destination_id: route.destination_id,
             sender_id: route.sender_id,
-            idempotency_key: idempotency_key.map(str::to_owned),
             payload: commitment(&delivered, &salt),
             mapping,
             at,
@@ -193,13 +205,25 @@ impl Ingest {
             route_version: route.version,
         };
         let metadata = request.context.metadata_of_ingest(request.tenant_id, api_key);
-        let payload = AcceptedPayload { delivered, received, salt };
+        let payload = AcceptedPayload {
+            delivered,
+            received,
+            salt,
+            idempotency_key: idempotency_key.map(str::to_owned),
+        };
         let item = AcceptItem::new(id, credentials, acceptance, &metadata, payload)?
             .after_hops(request.hops)
             .holding(request.memory.clone());
         let outcome = self.acceptances.commit(item).await?;
         Ok(Appended { outcome, id, at, has_own_id: idempotency_key.is_none() })
     }
+}
+
+/// Id of an event, and the idempotency key that it follows from, if any.
+#[derive(Clone, Copy)]
+struct Identity<'k> {
+    id: WebhookEventId,
+    idempotency_key: Option<&'k str>,
 }
 
 /// Result of the append of an event.

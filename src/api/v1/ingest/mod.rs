@@ -39,6 +39,7 @@ use crate::api::storage_limit::StorageLimit;
 use crate::event_store::Acceptances;
 use crate::hops;
 use crate::secrets::token;
+use crate::secrets::vault::Vault;
 
 /// Number of times that an event is prepared again because its route changed concurrently.
 const ROUTE_CHANGES_MAX: u32 = 5;
@@ -55,6 +56,7 @@ pub(crate) struct Ingest {
     /// Maximum number of installations that a webhook may have passed through before.
     pub(crate) hops_max: u16,
     pub(crate) memory: PayloadMemory,
+    pub(crate) vault: Vault,
 }
 
 /// An accepted event.
@@ -75,7 +77,8 @@ pub(crate) struct Accepted {
 /// With `X-Idempotency-Key` a webhook is accepted once: a repeated request returns the existing event.
 #[utoipa::path(post, path = "/api/v1/ingest/{tenantId}/{token}", tag = "Ingest", request_body = PayloadGiven,
     params(("X-Idempotency-Key" = Option<String>, Header, max_length = 255, pattern = r"^[ -~]*$",
-        description = "Any text that identifies the webhook at its source. An empty one is ignored.")),
+        description = "Any text that identifies the webhook at its source. It is kept as long as the payload, and \
+            recognised also after that. An empty one is ignored.")),
     responses((status = 202, body = Accepted, description = "The event was accepted and is on disk."),
         (status = 200, body = Accepted, description = "An event with this idempotency key was accepted before."),
         (status = 400), (status = 403), (status = 404), (status = 422), (status = 429), (status = 508)))]

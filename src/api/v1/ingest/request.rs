@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use aggregates::ids::TenantId;
 use aggregates::sealed::TokenHash;
-use aggregates::text::IDEMPOTENCY_KEY_CHARS_MAX;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 
 use super::memory::UsedMemory;
+use crate::api::http::fields::text;
 use crate::api::http::request_context::RequestContext;
 use crate::secrets::token::TOKEN_CHARS_MAX;
 
@@ -41,19 +41,17 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, &'s
         return Err("must not be given more than once");
     }
     let key = std::str::from_utf8(value.as_bytes()).map_err(|_| "must be text")?;
-    if key.chars().any(char::is_control) {
-        return Err("must not contain control characters");
+    if key.is_empty() {
+        return Ok(None);
     }
-    if key.chars().count() > IDEMPOTENCY_KEY_CHARS_MAX {
-        return Err("must be at most 255 characters");
-    }
-    Ok((!key.is_empty()).then(|| key.to_owned()))
+    text::idempotency_key(key).map(|key| Some(key.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use aggregates::text::IDEMPOTENCY_KEY_CHARS_MAX;
     use axum::http::HeaderValue;
 
     use super::*;
