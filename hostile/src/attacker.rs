@@ -1,7 +1,7 @@
 //! The attacker: a process of its own with the lowest priority.
 //!
 //! A real attacker has machines of its own. Here it must share those of the program and of the well-behaved tenant. With
-//! the lowest priority it takes processor time that nobody else wants, and its work is not part of the tenant's latency.
+//! the lowest priority it takes processor time that no other process wants, and its work is not part of the tenant's latency.
 
 use std::io::{self, Write};
 use std::path::Path;

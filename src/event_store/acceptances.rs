@@ -1,7 +1,7 @@
 //! Two group commits of acceptances: one for small webhooks, and one for large ones.
 //!
 //! A batch with megabytes of payloads takes many times as long as one of small webhooks. In one queue every small webhook
-//! would wait for the large ones of whoever sends them.
+//! would wait for the large ones of any tenant.
 
 use super::acceptance::{AcceptBatch, AcceptItem, AcceptOutcome};
 use super::group_commit::{Batch, CommitActivity, CommitFailure, GroupCommit};
