@@ -1,6 +1,6 @@
 //! What all pages have in common.
 //!
-//! A handler returns a response of a [`View`] of its template, or a [`PageError`](error::PageError). Every template has a field
+//! A handler returns a response of a [`View`] of its template, or a [`PageError`]. Every template has a field
 //! `frame` with what surrounds the page ([`Frame`](frame::Frame)), and extends `layout.html` or `bare.html`.
 
 pub(crate) mod error;
