@@ -178,10 +178,13 @@ impl Installation {
         .await;
     }
 
-    /// What the health check says about the logs.
-    async fn health(&self) -> Value {
-        let ready = send(self.tenant.owner().api.request("GET", "/health/ready")).await.expect(200).body;
-        ready["evidence"].clone()
+    /// Waits until the health check, which is up to a second old, says this about the logs.
+    async fn until_healthy(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
+        until(what, async || {
+            let ready = send(self.tenant.owner().api.request("GET", "/health/ready")).await.expect(200).body;
+            is_so(&ready["evidence"]).then_some(())
+        })
+        .await;
     }
 
     async fn ingest(&self) -> String {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use hooksentry::sealer::Witnesses as PolicyOfWitnesses;
+use serde_json::Value;
 
 use super::{Installation, Witnesses, signer, witness_line};
 use crate::harness::log_fixture::Fixture;
@@ -65,7 +66,8 @@ async fn with_the_quorum_none_every_signed_checkpoint_is_shown_with_the_cosignat
         (shown.note().signatures().len() == 2).then_some(())
     })
     .await;
-    assert_eq!(installation.health().await["uncosignedEntries"], 0);
+    let none_waits = |health: &Value| health["uncosignedEntries"] == 0;
+    installation.until_healthy("no entries that are not cosigned", none_waits).await;
     installation.stop().await;
 }
 
