@@ -36,8 +36,10 @@ $$;
 
 -- The log is append-only. A trigger enforces that as well.
 REVOKE UPDATE, DELETE, TRUNCATE ON events FROM hooksentry_runtime;
--- Tiles, signed checkpoints, cosignatures and public keys are written once; of a key, the retirement follows.
-REVOKE UPDATE, DELETE, TRUNCATE ON evidence_tiles, evidence_checkpoints, checkpoint_cosignatures FROM hooksentry_runtime;
+-- Tiles, checkpoints with cosignatures and time stamps, and public keys are written once; of a key, the retirement follows.
+REVOKE UPDATE, DELETE, TRUNCATE ON
+    evidence_tiles, evidence_checkpoints, checkpoint_cosignatures, checkpoint_timestamps
+    FROM hooksentry_runtime;
 REVOKE DELETE, TRUNCATE ON evidence_log_keys FROM hooksentry_runtime;
 REVOKE ALL ON _sqlx_migrations FROM hooksentry_runtime;
 GRANT SELECT ON _sqlx_migrations TO hooksentry_runtime;

@@ -15,6 +15,7 @@
 //! | [`policy`] | Which logs and which witnesses are trusted | C2SP tlog-policy |
 //! | [`proof`] | Proof of one entry in one file | C2SP tlog-proof |
 //! | [`witness`] | When a witness cosigns | C2SP tlog-witness v1.0.0 |
+//! | [`timestamp`] | Requests for time stamps, and what is checked of the answers | RFC 3161 |
 //!
 //! # Vocabulary
 //!
@@ -41,6 +42,7 @@ pub mod leaf;
 pub mod note;
 pub mod policy;
 pub mod proof;
+pub mod timestamp;
 pub mod tree;
 pub mod witness;
 

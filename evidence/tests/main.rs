@@ -7,5 +7,6 @@ mod leaf;
 mod note;
 mod policy;
 mod proof;
+mod timestamp;
 mod tree;
 mod witness;

@@ -130,6 +130,7 @@ impl Health {
                     .cosigned
                     .and_then(|cosigned| cosigned.signed_at)
                     .map(Timestamp),
+                last_time_stamp_at: evidence.last_stamped_at.map(Timestamp),
                 uncosigned_entries: evidence.cosigned.map_or(0, |cosigned| cosigned.entries_waiting),
             },
             oldest_commit_seconds: self.process.oldest_commit().as_secs_f64(),
@@ -213,6 +214,8 @@ pub(crate) struct EvidenceView {
     /// Time at which the last checkpoint was signed that enough witnesses have cosigned; `null` before the first one, and if
     /// no witnesses are required.
     last_cosigned_checkpoint_at: Option<Timestamp>,
+    /// Time of the last time stamp of an authority; `null` before the first one, which needs the URL of one.
+    last_time_stamp_at: Option<Timestamp>,
     /// Number of signed entries of the installation's log for which too few witnesses have cosigned.
     uncosigned_entries: u64,
 }

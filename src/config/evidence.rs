@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use url::Url;
+
 use super::problem::SettingProblem;
-use super::values::duration_between;
+use super::values::{duration_between, http_url};
 use crate::secrets::log_keys::LogKeys;
 
 /// Keys that sign the heads of the transparency logs, and how often they do.
@@ -48,7 +50,7 @@ pub struct EvidenceSettings {
     #[arg(long, env = "HOOKSENTRY_WITNESS_POLICY", value_name = "FILE")]
     pub witness_policy: Option<PathBuf>,
 
-    /// Time within which a witness must answer a request.
+    /// Time within which a witness, or the time stamping authority, must answer a request.
     ///
     /// Lower: a witness that is slow or far away does not cosign. Higher: while a witness hangs, the next checkpoint is sent
     /// to it later.
@@ -60,6 +62,25 @@ pub struct EvidenceSettings {
         value_parser = duration_between(Duration::from_millis(100), Duration::from_secs(300))
     )]
     pub evidence_timeout: Duration,
+
+    /// URL of a time stamping authority (RFC 3161), to which the hashes of checkpoints are sent.
+    ///
+    /// Only the role sealer uses it. Its time stamps show when a checkpoint existed, by the clock of a third party.
+    #[arg(long, env = "HOOKSENTRY_TSA_URL", value_name = "URL", hide_env_values = true, value_parser = http_url)]
+    pub tsa_url: Option<Url>,
+
+    /// Interval at which a checkpoint of the installation's log gets a time stamp, if there is a new one.
+    ///
+    /// Lower: the authority is asked more often, which it may charge for. Higher: for a new fact it takes longer until a
+    /// third party has stated when it existed.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_TSA_INTERVAL",
+        value_name = "DURATION",
+        default_value = "1h",
+        value_parser = duration_between(Duration::from_secs(1), Duration::from_secs(7 * 24 * 3_600))
+    )]
+    pub tsa_interval: Duration,
 }
 
 impl EvidenceSettings {

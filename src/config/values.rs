@@ -128,6 +128,17 @@ pub(super) fn hosts(text: &str) -> Result<Hosts, ValueProblem> {
     }
 }
 
+/// Parses a URL that may be printed: with the scheme http or https, and without credentials.
+pub(super) fn http_url(text: &str) -> Result<Url, ValueProblem> {
+    let is_plain = |url: &Url| {
+        matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none()
+    };
+    match Url::parse(text).ok().filter(is_plain) {
+        Some(url) => Ok(url),
+        None => problem("must be a URL that begins with https:// or http://, without user and password"),
+    }
+}
+
 /// Parses the origin of a website, as browsers send it.
 pub(super) fn origin(text: &str) -> Result<HeaderValue, ValueProblem> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));

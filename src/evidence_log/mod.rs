@@ -18,6 +18,7 @@ mod publication;
 mod reading;
 mod stored;
 mod tiles;
+mod timestamps;
 mod trees;
 
 use evidence::note::{KeyName, KeyNameError};
@@ -43,6 +44,9 @@ pub(crate) use stored::{
     stored_trees,
 };
 pub(crate) use tiles::insert_tiles;
+pub(crate) use timestamps::{
+    Unstamped, insert_timestamp, last_stamp_age, last_stamped_at, unstamped_checkpoint,
+};
 pub(crate) use trees::{
     Tree, TreeOwner, count_unsigned, ended_trees, installation_tree, latest_installation_tree,
     trees_of_tenant, trees_of_tenants, unsigned_trees, write_trees,

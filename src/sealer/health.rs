@@ -23,6 +23,8 @@ pub(crate) struct EvidenceHealth {
     pub(crate) last_signed_at: Option<DateTime<Utc>>,
     /// `None`: no witnesses are required.
     pub(crate) cosigned: Option<Cosigned>,
+    /// When a time stamp was received last; `None`: never.
+    pub(crate) last_stamped_at: Option<DateTime<Utc>>,
 }
 
 /// Reads the current health.
@@ -42,6 +44,7 @@ async fn read(connection: &mut PgConnection) -> Result<EvidenceHealth, sqlx::Err
         unsigned_logs: evidence_log::count_unsigned(connection).await?,
         last_signed_at: evidence_log::last_signed_at(connection).await?,
         cosigned: evidence_log::cosigned(connection).await?,
+        last_stamped_at: evidence_log::last_stamped_at(connection).await?,
     })
 }
 
@@ -60,6 +63,7 @@ pub(super) fn forget_metrics() {
         unsigned_logs: 0,
         last_signed_at: None,
         cosigned: None,
+        last_stamped_at: None,
     });
 }
 
@@ -74,5 +78,6 @@ fn set_metrics(health: &EvidenceHealth) {
     metrics::gauge!("hooksentry_unsigned_logs").set(health.unsigned_logs as f64);
     metrics::gauge!("hooksentry_last_checkpoint_age_seconds").set(age(health.last_signed_at));
     metrics::gauge!("hooksentry_last_cosigned_checkpoint_age_seconds").set(age(cosigned_at));
+    metrics::gauge!("hooksentry_last_time_stamp_age_seconds").set(age(health.last_stamped_at));
     metrics::gauge!("hooksentry_uncosigned_entries").set(waiting as f64);
 }

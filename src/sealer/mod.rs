@@ -15,7 +15,8 @@
 //! without one.
 //!
 //! **Witnesses** are asked to cosign the heads of the installation's tree while sealing continues over another connection. So
-//! a witness that is down delays nothing but what is shown: see [`witnesses`].
+//! a witness that is down delays nothing but what is shown: see [`witnesses`]. In the same way the heads get time stamps: see
+//! [`time_stamps`].
 //!
 //! **A new era** of the log, after a restore, begins a new log for each tenant, whose first entry names the last head of
 //! the old one. The backup may be older than the last head that was shown, and a second history under one name would be
@@ -27,7 +28,9 @@
 mod health;
 mod key_source;
 mod outbound;
+mod standing;
 mod term;
+mod time_stamps;
 mod witnesses;
 
 use std::time::Duration;
@@ -43,6 +46,7 @@ use crate::secrets::vault::Vault;
 pub(crate) use health::look;
 use key_source::KeySource;
 pub use term::{Term, TermEnded};
+pub use time_stamps::TimeStamping;
 pub use witnesses::{WitnessPolicyProblem, Witnesses};
 
 /// The role in `leaderships` and the reader in `checkpoints`. It is stored, and never changes.
@@ -61,6 +65,7 @@ pub struct Sealer {
     keys: KeySource,
     seal_interval: Duration,
     witnesses: Option<Witnesses>,
+    time_stamping: Option<TimeStamping>,
     status: LeadershipStatus,
 }
 
@@ -73,6 +78,7 @@ impl Sealer {
             keys: KeySource::new(settings),
             seal_interval: settings.seal_interval,
             witnesses: None,
+            time_stamping: None,
             status: LeadershipStatus::default(),
         }
     }
@@ -81,6 +87,12 @@ impl Sealer {
     #[must_use]
     pub fn with_witnesses(self, witnesses: Option<Witnesses>) -> Self {
         Self { witnesses, ..self }
+    }
+
+    /// Has checkpoints stamped by this authority.
+    #[must_use]
+    pub fn with_time_stamping(self, time_stamping: Option<TimeStamping>) -> Self {
+        Self { time_stamping, ..self }
     }
 
     /// Returns what this process knows about its lead.
@@ -144,11 +156,18 @@ impl LedRole for Sealer {
                 None => std::future::pending().await,
             }
         };
+        let stamping = async {
+            match &self.time_stamping {
+                Some(time_stamping) => time_stamping.keep_stamped(&self.pool, epoch).await,
+                None => std::future::pending().await,
+            }
+        };
         // The term is dropped at any await when the lead is lost: what it was writing is fenced.
         let ended = tokio::select! {
             ended = self.follow(&mut term, stop, outage) => ended,
             reason = lost => Err(reason.into()),
             never = cosigning => match never {},
+            never = stamping => match never {},
         };
         health::forget_metrics();
         ended

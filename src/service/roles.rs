@@ -21,7 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::live::Broadcaster;
 use crate::open_files::OpenFiles;
 use crate::projector::{Projected, Projector};
-use crate::sealer::{Sealer, Witnesses};
+use crate::sealer::{Sealer, TimeStamping, Witnesses};
 use crate::secrets::passwords::Passwords;
 use crate::secrets::signing_keys::SigningKeys;
 use crate::worker::{AttemptBatches, Worker};
@@ -125,7 +125,10 @@ impl<'a> RoleStarter<'a> {
         let (pool, vault) = (self.dependencies.pool.clone(), self.dependencies.vault()?);
         let evidence = &self.settings.evidence;
         let witnesses = Witnesses::read(evidence).context("HOOKSENTRY_WITNESS_POLICY cannot be used")?;
-        let sealer = Sealer::new(pool, vault, evidence).with_witnesses(witnesses);
+        let time_stamping =
+            TimeStamping::of(evidence).context("the HTTP client for HOOKSENTRY_TSA_URL cannot be created")?;
+        let sealer =
+            Sealer::new(pool, vault, evidence).with_witnesses(witnesses).with_time_stamping(time_stamping);
         self.leads.push(("sealer", sealer.leadership_status().clone()));
         let stop = self.lifecycle.drained();
         self.lifecycle.spawn_supporting("the sealer", async {

@@ -59,5 +59,6 @@ mod standard_webhooks;
 mod startup;
 mod suspended_tenants;
 mod tenant_limits;
+mod time_stamps;
 mod vault;
 mod witness;

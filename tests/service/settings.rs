@@ -213,6 +213,7 @@ fn the_error_about_an_invalid_secret_does_not_contain_it() {
         ("DATABASE_URL", "postgres://"),
         ("AMQP_URL", "amqp://"),
         ("HOOKSENTRY_OUTBOUND_PROXY", "http://"),
+        ("HOOKSENTRY_TSA_URL", "https://"),
     ] {
         let value = &SECRET[..31];
         let said = refusal(name, value);

@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::standing::Standing;
 use super::submission::{Fork, Outcome, StoreFailure, SubmissionFailure, send};
 use super::{Witness, Witnesses};
 use crate::database;
 use crate::evidence_log::{self, NewCosignature, Tree};
+use crate::sealer::standing::Standing;
 use crate::sealer::{ROLE, term};
 
 /// Pause after the database has failed.
@@ -118,7 +118,7 @@ impl<'a> Cosigning<'a> {
     /// Asks a witness to cosign each checkpoint, one after another.
     async fn ask(&self, witness: &Witness) -> Infallible {
         let mut targets = self.target.subscribe();
-        let mut standing = Standing::of(&witness.name);
+        let mut standing = Standing::default();
         // Log and size of the last checkpoint that it has cosigned; `None`: not read yet.
         let mut cosigned: Option<(Uuid, u64)> = None;
         loop {
@@ -131,13 +131,13 @@ impl<'a> Cosigning<'a> {
             let done = match cosigned {
                 Some((log_id, old)) if log_id == target.tree.log_id() => {
                     let submitted = self.submit(witness, &target, old).await;
-                    submitted.map(|()| standing.cosigned()).map(|()| target.size())
+                    submitted.map(|()| witness.has_cosigned(&mut standing)).map(|()| target.size())
                 }
                 _ => self.last_cosigned(witness, target.tree.log_id()).await,
             };
             match done {
                 Ok(size) => cosigned = Some((target.tree.log_id(), size)),
-                Err(failure) => sleep(standing.failed(failure)).await,
+                Err(failure) => sleep(witness.has_failed(&mut standing, failure)).await,
             }
         }
     }

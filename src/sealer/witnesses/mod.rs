@@ -14,7 +14,6 @@
 //! That is logged as an error and counted, and asking again changes nothing, so the pauses are long.
 
 mod cosigning;
-mod standing;
 mod submission;
 
 use std::convert::Infallible;
@@ -30,8 +29,10 @@ use tokio::sync::watch;
 use url::Url;
 
 use super::outbound::Outbound;
+use super::standing::Standing;
 use crate::config::EvidenceSettings;
 use cosigning::Cosigning;
+use submission::SubmissionFailure;
 
 /// Maximum number of witnesses. With the signatures of the log, a checkpoint must fit in a note.
 const WITNESSES_MAX: usize = 32;
@@ -128,6 +129,42 @@ impl Witness {
             Some(url) => Ok(Self { name, key: witness.key.clone(), url }),
             None => Err(WitnessPolicyProblem::Url(name)),
         }
+    }
+}
+
+impl Witness {
+    fn has_cosigned(&self, standing: &mut Standing) {
+        self.count("cosigned");
+        if standing.succeeded() {
+            tracing::info!(witness = self.name, "the witness cosigns again");
+        }
+    }
+
+    /// Returns the pause until it is asked again.
+    fn has_failed(&self, standing: &mut Standing, failure: SubmissionFailure) -> Duration {
+        self.count(failure.result());
+        let is_fork = matches!(failure, SubmissionFailure::Fork(_));
+        let reason = format!("{:#}", anyhow::Error::from(failure));
+        let failed = if is_fork { standing.failed_for_good(&reason) } else { standing.failed(&reason) };
+        let witness = &self.name;
+        match failed.is_new {
+            true if is_fork => tracing::error!(
+                witness,
+                reason,
+                "a witness has seen another history of the installation's log: if the database was restored or has lost \
+                 commits, stop all processes and run `hooksentry restore --force`, which begins new logs; otherwise another \
+                 party may have the signing key"
+            ),
+            true => tracing::warn!(witness, reason, "the witness does not cosign, will retry"),
+            false => {}
+        }
+        failed.pause
+    }
+
+    fn count(&self, result: &'static str) {
+        let witness = self.name.clone();
+        metrics::counter!("hooksentry_witness_submissions_total", "witness" => witness, "result" => result)
+            .increment(1);
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) fn with_keys(seeds: &[u8]) -> EvidenceSettings {
         seal_interval: Duration::from_millis(200),
         witness_policy: None,
         evidence_timeout: Duration::from_secs(10),
+        tsa_url: None,
+        tsa_interval: Duration::from_secs(3_600),
     }
 }
 
