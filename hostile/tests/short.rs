@@ -19,8 +19,8 @@ async fn attacks_meet_their_limits_and_cost_the_neighbour_no_delivery() {
     let options = RunOptions {
         warm_up: Duration::ZERO,
         duration: Duration::from_secs(3),
-        program: program(),
-        attacker: env!("CARGO_BIN_EXE_hooksentry-hostile").into(),
+        program: program("hooksentry"),
+        attacker: program("hooksentry-hostile"),
         database_url: postgres.url(),
     };
     for attack in ATTACKS {
@@ -32,9 +32,9 @@ async fn attacks_meet_their_limits_and_cost_the_neighbour_no_delivery() {
     postgres.stop().await.expect("a clean stop");
 }
 
-/// Returns the program of the workspace, which is next to the folder of this test.
-fn program() -> PathBuf {
+/// Returns a program of the workspace, which is next to the folder of this test.
+fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let folder = test.parent().and_then(|deps| deps.parent()).expect("the folder of the build");
-    folder.join("hooksentry")
+    folder.join(name)
 }
