@@ -24,7 +24,7 @@ GRANT INSERT ON events, attempt_responses, data_keys TO hooksentry_worker;
 
 -- What its health endpoint reports.
 GRANT SELECT ON checkpoints, quarantined_streams, set_aside_events, unaccounted_events, completeness_check,
-    evidence_trees, evidence_checkpoints
+    evidence_trees, evidence_checkpoints, checkpoint_cosignatures, checkpoint_timestamps
 TO hooksentry_worker;
 
 DROP POLICY IF EXISTS of_workers ON events;
