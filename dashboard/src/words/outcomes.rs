@@ -20,7 +20,8 @@ pub fn outcome(code: &str) -> Option<OutcomeWords> {
         "refused_status" => (
             "Refused",
             "the destination answered, and refused it",
-            "Look at the response below: the receiver says there why it refused. When it is mended, replay the event.",
+            "The response below says why. Mend the receiver: the event is tried again by itself, and can be replayed \
+             after it was given up.",
         ),
         "timeout" => (
             "Timed out",
