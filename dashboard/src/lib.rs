@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use api::Api;
-use pages::{events, invitation, live, overview, sign_in, sign_out, sign_up, welcome};
+use pages::{destinations, events, invitation, live, overview, sign_in, sign_out, sign_up, welcome};
 use session::Sessions;
 pub use session::links::SignInLinks;
 use web::error;
@@ -110,6 +110,13 @@ routes! {
     GET  "/events/{id}"          Session => events::one::page;
     POST "/events/{id}/replay"   Session => events::actions::replay;
     POST "/events/{id}/cancel"   Session => events::actions::cancel;
+
+    GET  "/destinations"                     Session => destinations::list::page;
+    POST "/destinations"                     Session => destinations::list::create;
+    GET  "/destinations/{id}"                Session => destinations::one::page;
+    POST "/destinations/{id}"                Session => destinations::one::change;
+    POST "/destinations/{id}/switch"         Session => destinations::one::switch;
+    POST "/destinations/{id}/ingest-token"   Session => destinations::one::replace_token;
 }
 
 /// Path of the assets, whose names contain their hashes.

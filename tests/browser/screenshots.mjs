@@ -29,6 +29,8 @@ try {
   await send(bad, { type: "order.created", id: 820114, total: "74.80", currency: "EUR" });
   await until("the failures", async () => (await api.get(`/events/${lost}/attempts`)).total >= 1);
   await mkdir(folder, { recursive: true });
+  // With two attempts the time axis shows the pause between them.
+  await until("a repeat", async () => (await api.get(`/events/${lost}/attempts`)).total >= 2);
   const shots = [["sign-in", "/sign-in"], ["events", "/events"], ["event", `/events/${lost}`], ["facts", `/events/${lost}?view=facts`], ["overview", "/"]];
   for (const colorScheme of ["light", "dark"]) {
     for (const [size, viewport] of [["wide", { width: 1280, height: 800 }], ["narrow", { width: 360, height: 740 }]]) {

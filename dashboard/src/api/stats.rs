@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::Client;
 use super::problem::ApiError;
@@ -42,7 +43,23 @@ pub(crate) struct Counts {
 impl Client {
     /// Returns the statistics since a time, by `hour` or `day`.
     pub(crate) async fn stats(&self, from: DateTime<Utc>, interval: &str) -> Result<Stats, ApiError> {
+        self.stats_of(from, interval, None).await
+    }
+
+    /// Returns those of one destination.
+    pub(crate) async fn stats_of(
+        &self,
+        from: DateTime<Utc>,
+        interval: &str,
+        destination: Option<Uuid>,
+    ) -> Result<Stats, ApiError> {
         let from = from.format("%Y-%m-%dT%H:%M:%SZ").to_string();
-        self.get(&url("/stats", &[("From", Some(&from)), ("Interval", Some(interval))])).await
+        let destination = destination.map(|id| id.to_string());
+        let parameters = [
+            ("From", Some(from.as_str())),
+            ("Interval", Some(interval)),
+            ("DestinationId", destination.as_deref()),
+        ];
+        self.get(&url("/stats", &parameters)).await
     }
 }

@@ -1,5 +1,6 @@
 //! The pages, one module each.
 
+pub(crate) mod destinations;
 pub(crate) mod events;
 pub(crate) mod invitation;
 pub(crate) mod live;

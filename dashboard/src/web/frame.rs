@@ -10,6 +10,7 @@ use crate::session::{Session, Visitor};
 pub(crate) enum Section {
     Overview,
     Events,
+    Destinations,
 }
 
 /// A link of the navigation.
@@ -27,6 +28,7 @@ pub(crate) struct NavigationItem {
 const NAVIGATION: &[NavigationItem] = &[
     item(Section::Overview, "/", "Overview", "overview", Role::Viewer),
     item(Section::Events, "/events", "Events", "events", Role::Viewer),
+    item(Section::Destinations, "/destinations", "Destinations", "destinations", Role::Viewer),
 ];
 
 const fn item(

@@ -1,6 +1,7 @@
 //! The dashboard as a browser without scripts uses it.
 
 mod browser;
+mod destination_pages;
 mod event_pages;
 mod forms;
 mod mounting;

@@ -13,39 +13,39 @@ const BAR: f64 = 0.72;
 
 /// Chart of two series over time.
 #[derive(Clone, Debug)]
-pub(super) struct Chart {
+pub(crate) struct Chart {
     /// Largest value of the axis.
-    pub(super) top: String,
-    pub(super) start: String,
-    pub(super) end: String,
-    pub(super) bars: Vec<Bar>,
-    pub(super) lines: Vec<Line>,
-    pub(super) rows: Vec<[String; 3]>,
+    pub(crate) top: String,
+    pub(crate) start: String,
+    pub(crate) end: String,
+    pub(crate) bars: Vec<Bar>,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) rows: Vec<[String; 3]>,
     /// Whether there is nothing to draw.
-    pub(super) is_empty: bool,
+    pub(crate) is_empty: bool,
 }
 
 /// Part of a bar.
 #[derive(Clone, Debug)]
-pub(super) struct Bar {
-    pub(super) x: String,
-    pub(super) y: String,
-    pub(super) width: String,
-    pub(super) height: String,
-    pub(super) class: &'static str,
-    pub(super) title: String,
+pub(crate) struct Bar {
+    pub(crate) x: String,
+    pub(crate) y: String,
+    pub(crate) width: String,
+    pub(crate) height: String,
+    pub(crate) class: &'static str,
+    pub(crate) title: String,
 }
 
 /// Line of a series, as an SVG path. It has gaps where there are no values.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
-    pub(super) path: String,
-    pub(super) class: &'static str,
+pub(crate) struct Line {
+    pub(crate) path: String,
+    pub(crate) class: &'static str,
 }
 
 impl Chart {
     /// Draws deliveries, with failed attempts on top of them.
-    pub(super) fn of_deliveries(points: &[Point], interval: &str) -> Self {
+    pub(crate) fn of_deliveries(points: &[Point], interval: &str) -> Self {
         let largest = points.iter().map(|point| point.counts.succeeded + point.counts.failed_attempts).max();
         let top = rounded_up(largest.unwrap_or_default().max(4));
         let step = step(points);
@@ -84,7 +84,7 @@ impl Chart {
     }
 
     /// Draws the median and the 95th percentile of the time to deliver.
-    pub(super) fn of_latency(points: &[Point], interval: &str) -> Self {
+    pub(crate) fn of_latency(points: &[Point], interval: &str) -> Self {
         let p50 = |point: &Point| point.counts.p50_time_to_deliver_ms;
         let p95 = |point: &Point| point.counts.p95_time_to_deliver_ms;
         let largest = points.iter().filter_map(p95).max();

@@ -1,6 +1,6 @@
 //! `/`: how deliveries go, and what needs attention.
 
-mod chart;
+pub(super) mod chart;
 
 use askama::Template;
 use axum::response::{IntoResponse, Response};
@@ -169,7 +169,7 @@ fn events(status: &str, destination: Option<&uuid::Uuid>) -> String {
 }
 
 /// Returns a duration, or a dash without deliveries.
-fn time_to_deliver(ms: &Option<u64>) -> String {
+pub(super) fn time_to_deliver(ms: &Option<u64>) -> String {
     ms.map_or_else(|| "–".to_owned(), milliseconds)
 }
 

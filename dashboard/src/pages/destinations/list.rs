@@ -1,0 +1,117 @@
+//! `/destinations`: the list, and the form for a new one.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+
+use super::{NewToken, status_words};
+use crate::App;
+use crate::api::destinations::{Destination, Number, Settings};
+use crate::clock;
+use crate::pages::Refusal;
+use crate::session::Session;
+use crate::session::claims::Role;
+use crate::text::foreign::Foreign;
+use crate::text::times::Moment;
+use crate::web::View;
+use crate::web::error::PageError;
+use crate::web::form::Form;
+use crate::web::frame::{Frame, Section};
+use crate::words::StatusWords;
+
+#[derive(Template)]
+#[template(path = "destinations/list.html")]
+struct DestinationsPage {
+    frame: Frame,
+    rows: Vec<Row>,
+    may_manage: bool,
+    /// What was typed into the form that was refused.
+    url: String,
+    limit: String,
+    refusal: Option<Refusal>,
+}
+
+struct Row {
+    destination: Destination,
+    status: StatusWords,
+    created: Moment,
+}
+
+#[derive(Template)]
+#[template(path = "destinations/created.html")]
+struct CreatedPage {
+    frame: Frame,
+    /// Path of the destination.
+    path: String,
+    token: NewToken,
+    is_new: bool,
+}
+
+/// Shows the list.
+///
+/// # Errors
+/// The API refuses or does not answer.
+pub(crate) async fn page(session: Session) -> Result<Response, PageError> {
+    Ok(View(DestinationsPage::of(&session).await?).into_response())
+}
+
+/// Registers a destination and shows its ingest token, once.
+///
+/// # Errors
+/// The API does not answer. A refusal is explained on the page.
+pub(crate) async fn create(
+    State(_): State<App>,
+    session: Session,
+    form: Form,
+) -> Result<Response, PageError> {
+    let (url, limit) = (form.text("url"), form.optional("limit"));
+    let settings =
+        Settings { url: Some(url), server_rate_limit: limit.map(Number::typed), ..Settings::default() };
+    match session.api.register_destination(&settings).await {
+        Ok(registered) => Ok(created(&session, registered.id, &registered.ingest_token, true)),
+        Err(error) => {
+            let refusal = Refusal::of(error)?;
+            let status = refusal.status;
+            let page = DestinationsPage {
+                url: url.to_owned(),
+                limit: limit.unwrap_or_default().to_owned(),
+                refusal: Some(refusal),
+                ..DestinationsPage::of(&session).await?
+            };
+            Ok(View(page).with(status))
+        }
+    }
+}
+
+/// Shows a token that is not shown again.
+pub(super) fn created(session: &Session, id: uuid::Uuid, token: &str, is_new: bool) -> Response {
+    let title = if is_new { "Destination created" } else { "New ingest token" };
+    let page = CreatedPage {
+        frame: Frame::of(session, Section::Destinations, title),
+        path: format!("/destinations/{id}"),
+        token: NewToken::of(session, token),
+        is_new,
+    };
+    View(page).into_response()
+}
+
+impl DestinationsPage {
+    async fn of(session: &Session) -> Result<Self, PageError> {
+        let destinations = session.api.destinations().await?;
+        let now = clock::now();
+        let row = |destination: Destination| Row {
+            status: status_words(&destination.status),
+            created: Moment::of(destination.created_at, now),
+            destination,
+        };
+        let frame = Frame::of(session, Section::Destinations, "Destinations");
+        Ok(Self {
+            rows: destinations.into_iter().map(row).collect(),
+            may_manage: frame.allows(Role::Developer),
+            frame,
+            url: String::new(),
+            limit: String::new(),
+            refusal: None,
+        })
+    }
+}
