@@ -47,7 +47,12 @@ const live = {
   start() {
     if (!document.querySelector("[data-live]")) return;
     const source = new EventSource("/live");
-    source.onopen = () => { live.retryMs = 1000; live.say("Live"); };
+    source.onopen = () => {
+      live.retryMs = 1000;
+      live.say("Live");
+      // What changed after the page was made and before the stream began is not in it.
+      live.note("*");
+    };
     source.onerror = () => {
       live.say("Reconnecting");
       // The browser tries again by itself unless the answer was a refusal.

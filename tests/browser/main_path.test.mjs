@@ -138,3 +138,26 @@ test("a list that updates itself keeps focus and scroll", async () => {
   page.check();
   await page.context().close();
 });
+
+test("a change before the stream of changes begins is shown", async () => {
+  const page = await openPage(browser, service.base, { viewport: { width: 1000, height: 500 } });
+  const { api, send } = await signUpAndFail(page);
+  let letThrough;
+  const isAllowed = new Promise((resolve) => { letThrough = resolve; });
+  let isAsked;
+  const asked = new Promise((resolve) => { isAsked = resolve; });
+  await page.route("**/live", async (route) => {
+    isAsked();
+    await isAllowed;
+    await route.continue();
+  });
+  await page.goto("/events");
+  await page.getByRole("heading", { name: "No events yet" }).waitFor();
+  await asked;
+  const event = await send({ early: true });
+  await until("the event to be given up", async () => (await api.get(`/events/${event}`)).status === "CriticalFailure");
+  letThrough();
+  await page.getByRole("link", { name: '"early":true' }).waitFor();
+  page.check();
+  await page.context().close();
+});
