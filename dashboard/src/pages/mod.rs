@@ -13,7 +13,7 @@ pub(crate) mod welcome;
 use axum::http::StatusCode;
 
 use crate::api::problem::{ApiError, Problem};
-
+use crate::session::Session;
 use crate::web::error::PageError;
 use crate::words;
 
@@ -47,4 +47,16 @@ impl From<Problem> for Refusal {
         let fields = problem.errors.into_iter().map(|(name, messages)| (name, messages.join(", "))).collect();
         Self { status: problem.status, title: problem.title, detail: problem.detail, advice, fields }
     }
+}
+
+/// Returns the URL that sources send to with this ingest token.
+fn ingest_url(session: &Session, token: &str) -> String {
+    format!("{}/api/v1/ingest/{}/{token}", session.cookies.base(), session.claims.tenant_id)
+}
+
+/// Returns a request that sends an event to an ingest URL.
+fn ingest_curl(url: &str) -> String {
+    format!(
+        "curl -i {url} \\\n  -H \"X-Api-Key: $API_KEY\" -H 'Content-Type: application/json' \\\n  -d '{{\"hello\":\"world\"}}'"
+    )
 }

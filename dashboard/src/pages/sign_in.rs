@@ -99,10 +99,7 @@ fn form(app: &App, visitor: &Visitor, next: &str, email: &str, refusal: Option<R
         may_sign_up: app.sign_up != SignUp::Closed,
         refusal,
     });
-    match status {
-        Some(status) => page.with(status),
-        None => page.into_response(),
-    }
+    page.answer(status)
 }
 
 /// A code of the app has six digits; everything else is a recovery code.

@@ -30,7 +30,12 @@ impl<T: Template> IntoResponse for View<T> {
 }
 
 impl<T: Template> View<T> {
-    /// Returns the page with a status that is not 200.
+    /// Returns the page with the status of the refusal that it shows, if there is one.
+    pub(crate) fn answer(self, refused: Option<StatusCode>) -> Response {
+        self.with(refused.unwrap_or(StatusCode::OK))
+    }
+
+    /// Returns the page with a status.
     pub(crate) fn with(self, status: StatusCode) -> Response {
         let mut answer = self.into_response();
         if answer.status().is_success() {

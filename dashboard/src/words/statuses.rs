@@ -14,6 +14,20 @@ pub struct StatusWords {
     pub tone: Tone,
 }
 
+impl StatusWords {
+    /// A newer API may have statuses that have no words.
+    const UNKNOWN: Self =
+        Self { label: "Unknown", meaning: "Its status is not known here.", next: "", tone: Tone::Neutral };
+
+    pub(crate) fn of_event(code: &str) -> Self {
+        event_status(code).unwrap_or(Self::UNKNOWN)
+    }
+
+    pub(crate) fn of_destination(code: &str) -> Self {
+        destination_status(code).unwrap_or(Self::UNKNOWN)
+    }
+}
+
 /// Statuses of events, in the order in which filters offer them.
 pub(crate) const EVENT_STATUSES: [&str; 7] =
     ["Pending", "Processing", "WaitingRetry", "Failed", "Succeeded", "CriticalFailure", "Cancelled"];

@@ -1,11 +1,9 @@
 //! `/destinations`: the list, and the form for a new one.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
-use super::{NewToken, status_words};
-use crate::App;
+use super::NewToken;
 use crate::api::destinations::{Destination, Number, Settings};
 use crate::clock;
 use crate::pages::Refusal;
@@ -59,11 +57,7 @@ pub(crate) async fn page(session: Session) -> Result<Response, PageError> {
 ///
 /// # Errors
 /// The API does not answer. A refusal is explained on the page.
-pub(crate) async fn create(
-    State(_): State<App>,
-    session: Session,
-    form: Form,
-) -> Result<Response, PageError> {
+pub(crate) async fn create(session: Session, form: Form) -> Result<Response, PageError> {
     let (url, limit) = (form.text("url"), form.optional("limit"));
     let settings =
         Settings { url: Some(url), server_rate_limit: limit.map(Number::typed), ..Settings::default() };
@@ -100,7 +94,7 @@ impl DestinationsPage {
         let destinations = session.api.destinations().await?;
         let now = clock::now();
         let row = |destination: Destination| Row {
-            status: status_words(&destination.status),
+            status: StatusWords::of_destination(&destination.status),
             created: Moment::of(destination.created_at, now),
             destination,
         };

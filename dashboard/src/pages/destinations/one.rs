@@ -1,14 +1,12 @@
 //! `/destinations/{id}`: state and settings of one destination.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::list::created;
-use super::status_words;
-use crate::App;
 use crate::api::destinations::{Destination, Number, Settings};
 use crate::api::problem::ApiError;
 use crate::api::stats::Stats;
@@ -57,7 +55,6 @@ pub(crate) async fn page(session: Session, Path(id): Path<Uuid>) -> Result<Respo
 /// # Errors
 /// The API does not answer. A refusal is explained on the page.
 pub(crate) async fn change(
-    State(_): State<App>,
     session: Session,
     Path(id): Path<Uuid>,
     form: Form,
@@ -73,7 +70,6 @@ pub(crate) async fn change(
 /// # Errors
 /// The API does not answer. A refusal is explained on the page.
 pub(crate) async fn switch(
-    State(_): State<App>,
     session: Session,
     Path(id): Path<Uuid>,
     form: Form,
@@ -90,7 +86,6 @@ pub(crate) async fn switch(
 /// # Errors
 /// The API does not answer. A refusal is explained on the page.
 pub(crate) async fn replace_token(
-    State(_): State<App>,
     session: Session,
     Path(id): Path<Uuid>,
     _: Form,
@@ -128,7 +123,7 @@ async fn show(session: &Session, id: Uuid, refusal: Option<Refusal>) -> Result<R
     });
     let status_code = refusal.as_ref().map(|refusal| refusal.status);
     let page = View(DestinationPage {
-        status: status_words(&destination.status),
+        status: StatusWords::of_destination(&destination.status),
         created: Moment::of(destination.created_at, now),
         updated: Moment::of(destination.updated_at, now),
         deliveries: Chart::of_deliveries(&stats.points, "hour"),
@@ -138,8 +133,5 @@ async fn show(session: &Session, id: Uuid, refusal: Option<Refusal>) -> Result<R
         destination,
         refusal,
     });
-    Ok(match status_code {
-        Some(status) => page.with(status),
-        None => page.into_response(),
-    })
+    Ok(page.answer(status_code))
 }

@@ -1,11 +1,10 @@
 //! Replay and cancellation of an event.
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use uuid::Uuid;
 
 use super::one;
-use crate::App;
 use crate::api::problem::ApiError;
 use crate::pages::Refusal;
 use crate::session::Session;
@@ -16,12 +15,7 @@ use crate::web::form::Form;
 ///
 /// # Errors
 /// The API does not answer. A refusal is explained on the event's page.
-pub(crate) async fn replay(
-    State(_): State<App>,
-    session: Session,
-    Path(id): Path<Uuid>,
-    _: Form,
-) -> Result<Response, PageError> {
+pub(crate) async fn replay(session: Session, Path(id): Path<Uuid>, _: Form) -> Result<Response, PageError> {
     let replayed = session.api.replay(id).await;
     finish(&session, id, replayed, "replayed").await
 }
@@ -30,12 +24,7 @@ pub(crate) async fn replay(
 ///
 /// # Errors
 /// The API does not answer. A refusal is explained on the event's page.
-pub(crate) async fn cancel(
-    State(_): State<App>,
-    session: Session,
-    Path(id): Path<Uuid>,
-    _: Form,
-) -> Result<Response, PageError> {
+pub(crate) async fn cancel(session: Session, Path(id): Path<Uuid>, _: Form) -> Result<Response, PageError> {
     let cancelled = session.api.cancel(id).await;
     finish(&session, id, cancelled, "cancelled").await
 }

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use askama::Template;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use uuid::Uuid;
 
-use super::status_words;
 use crate::api::destinations::Destination;
 use crate::api::events::{Event, EventPage, EventQuery};
 use crate::clock;
-use crate::pages::Refusal;
+use crate::pages::{Refusal, ingest_curl, ingest_url};
 use crate::session::Session;
 use crate::text::foreign::Foreign;
 use crate::text::times::{Moment, grouped};
@@ -85,12 +84,10 @@ pub(crate) async fn page(session: Session) -> Result<Response, PageError> {
         filter: Filter::of(query),
         destinations,
         refusal,
-        curl: curl(&session),
+        // The token and the key are shown only when they are made.
+        curl: ingest_curl(&ingest_url(&session, "$INGEST_TOKEN")),
     });
-    Ok(match status {
-        Some(status) => view.with(status),
-        None => view.into_response(),
-    })
+    Ok(view.answer(status))
 }
 
 fn query(parameters: &Parameters) -> EventQuery {
@@ -123,7 +120,7 @@ fn rows(events: Vec<Event>, destinations: &[Destination]) -> Vec<Row> {
     let now = clock::now();
     let row = |event: Event| Row {
         id: event.id,
-        status: status_words(&event.status),
+        status: StatusWords::of_event(&event.status),
         excerpt: event.payload.map(|payload| payload.chars().take(EXCERPT_CHARS).collect()),
         destination: urls
             .get(&event.destination_id)
@@ -138,16 +135,6 @@ fn rows(events: Vec<Event>, destinations: &[Destination]) -> Vec<Row> {
 /// Returns a URL without `https://`, which says little in a narrow column.
 fn without_scheme(url: &str) -> &str {
     url.strip_prefix("https://").unwrap_or(url)
-}
-
-/// Returns a request that sends an event. The token and the key are shown only when they are made.
-fn curl(session: &Session) -> String {
-    format!(
-        "curl -i {}/api/v1/ingest/{}/$INGEST_TOKEN \\\n  -H \"X-Api-Key: $API_KEY\" -H 'Content-Type: application/json' \
-         \\\n  -d '{{\"hello\":\"world\"}}'",
-        session.cookies.base(),
-        session.claims.tenant_id
-    )
 }
 
 impl Filter {
@@ -173,7 +160,7 @@ impl Filter {
     }
 
     fn statuses(&self) -> impl Iterator<Item = (&'static str, StatusWords)> {
-        EVENT_STATUSES.iter().map(|code| (*code, status_words(code)))
+        EVENT_STATUSES.iter().map(|code| (*code, StatusWords::of_event(code)))
     }
 
     fn has_status(&self, code: &str) -> bool {

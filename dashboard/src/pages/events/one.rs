@@ -2,12 +2,11 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::sentence::{Summary, summary};
-use super::status_words;
 use super::timeline::Timeline;
 use crate::api::events::{Attempt, Event, Fact};
 use crate::clock;
@@ -145,7 +144,7 @@ pub(super) async fn show(
         view: ViewName::of(parameters.get("view")),
         location: url(&format!("/events/{id}"), &[("view", parameters.get("view"))]),
         id,
-        status: status_words(&event.status),
+        status: StatusWords::of_event(&event.status),
         summary: summary(&event, &attempts.items, is_paused, now),
         advice: last.filter(|_| has_failed).map_or("", |words| words.advice),
         destination_id: event.destination_id,
@@ -182,10 +181,7 @@ pub(super) async fn show(
         frame,
         refusal,
     });
-    Ok(match status_code {
-        Some(status) => page.with(status),
-        None => page.into_response(),
-    })
+    Ok(page.answer(status_code))
 }
 
 impl EventPage {

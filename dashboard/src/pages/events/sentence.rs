@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::status_words;
 use crate::api::events::{Attempt, Event};
 use crate::text::times::{duration, milliseconds};
-use crate::words::outcome;
+use crate::words::{StatusWords, outcome};
 
 /// Summary of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +21,7 @@ pub(super) fn summary(
     destination_is_paused: bool,
     now: DateTime<Utc>,
 ) -> Summary {
-    let words = status_words(&event.status);
+    let words = StatusWords::of_event(&event.status);
     let last = attempts.iter().rev().find(|attempt| attempt.outcome.is_some());
     let paused = if destination_is_paused {
         " Its destination is paused, because it failed too often: the event waits until the pause is over."
