@@ -109,6 +109,7 @@ pub mod mapping;
 pub mod outbound_auth;
 pub mod outbound_credentials;
 pub mod payload;
+pub mod payload_search;
 pub mod reservation;
 pub mod role;
 pub mod sealed;

@@ -57,6 +57,9 @@ pub enum ExpressionRule {
     /// `tags[0]zzz`
     #[error("only '[', ':' or '+' may follow ']'")]
     TextAfterBracket,
+    /// `price+tax` where one path is expected.
+    #[error("this must be one path, without '+'")]
+    MoreThanOnePath,
     /// `a:a:a:...`, deeper than a payload can be.
     #[error("the path has more than {NESTING_MAX} steps, deeper than a payload may be")]
     TooManySteps,

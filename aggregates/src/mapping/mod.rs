@@ -24,10 +24,12 @@ mod document;
 mod evaluate;
 mod expression;
 mod paths;
+mod payload_path;
 mod problem;
 
 pub use evaluate::{Applied, MappingFailure};
 pub use expression::{ExpressionProblem, ExpressionRule};
+pub use payload_path::PayloadPath;
 pub use problem::{JsonKind, Location, MappingProblem};
 
 use crate::payload;
