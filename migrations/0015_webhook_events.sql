@@ -30,6 +30,10 @@ CREATE TABLE webhook_events (
     attempts        integer     NOT NULL,
     -- 0 Pending, 1 Processing, 2 Succeeded, 3 Failed, 4 WaitingRetry, 5 CriticalFailure, 6 Cancelled.
     status          smallint    NOT NULL,
+    -- Outcome of the last attempt that ended, as `Outcome` in Rust numbers them, and the status of its response; NULL if
+    -- none has ended, or without a response.
+    last_outcome     smallint,
+    last_http_status smallint,
 
     CONSTRAINT webhook_events_status_is_known CHECK (status BETWEEN 0 AND 6)
 );
@@ -46,5 +50,12 @@ CREATE INDEX webhook_events_by_delivery ON webhook_events (tenant_id, delivered_
 WHERE delivered_at IS NOT NULL;
 CREATE INDEX webhook_events_by_failures ON webhook_events (tenant_id, failed_attempts, accepted_at, id)
 WHERE failed_attempts > 0;
+-- Lists of what few events have. Successful attempts are not in the indexes: almost every event has one.
+CREATE INDEX webhook_events_of_a_sender ON webhook_events (tenant_id, sender_id, accepted_at, id)
+WHERE sender_id IS NOT NULL;
+CREATE INDEX webhook_events_by_last_failure ON webhook_events (tenant_id, last_outcome, accepted_at, id)
+WHERE last_outcome > 0;
+CREATE INDEX webhook_events_by_last_refusal ON webhook_events (tenant_id, last_http_status, accepted_at, id)
+WHERE last_http_status < 200 OR last_http_status > 299;
 
 SELECT scope_to_tenant('webhook_events');

@@ -3,7 +3,9 @@ use std::cmp::Ordering;
 use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, WebhookEventId};
 use projections::paging::{Direction, Page};
-use projections::webhook_events::{self, EventStatus, Filter, Listing, PageStart, SortField, WebhookEvent};
+use projections::webhook_events::{
+    self, EventStatus, Filter, Listing, PageStart, SearchBudget, SortField, WebhookEvent,
+};
 use projections::{Projection, TenantScope, payloads};
 use sqlx::PgPool;
 
@@ -204,4 +206,87 @@ async fn payloads_are_read_as_they_are_delivered_and_as_they_were_received(pool:
     assert_eq!(payloads::received(&mut scope, event(1)).await.unwrap().as_deref(), Some("{ \"raw\":1.0 }"));
     assert_eq!(payloads::received(&mut scope, event(2)).await.unwrap().as_deref(), Some("{ }"));
     assert_eq!(payloads::received(&mut scope, event(3)).await.unwrap(), None);
+}
+
+/// Adds `count` events of one sender, with payloads of `{"n":N}`, one a second.
+async fn given_many(pool: &PgPool, count: i32) {
+    sqlx::query(
+        "INSERT INTO webhook_events (id, tenant_id, destination_id, sender_id, accepted_at, version, failed_attempts, \
+         attempts, status, last_outcome, last_http_status) \
+         SELECT ('00000000-0000-0000-0001-' || lpad(n::text, 12, '0'))::uuid, $1, $2, $2, \
+         '2026-01-01'::timestamptz + make_interval(secs => n), 1, 1, 1, 5, 1, 503 FROM generate_series(1, $3) AS n",
+    )
+    .bind(ACME.0)
+    .bind(id::<DestinationId>(10).0)
+    .bind(count)
+    .execute(pool)
+    .await
+    .unwrap();
+    sqlx::query(
+        "INSERT INTO payloads (event_id, tenant_id, delivered) \
+         SELECT id, tenant_id, convert_to(format('{\"n\":%s}', right(id::text, 12)::int), 'UTF8') FROM webhook_events",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn counting_ends_where_counts_are_not_kept(pool: PgPool) {
+    given_many(&pool, 10_002).await;
+    let refused =
+        Filter { http_status: Some(503), outcome: Some(Outcome::RefusedStatus), ..Filter::default() };
+    let page = Page { limit: 2, offset: 10_000 };
+    let last = listed(&pool, refused, SortField::AcceptedAt, Direction::Descending, page).await;
+    assert_eq!((last.total, last.has_more_than_total), (webhook_events::COUNTED_MAX, true));
+    assert_eq!(last.items.len(), 2, "pages beyond what is counted are shown");
+    assert_eq!(last.next, None);
+    let until = Filter { to: Some(last.items[0].accepted_at), ..refused };
+    let two = listed(&pool, until, SortField::AcceptedAt, Direction::Descending, ALL).await;
+    assert_eq!((two.total, two.has_more_than_total), (2, false));
+    let other = Filter { http_status: Some(500), ..Filter::default() };
+    let none = listed(&pool, other, SortField::AcceptedAt, Direction::Descending, ALL).await;
+    assert_eq!((none.total, none.has_more_than_total), (0, false));
+
+    let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
+    let facets = webhook_events::facets(&mut scope, Filter::default()).await.unwrap();
+    assert_eq!(facets.examined, webhook_events::EXAMINED_MAX);
+    assert_eq!(facets.http_statuses, [(503, webhook_events::EXAMINED_MAX)]);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_search_ends_at_its_budget_and_continues(pool: PgPool) {
+    given_many(&pool, 1_200).await;
+    for budget in [
+        SearchBudget { events: 700, payload_bytes: u64::MAX },
+        SearchBudget { events: i64::MAX, payload_bytes: 700 * 10 },
+    ] {
+        let (mut found, mut examined, mut after, mut pages) = (vec![], 0, None, 0);
+        loop {
+            let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
+            let page = webhook_events::search(
+                &mut scope,
+                Filter::default(),
+                Direction::Ascending,
+                10,
+                after,
+                budget,
+                |payload| payload.contains("99"),
+            );
+            let page = page.await.unwrap();
+            assert!(page.items.len() <= 10);
+            found.extend(page.items.into_iter().map(|event| event.id));
+            examined += page.examined;
+            pages += 1;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let expected = (1..=1_200u32).filter(|number| number.to_string().contains("99")).count();
+        assert_eq!((found.len(), examined), (expected, 1_200), "{budget:?}");
+        assert!(pages > 2, "{budget:?}");
+        found.dedup();
+        assert_eq!(found.len(), expected, "each once");
+    }
 }

@@ -158,6 +158,7 @@ routes! {
     POST   "/api/v1/ingest/{tenantId}/{token}"          ApiKey                  Limited   ingest       => ingest::handler;
 
     GET    "/api/v1/events"                             Read                    Limited   events       => events::list::handler;
+    GET    "/api/v1/events/facets"                      Read                    Limited   events       => events::facets::handler;
     GET    "/api/v1/events/{id}"                        Read                    Limited   events       => events::get::handler;
     POST   "/api/v1/events/{id}/replay"                 ReplayEvents            Limited   events       => events::replay::handler;
     POST   "/api/v1/events/{id}/cancel"                 CancelEvents            Limited   events       => events::cancel::handler;

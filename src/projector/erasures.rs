@@ -244,7 +244,8 @@ fn filter(request: &ErasureRequest) -> Result<Filter, CheckpointFailure> {
         Some(name) => Some(EventStatus::from_name(name).ok_or_else(|| unreadable(format!("status {name}")))?),
     };
     let to = scope.to.map_or(request.at, |to| to.min(request.at));
-    Ok(Filter { status, destination_id: scope.destination_id, from: scope.from, to: Some(to), id: None })
+    let (destination_id, from) = (scope.destination_id, scope.from);
+    Ok(Filter { status, destination_id, from, to: Some(to), ..Filter::default() })
 }
 
 /// Folds the facts of some streams.

@@ -48,7 +48,7 @@ async fn events_are_filtered_sorted_and_paged() {
     let ids: Vec<_> = list["items"].as_array().unwrap().iter().map(|event| event["id"].clone()).collect();
     assert_eq!(ids, [json!(third), json!(second), json!(first)], "newest first");
     assert_eq!(list["items"][2], setting.event(&first).await, "a list shows what the event shows");
-    assert_eq!(list["items"][0].as_object().unwrap().len(), 11);
+    assert_eq!(list["items"][0].as_object().unwrap().len(), 14);
     let accepted = setting.event(&second).await["acceptedAt"].as_str().unwrap().to_owned();
     for (query, total) in [
         ("Status=pending".to_owned(), 2),

@@ -4,6 +4,7 @@ mod api_auth;
 mod api_bodies;
 mod api_conventions;
 mod api_destinations;
+mod api_event_search;
 mod api_events;
 mod api_ingest;
 mod api_invites;

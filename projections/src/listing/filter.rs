@@ -10,7 +10,7 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterValue {
     Flag(bool),
-    /// Number of an enum's variant.
+    /// Number of an enum's variant, or an HTTP status.
     Number(i16),
     Id(Uuid),
     Time(DateTime<Utc>),
@@ -23,6 +23,8 @@ pub enum FilterKind {
     /// A variant of an enum. The function returns the name and the number of each.
     OneOf(fn() -> Vec<(&'static str, i16)>),
     Id,
+    /// HTTP status: three digits.
+    HttpStatus,
     /// Idempotency key of a webhook event. The value is the id of the event, to which the caller resolves the text.
     IdempotencyKey,
     /// Start of a time range, included. A date means its first moment.
@@ -97,7 +99,7 @@ pub(crate) fn push_conditions<F: Filter>(query: &mut QueryBuilder<'_, Postgres>,
 /// Declares a filter. Each field has a kind, the name of its query parameter and its SQL condition, in which
 /// `{}` is the value; its doc comment is the parameter's description.
 ///
-/// The kinds are `flag`, `one_of ENUM`, `id TYPE`, `idempotency_key TYPE`, `time_from` and `time_to`.
+/// The kinds are `flag`, `one_of ENUM`, `id TYPE`, `http_status`, `idempotency_key TYPE`, `time_from` and `time_to`.
 macro_rules! list_filter {
     (
         $(#[$doc:meta])*
@@ -154,6 +156,7 @@ macro_rules! list_filter {
     (@type one_of $type:ty) => { $type };
     (@type id $type:ty) => { $type };
     (@type idempotency_key $type:ty) => { $type };
+    (@type http_status) => { i16 };
     (@type $time:ident) => { ::chrono::DateTime<::chrono::Utc> };
 
     (@kind flag) => { $crate::listing::FilterKind::Flag };
@@ -163,6 +166,7 @@ macro_rules! list_filter {
         })
     };
     (@kind id $type:ty) => { $crate::listing::FilterKind::Id };
+    (@kind http_status) => { $crate::listing::FilterKind::HttpStatus };
     (@kind idempotency_key $type:ty) => { $crate::listing::FilterKind::IdempotencyKey };
     (@kind time_from) => { $crate::listing::FilterKind::TimeFrom };
     (@kind time_to) => { $crate::listing::FilterKind::TimeTo };
@@ -170,6 +174,7 @@ macro_rules! list_filter {
     (@pattern flag $value:ident) => { $crate::listing::FilterValue::Flag($value) };
     (@pattern one_of $value:ident) => { $crate::listing::FilterValue::Number($value) };
     (@pattern id $value:ident) => { $crate::listing::FilterValue::Id($value) };
+    (@pattern http_status $value:ident) => { $crate::listing::FilterValue::Number($value) };
     (@pattern idempotency_key $value:ident) => { $crate::listing::FilterValue::Id($value) };
     (@pattern $time:ident $value:ident) => { $crate::listing::FilterValue::Time($value) };
 
@@ -181,6 +186,7 @@ macro_rules! list_filter {
     (@value flag $value:ident) => { $crate::listing::FilterValue::Flag($value) };
     (@value one_of $value:ident) => { $crate::listing::FilterValue::Number($value.number()) };
     (@value id $value:ident) => { $crate::listing::FilterValue::Id($value.0) };
+    (@value http_status $value:ident) => { $crate::listing::FilterValue::Number($value) };
     (@value idempotency_key $value:ident) => { $crate::listing::FilterValue::Id($value.0) };
     (@value $time:ident $value:ident) => { $crate::listing::FilterValue::Time($value) };
 }

@@ -1,6 +1,7 @@
 //! What the list of webhook events can be filtered and sorted by.
 
-use aggregates::ids::{DestinationId, WebhookEventId};
+use aggregates::attempt_outcome::Outcome;
+use aggregates::ids::{DestinationId, SenderId, WebhookEventId};
 use sqlx::{Postgres, QueryBuilder};
 
 use super::EventStatus;
@@ -17,6 +18,12 @@ list_filter! {
         from: time_from => "From", "webhook_events.accepted_at >= {}";
         /// Only events accepted at or before this time; a date means its end.
         to: time_to => "To", "webhook_events.accepted_at <= {}";
+        /// Only events that came through this sender.
+        sender_id: id SenderId => "SenderId", "webhook_events.sender_id = {}";
+        /// Only events whose last ended attempt had this outcome.
+        outcome: one_of Outcome => "Outcome", "webhook_events.last_outcome = {}";
+        /// Only events whose last ended attempt was answered with this HTTP status.
+        http_status: http_status => "HttpStatus", "webhook_events.last_http_status = {}";
         /// Only the event with this idempotency key, also when the key was erased with the payload.
         id: idempotency_key WebhookEventId => "IdempotencyKey", "webhook_events.id = {}";
     }

@@ -16,11 +16,16 @@ use super::{EventStatus, WebhookEvent, recount};
 use crate::paging::Direction;
 use crate::tenant_scope::TenantScope;
 
+/// Events that a list counts where counts are not kept.
+pub const COUNTED_MAX: i64 = 10_000;
+
 /// A page of the list, and the length of the list at the same moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// Events that match, on all pages.
     pub total: i64,
+    /// Whether more events match than `total`, at which counting ended.
+    pub has_more_than_total: bool,
     /// Events of this page.
     pub items: Vec<WebhookEvent>,
     /// Where the next page begins; `None` on the last page and when sorted by payload, which is too long for a
@@ -49,6 +54,9 @@ pub async fn list(
     start: PageStart,
 ) -> Result<Listing, sqlx::Error> {
     let recounting = recount::is_in_progress(scope).await?;
+    if matches!(sort, SortField::AcceptedAt | SortField::TenantId) && !Selection::from(filter).is_counted() {
+        return list_uncounted(scope, filter, direction, limit, start).await;
+    }
     let total = Timeline::read(scope, filter.into(), recounting).await?.total();
     let reader = Reader { filter, sort, direction, total, recounting };
     let rows = match &start {
@@ -59,6 +67,34 @@ pub async fn list(
     Listing::of(rows, total, limit, sort)
 }
 
+/// Lists events by time where `webhook_event_counts` does not say how many there are. It counts no more than
+/// [`COUNTED_MAX`], because they may be all that the tenant has.
+async fn list_uncounted(
+    scope: &mut TenantScope,
+    filter: Filter,
+    direction: Direction,
+    limit: i64,
+    start: PageStart,
+) -> Result<Listing, sqlx::Error> {
+    let selection = Selection::from(filter);
+    let counted = page::count_up_to(scope, selection, COUNTED_MAX + 1).await?;
+    let (offset, after) = match &start {
+        PageStart::Offset(offset) => (*offset, None),
+        PageStart::After(cursor) => (0, Some(cursor)),
+    };
+    let page = PageQuery {
+        selection,
+        order: Order::ByTime,
+        direction,
+        after,
+        limit: limit.saturating_add(1),
+        offset,
+    };
+    let rows = page::read(scope, page).await?;
+    let listing = Listing::of(rows, counted.min(COUNTED_MAX), limit, SortField::AcceptedAt)?;
+    Ok(Listing { has_more_than_total: counted > COUNTED_MAX, ..listing })
+}
+
 impl Listing {
     fn of(mut rows: Vec<PageRow>, total: i64, limit: i64, sort: SortField) -> Result<Self, sqlx::Error> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -66,7 +102,7 @@ impl Listing {
         rows.truncate(limit);
         let next = rows.last().filter(|_| has_next).map(|row| PageCursor::after(row, sort));
         let items = rows.into_iter().map(|row| row.event.try_into()).collect::<Result<_, _>>()?;
-        Ok(Self { total, items, next })
+        Ok(Self { total, has_more_than_total: false, items, next })
     }
 }
 

@@ -4,6 +4,7 @@ mod backlog;
 mod counts;
 mod cursor;
 mod erasable;
+mod facets;
 mod filter;
 mod list;
 mod page;
@@ -12,11 +13,13 @@ mod recount;
 mod removal;
 mod retention_candidates;
 mod row;
+mod search;
 mod status;
 mod timeline;
 
 use std::collections::HashMap;
 
+use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::{DestinationId, SenderId, TenantId, WebhookEventId};
 use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
@@ -26,14 +29,16 @@ use uuid::Uuid;
 pub use backlog::count_waiting;
 pub use cursor::{CursorKey, PageCursor, PageStart};
 pub use erasable::{ErasureCandidate, to_erase};
+pub use facets::{EXAMINED_MAX, Facets, facets};
 pub use filter::{Filter, SortField};
-pub use list::{Listing, list};
+pub use list::{COUNTED_MAX, Listing, list};
 pub(crate) use rebuild_retention::{have_left, remove_returned};
 pub use recount::recount;
 pub use removal::remove;
 pub(crate) use retention_candidates::removed;
 pub use retention_candidates::{RetentionCandidate, candidates, ended, ended_among, ended_elsewhere};
 pub(crate) use row::attempts;
+pub use search::{Found, SearchBudget, search};
 pub use status::EventStatus;
 
 use crate::columns::version;
@@ -63,6 +68,10 @@ pub struct WebhookEvent {
     pub delivered_at: Option<DateTime<Utc>>,
     /// Version of its stream at which it is in this state.
     pub version: u64,
+    /// Outcome of the last attempt that ended.
+    pub last_outcome: Option<Outcome>,
+    /// HTTP status of the response to the last attempt that ended; `None`: it had no response.
+    pub last_http_status: Option<u16>,
 }
 
 /// What ingest returns for a repeated request.

@@ -21,7 +21,8 @@ pub(super) const COLUMNS: &str = "SELECT
         THEN greatest(event.next_attempt_at, destinations.next_check_at)
         ELSE event.next_attempt_at
     END AS next_attempt_at,
-    event.delivered_at, event.version, event.failed_attempts, event.attempts, event.status";
+    event.delivered_at, event.version, event.failed_attempts, event.attempts, event.status,
+    event.last_outcome, event.last_http_status";
 
 /// Event of a page.
 #[derive(FromRow)]
@@ -170,6 +171,24 @@ pub(super) async fn count(scope: &mut TenantScope, selection: Selection) -> Resu
     count_where(scope, "", "true", selection).await
 }
 
+/// Counts the events of a selection row by row, up to `max`.
+#[tracing::instrument(
+    name = "db.webhook_events.count_up_to",
+    level = "debug",
+    skip_all,
+    err(level = "debug")
+)]
+pub(super) async fn count_up_to(
+    scope: &mut TenantScope,
+    selection: Selection,
+    max: i64,
+) -> Result<i64, sqlx::Error> {
+    let mut query = QueryBuilder::new("SELECT count(*) FROM (SELECT");
+    push_events(&mut query, scope, "", "true", selection);
+    query.push(" LIMIT ").push_bind(max).push(") AS counted");
+    query.build_query_scalar().fetch_one(scope.connection()).await
+}
+
 /// Counts the events of a selection that have the key.
 #[tracing::instrument(
     name = "db.webhook_events.count_with_key",
@@ -197,7 +216,7 @@ async fn count_where(
     query.build_query_scalar().fetch_one(scope.connection()).await
 }
 
-fn push_events(
+pub(super) fn push_events(
     query: &mut QueryBuilder<'_, Postgres>,
     scope: &TenantScope,
     join: &str,
@@ -209,7 +228,7 @@ fn push_events(
     selection.push(query);
 }
 
-fn push_cursor(
+pub(super) fn push_cursor(
     query: &mut QueryBuilder<'_, Postgres>,
     key: Option<&str>,
     direction: Direction,

@@ -1,5 +1,6 @@
 //! The rows of `webhook_events`, and how facts change them.
 
+use aggregates::attempt_outcome::Outcome;
 use aggregates::ids::SenderId;
 use aggregates::webhook_event::WebhookEventFact;
 use chrono::{DateTime, Utc};
@@ -25,6 +26,8 @@ pub(super) struct Row {
     pub(super) failed_attempts: i32,
     pub(super) attempts: i32,
     pub(super) status: i16,
+    pub(super) last_outcome: Option<i16>,
+    pub(super) last_http_status: Option<i16>,
 }
 
 impl Row {
@@ -71,6 +74,8 @@ impl StreamRow for Row {
             failed_attempts: 0,
             attempts: 0,
             status: EventStatus::Pending.number(),
+            last_outcome: None,
+            last_http_status: None,
         })
     }
 
@@ -81,8 +86,10 @@ impl StreamRow for Row {
         self.next_attempt_at = None;
         match fact {
             Fact::DeliveryStarted { attempt, .. } => self.attempts = attempts(*attempt),
-            Fact::DeliveryAttempted { failed_attempts, at, .. } => {
+            Fact::DeliveryAttempted { failed_attempts, report, at, .. } => {
                 self.failed_attempts = attempts(*failed_attempts);
+                self.last_outcome = Some(report.outcome.number());
+                self.last_http_status = report.status.and_then(|status| i16::try_from(status).ok());
                 if status == EventStatus::Succeeded {
                     self.delivered_at = Some(*at);
                 }
@@ -107,6 +114,10 @@ pub(super) fn status(number: i16) -> Result<EventStatus, sqlx::Error> {
     known("status", EventStatus::from_number(i64::from(number)))
 }
 
+pub(super) fn outcome(number: i16) -> Result<Outcome, sqlx::Error> {
+    known("last_outcome", Outcome::from_number(i64::from(number)))
+}
+
 impl TryFrom<Row> for WebhookEvent {
     type Error = sqlx::Error;
 
@@ -123,6 +134,8 @@ impl TryFrom<Row> for WebhookEvent {
             accepted_at: row.accepted_at,
             delivered_at: row.delivered_at,
             version: version("version", row.version)?,
+            last_outcome: row.last_outcome.map(outcome).transpose()?,
+            last_http_status: row.last_http_status.map(i16::unsigned_abs),
         })
     }
 }
@@ -134,7 +147,7 @@ pub(super) async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<
         r#"
         SELECT
             id, tenant_id, destination_id, sender_id, accepted_at, next_attempt_at, delivered_at,
-            version, failed_attempts, attempts, status
+            version, failed_attempts, attempts, status, last_outcome, last_http_status
         FROM webhook_events
         WHERE id = ANY($1)
         "#,
@@ -151,12 +164,13 @@ pub(super) async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result
         r#"
         INSERT INTO webhook_events (
             id, tenant_id, destination_id, sender_id, accepted_at, next_attempt_at, delivered_at,
-            version, failed_attempts, attempts, status
+            version, failed_attempts, attempts, status, last_outcome, last_http_status
         )
         SELECT *
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[],
-            $7::timestamptz[], $8::bigint[], $9::int[], $10::int[], $11::smallint[]
+            $7::timestamptz[], $8::bigint[], $9::int[], $10::int[], $11::smallint[],
+            $12::smallint[], $13::smallint[]
         )
         ON CONFLICT (id) DO UPDATE SET
             next_attempt_at = excluded.next_attempt_at,
@@ -164,7 +178,9 @@ pub(super) async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result
             version = excluded.version,
             failed_attempts = excluded.failed_attempts,
             attempts = excluded.attempts,
-            status = excluded.status
+            status = excluded.status,
+            last_outcome = excluded.last_outcome,
+            last_http_status = excluded.last_http_status
         WHERE webhook_events.version < excluded.version
         -- A row that was inserted has not been locked by an update.
         RETURNING (xmax = 0) AS "inserted!"
@@ -180,6 +196,8 @@ pub(super) async fn store(connection: &mut PgConnection, rows: &[Row]) -> Result
         &rows.iter().map(|row| row.failed_attempts).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.attempts).collect::<Vec<_>>(),
         &rows.iter().map(|row| row.status).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.last_outcome).collect::<Vec<_>>() as &[Option<i16>],
+        &rows.iter().map(|row| row.last_http_status).collect::<Vec<_>>() as &[Option<i16>],
     )
     .fetch_all(connection)
     .await?;

@@ -51,6 +51,7 @@ fn value(kind: FilterKind, text: &str) -> Result<Option<FilterValue>, Cow<'stati
             FilterValue::Number(variants[choice::find(&variants, text, decimal(text))?].1)
         }
         FilterKind::Id => FilterValue::Id(query::uuid(text)?),
+        FilterKind::HttpStatus => FilterValue::Number(query::http_status(text)?),
         FilterKind::IdempotencyKey => {
             text::idempotency_key(text)?;
             return Ok(None);
@@ -76,6 +77,11 @@ fn schema(kind: FilterKind) -> RefOr<Schema> {
         FilterKind::Flag => ObjectBuilder::new().schema_type(Type::Boolean).into(),
         FilterKind::OneOf(variants) => choice::schema(&variants()).into(),
         FilterKind::Id => string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).into(),
+        FilterKind::HttpStatus => ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(*query::HTTP_STATUSES.start()))
+            .maximum(Some(*query::HTTP_STATUSES.end()))
+            .into(),
         FilterKind::IdempotencyKey => string()
             .min_length(Some(1))
             .max_length(Some(IDEMPOTENCY_KEY_CHARS_MAX))
@@ -118,6 +124,8 @@ mod tests {
             "Status=0&status=0",
             "IdempotencyKey=",
             "IdempotencyKey=a%00",
+            "HttpStatus=1000",
+            "Outcome=13",
         ] {
             assert_eq!(read(refused), None, "{refused}");
         }
@@ -145,8 +153,12 @@ mod tests {
         assert!(pattern.ends_with("|0|1|2|3|4|5|6)$"), "{pattern}");
         let destination = serde_json::to_value(&parameters[1]).unwrap();
         assert_eq!(destination["schema"]["format"], "uuid");
-        let key = serde_json::to_value(&parameters[4]).unwrap();
-        assert_eq!((&key["name"], &key["schema"]["maxLength"]), (&"IdempotencyKey".into(), &255.into()));
+        let schema = |name: &str| {
+            let parameter = parameters.iter().find(|parameter| parameter.name == name).unwrap();
+            serde_json::to_value(parameter).unwrap()["schema"].clone()
+        };
+        assert_eq!(schema("IdempotencyKey")["maxLength"], 255);
+        assert_eq!(schema("HttpStatus")["maximum"], 999);
         assert!(parameters.iter().all(|parameter| parameter.description.is_some()));
     }
 }

@@ -2,6 +2,7 @@
 //! reported together.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -64,6 +65,13 @@ impl Query {
             Some(_) => Err("must not be given more than once".into()),
         };
         judged.map_err(|message| self.errors.add(name, message)).ok()
+    }
+
+    /// Reports a parameter that is given although it must not be.
+    pub(crate) fn forbid(&mut self, name: &'static str, message: &'static str) {
+        if self.mentions(name) {
+            self.errors.add(name, message);
+        }
     }
 
     /// Returns the text of a parameter, valid or not.
@@ -174,6 +182,15 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Cow<'static, str>> {
         _ if text.eq_ignore_ascii_case("false") => Ok(false),
         _ => Err("must be true or false".into()),
     }
+}
+
+/// Three digits (RFC 9110, section 15): receivers also send numbers beyond 599.
+pub(crate) const HTTP_STATUSES: RangeInclusive<i16> = 100..=999;
+
+/// Parses an HTTP status.
+pub(crate) fn http_status(text: &str) -> Result<i16, Cow<'static, str>> {
+    let status = text.parse().ok().filter(|status| HTTP_STATUSES.contains(status));
+    status.ok_or_else(|| "must be an HTTP status from 100 to 999".into())
 }
 
 /// Parses a UUID.

@@ -46,7 +46,11 @@ pub(crate) async fn attempt_by(
     let id = event_id.parse().expect("an id");
     let metadata = Metadata::of_role(TenantId(user.tenant_id.parse().expect("an id")), "worker");
     let mut report = AttemptReport::without_answer(outcome, 12, Some("for a test".to_owned()));
-    report.status = outcome.is_success().then_some(204);
+    report.status = match outcome {
+        Outcome::Succeeded => Some(204),
+        Outcome::RefusedStatus => Some(503),
+        _ => None,
+    };
     let record = attempted().report(report).max_attempts(max_attempts).at(clock::now()).command();
     log.execute::<WebhookEvent>(id, record, &metadata).await.expect("an attempt that ends");
 }

@@ -108,7 +108,7 @@ impl NewErasure {
     /// Returns the filter of the events in the scope.
     fn filter(&self, caller: &Caller) -> Result<Filter, Problem> {
         let Self { status, destination_id, from, to, .. } = *self;
-        let filter = Filter { status, destination_id, from, to, id: None };
+        let filter = Filter { status, destination_id, from, to, ..Filter::default() };
         let is_filtered = filter != Filter::default();
         if self.whole_tenant && caller.role != Role::Owner {
             let detail = "Only an Owner may erase all payloads of the tenant.";

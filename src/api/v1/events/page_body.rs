@@ -29,15 +29,15 @@ pub(crate) async fn respond(
     page: EventPage,
     sizes: &HashMap<WebhookEventId, u64>,
 ) -> Result<Response, Problem> {
-    let EventPage { total, next, items: events } = page;
+    let EventPage { head, items: events } = page;
     let mut pieces = pieces(events, sizes);
     let first = pieces.pop_front().unwrap_or_default();
     let first = with_payloads(&lists, tenant_id, first).await?;
     if pieces.is_empty() {
-        return Ok(Json(EventPage { total, next, items: first }).into_response());
+        return Ok(Json(EventPage { head, items: first }).into_response());
     }
-    let next = serde_json::to_string(&next)?;
-    let head = format!("{{\"total\":{total},\"next\":{next},\"items\":[{}", items(&first)?);
+    let head = serde_json::to_string(&head)?;
+    let head = format!("{},\"items\":[{}", head.strip_suffix('}').unwrap_or_default(), items(&first)?);
     let head = stream::once(async { Ok(Bytes::from(head)) });
     let body = Body::from_stream(StreamExt::chain(head, rest(lists, tenant_id, pieces)));
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())

@@ -9,6 +9,7 @@ use crate::api::access::recorder::AccessRecorder;
 use crate::api::commands::Commands;
 use crate::api::http::cursor::Cursors;
 use crate::api::http::problem::Problem;
+use crate::api::http::query::Query;
 use crate::api::v1::events::view::EventView;
 use crate::api::v1::events::{erasure, streams};
 use crate::secrets::vault::Vault;
@@ -41,10 +42,19 @@ impl Events {
         event.ok_or_else(|| Problem::not_found("event"))
     }
 
-    /// Returns the id of the event of the caller's tenant with this idempotency key, whether there is one or not.
-    pub(super) async fn id_of(&self, caller: &Caller, key: &str) -> Result<WebhookEventId, Problem> {
-        let id = self.vault.event_id(caller.tenant_id, key).await;
-        id.map_err(Problem::idempotency_keys_unavailable)
+    /// Reads the filter of a list of the caller's events. An idempotency key becomes the id of its event, whether there is
+    /// one or not.
+    pub(super) async fn filter(
+        &self,
+        caller: &Caller,
+        query: &mut Query,
+    ) -> Result<webhook_events::Filter, Problem> {
+        let mut filter: webhook_events::Filter = query.filter();
+        if let Some(key) = query.text("IdempotencyKey") {
+            let id = self.vault.event_id(caller.tenant_id, key).await;
+            filter.id = Some(id.map_err(Problem::idempotency_keys_unavailable)?);
+        }
+        Ok(filter)
     }
 
     /// Adds the payload to an event, or when and why it was erased.
