@@ -36,6 +36,17 @@ document.addEventListener("change", (event) => {
   if (form) form.requestSubmit();
 });
 
+// A wide window shows an event next to the list, others on its own page.
+const wide = matchMedia("(min-width: 1160px)");
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("a[data-preview]");
+  const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+  if (!link || !isPlain || !wide.matches) return;
+  event.preventDefault();
+  history.replaceState(null, "", link.dataset.preview);
+  await htmx.ajax("GET", link.dataset.preview, { target: "#events", select: "#events", swap: "outerMorph" });
+});
+
 // Live updates. `/live` streams which resources have changed; the parts of the page that show them are requested again.
 // An element with `data-live` is updated for every change, or only for that of the resource whose id it names.
 const live = {

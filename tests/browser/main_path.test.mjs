@@ -67,6 +67,9 @@ async function mainPath(options, { isLive }) {
   await page.getByText("<b>the warehouse is closed</b>").waitFor();
   await checkAccessibility(page);
   await checkWidth(page);
+  // A wide list shows the event next to it.
+  if (options.viewport.width > 1200) await page.getByRole("link", { name: "Open", exact: true }).click();
+  await page.locator("nav.tabs").waitFor();
   for (const view of ["Facts", "JSON"]) {
     await page.getByRole("link", { name: view, exact: true }).click();
     await page.locator(`nav.tabs [aria-current]:text-is("${view}")`).waitFor();

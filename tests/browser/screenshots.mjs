@@ -31,7 +31,7 @@ try {
   await mkdir(folder, { recursive: true });
   // With two attempts the time axis shows the pause between them.
   await until("a repeat", async () => (await api.get(`/events/${lost}/attempts`)).total >= 2);
-  const shots = [["sign-in", "/sign-in"], ["events", "/events"], ["event", `/events/${lost}`], ["facts", `/events/${lost}?view=facts`], ["overview", "/"]];
+  const shots = [["sign-in", "/sign-in"], ["events", "/events"], ["preview", `/events?event=${lost}`], ["search", "/events?text=HB-2209&http=503"], ["event", `/events/${lost}`], ["facts", `/events/${lost}?view=facts`], ["overview", "/"]];
   for (const colorScheme of ["light", "dark"]) {
     for (const [size, viewport] of [["wide", { width: 1280, height: 800 }], ["narrow", { width: 360, height: 740 }]]) {
       const page = await openPage(browser, service.base, { colorScheme, viewport });

@@ -33,6 +33,20 @@ pub(crate) struct Event {
     pub(crate) next_attempt_at: Option<DateTime<Utc>>,
     pub(crate) accepted_at: DateTime<Utc>,
     pub(crate) delivered_at: Option<DateTime<Utc>>,
+    /// Code of the outcome of the last attempt that ended.
+    pub(crate) last_outcome: Option<String>,
+    /// HTTP status of the response to it.
+    pub(crate) last_http_status: Option<u16>,
+}
+
+impl Event {
+    pub(crate) fn may_be_replayed(&self) -> bool {
+        self.status == "CriticalFailure" && self.payload.is_some()
+    }
+
+    pub(crate) fn may_be_cancelled(&self) -> bool {
+        matches!(self.status.as_str(), "Pending" | "WaitingRetry")
+    }
 }
 
 /// Erasure of a payload on request.
@@ -43,22 +57,61 @@ pub(crate) struct Erasure {
 }
 
 /// A page of the list of events.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct EventPage {
-    /// Matching events on all pages.
+    /// Matching events on all pages; in a search, on this one.
     pub(crate) total: u64,
+    pub(crate) total_is_lower_bound: bool,
+    /// How far a search of payloads got; `None`: none is searched.
+    pub(crate) search: Option<SearchProgress>,
     /// Cursor of the next page; `None`: it is the last one.
     pub(crate) next: Option<String>,
     pub(crate) items: Vec<Event>,
 }
 
-/// Filter, order and place of a page of the list, as the URL has them.
+/// How far a page of a search of payloads got.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SearchProgress {
+    /// Events that were examined for this page.
+    pub(crate) examined: u64,
+    /// Time of acceptance of the last one; `None`: there was none.
+    pub(crate) through: Option<DateTime<Utc>>,
+    /// Beginning of the time range.
+    pub(crate) from: DateTime<Utc>,
+    pub(crate) is_complete: bool,
+}
+
+/// Numbers of the newest events of a list, by the values of some fields.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Facets {
+    pub(crate) examined: u64,
+    /// Whether these are all events of the list.
+    pub(crate) is_complete: bool,
+    pub(crate) statuses: Vec<Facet<String>>,
+    pub(crate) outcomes: Vec<Facet<String>>,
+    pub(crate) http_statuses: Vec<Facet<u16>>,
+    pub(crate) destinations: Vec<Facet<Uuid>>,
+    pub(crate) senders: Vec<Facet<Uuid>>,
+}
+
+/// A value, and how many events have it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Facet<T> {
+    pub(crate) value: T,
+    pub(crate) count: u64,
+}
+
+/// Parameters of the API that select events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Selection(pub(crate) Vec<(&'static str, String)>);
+
+/// Filter, order and place of a page of the list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventQuery {
-    pub(crate) status: Option<String>,
-    pub(crate) destination_id: Option<String>,
-    pub(crate) from: Option<String>,
-    pub(crate) to: Option<String>,
+    pub(crate) selection: Selection,
     /// Cursor of the page; `None`: the first one.
     pub(crate) after: Option<String>,
     pub(crate) oldest_first: bool,
@@ -117,19 +170,36 @@ pub(crate) struct Entries<T> {
     pub(crate) items: Vec<T>,
 }
 
+impl Selection {
+    fn parameters(&self) -> Vec<(&str, Option<&str>)> {
+        self.0.iter().map(|(name, value)| (*name, Some(value.as_str()))).collect()
+    }
+}
+
+impl EventQuery {
+    /// Returns the parameters of the API, without the number of items.
+    pub(crate) fn parameters(&self) -> Vec<(&str, Option<&str>)> {
+        let mut parameters = self.selection.parameters();
+        parameters.push(("After", self.after.as_deref()));
+        parameters.push(("TpOrd", self.oldest_first.then_some("asc")));
+        parameters
+    }
+}
+
 impl Client {
     pub(crate) async fn events(&self, query: &EventQuery) -> Result<EventPage, ApiError> {
         let items = query.page_items.to_string();
-        let parameters = [
-            ("Status", query.status.as_deref()),
-            ("DestinationUrlId", query.destination_id.as_deref()),
-            ("From", query.from.as_deref()),
-            ("To", query.to.as_deref()),
-            ("After", query.after.as_deref()),
-            ("TpOrd", query.oldest_first.then_some("asc")),
-            ("Qt", Some(items.as_str())),
-        ];
+        let mut parameters = query.parameters();
+        parameters.push(("Qt", Some(&items)));
         self.get(&url("/events", &parameters)).await
+    }
+
+    pub(crate) async fn event_facets(&self, selection: &Selection) -> Result<Facets, ApiError> {
+        self.get(&url("/events/facets", &selection.parameters())).await
+    }
+
+    pub(crate) async fn event(&self, id: Uuid) -> Result<Event, ApiError> {
+        self.get(&format!("/events/{id}")).await
     }
 
     /// Returns the latest attempts of an event, oldest first.

@@ -30,6 +30,7 @@ impl Icon {
             "warning" => "<path d='M8 2.2 14.3 13H1.7zM8 6.4v3M8 11.2v.1'/>",
             "replay" => "<path d='M2.6 8a5.4 5.4 0 1 0 1.7-3.9L2.6 5.7M2.6 2.4v3.3h3.3'/>",
             "copy" => "<path d='M5.5 5.5h8v8h-8z'/><path d='M10.5 3V2.5h-8v8H3'/>",
+            "close" => "<path d='m4 4 8 8m0-8-8 8'/>",
             "next" => "<path d='m6 3.5 4.5 4.5L6 12.5'/>",
             "back" => "<path d='M10 3.5 5.5 8l4.5 4.5'/>",
             "sign-out" => "<path d='M6.5 2.5h-4v11h4M10 5l3 3-3 3M13 8H6'/>",

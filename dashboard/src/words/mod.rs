@@ -9,6 +9,7 @@ mod problems;
 mod statuses;
 
 pub use facts::fact;
+pub(crate) use outcomes::OUTCOMES;
 pub use outcomes::{OutcomeWords, outcome};
 pub use problems::{ProblemWords, problem};
 pub(crate) use statuses::EVENT_STATUSES;

@@ -12,6 +12,23 @@ pub struct OutcomeWords {
     pub is_success: bool,
 }
 
+/// Outcomes, in the order in which filters offer them.
+pub(crate) const OUTCOMES: [&str; 13] = [
+    "refused_status",
+    "timeout",
+    "connect",
+    "tls",
+    "dns",
+    "protocol",
+    "token_endpoint",
+    "blocked_address",
+    "credentials",
+    "payload_erased",
+    "not_sent",
+    "unknown",
+    "succeeded",
+];
+
 /// Returns the words for an outcome of the API, such as `tls`.
 #[must_use]
 pub fn outcome(code: &str) -> Option<OutcomeWords> {

@@ -30,6 +30,41 @@ async fn the_list_is_filtered_and_paged_by_its_url() {
 }
 
 #[tokio::test]
+async fn the_list_is_narrowed_by_links_and_searched() {
+    let user = User::owner(&Api::shared().await).await;
+    let (key, (_, token)) = (user.api_key().await, user.destination().await);
+    let (refused, late) = (accept(&user, &key, &token).await, accept(&user, &key, &token).await);
+    attempt(&user, &refused, Outcome::RefusedStatus, 1).await;
+    attempt(&user, &late, Outcome::Timeout, 9).await;
+    until_listed(&user, &refused, "CriticalFailure").await;
+    until_listed(&user, &late, "WaitingRetry").await;
+    let row = |id: &str| format!("id=\"event-{id}\"");
+    let mut browser = Browser::of(&user).await;
+    let all = browser.get("/events").await.expect(200);
+    all.has(&row(&refused)).has(&row(&late)).has("Refused 503").has("data-live");
+    all.has("href=\"/events?http=503\"").has("href=\"/events?outcome=timeout\"");
+    let one = browser.get("/events?outcome=timeout").await.expect(200);
+    one.has(&row(&late)).lacks(&row(&refused)).has("1 event<").has("<details class=\"more\" open>");
+    let refusals = browser.get("/events?http=503&status=CriticalFailure").await.expect(200);
+    refusals.has(&row(&refused)).lacks(&row(&late));
+
+    let found = browser.get("/events?text=push&http=503").await.expect(200);
+    found.has("1 event found on this page").has(&row(&refused)).has("were searched").lacks("data-live");
+    browser.get("/events?path=event&value=pull").await.expect(200).has("No event matches");
+    let refusal = browser.get("/events?value=pull").await.expect(400);
+    refusal.has("<code>PayloadValue</code>").has("needs PayloadPath");
+    browser.get(&format!("/events?text={late}")).await.leads_to(&format!("/events/{late}"));
+
+    let preview = browser.get(&format!("/events?http=503&event={refused}")).await.expect(200);
+    preview.has("Selected event").has("Given up after 1 failed attempt.");
+    preview.has(&format!("action=\"/events/{refused}/replay\"")).has("HttpStatus=503");
+    let mut viewer = Browser::of(&user.colleague("Viewer").await).await;
+    viewer.get(&format!("/events?event={refused}")).await.expect(200).has("Selected event").lacks("/replay");
+    let mut stranger = Browser::of(&User::owner(&user.api).await).await;
+    stranger.get(&format!("/events?event={refused}")).await.expect(200).lacks("Selected event");
+}
+
+#[tokio::test]
 async fn an_event_says_why_it_was_not_delivered_and_is_replayed() {
     let user = User::owner(&Api::shared().await).await;
     let (key, (_, token)) = (user.api_key().await, user.destination().await);

@@ -165,10 +165,8 @@ pub(super) async fn show(
             .collect(),
         facts: facts.items.into_iter().map(|fact| FactRow::of(fact, now)).collect(),
         json,
-        may_replay: event.status == "CriticalFailure"
-            && event.payload.is_some()
-            && frame.allows(Role::Developer),
-        may_cancel: matches!(event.status.as_str(), "Pending" | "WaitingRetry") && frame.allows(Role::Admin),
+        may_replay: event.may_be_replayed() && frame.allows(Role::Developer),
+        may_cancel: event.may_be_cancelled() && frame.allows(Role::Admin),
         payload: Payload {
             bytes: event.payload.as_deref().map_or(0, str::len),
             text: event.payload.map(|payload| indented(&payload).unwrap_or(payload)),

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::api::destinations::Destination;
-use crate::api::events::{Event, EventQuery};
+use crate::api::events::{Event, EventQuery, Selection};
 use crate::api::health::Readiness;
 use crate::api::stats::{Counts, Stats};
 use crate::clock;
@@ -99,7 +99,7 @@ async fn oldest_waiting(session: &Session) -> Result<Option<Event>, PageError> {
     let mut oldest: Option<Event> = None;
     for status in ["Pending", "WaitingRetry"] {
         let query = EventQuery {
-            status: Some(status.to_owned()),
+            selection: Selection(vec![("Status", status.to_owned())]),
             oldest_first: true,
             page_items: 1,
             ..EventQuery::default()
