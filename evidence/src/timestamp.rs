@@ -86,6 +86,19 @@ impl TimestampRequest {
     }
 }
 
+/// Checks that an answer is a time stamp over bytes, as the answer to any request. Its signature is not verified.
+///
+/// # Errors
+///
+/// See [`TimestampError`].
+pub fn check_imprint(answer: &[u8], bytes: &[u8]) -> Result<(), TimestampError> {
+    let imprint: [u8; 32] = Sha256::digest(bytes).into();
+    match TokenInfo::of_answer(answer)?.imprint {
+        Some(found) if found == imprint => Ok(()),
+        _ => Err(TimestampError::OtherImprint),
+    }
+}
+
 /// What is read of a time stamp.
 struct TokenInfo {
     /// `None`: of another hash function.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use evidence::timestamp::{TimestampError, TimestampRequest};
+use evidence::timestamp::{TimestampError, TimestampRequest, check_imprint};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -64,6 +64,8 @@ fn openssl_answers_a_request_and_verifies_the_answer() {
     let authority = Authority::new();
     let answer = authority.reply(&request().to_der().unwrap());
     assert_eq!(request().accept(&answer), Ok(()));
+    assert_eq!(check_imprint(&answer, NOTE), Ok(()));
+    assert_eq!(check_imprint(&answer, b"other"), Err(TimestampError::OtherImprint));
     fs::write(authority.path("note"), NOTE).expect("a file");
     authority.openssl("ts -verify -queryfile query -in answer -CAfile ca.pem");
     authority.openssl("ts -verify -data note -in answer -CAfile ca.pem");

@@ -22,12 +22,36 @@ pub(super) enum Member {
     Checkpoint(Uuid),
     /// Proof that the log of the installation has the checkpoint of this log.
     Installation(Uuid),
+    /// What was stamped: the checkpoint of the log of the installation in that proof, without cosignatures.
+    Stamped(Uuid),
+    TimeStamp(Uuid),
     Tile(Uuid, TileId),
     Proof(Uuid, u64),
     Delivered(Uuid),
     Received(Uuid),
     Facts,
     Manifest,
+}
+
+impl Member {
+    /// The log of which all files but the facts are kept in memory; `None`: of none.
+    pub(super) fn log(self) -> Option<Uuid> {
+        match self {
+            Self::Checkpoint(log)
+            | Self::Installation(log)
+            | Self::Stamped(log)
+            | Self::TimeStamp(log)
+            | Self::Tile(log, _) => Some(log),
+            Self::Readme
+            | Self::Script
+            | Self::Policy
+            | Self::Proof(..)
+            | Self::Delivered(_)
+            | Self::Received(_)
+            | Self::Facts
+            | Self::Manifest => None,
+        }
+    }
 }
 
 impl fmt::Display for Member {
@@ -38,6 +62,8 @@ impl fmt::Display for Member {
             Self::Policy => f.write_str("policy.txt"),
             Self::Checkpoint(log) => write!(f, "log/{log}/checkpoint"),
             Self::Installation(log) => write!(f, "log/{log}/installation.tlog-proof"),
+            Self::Stamped(log) => write!(f, "timestamps/{log}.checkpoint"),
+            Self::TimeStamp(log) => write!(f, "timestamps/{log}.tsr"),
             Self::Tile(log, tile) => write!(f, "log/{log}/{}", LogResource::Tile(*tile)),
             Self::Proof(log, index) => write!(f, "proofs/{log}/{index}.tlog-proof"),
             Self::Delivered(event) => write!(f, "payloads/{event}.delivered"),
@@ -85,6 +111,11 @@ fn parse(path: &str) -> Option<Member> {
             let (log, index) = rest.strip_suffix(".tlog-proof")?.split_once('/')?;
             Member::Proof(log.parse().ok()?, index.parse().ok()?)
         }
+        Some(("timestamps", file)) => match file.split_once('.')? {
+            (log, "checkpoint") => Member::Stamped(log.parse().ok()?),
+            (log, "tsr") => Member::TimeStamp(log.parse().ok()?),
+            _ => return None,
+        },
         Some(("payloads", file)) => match file.split_once('.')? {
             (event, "delivered") => Member::Delivered(event.parse().ok()?),
             (event, "received") => Member::Received(event.parse().ok()?),
@@ -255,6 +286,8 @@ mod tests {
             Member::Readme,
             Member::Checkpoint(id),
             Member::Installation(id),
+            Member::Stamped(id),
+            Member::TimeStamp(id),
             Member::Tile(id, tile),
             Member::Proof(id, 12),
             Member::Delivered(id),

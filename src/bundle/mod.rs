@@ -8,6 +8,7 @@
 //! | `policy.txt` | the policy of the installation, if one was given; verifiers use their own |
 //! | `log/<id>/checkpoint` | the signed head of a log of the tenant |
 //! | `log/<id>/installation.tlog-proof` | proof that the installation's log has that checkpoint |
+//! | `timestamps/<id>.checkpoint`, `.tsr` | the checkpoint in that proof and its time stamp, if it has one |
 //! | `log/<id>/tile/0/...` | each followed by the payloads of its facts |
 //! | `payloads/<event>.delivered`, `.received` | exactly the bytes that the facts commit to |
 //! | `log/<id>/tile/1/...` and above | what connects the tiles with the checkpoint |

@@ -44,6 +44,8 @@ pub(crate) struct LogReport {
     pub(crate) complete: Option<(u64, u64)>,
     /// Keys of witnesses that cosigned the checkpoint of the installation which has this one.
     pub(crate) witnesses: Vec<String>,
+    /// Whether that checkpoint has a time stamp, whose signature is not verified.
+    pub(crate) has_time_stamp: bool,
 }
 
 /// Texts that are stored outside the log.
@@ -121,7 +123,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.subject)?;
         for log in &self.logs {
-            let LogReport { origin, size, root, entries, complete, witnesses } = log;
+            let LogReport { origin, size, root, entries, complete, witnesses, has_time_stamp } = log;
             writeln!(f, "log {origin}: checkpoint of {size} entries, root {root}")?;
             match complete {
                 Some((first, last)) => writeln!(f, "  all entries from {first} to {last}")?,
@@ -129,6 +131,9 @@ impl fmt::Display for Report {
             }
             for witness in witnesses {
                 writeln!(f, "  cosigned by {witness}")?;
+            }
+            if *has_time_stamp {
+                writeln!(f, "  with a time stamp, which `openssl ts -verify` verifies: see README.txt")?;
             }
         }
         writeln!(f, "facts: {}", self.facts)?;

@@ -130,3 +130,39 @@ pub(super) async fn last(
         installation: row.installation_log_id.zip(row.installation_index.map(|index| index.0)),
     }))
 }
+
+/// Returns the first checkpoint of a tenant's log that has at least `size_min` entries; `None` if there is none.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(
+    name = "db.evidence_checkpoints.first",
+    level = "debug",
+    skip_all,
+    err(level = "debug")
+)]
+pub(crate) async fn first_checkpoint(
+    connection: &mut PgConnection,
+    log_id: Uuid,
+    size_min: u64,
+) -> Result<Option<StoredCheckpoint>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        SELECT
+            size AS "size: BigInt", note, installation_index AS "installation_index: BigInt", installation_log_id
+        FROM evidence_checkpoints
+        WHERE log_id = $1 AND size >= $2
+        ORDER BY size
+        LIMIT 1
+        "#,
+        log_id,
+        BigInt(size_min) as BigInt,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| StoredCheckpoint {
+        size: row.size.0,
+        note: row.note,
+        installation: row.installation_log_id.zip(row.installation_index.map(|index| index.0)),
+    }))
+}

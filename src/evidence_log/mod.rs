@@ -24,7 +24,9 @@ mod trees;
 use evidence::note::{KeyName, KeyNameError};
 use uuid::Uuid;
 
-pub(crate) use checkpoints::{NewCheckpoint, StoredCheckpoint, insert_checkpoints, last_signed_at};
+pub(crate) use checkpoints::{
+    NewCheckpoint, StoredCheckpoint, first_checkpoint, insert_checkpoints, last_signed_at,
+};
 pub(crate) use cosignatures::{NewCosignature, cosignatures, insert_cosignature, last_cosigned_size};
 pub(crate) use facts::{
     FactRow, accepted_for, count_after, facts_of_stream, name_of, part, parts, positions_between,
@@ -45,10 +47,11 @@ pub(crate) use stored::{
 };
 pub(crate) use tiles::insert_tiles;
 pub(crate) use timestamps::{
-    Unstamped, insert_timestamp, last_stamp_age, last_stamped_at, unstamped_checkpoint,
+    Stamped, Unstamped, first_stamped, insert_timestamp, last_stamp_age, last_stamped_at,
+    unstamped_checkpoint,
 };
 pub(crate) use trees::{
-    Tree, TreeOwner, count_unsigned, ended_trees, installation_tree, latest_installation_tree,
+    Tree, TreeOwner, count_unsigned, ended_trees, installation_tree, latest_installation_tree, tree,
     trees_of_tenant, trees_of_tenants, unsigned_trees, write_trees,
 };
 

@@ -7,6 +7,8 @@ use projections::BigInt;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::checkpoints::StoredCheckpoint;
+
 /// A checkpoint of the installation's log that has no time stamp.
 #[derive(Clone, Debug)]
 pub(crate) struct Unstamped {
@@ -109,4 +111,62 @@ pub(crate) async fn last_stamp_age(connection: &mut PgConnection) -> Result<Opti
     .fetch_optional(connection)
     .await?;
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
+}
+
+/// A checkpoint of the installation's log with a time stamp.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamped {
+    /// With all its cosignatures.
+    pub(crate) checkpoint: StoredCheckpoint,
+    /// What was stamped: the note without cosignatures.
+    pub(crate) note: String,
+    /// Answer of the authority: `TimeStampResp` of RFC 3161.
+    pub(crate) answer: Vec<u8>,
+}
+
+/// Returns the first checkpoint with a time stamp that covers an entry of a log of the installation; `None` if there is
+/// none.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(
+    name = "db.checkpoint_timestamps.first",
+    level = "debug",
+    skip_all,
+    err(level = "debug")
+)]
+pub(crate) async fn first_stamped(
+    connection: &mut PgConnection,
+    log_id: Uuid,
+    index: u64,
+) -> Result<Option<Stamped>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        SELECT
+            stamped.size AS "size: BigInt", stamped.answer, checkpoint.note,
+            (
+                SELECT coalesce(string_agg(cosignature || E'\n', '' ORDER BY vkey), '')
+                FROM checkpoint_cosignatures AS cosigned
+                WHERE cosigned.log_id = stamped.log_id AND cosigned.size = stamped.size
+            ) AS "cosignatures!"
+        FROM checkpoint_timestamps AS stamped
+        JOIN evidence_checkpoints AS checkpoint USING (log_id, size)
+        WHERE stamped.log_id = $1 AND stamped.size > $2
+        ORDER BY stamped.size
+        LIMIT 1
+        "#,
+        log_id,
+        BigInt(index) as BigInt,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| Stamped {
+        checkpoint: StoredCheckpoint {
+            size: row.size.0,
+            note: format!("{}{}", row.note, row.cosignatures),
+            installation: None,
+        },
+        note: row.note,
+        answer: row.answer,
+    }))
 }

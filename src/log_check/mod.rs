@@ -147,6 +147,7 @@ fn log_report(origin: String, head: &evidence::tree::TreeHead, entries: u64) -> 
         entries,
         complete: entries.checked_sub(1).map(|last| (0, last)),
         witnesses: vec![],
+        has_time_stamp: false,
     }
 }
 

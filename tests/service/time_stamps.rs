@@ -10,15 +10,18 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use evidence::note::SignerKey;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::task::AbortHandle;
 
+use crate::bundle;
 use crate::harness::api::send;
 use crate::harness::client;
 use crate::harness::postgres::TestDatabase;
-use crate::harness::process::{Launch, Process};
+use crate::harness::process::{Launch, Process, run};
 use crate::harness::tenant::Tenant;
 use crate::harness::until;
 
@@ -27,6 +30,16 @@ const SETTINGS: &str = "[tsa]\ndefault_tsa = authority\n[authority]\nserial = se
 const KEY: &str = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
 /// Bytes of a request after its last byte of the hash and before that of the nonce.
 const CERT_REQ: usize = 3;
+
+const MASTER_KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
+fn signer() -> SignerKey {
+    SignerKey::from_seed("hooks.example.com".parse().unwrap(), &[1; 32])
+}
+
+fn vkey() -> String {
+    signer().verifier().to_string()
+}
 
 /// What the authority does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,15 +138,14 @@ async fn answer(State(shared): State<Shared>, body: Bytes) -> Response {
     fs::read(folder.join("answer")).expect("an answer").into_response()
 }
 
-/// Runs the commands of docs/evidence.md.
-async fn run_document(database: &TestDatabase, folder: &Path) -> Output {
+/// Runs the commands of docs/evidence.md on an unpacked bundle.
+async fn run_document(folder: &Path, id: &str) -> Output {
     let document = include_str!("../../docs/evidence.md");
-    let script = document.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let script = script.into_iter().find(|block| block.contains("openssl ts -verify")).expect("a block");
-    fs::copy(folder.join("ca.pem"), folder.join("authority.pem")).expect("a certificate");
+    let blocks = document.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let script = blocks.into_iter().find(|block| block.contains("openssl ts -verify")).expect("a block");
     let mut command = Command::new("bash");
     command.args(["-euo", "pipefail", "-c", script]).current_dir(folder).kill_on_drop(true);
-    command.env("DATABASE_URL", database.url()).output().await.expect("bash")
+    command.env("id", id).output().await.expect("bash")
 }
 
 /// An installation whose checkpoints are stamped.
@@ -149,9 +161,8 @@ type Stamped = (i64, String, Vec<u8>);
 impl Installation {
     async fn start(authority: &Authority, interval: &str) -> Self {
         let database = TestDatabase::create().await;
-        let key = evidence::note::SignerKey::from_seed("hooks.example.com".parse().unwrap(), &[1; 32]);
         let process = Launch::serve("api,projector,sealer", &database.url())
-            .with("HOOKSENTRY_EVIDENCE_KEY", &key.to_secret_text())
+            .with("HOOKSENTRY_EVIDENCE_KEY", &signer().to_secret_text())
             .with("HOOKSENTRY_SEAL_INTERVAL", "200ms")
             .with("HOOKSENTRY_TSA_URL", &authority.url)
             .with("HOOKSENTRY_TSA_INTERVAL", interval)
@@ -241,9 +252,6 @@ async fn openssl_verifies_what_is_stored_and_nothing_is_stored_that_it_would_not
     for (size, note, answer) in &stamped {
         assert!(authority.verifies(note, answer).await, "{size}");
     }
-    let said = run_document(&installation.database, authority.shared.folder.path()).await;
-    assert!(said.status.success(), "{said:?}");
-    assert!(String::from_utf8_lossy(&said.stdout).contains("Hash Algorithm: sha256"), "{said:?}");
     let (_, note, _) = &stamped[0];
     let (_, _, answer) = &stamped[1];
     assert!(!authority.verifies(note, answer).await, "the time stamp of another checkpoint");
@@ -274,5 +282,66 @@ async fn an_authority_is_asked_once_in_an_interval_and_delays_nothing() {
         installation.grow().await;
     }
     assert_eq!(installation.stamped().await.len(), 0);
+    installation.stop().await;
+}
+
+#[tokio::test]
+async fn a_bundle_has_the_first_time_stamp_after_its_facts() {
+    let authority = Authority::start(Mode::Grant).await;
+    let installation = Installation::start(&authority, "1s").await;
+    let destination = installation.tenant.destination("https://receiver.example.com/hooks", 5).await;
+    let event = installation.tenant.ingest(&destination, &json!({ "number": 1 })).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("event.tar.gz");
+    let tenant = installation.tenant.tenant_id();
+    let output = file.to_str().expect("a path");
+    let export = ["audit", "export", "--tenant", tenant, "--event", &event, "--output", output];
+    let export = [export.as_slice(), &["--encryption-key", MASTER_KEY]].concat();
+    let said = until("a bundle with a time stamp", async || {
+        // It is refused as long as no checkpoint covers the event.
+        let _ = fs::remove_file(&file);
+        let exported = run(&export, &installation.database.url()).await;
+        (exported.code == Some(0)).then_some(())?;
+        let said = bundle::verify(&file, &["--key", &vkey()]).await.succeeded().output;
+        said.contains("with a time stamp").then_some(said)
+    })
+    .await;
+    assert!(said.ends_with("VERIFIED\n"), "{said}");
+    bundle::verify_with_python(&file, 1).await.succeeded();
+
+    let members = bundle::members(&file);
+    let unpacked = folder.path().join("unpacked");
+    fs::create_dir_all(unpacked.join("timestamps")).expect("a folder");
+    let mut id = String::new();
+    for (path, content) in members.iter().filter(|(path, _)| path.starts_with("timestamps/")) {
+        fs::write(unpacked.join(path), content).expect("a file");
+        id = path.trim_start_matches("timestamps/").split('.').next().expect("an id").to_owned();
+    }
+    fs::copy(authority.shared.folder.path().join("ca.pem"), unpacked.join("authority.pem")).expect("a file");
+    let said = run_document(&unpacked, &id).await;
+    assert!(said.status.success(), "{said:?}");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("Hash Algorithm: sha256"), "{said:?}");
+
+    // A time stamp of something else, or of nothing that is here.
+    let altered = folder.path().join("altered.tar.gz");
+    for (suffix, problem) in [(".checkpoint", "not the checkpoint"), (".tsr", "not of the form")] {
+        let change = |(path, content): &(String, Vec<u8>)| {
+            let content = if path.starts_with("timestamps/") && path.ends_with(suffix) {
+                vec![b'x']
+            } else {
+                content.clone()
+            };
+            (path.clone(), content)
+        };
+        bundle::write(&altered, &members.iter().map(change).collect::<Vec<_>>());
+        bundle::verify(&altered, &["--key", &vkey()]).await.failed_with(1, &["timestamps/", problem]);
+        let without: Vec<_> = members
+            .iter()
+            .filter(|(path, _)| !(path.starts_with("timestamps/") && path.ends_with(suffix)))
+            .cloned()
+            .collect();
+        bundle::write(&altered, &without);
+        bundle::verify(&altered, &["--key", &vkey()]).await.failed_with(1, &["timestamps/", "missing"]);
+    }
     installation.stop().await;
 }

@@ -137,6 +137,10 @@ impl Export<'_> {
         self.writer.put(Member::Checkpoint(log), part.checkpoint.note.as_bytes())?;
         let proof = self.installation_proof(part).await?;
         self.writer.put(Member::Installation(log), proof.as_bytes())?;
+        if let Some(stamped) = &part.stamped {
+            self.writer.put(Member::Stamped(log), stamped.note.as_bytes())?;
+            self.writer.put(Member::TimeStamp(log), &stamped.answer)?;
+        }
         let size = part.checkpoint.size;
         let mut above = BTreeSet::new();
         for tile in part.wanted.tiles() {
@@ -174,7 +178,13 @@ impl Export<'_> {
     async fn installation_proof(&self, part: &Part) -> Result<String, ExportFailure> {
         let (log, index) = part.checkpoint.installation.ok_or(ExportFailure::Unsealed)?;
         let mut connection = self.source.pool.acquire().await?;
-        let proof = evidence_log::prove_published(&mut connection, log, index).await?;
+        let proof = match &part.stamped {
+            None => evidence_log::prove_published(&mut connection, log, index).await?,
+            Some(stamped) => {
+                let tree = evidence_log::tree(&mut connection, log).await?.ok_or(ExportFailure::Unsealed)?;
+                evidence_log::prove_in(&mut connection, &tree, &stamped.checkpoint, index).await?
+            }
+        };
         Ok(proof.ok_or(ExportFailure::Unsealed)?.to_string())
     }
 

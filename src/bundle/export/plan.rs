@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{ExportFailure, Source};
 use crate::bundle::format::Selection;
-use crate::evidence_log::{self, FactRow, ReadFailure, StoredCheckpoint, Tree};
+use crate::evidence_log::{self, FactRow, ReadFailure, Stamped, StoredCheckpoint, Tree};
 
 /// Number of facts of a stream that are read at once.
 const PAGE_FACTS: i64 = 256;
@@ -26,11 +26,14 @@ pub(super) struct Plan {
     pub(super) unsealed_facts: u64,
 }
 
-/// Part of a log that is exported, up to its last signed checkpoint that the log of the installation proves.
+/// Part of a log that is exported, up to a signed checkpoint that the log of the installation proves: the last one, or the
+/// first that has the wanted entries if that has a time stamp.
 pub(super) struct Part {
     pub(super) tree: Tree,
     pub(super) checkpoint: StoredCheckpoint,
     pub(super) wanted: Wanted,
+    /// The checkpoint of the installation in which this one is proved; `None`: the last that is shown.
+    pub(super) stamped: Option<Stamped>,
 }
 
 /// Entries of a log.
@@ -47,6 +50,14 @@ impl Wanted {
         match self {
             Self::All(range) => Some(range),
             Self::These(_) | Self::Of(..) => None,
+        }
+    }
+
+    /// Index after the last wanted entry.
+    fn end(&self) -> u64 {
+        match self {
+            Self::These(indexes) => indexes.last().map_or(0, |last| last + 1),
+            Self::All(range) | Self::Of(_, range) => range.end,
         }
     }
 
@@ -112,16 +123,42 @@ pub(super) async fn plan(source: &mut Source, selection: Selection) -> Result<Pl
         }
     };
     scope.end().await?;
-    let parts =
-        logs.into_iter().zip(parts).map(|((tree, checkpoint), wanted)| Part { tree, checkpoint, wanted });
-    let parts: Vec<Part> = parts.filter(|part| !part.wanted.tiles().is_empty()).collect();
+    let parts = logs.into_iter().zip(parts).map(|((tree, checkpoint), wanted)| Part {
+        tree,
+        checkpoint,
+        wanted,
+        stamped: None,
+    });
+    let mut parts: Vec<Part> = parts.filter(|part| !part.wanted.tiles().is_empty()).collect();
     if parts.is_empty() {
         return Err(match selection {
             Selection::Event(id) if unsealed_facts == 0 => unknown(source, "webhook event", id),
             _ => ExportFailure::Unsealed,
         });
     }
+    for part in &mut parts {
+        find_time_stamp(source, part).await?;
+    }
     Ok(Plan { parts, unsealed_facts })
+}
+
+/// Exchanges the checkpoint of a part for the first one that has all wanted entries, if that has a time stamp. The earlier
+/// it is, the more the time stamp says.
+async fn find_time_stamp(source: &Source, part: &mut Part) -> Result<(), ExportFailure> {
+    let mut scope = TenantScope::begin(&source.pool, source.tenant).await?;
+    let first =
+        evidence_log::first_checkpoint(scope.connection(), part.tree.log_id(), part.wanted.end()).await?;
+    scope.end().await?;
+    let Some((first, (log_id, index))) = first.and_then(|first| first.installation.map(|of| (first, of)))
+    else {
+        return Ok(());
+    };
+    let mut connection = source.pool.acquire().await?;
+    part.stamped = evidence_log::first_stamped(&mut connection, log_id, index).await?;
+    if part.stamped.is_some() {
+        part.checkpoint = first;
+    }
+    Ok(())
 }
 
 fn unknown(source: &Source, what: &'static str, id: Uuid) -> ExportFailure {

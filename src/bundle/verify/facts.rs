@@ -280,6 +280,7 @@ impl Checker<'_> {
             entries,
             complete: current.indexes,
             witnesses: current.witnesses.clone(),
+            has_time_stamp: current.has_time_stamp,
         });
         self.log += 1;
         Ok(())

@@ -66,8 +66,10 @@ impl<'a> Members<'a> {
 /// Maximum length of a member. Facts and payloads are not kept in memory.
 fn bytes_max(member: Member) -> u64 {
     match member {
-        Member::Readme | Member::Script | Member::Policy | Member::Manifest => DOCUMENT_BYTES_MAX,
-        Member::Checkpoint(_) => NOTE_BYTES_MAX as u64,
+        Member::Readme | Member::Script | Member::Policy | Member::Manifest | Member::TimeStamp(_) => {
+            DOCUMENT_BYTES_MAX
+        }
+        Member::Checkpoint(_) | Member::Stamped(_) => NOTE_BYTES_MAX as u64,
         Member::Installation(_) | Member::Proof(..) => PROOF_BYTES_MAX as u64,
         Member::Tile(..) => (TILE_WIDTH * Hash::BYTES) as u64,
         Member::Delivered(_) | Member::Received(_) | Member::Facts => u64::MAX,

@@ -8,6 +8,7 @@ use evidence::leaf::CheckpointLeaf;
 use evidence::note::{KeyName, VerifierKey};
 use evidence::policy::Policy;
 use evidence::proof::LogProof;
+use evidence::timestamp;
 use evidence::tree::{Hash, TILE_WIDTH, Tile, TileId, TileSet, TreeBuilder, TreeHead};
 use uuid::Uuid;
 
@@ -34,6 +35,8 @@ pub(super) struct Survey {
 struct LogFiles {
     checkpoint: Option<Vec<u8>>,
     installation: Option<Vec<u8>>,
+    stamped: Option<Vec<u8>>,
+    time_stamp: Option<Vec<u8>>,
     /// All tiles but the full ones of level 0.
     tiles: BTreeMap<TileId, Vec<u8>>,
 }
@@ -47,6 +50,7 @@ pub(super) struct VerifiedLog {
     /// Keys of the log, which have its name.
     pub(super) policy: Policy,
     pub(super) witnesses: Vec<String>,
+    pub(super) has_time_stamp: bool,
     tiles: HashMap<(u8, u64), Tile>,
 }
 
@@ -61,7 +65,7 @@ pub(super) fn survey(file: &Path) -> Result<Survey, Unreadable> {
     let mut tiles = 0;
     while let Some((member, entry)) = entries.next()? {
         let twice = || Unreadable::Twice(member.to_string());
-        if let Member::Checkpoint(log) | Member::Installation(log) | Member::Tile(log, _) = member
+        if let Some(log) = member.log()
             && !logs.contains_key(&log)
             && logs.len() == LOGS_MAX
         {
@@ -82,6 +86,8 @@ pub(super) fn survey(file: &Path) -> Result<Survey, Unreadable> {
             Member::Installation(log) => {
                 logs.entry(log).or_default().installation.replace(members::read(entry)?)
             }
+            Member::Stamped(log) => logs.entry(log).or_default().stamped.replace(members::read(entry)?),
+            Member::TimeStamp(log) => logs.entry(log).or_default().time_stamp.replace(members::read(entry)?),
             Member::Tile(log, id) => {
                 tiles += 1;
                 if tiles > TILES_MAX {
@@ -168,7 +174,17 @@ impl LogFiles {
         policy.check(&signed).map_err(|distrust| bad(&distrust))?;
         let witnesses = self.verify_installation(part, trust, note, &name)?;
         let tiles = self.verify_tiles(log, head)?;
-        Ok(VerifiedLog { id: log, origin, head, indexes: part.indexes, policy, witnesses, tiles })
+        let has_time_stamp = self.time_stamp.is_some();
+        Ok(VerifiedLog {
+            id: log,
+            origin,
+            head,
+            indexes: part.indexes,
+            policy,
+            witnesses,
+            has_time_stamp,
+            tiles,
+        })
     }
 
     /// Verifies that the log of the installation has the checkpoint. Returns the witnesses of that log.
@@ -194,7 +210,29 @@ impl LogFiles {
         let leaf = CheckpointLeaf { log_id: &part.id.to_string(), signed_checkpoint: note };
         let entry = leaf.entry(&part.checkpoint_salt.0).map_err(|error| bad(&error))?;
         let trusted = proof.verify(entry.as_bytes(), &policy).map_err(|failure| bad(&failure))?;
+        self.verify_stamped(part.id, &proof.checkpoint)?;
         Ok(trusted.witnesses.iter().map(|witness| witness.key.to_string()).collect())
+    }
+
+    /// Verifies that the time stamp, if there is one, is of this checkpoint. Who has signed it, and when, is for the
+    /// recipient to verify.
+    fn verify_stamped(&self, log: Uuid, checkpoint: &SignedCheckpoint) -> Result<(), BadPosition> {
+        let (stamped, time_stamp) = match (&self.stamped, &self.time_stamp) {
+            (None, None) => return Ok(()),
+            (Some(stamped), Some(time_stamp)) => (stamped, time_stamp),
+            (None, Some(_)) => return Err(BadPosition::in_file(Member::Stamped(log), "the file is missing")),
+            (Some(_), None) => {
+                return Err(BadPosition::in_file(Member::TimeStamp(log), "the file is missing"));
+            }
+        };
+        let is_same = SignedCheckpoint::parse(stamped)
+            .is_ok_and(|stamped| stamped.checkpoint() == checkpoint.checkpoint());
+        if !is_same {
+            let problem = "it is not the checkpoint in installation.tlog-proof";
+            return Err(BadPosition::in_file(Member::Stamped(log), problem));
+        }
+        timestamp::check_imprint(time_stamp, stamped)
+            .map_err(|problem| BadPosition::in_file(Member::TimeStamp(log), problem))
     }
 
     /// Verifies all tiles that are kept: those of the right edge lead to the root, and each other one has its hash in the

@@ -158,7 +158,7 @@ async fn output(command: &mut Command) -> CommandOutput {
 }
 
 /// The members of a bundle, in their order.
-fn members(bundle: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn members(bundle: &Path) -> Vec<(String, Vec<u8>)> {
     let mut archive = tar::Archive::new(GzDecoder::new(File::open(bundle).expect("a bundle")));
     let entries = archive.entries().expect("an archive");
     entries
@@ -172,7 +172,7 @@ fn members(bundle: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Writes a bundle with these members.
-fn write(bundle: &Path, members: &[(String, Vec<u8>)]) {
+pub(crate) fn write(bundle: &Path, members: &[(String, Vec<u8>)]) {
     let file = File::create(bundle).expect("a file");
     let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
     for (path, content) in members {
