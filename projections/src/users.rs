@@ -216,6 +216,28 @@ pub async fn by_email(connection: &mut PgConnection, email: &Email) -> Result<Op
     .await
 }
 
+/// Replaces the hash of a password by another one of the same password, unless the password has been changed since.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.users.replace_hash", level = "debug", skip_all, err(level = "debug"))]
+pub async fn replace_hash(
+    connection: &mut PgConnection,
+    id: UserId,
+    old: &str,
+    new: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE user_passwords SET password_hash = $3 WHERE user_id = $1 AND password_hash = $2",
+        id.0,
+        old,
+        new,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Returns a user of the scope's tenant who is not deleted.
 ///
 /// # Errors

@@ -217,6 +217,14 @@ impl HashSlot {
         }
     }
 
+    /// Returns whether a PHC string has other parameters than new hashes have.
+    #[must_use]
+    pub fn is_outdated(&self, hash: &str) -> bool {
+        // Algorithm, version and parameters precede the salt.
+        let parameters = |hash: &str| hash.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
+        parameters(hash) != parameters(&self.passwords.dummy_hash)
+    }
+
     /// Runs `work` on a thread that yields to all others. It continues when the caller is cancelled, so the thread keeps
     /// the slot as well.
     async fn run<T: Send + 'static>(
@@ -322,7 +330,10 @@ mod tests {
     async fn a_hash_with_other_parameters_stays_valid() {
         let hash = slot(&quick()).await.hash(secret("a")).await.unwrap();
         let rules = PasswordRules { memory_kib: 128, passes: 2, ..PasswordRules::default() };
-        assert!(slot(&Passwords::new(rules).unwrap()).await.verify(secret("a"), Some(&hash)).await);
+        let slot = slot(&Passwords::new(rules).unwrap()).await;
+        assert!(slot.verify(secret("a"), Some(&hash)).await);
+        assert!(slot.is_outdated(&hash));
+        assert!(!slot.is_outdated(&slot.hash(secret("a")).await.unwrap()));
     }
 
     #[tokio::test]

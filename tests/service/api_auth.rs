@@ -2,6 +2,7 @@
 
 use aggregates::user::User as UserAggregate;
 use futures::future::join_all;
+use hooksentry::secrets::passwords::{PasswordRules, Passwords, Requester};
 use serde_json::{Value, json};
 
 use crate::harness::api::{Answer, Api, PASSWORD, login, send, unique};
@@ -51,6 +52,34 @@ async fn wrong_credentials_are_refused_alike_whoever_they_name() {
     login(&api, &user.email, PASSWORD).await.expect(200);
     owner.delete(&path).await.expect(204);
     assert_eq!(login(&api, &user.email, PASSWORD).await.expect(401).body, unknown.body);
+}
+
+#[tokio::test]
+async fn a_login_renews_a_hash_with_parameters_of_the_past() {
+    let api = Api::shared().await;
+    let (user, other) = (User::owner(&api).await, User::owner(&api).await);
+    let pool = api.log().await.pool().clone();
+    let hash = async |user: &User| -> String {
+        let query = sqlx::query_scalar("SELECT password_hash FROM user_passwords WHERE user_id = $1");
+        query.bind(user.id.parse::<uuid::Uuid>().unwrap()).fetch_one(&pool).await.unwrap()
+    };
+    let rules = PasswordRules { memory_kib: 128, passes: 2, ..PasswordRules::default() };
+    let requester = Requester::Client(std::net::IpAddr::from([192, 0, 2, 1]).into());
+    let old = Passwords::new(rules).unwrap().hash(PASSWORD.to_owned().into(), requester).await.unwrap();
+    sqlx::query("UPDATE user_passwords SET password_hash = $1 WHERE user_id = ANY($2)")
+        .bind(&old)
+        .bind([&user.id, &other.id].map(|id| id.parse::<uuid::Uuid>().unwrap()))
+        .execute(&pool)
+        .await
+        .unwrap();
+    login(&api, &user.email, "another").await.expect(401);
+    assert_eq!(hash(&user).await, old, "a wrong password renews nothing");
+    login(&api, &user.email, PASSWORD).await.expect(200);
+    let new = hash(&user).await;
+    assert!(new.starts_with("$argon2id$v=19$m=64,t=1,"), "{new}");
+    assert_eq!(hash(&other).await, old);
+    login(&api, &user.email, PASSWORD).await.expect(200);
+    assert_eq!(hash(&user).await, new, "once");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ use crate::api::http::fields::text::{EmailText, PasswordText, RecoveryCodeText, 
 use crate::api::http::problem::{Kind, Problem, chain};
 use crate::api::http::request_context::RequestContext;
 use crate::config::RateLimit;
+use crate::secrets::passwords::HashSlot;
 use crate::security_log::{self, SecurityEvent, Subject};
 use crate::{clock, identifiers};
 
@@ -110,8 +111,16 @@ impl Auth {
         // Concurrent attempts may have used up the limit while this one waited, and while it was verified. Without
         // these checks a client could have as many passwords hashed, and try as many, as it has connections.
         self.failures.check(context.client, email)?;
-        let verified = slot.verify(password, hash).await;
-        drop(slot);
+        let verified = slot.verify(password.clone(), hash).await;
+        match &user {
+            Some(user) if verified && slot.is_outdated(&user.password_hash) => {
+                // The login succeeds without it.
+                if let Err(problem) = self.rehash(user, password, slot).await {
+                    tracing::warn!(?problem, "a password keeps a hash with parameters of the past");
+                }
+            }
+            _ => drop(slot),
+        }
         self.failures.check(context.client, email)?;
         match user {
             Some(user) if verified && user.status == UserStatus::Active => Ok(user),
@@ -125,6 +134,20 @@ impl Auth {
                 Err(wrong_credentials().about(subject))
             }
         }
+    }
+
+    /// Replaces the hash of a user by one with the parameters of today.
+    async fn rehash(
+        &self,
+        user: &users::Login,
+        password: SecretString,
+        slot: HashSlot,
+    ) -> Result<(), Problem> {
+        let new = slot.hash(password).await?;
+        drop(slot);
+        let mut connection = self.commands.pool().acquire().await?;
+        users::replace_hash(&mut connection, user.id, &user.password_hash, &new).await?;
+        Ok(())
     }
 
     /// Checks the second factor of a user who gave the right password.
