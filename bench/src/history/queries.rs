@@ -48,6 +48,21 @@ enum AuditFilter {
     Day,
 }
 
+/// What else events are found by. No counts are kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Search {
+    /// Outcome of the last attempt: of a few events, or of none.
+    Outcome(&'static str),
+    /// HTTP status of the last attempt: of a few events, or of almost all.
+    HttpStatus(u16),
+    /// A text that is in one payload.
+    Text,
+    /// A value that one payload has.
+    Value,
+    /// How many of the newest events have which values.
+    Facets,
+}
+
 /// Kind of request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueryKind {
@@ -66,6 +81,7 @@ pub(super) struct QueryKind {
     statistics: Option<&'static str>,
     /// Search in the audit trail; `None`: it requests events or their statistics.
     audit: Option<AuditFilter>,
+    search: Option<Search>,
 }
 
 /// Data from which the values of requests are drawn.
@@ -87,6 +103,7 @@ const PLAIN: QueryKind = QueryKind {
     depth: Depth::First,
     statistics: None,
     audit: None,
+    search: None,
 };
 
 /// Returns the names of the statuses in which events stay, as opposed to those between two facts.
@@ -120,6 +137,14 @@ pub(super) fn kinds() -> Vec<QueryKind> {
             kinds.push(QueryKind { destination, statistics: Some(interval), ..PLAIN });
         }
     }
+    let rare = [Search::Outcome("refused_status"), Search::Outcome("timeout"), Search::HttpStatus(503)];
+    let others = [Search::HttpStatus(200), Search::Text, Search::Value, Search::Facets];
+    for search in rare.into_iter().chain(others) {
+        for destination in [false, true] {
+            kinds.push(QueryKind { search: Some(search), destination, ..PLAIN });
+        }
+    }
+    kinds.push(QueryKind { search: Some(Search::HttpStatus(503)), depth: Depth::Cursor, ..PLAIN });
     let types = ["DeliveryAttempted", "UserRegistered", "PayloadErased"].map(AuditFilter::Type);
     let others = [AuditFilter::Administration, AuditFilter::All, AuditFilter::Subject, AuditFilter::Day];
     for filter in others.into_iter().chain(types) {
@@ -142,10 +167,11 @@ impl QueryKind {
             Depth::Cursor => "next page by cursor",
         };
         let direction = self.direction();
-        let _ = match (self.statistics, self.audit) {
-            (Some(interval), _) => write!(name, "stats by {interval}"),
-            (None, Some(filter)) => write!(name, "audit {depth}, {direction}, {filter:?}"),
-            (None, None) => write!(name, "{depth}, {} {direction}", self.sort),
+        let _ = match (self.statistics, self.audit, self.search) {
+            (Some(interval), ..) => write!(name, "stats by {interval}"),
+            (_, Some(filter), _) => write!(name, "audit {depth}, {direction}, {filter:?}"),
+            (.., Some(search)) => write!(name, "search {depth}, {search:?}"),
+            (None, None, None) => write!(name, "{depth}, {} {direction}", self.sort),
         };
         for (filter, given) in [
             (self.status.unwrap_or_default(), self.status.is_some()),
@@ -186,7 +212,13 @@ impl QueryKind {
                 filter.parameters(context, rng)
             );
         }
-        let mut path = format!("/api/v1/events?Qt={PAGE_ITEMS}&CpOrd={}&TpOrd={direction}", self.sort);
+        let mut path = match self.search {
+            Some(Search::Facets) => "/api/v1/events/facets?".to_owned(),
+            _ => format!("/api/v1/events?Qt={PAGE_ITEMS}&CpOrd={}&TpOrd={direction}", self.sort),
+        };
+        if let Some(search) = self.search {
+            path.push_str(&search.parameters(rng));
+        }
         if let Some(status) = self.status {
             let _ = write!(path, "&Status={status}");
         }
@@ -221,6 +253,20 @@ impl QueryKind {
         if self.destination && !context.destinations.is_empty() {
             let destination = context.destinations[rng.random_range(0..context.destinations.len())];
             let _ = write!(path, "&{parameter}={destination}");
+        }
+    }
+}
+
+impl Search {
+    /// Draws values and returns the parameters of a search, each after a `&`.
+    fn parameters(self, rng: &mut StdRng) -> String {
+        let number = rng.random_range(0..1_000_000_u32);
+        match self {
+            Self::Outcome(name) => format!("&Outcome={name}"),
+            Self::HttpStatus(status) => format!("&HttpStatus={status}"),
+            Self::Text => format!("&PayloadContains=%22order%22:{number},"),
+            Self::Value => format!("&PayloadPath=order&PayloadValue={number}"),
+            Self::Facets => String::new(),
         }
     }
 }
