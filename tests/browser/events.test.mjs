@@ -1,6 +1,12 @@
 // The list of events: filters, search, and the event next to the list.
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { createHmac } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { checkAccessibility, checkWidth, launch, openPage } from "./chromium.mjs";
 import { Api, password, startReceiver, startService, until } from "./service.mjs";
 
@@ -76,6 +82,24 @@ for (const [name, options] of [
     await page.context().close();
   });
 }
+
+test("the commands of an event send it as HookSentry does", async () => {
+  const page = await signIn({ viewport: { width: 1280, height: 800 } });
+  await page.goto(`/events/${events.paid}`);
+  const commands = await page.locator("#reproduce").textContent();
+  const folder = await mkdtemp(join(tmpdir(), "hooksentry-"));
+  let request;
+  receiver.answer = ({ headers }, body) => { request = { headers, body }; return [200, "ok"]; };
+  await promisify(execFile)("sh", ["-c", commands], { cwd: folder, env: { ...process.env, WEBHOOK_SECRET: "whsec_test" } });
+  await rm(folder, { recursive: true });
+  assert.equal(request.body, JSON.stringify({ type: "invoice.paid", note: "<img src=x onerror=alert(1)>" }));
+  const signature = createHmac("sha256", "whsec_test").update(request.body).digest("hex");
+  assert.equal(request.headers["x-hooksentry-signature"], `sha256=${signature}`);
+  assert.equal(request.headers["x-hooksentry-event-id"], events.paid);
+  await checkAccessibility(page);
+  page.check();
+  await page.context().close();
+});
 
 test("one click from the list shows the reason, and one more replays", async () => {
   const page = await signIn({ viewport: { width: 1280, height: 800 } });

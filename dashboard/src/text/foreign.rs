@@ -43,6 +43,11 @@ impl fmt::Display for Foreign<'_> {
 
 impl HtmlSafe for Foreign<'_> {}
 
+/// Returns whether a text has characters other than line breaks that are shown by their names.
+pub(crate) fn has_hidden(text: &str) -> bool {
+    text.chars().any(|character| !matches!(character, '\n' | '\t') && is_hidden(character))
+}
+
 /// Returns whether a character is invisible or changes how others are shown: controls, zero-width characters,
 /// directional marks, separators of lines, variation selectors, tags, and the replacement of bytes that are no text.
 fn is_hidden(character: char) -> bool {

@@ -6,5 +6,6 @@ mod filter;
 pub(crate) mod list;
 pub(crate) mod one;
 mod preview;
+mod reproduce;
 mod sentence;
 mod timeline;

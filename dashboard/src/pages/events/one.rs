@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::reproduce::commands;
 use super::sentence::{Summary, summary};
 use super::timeline::Timeline;
 use crate::api::events::{Attempt, Event, Fact};
@@ -56,6 +57,8 @@ struct EventPage {
     may_replay: bool,
     may_cancel: bool,
     curl: String,
+    /// Commands that send it by hand.
+    reproduce: Option<String>,
     refusal: Option<Refusal>,
 }
 
@@ -137,6 +140,9 @@ pub(super) async fn show(
         Some("cancelled") => Some("Cancelled. It is never delivered."),
         _ => None,
     });
+    let target = destination.as_ref().map(|destination| destination.url.as_str());
+    let reproduce =
+        target.zip(event.payload.as_deref()).and_then(|(url, payload)| commands(id, url, payload));
     let status_code = refusal.as_ref().map(|refusal| refusal.status);
     let last = attempts.items.iter().rev().find_map(|attempt| words::outcome(attempt.outcome.as_deref()?));
     let has_failed = matches!(event.status.as_str(), "WaitingRetry" | "CriticalFailure");
@@ -176,6 +182,7 @@ pub(super) async fn show(
             "curl -s {}/api/v1/events/{id}/attempts -H \"Authorization: Bearer $TOKEN\"",
             session.cookies.base()
         ),
+        reproduce,
         frame,
         refusal,
     });
