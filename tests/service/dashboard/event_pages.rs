@@ -87,6 +87,8 @@ async fn an_event_says_why_it_was_not_delivered_and_is_replayed() {
         .expect(200)
         .has("Delivery was given up.")
         .has("CriticalFailure");
+    let overview = browser.get("/").await.expect(200);
+    overview.has("Latest failures").has(&format!("href=\"{path}\"")).has("TLS failed");
     browser.get(&format!("{path}?view=json")).await.expect(200).has("currentRetryCount");
     let replay = format!("{path}/replay");
     let replayed = browser.submit(&page, &replay, &[]).await.leads_to(&format!("{path}?done=replayed"));

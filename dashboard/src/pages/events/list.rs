@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use uuid::Uuid;
 
 use super::facets::{self, without_scheme};
+use super::failure;
 use super::filter::Filter;
 use super::preview::Preview;
 use crate::api::destinations::Destination;
@@ -188,14 +189,6 @@ fn rows(
         next_attempt: event.next_attempt_at.map(|at| Moment::of(at, now)),
     };
     events.into_iter().map(row).collect()
-}
-
-fn failure(event: &Event) -> Option<String> {
-    let words = words::outcome(event.last_outcome.as_deref()?).filter(|words| !words.is_success)?;
-    Some(match event.last_http_status {
-        Some(status) => format!("{} {status}", words.label),
-        None => words.label.to_owned(),
-    })
 }
 
 impl EventsPage {

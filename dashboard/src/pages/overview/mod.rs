@@ -1,6 +1,7 @@
 //! `/`: how deliveries go, and what needs attention.
 
 pub(super) mod chart;
+mod failures;
 
 use askama::Template;
 use axum::response::{IntoResponse, Response};
@@ -20,6 +21,7 @@ use crate::web::frame::{Frame, Section};
 use crate::web::query::{Parameters, url};
 use crate::words::{StatusWords, destination_status};
 use chart::Chart;
+use failures::Failure;
 
 /// Lag of a read model that is worth a mention, in seconds.
 const LAG_SHOWN_SECONDS: f64 = 5.0;
@@ -34,6 +36,7 @@ struct OverviewPage {
     total: Counts,
     waiting: u64,
     oldest_waiting: Option<OldestWaiting>,
+    failures: Vec<Failure>,
     deliveries: Chart,
     latency: Chart,
     troubled: Vec<(Destination, StatusWords)>,
@@ -83,6 +86,7 @@ pub(crate) async fn page(session: Session) -> Result<Response, PageError> {
         range,
         waiting,
         oldest_waiting: oldest.map(|event| OldestWaiting::of(event, now)),
+        failures: failures::latest(&session).await?,
         deliveries: Chart::of_deliveries(&points, range.interval),
         latency: Chart::of_latency(&points, range.interval),
         total,
