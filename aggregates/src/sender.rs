@@ -40,6 +40,12 @@ pub enum SenderCommand {
         mapping: String,
         at: DateTime<Utc>,
     },
+    /// Sets the mapping in place of the one that is set, if any. Repeated: replaced again.
+    ReplaceMapping {
+        /// As in `SetMapping`.
+        mapping: String,
+        at: DateTime<Utc>,
+    },
     /// Removes the mapping. Repeated: ignored.
     RemoveMapping { at: DateTime<Utc> },
     /// Deletes the sender. Repeated: refused, since the API answers 404.
@@ -109,7 +115,12 @@ impl Decide for Sender {
                 vec![SenderFact::SenderIngestTokenRegenerated { ingest_token_hash, at }]
             }
             Command::SetMapping { .. } if has_mapping => return Err(SenderRefusal::MappingIsSet),
-            Command::SetMapping { mapping, at } => vec![SenderFact::MappingSet { mapping, at }],
+            Command::ReplaceMapping { mapping, at } if has_mapping => {
+                vec![SenderFact::MappingRemoved { at }, SenderFact::MappingSet { mapping, at }]
+            }
+            Command::SetMapping { mapping, at } | Command::ReplaceMapping { mapping, at } => {
+                vec![SenderFact::MappingSet { mapping, at }]
+            }
             Command::RemoveMapping { at } if has_mapping => vec![SenderFact::MappingRemoved { at }],
             Command::RemoveMapping { .. } => vec![],
             Command::Delete { at } => vec![SenderFact::SenderDeleted { at }],

@@ -296,7 +296,8 @@ impl World {
                 at,
             },
             4 => SenderCommand::RegenerateIngestToken { ingest_token_hash, at },
-            5 | 6 => SenderCommand::SetMapping { mapping: self.unique("{}", stream), at },
+            5 => SenderCommand::SetMapping { mapping: self.unique("{}", stream), at },
+            6 => SenderCommand::ReplaceMapping { mapping: self.unique("{}", stream), at },
             7 | 8 => SenderCommand::RemoveMapping { at },
             _ => SenderCommand::Delete { at },
         };

@@ -151,6 +151,7 @@ routes! {
     DELETE "/api/v1/senders/{id}"                       ManageDestinations      Limited   senders      => senders::delete::handler;
     POST   "/api/v1/senders/{id}/ingest-token"          ManageDestinations      Limited   senders      => senders::regenerate_token::handler;
     POST   "/api/v1/senders/{id}/mapping"               ManageDestinations      Limited   senders      => senders::mapping::set::handler;
+    PUT    "/api/v1/senders/{id}/mapping"               ManageDestinations      Limited   senders      => senders::mapping::replace::handler;
     GET    "/api/v1/senders/{id}/mapping"               Read                    Limited   senders      => senders::mapping::get::handler;
     DELETE "/api/v1/senders/{id}/mapping"               ManageDestinations      Limited   senders      => senders::mapping::remove::handler;
     POST   "/api/v1/senders/{id}/mapping/preview"       Read                    Limited   senders      => senders::mapping::preview::handler;

@@ -72,7 +72,7 @@ async fn the_configured_website_manages_and_every_website_ingests() {
     let allowed = send(preflight.header("Access-Control-Request-Headers", "x-anything")).await;
     let headers = allowed.header("access-control-allow-headers");
     assert!(headers.contains("x-api-key") && !headers.contains("x-anything"), "{headers}");
-    assert_eq!(allowed.header("access-control-allow-methods"), "GET,POST,PATCH,DELETE");
+    assert_eq!(allowed.header("access-control-allow-methods"), "GET,POST,PUT,PATCH,DELETE");
 
     let refused = send(api.request("GET", "/api/v1/events").header("Origin", ORIGIN)).await.expect(401);
     assert_eq!(refused.header("access-control-allow-origin"), ORIGIN, "scripts may read refusals too");

@@ -199,7 +199,7 @@ async fn a_destination_has_a_limited_number_of_senders() {
 }
 
 #[tokio::test]
-async fn a_mapping_is_set_once_shown_as_given_and_removed() {
+async fn a_mapping_is_set_once_shown_as_given_replaced_and_removed() {
     let owner = User::owner(&Api::shared().await).await;
     let (destination, _) = owner.destination().await;
     let (id, _) = owner.sender(&destination).await;
@@ -207,15 +207,22 @@ async fn a_mapping_is_set_once_shown_as_given_and_removed() {
     owner.get(&path).await.expect(404);
     owner.delete(&path).await.expect(204);
     let text = r#"{"zulu":"id","alpha":["a","b+c"],"mike":"user:name"}"#;
-    let set = async |text: &'static str| {
-        let request = owner.request("POST", &path).header("content-type", "application/json").body(text);
+    let give = async |method: &str, text: &'static str| {
+        let request = owner.request(method, &path).header("content-type", "application/json").body(text);
         crate::harness::api::send(request).await
     };
+    let set = async |text: &'static str| give("POST", text).await;
     let answer = format!("{{\"mapping\":{text}}}");
     assert_eq!(set(text).await.expect(200).text, answer);
     assert_eq!(owner.get(&path).await.expect(200).text, answer, "keys in the order given");
     assert_eq!(owner.get(&format!("/api/v1/senders/{id}")).await.expect(200).body["hasMapping"], true);
     assert_eq!(set("{}").await.expect(400).problem(), "mapping-already-set");
+    let other = r#"{"yankee":"id","alpha":"b"}"#;
+    assert_eq!(give("PUT", other).await.expect(200).text, format!("{{\"mapping\":{other}}}"));
+    assert_eq!(give("PUT", r#"{"k":5}"#).await.expect(400).wrong(), ["k"]);
+    assert_eq!(owner.get(&path).await.expect(200).text, format!("{{\"mapping\":{other}}}"));
+    owner.delete(&path).await.expect(204);
+    give("PUT", "{}").await.expect(200);
     owner.delete(&path).await.expect(204);
     for (bad, wrong) in [
         (r#"{"k":5}"#, "k"),

@@ -32,6 +32,10 @@ fn mapping_set() -> Fact {
     Fact::MappingSet { mapping: r#"{"id":"user:id"}"#.to_owned(), at: moment(1) }
 }
 
+fn replace_mapping() -> Command {
+    Command::ReplaceMapping { mapping: r#"{"id":"user:id"}"#.to_owned(), at: moment(2) }
+}
+
 fn remove_mapping() -> Command {
     Command::RemoveMapping { at: moment(2) }
 }
@@ -80,6 +84,17 @@ fn a_mapping_has_to_be_removed_before_another_is_set() {
 }
 
 #[test]
+fn a_mapping_is_replaced_at_once_and_also_if_there_is_none() {
+    let set = Fact::MappingSet { mapping: r#"{"id":"user:id"}"#.to_owned(), at: moment(2) };
+    given::<Sender>([registered()]).when(replace_mapping()).then([set.clone()]);
+    given::<Sender>([registered(), mapping_set()])
+        .when(replace_mapping())
+        .then([mapping_removed(), set.clone()])
+        .when(replace_mapping())
+        .then([mapping_removed(), set]);
+}
+
+#[test]
 fn removing_an_absent_mapping_is_ignored() {
     given::<Sender>([registered()]).when(remove_mapping()).then_nothing();
     given::<Sender>([registered(), mapping_set(), mapping_removed()]).when(remove_mapping()).then_nothing();
@@ -104,7 +119,7 @@ fn a_sender_is_deleted_with_or_without_a_mapping() {
 
 #[test]
 fn an_unknown_or_deleted_sender_refuses_every_other_command() {
-    for command in [set_mapping(), remove_mapping(), regenerate(), delete()] {
+    for command in [set_mapping(), replace_mapping(), remove_mapping(), regenerate(), delete()] {
         given::<Sender>([]).when(command.clone()).then_refused(Refusal::NotRegistered);
         given::<Sender>([registered(), deleted()]).when(command).then_refused(Refusal::NotRegistered);
     }

@@ -106,6 +106,7 @@ fn known_method(method: &Method) -> &'static str {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
         Method::POST => "POST",
+        Method::PUT => "PUT",
         Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
@@ -136,7 +137,7 @@ pub(crate) fn cors(management_origin: Option<HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(allowed))
         .allow_headers(CORS_REQUEST_HEADERS)
-        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .expose_headers([LOCATION, RETRY_AFTER, REQUEST_ID])
         .max_age(Duration::from_secs(600))
 }

@@ -6,6 +6,7 @@
 pub(crate) mod get;
 pub(crate) mod preview;
 pub(crate) mod remove;
+pub(crate) mod replace;
 pub(crate) mod set;
 
 use aggregates::ids::SenderId;

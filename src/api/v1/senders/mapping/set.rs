@@ -16,11 +16,11 @@ use crate::api::v1::senders::Senders;
 use crate::clock;
 
 /// Longest body with a mapping, in bytes: the limit of a mapping, and white space.
-const MAPPING_BODY_BYTES_MAX: usize = 4 * TEXT_BYTES_MAX;
+pub(super) const MAPPING_BODY_BYTES_MAX: usize = 4 * TEXT_BYTES_MAX;
 
 /// Set the mapping of a sender
 ///
-/// A mapping cannot be replaced: remove it first. Its values are expressions: paths into the payload
+/// A mapping that is set stays: remove it first, or replace it with `PUT`. Its values are expressions: paths into the payload
 /// (`user:name`, `items[0]:sku`), paths joined with `+`, or arrays of them.
 #[utoipa::path(post, path = "/api/v1/senders/{id}/mapping", tag = "Mappings", request_body = MappingGiven,
     responses((status = 200, body = MappingView, description = "The mapping."),
