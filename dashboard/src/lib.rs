@@ -34,7 +34,10 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use api::Api;
-use pages::{destinations, events, invitation, live, overview, sign_in, sign_out, sign_up, welcome};
+use pages::{
+    destinations, events, invitation, live, overview, senders, sign_in, sign_out, sign_up, test_event,
+    welcome,
+};
 use session::Sessions;
 pub use session::links::SignInLinks;
 use web::error;
@@ -117,6 +120,15 @@ routes! {
     POST "/destinations/{id}"                Session => destinations::one::change;
     POST "/destinations/{id}/switch"         Session => destinations::one::switch;
     POST "/destinations/{id}/ingest-token"   Session => destinations::one::replace_token;
+    POST "/destinations/{id}/senders"        Session => destinations::senders::create;
+
+    GET  "/senders/{id}"                     Session => senders::one::page;
+    POST "/senders/{id}/ingest-token"        Session => senders::one::replace_token;
+    POST "/senders/{id}/delete"              Session => senders::one::delete;
+    POST "/senders/{id}/mapping"             Session => senders::mapping::submit;
+    POST "/senders/{id}/mapping/remove"      Session => senders::mapping::remove;
+    GET  "/test-event"                       Session => test_event::page;
+    POST "/test-event"                       Session => test_event::submit;
 }
 
 /// Path of the assets, whose names contain their hashes.

@@ -25,7 +25,7 @@ pub(crate) struct Destination {
     pub(crate) updated_at: DateTime<Utc>,
 }
 
-/// A destination that was registered. Its token is not shown again.
+/// A destination or sender that was registered. Its token is not shown again.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Registered {
@@ -55,8 +55,8 @@ pub(crate) enum Number<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct NewToken {
-    ingest_token: String,
+pub(super) struct NewToken {
+    pub(super) ingest_token: String,
 }
 
 #[derive(Deserialize)]

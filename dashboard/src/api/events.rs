@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::http::Method;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -162,6 +163,14 @@ pub(crate) struct Fact {
     pub(crate) request_id: Option<String>,
 }
 
+/// How an event was accepted, as far as the fact is known here.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Acceptance {
+    /// Result of the sender's mapping; `None` without one.
+    pub(crate) mapping: Option<IgnoredAny>,
+}
+
 /// Part of a list.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Entries<T> {
@@ -210,6 +219,13 @@ impl Client {
     /// Returns the latest facts of an event, oldest first.
     pub(crate) async fn history(&self, id: Uuid) -> Result<Entries<Fact>, ApiError> {
         self.latest(&format!("/events/{id}/history")).await
+    }
+
+    /// Returns how an event was accepted.
+    pub(crate) async fn acceptance(&self, id: Uuid) -> Result<Acceptance, ApiError> {
+        let first: Entries<Fact> = self.get(&format!("/events/{id}/history?Qt=1&TpOrd=asc")).await?;
+        let data = first.items.first().map_or("{}", |fact| fact.data.get());
+        serde_json::from_str(data).map_err(ApiError::unreadable)
     }
 
     pub(crate) async fn replay(&self, id: Uuid) -> Result<(), ApiError> {

@@ -8,7 +8,9 @@ pub(crate) mod auth;
 pub(crate) mod destinations;
 pub(crate) mod events;
 pub(crate) mod health;
+pub(crate) mod ingest;
 pub(crate) mod problem;
+pub(crate) mod senders;
 pub(crate) mod stats;
 pub(crate) mod tenants;
 
@@ -122,6 +124,11 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<(), ApiError> {
         self.send(method, path, json(body)?).await.map(drop)
+    }
+
+    /// Sends a JSON text as it is.
+    async fn send_text(&self, method: Method, path: &str, text: &str) -> Result<(), ApiError> {
+        self.send(method, path, text.to_owned().into()).await.map(drop)
     }
 
     /// Reads whether the service can work. It answers with 503 and the same content if it cannot.

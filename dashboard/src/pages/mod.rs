@@ -2,12 +2,15 @@
 
 pub(crate) mod destinations;
 pub(crate) mod events;
+pub(crate) mod ingest_token;
 pub(crate) mod invitation;
 pub(crate) mod live;
 pub(crate) mod overview;
+pub(crate) mod senders;
 pub(crate) mod sign_in;
 pub(crate) mod sign_out;
 pub(crate) mod sign_up;
+pub(crate) mod test_event;
 pub(crate) mod welcome;
 
 use axum::http::StatusCode;
@@ -24,8 +27,23 @@ pub(crate) struct Refusal {
     pub(crate) title: String,
     pub(crate) detail: String,
     pub(crate) advice: &'static str,
-    /// Name of a field of the API, and what is wrong with it.
-    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) fields: Vec<RefusedField>,
+    /// Form of the page that was refused, where it has several.
+    pub(crate) form: &'static str,
+}
+
+/// Names of a form's fields in the API, and their labels on the page.
+pub(crate) type Labels = [(&'static str, &'static str)];
+
+/// A field that was refused.
+#[derive(Clone, Debug)]
+pub(crate) struct RefusedField {
+    /// `None`: the page has no such field.
+    pub(crate) label: Option<&'static str>,
+    /// Name in the API.
+    pub(crate) name: String,
+    /// What is wrong with it, as a clause that follows its name.
+    pub(crate) message: String,
 }
 
 impl Refusal {
@@ -39,13 +57,41 @@ impl Refusal {
             error => Err(error.into()),
         }
     }
+
+    /// Returns the refusal of a field that is checked here.
+    pub(crate) fn of_field(name: &str, message: String) -> Self {
+        let errors = [(name.to_owned(), vec![message])].into();
+        let (kind, title) = ("invalid-input".to_owned(), "The request is not valid".to_owned());
+        Problem { status: StatusCode::BAD_REQUEST, kind, title, errors, ..Problem::default() }.into()
+    }
+
+    /// Names the form that was refused, and its fields as the page labels them.
+    pub(crate) fn in_form(mut self, form: &'static str, labels: &Labels) -> Self {
+        self.form = form;
+        for field in &mut self.fields {
+            field.label = labels.iter().find(|(name, _)| *name == field.name).map(|(_, label)| *label);
+        }
+        self
+    }
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         let advice = words::problem(&problem.kind).map_or("", |words| words.advice);
-        let fields = problem.errors.into_iter().map(|(name, messages)| (name, messages.join(", "))).collect();
-        Self { status: problem.status, title: problem.title, detail: problem.detail, advice, fields }
+        let field = |(name, messages): (String, Vec<String>)| RefusedField {
+            label: None,
+            name,
+            message: messages.join(", "),
+        };
+        let fields = problem.errors.into_iter().map(field).collect();
+        Self {
+            status: problem.status,
+            title: problem.title,
+            detail: problem.detail,
+            advice,
+            fields,
+            form: "",
+        }
     }
 }
 

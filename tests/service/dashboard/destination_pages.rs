@@ -23,7 +23,7 @@ async fn a_destination_is_created_changed_and_switched_off() {
         .submit(&page, "/destinations", &wrong)
         .await
         .expect(400)
-        .has("<code>serverRateLimit</code>")
+        .has("<b>Concurrent requests at most</b>")
         .has("receiver.example.com/a");
     let fields = [("url", "https://receiver.example.com/a"), ("limit", "3")];
     let created = browser.submit(&page, "/destinations", &fields).await.expect(200);

@@ -5,6 +5,7 @@ mod destination_pages;
 mod event_pages;
 mod forms;
 mod mounting;
+mod sender_pages;
 mod sessions;
 mod signing_up;
 mod words;

@@ -3,10 +3,10 @@
 use askama::Template;
 use axum::response::{IntoResponse, Response};
 
-use super::NewToken;
+use super::LABELS;
 use crate::api::destinations::{Destination, Number, Settings};
 use crate::clock;
-use crate::pages::Refusal;
+use crate::pages::{Refusal, ingest_token};
 use crate::session::Session;
 use crate::session::claims::Role;
 use crate::text::foreign::Foreign;
@@ -35,16 +35,6 @@ struct Row {
     created: Moment,
 }
 
-#[derive(Template)]
-#[template(path = "destinations/created.html")]
-struct CreatedPage {
-    frame: Frame,
-    /// Path of the destination.
-    path: String,
-    token: NewToken,
-    is_new: bool,
-}
-
 /// Shows the list.
 ///
 /// # Errors
@@ -62,9 +52,12 @@ pub(crate) async fn create(session: Session, form: Form) -> Result<Response, Pag
     let settings =
         Settings { url: Some(url), server_rate_limit: limit.map(Number::typed), ..Settings::default() };
     match session.api.register_destination(&settings).await {
-        Ok(registered) => Ok(created(&session, registered.id, &registered.ingest_token, true)),
+        Ok(registered) => {
+            let path = format!("/destinations/{}", registered.id);
+            Ok(ingest_token::show(&session, "Destination created", path, registered.ingest_token, false))
+        }
         Err(error) => {
-            let refusal = Refusal::of(error)?;
+            let refusal = Refusal::of(error)?.in_form("", &LABELS);
             let status = refusal.status;
             let page = DestinationsPage {
                 url: url.to_owned(),
@@ -75,18 +68,6 @@ pub(crate) async fn create(session: Session, form: Form) -> Result<Response, Pag
             Ok(View(page).with(status))
         }
     }
-}
-
-/// Shows a token that is not shown again.
-pub(super) fn created(session: &Session, id: uuid::Uuid, token: &str, is_new: bool) -> Response {
-    let title = if is_new { "Destination created" } else { "New ingest token" };
-    let page = CreatedPage {
-        frame: Frame::of(session, Section::Destinations, title),
-        path: format!("/destinations/{id}"),
-        token: NewToken::of(session, token),
-        is_new,
-    };
-    View(page).into_response()
 }
 
 impl DestinationsPage {

@@ -2,19 +2,8 @@
 
 pub(crate) mod list;
 pub(crate) mod one;
+pub(crate) mod senders;
 
-use crate::pages::{ingest_curl, ingest_url};
-use crate::session::Session;
-/// Ingest URL of a destination and a request to try it with. The token is shown only now.
-struct NewToken {
-    url: String,
-    curl: String,
-}
-
-impl NewToken {
-    fn of(session: &Session, token: &str) -> Self {
-        let url = ingest_url(session, token);
-        let curl = ingest_curl(&url);
-        Self { url, curl }
-    }
-}
+/// Labels of the forms' fields.
+const LABELS: [(&str, &str); 3] =
+    [("url", "URL"), ("serverRateLimit", "Concurrent requests at most"), ("label", "Label")];

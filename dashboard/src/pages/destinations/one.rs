@@ -6,14 +6,15 @@ use axum::response::{IntoResponse, Redirect, Response};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::list::created;
+use super::LABELS;
 use crate::api::destinations::{Destination, Number, Settings};
 use crate::api::problem::ApiError;
+use crate::api::senders::Sender;
 use crate::api::stats::Stats;
 use crate::clock;
-use crate::pages::Refusal;
 use crate::pages::overview::chart::Chart;
 use crate::pages::overview::time_to_deliver;
+use crate::pages::{Refusal, ingest_token};
 use crate::session::Session;
 use crate::session::claims::Role;
 use crate::text::foreign::Foreign;
@@ -38,8 +39,14 @@ struct DestinationPage {
     updated: Moment,
     stats: Stats,
     deliveries: Chart,
+    senders: Vec<SenderRow>,
     may_manage: bool,
     refusal: Option<Refusal>,
+}
+
+struct SenderRow {
+    sender: Sender,
+    created: Moment,
 }
 
 /// Shows a destination.
@@ -91,7 +98,10 @@ pub(crate) async fn replace_token(
     _: Form,
 ) -> Result<Response, PageError> {
     match session.api.replace_ingest_token(id).await {
-        Ok(token) => Ok(created(&session, id, &token, false)),
+        Ok(token) => {
+            let path = format!("/destinations/{id}");
+            Ok(ingest_token::show(&session, "New ingest token", path, token, true))
+        }
         Err(error) => show(&session, id, Some(Refusal::of(error)?)).await,
     }
 }
@@ -104,12 +114,17 @@ async fn finish(
 ) -> Result<Response, PageError> {
     match result {
         Ok(()) => Ok(Redirect::to(&format!("/destinations/{id}?done={done}")).into_response()),
-        Err(error) => show(session, id, Some(Refusal::of(error)?)).await,
+        Err(error) => show(session, id, Some(Refusal::of(error)?.in_form("", &LABELS))).await,
     }
 }
 
-async fn show(session: &Session, id: Uuid, refusal: Option<Refusal>) -> Result<Response, PageError> {
+pub(super) async fn show(
+    session: &Session,
+    id: Uuid,
+    refusal: Option<Refusal>,
+) -> Result<Response, PageError> {
     let destination = session.api.destination(id).await?;
+    let senders = session.api.senders(id).await?;
     let now = clock::now();
     let from = now - TimeDelta::hours(STATISTICS_HOURS - 1);
     let stats = session.api.stats_of(from, "hour", Some(id)).await?;
@@ -118,6 +133,7 @@ async fn show(session: &Session, id: Uuid, refusal: Option<Refusal>) -> Result<R
     let frame = frame.with_notice(match parameters.get("done") {
         Some("changed") => Some("Saved. Attempts from now on use these settings."),
         Some("switched-on") => Some("Switched on. Its events are delivered."),
+        Some("sender-deleted") => Some("The sender is deleted. Its ingest URL is refused; its events stay."),
         Some("switched-off") => Some("Switched off. It accepts no events, and nothing is sent to it."),
         _ => None,
     });
@@ -128,6 +144,10 @@ async fn show(session: &Session, id: Uuid, refusal: Option<Refusal>) -> Result<R
         updated: Moment::of(destination.updated_at, now),
         deliveries: Chart::of_deliveries(&stats.points, "hour"),
         stats,
+        senders: senders
+            .into_iter()
+            .map(|sender| SenderRow { created: Moment::of(sender.created_at, now), sender })
+            .collect(),
         may_manage: frame.allows(Role::Developer),
         frame,
         destination,

@@ -138,6 +138,7 @@ pub(super) async fn show(
     let frame = Frame::of(session, Section::Events, "Event").with_notice(match parameters.get("done") {
         Some("replayed") => Some("Replayed. It is delivered again with a full set of attempts."),
         Some("cancelled") => Some("Cancelled. It is never delivered."),
+        Some("sent") => Some("The test event was accepted."),
         _ => None,
     });
     let target = destination.as_ref().map(|destination| destination.url.as_str());
