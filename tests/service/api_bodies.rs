@@ -231,8 +231,14 @@ fn tenant_bodies(tenant: &str) -> Vec<Body> {
             "post",
             "/api/v1/tenants/{id}/webhook-secret/verify",
             format!("/api/v1/tenants/{tenant}/webhook-secret/verify"),
-            json!({ "payload": "{}", "signature": "sha256=" }),
-            vec![("payload", REQUIRED, Kind::Text), ("signature", REQUIRED, Kind::Text)],
+            json!({ "payload": "{}", "signature": "v1,", "webhookId": "7", "webhookTimestamp": "1750000000" }),
+            vec![
+                ("payload", REQUIRED, Kind::Text),
+                ("signature", REQUIRED, Kind::Text),
+                // Each of both is required with the other one.
+                ("webhookId", REQUIRED, Kind::Text),
+                ("webhookTimestamp", REQUIRED, Kind::Text),
+            ],
         ),
     ]
 }

@@ -189,6 +189,23 @@ async fn a_signature_is_judged() {
     ] {
         assert_eq!(verify(payload, signature).await, false, "{signature}");
     }
+    let time = chrono::DateTime::from_timestamp_secs(1_750_000_000).expect("a time");
+    let secrets = hooksentry::worker::signature::SigningSecrets::from(secret);
+    let standard = hooksentry::worker::signature::sign_standard(&secrets, "7", time, payload.as_bytes());
+    let verify_standard = async |id: &str, timestamp: &str, signature: &str| {
+        let body = json!({ "payload": payload, "signature": signature, "webhookId": id, "webhookTimestamp": timestamp });
+        owner.post(&format!("{path}/verify"), &body).await.expect(200).body["valid"].clone()
+    };
+    assert_eq!(verify_standard("7", "1750000000", &standard).await, true, "however old it is");
+    for (id, timestamp, signature) in [
+        ("8", "1750000000", standard.as_str()),
+        ("7", "1750000001", &standard),
+        ("7", "then", &standard),
+        ("7", "1750000000", "v1,"),
+        ("7", "1750000000", &good),
+    ] {
+        assert_eq!(verify_standard(id, timestamp, signature).await, false, "{id} {timestamp} {signature}");
+    }
     owner.call(&path).await.expect(200);
     assert_eq!(verify(payload, &good).await, false, "the old secret is dead");
 }
