@@ -35,8 +35,8 @@ use tower::ServiceExt;
 
 use api::Api;
 use pages::{
-    destinations, events, invitation, live, overview, senders, sign_in, sign_out, sign_up, test_event,
-    welcome,
+    account, administration, destinations, events, invitation, live, overview, senders, sign_in, sign_out,
+    sign_up, test_event, welcome,
 };
 use session::Sessions;
 pub use session::links::SignInLinks;
@@ -127,6 +127,36 @@ routes! {
     POST "/senders/{id}/delete"              Session => senders::one::delete;
     POST "/senders/{id}/mapping"             Session => senders::mapping::submit;
     POST "/senders/{id}/mapping/remove"      Session => senders::mapping::remove;
+    GET  "/users"                            Session => administration::users::page;
+    GET  "/users/{id}"                       Session => administration::user::page;
+    POST "/users/{id}"                       Session => administration::user::change;
+    POST "/users/{id}/switch"                Session => administration::user::switch;
+    POST "/users/{id}/delete"                Session => administration::user::delete;
+    POST "/users/{id}/second-factor/remove"  Session => administration::user::remove_second_factor;
+    POST "/invites"                          Session => administration::invites::create;
+    POST "/invites/{id}/revoke"              Session => administration::invites::revoke;
+    GET  "/api-keys"                         Session => administration::api_keys::page;
+    POST "/api-keys"                         Session => administration::api_keys::create;
+    POST "/api-keys/{id}/revoke"             Session => administration::api_keys::revoke;
+    GET  "/signing"                          Session => administration::signing::page;
+    POST "/signing/secret"                   Session => administration::signing::secret::reveal;
+    POST "/signing/replace"                  Session => administration::signing::secret::replace;
+    POST "/signing/test"                     Session => administration::signing::tester::submit;
+    GET  "/tenant"                           Session => administration::tenant::page;
+    POST "/tenant"                           Session => administration::tenant::change;
+    POST "/tenant/retention"                 Session => administration::tenant::change_retention;
+    POST "/tenant/legal-hold"                Session => administration::tenant::hold;
+    POST "/tenant/legal-hold/lift"           Session => administration::tenant::lift;
+
+    GET  "/account"                                Session => account::page;
+    POST "/account/password"                       Session => account::password::change;
+    POST "/account/sessions/end-others"            Session => account::sessions::end_others;
+    POST "/account/sessions/{id}/end"              Session => account::sessions::end;
+    POST "/account/second-factor"                  Session => account::second_factor::begin;
+    POST "/account/second-factor/confirm"          Session => account::second_factor::confirm;
+    POST "/account/second-factor/recovery-codes"   Session => account::second_factor::replace_recovery_codes;
+    POST "/account/second-factor/disable"          Session => account::second_factor::disable;
+
     GET  "/test-event"                       Session => test_event::page;
     POST "/test-event"                       Session => test_event::submit;
 }

@@ -32,6 +32,14 @@ pub(crate) enum Code<'a> {
     Recovery(&'a str),
 }
 
+impl<'a> Code<'a> {
+    /// Reads a code: one of the app has six digits, everything else is a recovery code.
+    pub(crate) fn typed(text: &'a str) -> Self {
+        let is_totp = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_totp { Self::Totp(text) } else { Self::Recovery(text) }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct LoginBody<'a> {

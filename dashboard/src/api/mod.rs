@@ -3,16 +3,21 @@
 //! One module a resource has the types of the answers, with only the fields that pages show, and the calls. A call
 //! takes a [`Caller`], which passes on who asks: address, user agent, id of the request and access token.
 
+pub(crate) mod account;
 mod answer;
+pub(crate) mod api_keys;
 pub(crate) mod auth;
 pub(crate) mod destinations;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod ingest;
+pub(crate) mod invites;
 pub(crate) mod problem;
 pub(crate) mod senders;
 pub(crate) mod stats;
+pub(crate) mod tenant;
 pub(crate) mod tenants;
+pub(crate) mod users;
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,7 @@
 //! The pages, one module each.
 
+pub(crate) mod account;
+pub(crate) mod administration;
 pub(crate) mod destinations;
 pub(crate) mod events;
 pub(crate) mod ingest_token;

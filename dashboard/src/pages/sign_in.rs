@@ -67,7 +67,7 @@ pub(crate) async fn submit(
             None => return Ok(form(&app, &visitor, &next, "", None)),
         },
     };
-    let code = fields.optional("code").map(code);
+    let code = fields.optional("code").map(Code::typed);
     let credentials = Credentials { email: &step.email, password: &step.password, code };
     let error = match visitor.api(&app).log_in(credentials).await {
         Ok(tokens) => return Ok(signed_in(&visitor, &tokens, &next)),
@@ -92,18 +92,15 @@ pub(super) fn signed_in(visitor: &Visitor, tokens: &Tokens, next: &str) -> Respo
 
 fn form(app: &App, visitor: &Visitor, next: &str, email: &str, refusal: Option<Refusal>) -> Response {
     let status = refusal.as_ref().map(|refusal| refusal.status);
+    let is_changed = Parameters::of(&visitor.location).get("done") == Some("password");
+    let notice =
+        is_changed.then_some("Your password is changed, and all sessions have ended. Sign in with it.");
     let page = View(SignInPage {
-        frame: Frame::of_visitor(visitor, "Sign in"),
+        frame: Frame::of_visitor(visitor, "Sign in").with_notice(notice),
         next: next.to_owned(),
         email: email.to_owned(),
         may_sign_up: app.sign_up != SignUp::Closed,
         refusal,
     });
     page.answer(status)
-}
-
-/// A code of the app has six digits; everything else is a recovery code.
-fn code(text: &str) -> Code<'_> {
-    let is_totp = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_digit());
-    if is_totp { Code::Totp(text) } else { Code::Recovery(text) }
 }

@@ -35,6 +35,11 @@ impl Form {
         Some(self.text(name)).filter(|text| !text.is_empty())
     }
 
+    /// Returns a field with the spaces around it; empty if it is missing.
+    pub(crate) fn raw(&self, name: &str) -> &str {
+        self.0.get(name).unwrap_or_default()
+    }
+
     /// Returns a field as it was typed, such as a password.
     pub(crate) fn secret(&self, name: &str) -> SecretString {
         self.0.get(name).unwrap_or_default().into()

@@ -11,6 +11,9 @@ pub(crate) enum Section {
     Overview,
     Events,
     Destinations,
+    Administration,
+    /// Reached through the user's name.
+    Account,
 }
 
 /// A link of the navigation.
@@ -29,6 +32,7 @@ const NAVIGATION: &[NavigationItem] = &[
     item(Section::Overview, "/", "Overview", "overview", Role::Viewer),
     item(Section::Events, "/events", "Events", "events", Role::Viewer),
     item(Section::Destinations, "/destinations", "Destinations", "destinations", Role::Viewer),
+    item(Section::Administration, "/users", "Administration", "administration", Role::Viewer),
 ];
 
 const fn item(

@@ -6,12 +6,15 @@
 mod facts;
 mod outcomes;
 mod problems;
+mod roles;
 mod statuses;
 
 pub use facts::fact;
 pub(crate) use outcomes::OUTCOMES;
 pub use outcomes::{OutcomeWords, outcome};
 pub use problems::{ProblemWords, problem};
+pub(crate) use roles::ROLES;
+pub use roles::{role, user_status};
 pub(crate) use statuses::EVENT_STATUSES;
 pub use statuses::{StatusWords, destination_status, event_status};
 

@@ -23,6 +23,10 @@ impl StatusWords {
         event_status(code).unwrap_or(Self::UNKNOWN)
     }
 
+    pub(crate) fn of_user(code: &str) -> Self {
+        super::user_status(code).unwrap_or(Self::UNKNOWN)
+    }
+
     pub(crate) fn of_destination(code: &str) -> Self {
         destination_status(code).unwrap_or(Self::UNKNOWN)
     }

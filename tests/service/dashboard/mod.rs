@@ -1,5 +1,7 @@
 //! The dashboard as a browser without scripts uses it.
 
+mod account_pages;
+mod administration_pages;
 mod browser;
 mod destination_pages;
 mod event_pages;
@@ -7,5 +9,6 @@ mod forms;
 mod mounting;
 mod sender_pages;
 mod sessions;
+mod signing_pages;
 mod signing_up;
 mod words;

@@ -2,6 +2,7 @@
 
 use aggregates::Facts;
 use aggregates::attempt_outcome::Outcome;
+use aggregates::role::{Role, UserStatus};
 use aggregates::webhook_event::WebhookEventFact;
 use hooksentry::api::problem::Kind;
 use hooksentry_dashboard::words;
@@ -20,6 +21,12 @@ fn every_code_has_words() {
     }
     for status in DestinationStatus::ALL {
         assert!(words::destination_status(status.name()).is_some(), "{status}");
+    }
+    for role in Role::ALL {
+        assert!(words::role(role.name()).is_some(), "{role}");
+    }
+    for status in UserStatus::ALL {
+        assert!(words::user_status(status.name()).is_some(), "{status:?}");
     }
     for kind in Kind::ALL {
         assert!(words::problem(kind.name()).is_some(), "{}", kind.name());
