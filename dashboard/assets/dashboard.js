@@ -107,3 +107,45 @@ const live = {
 };
 document.addEventListener("DOMContentLoaded", live.start);
 addEventListener("pageshow", (event) => { if (event.persisted) live.start(); });
+
+// On a narrow screen the navigation scrolls sideways: the current page is brought into view.
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelector(".sidebar nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+});
+
+// Keys: one finds, two go somewhere, `?` shows them all. They do nothing while one types, and can be switched off.
+const keys = {
+  isGoing: false,
+
+  press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.target.closest("input, select, textarea, [contenteditable], dialog")) return;
+    if (event.key === "?") {
+      keys.help();
+      return;
+    }
+    if (localStorage.getItem("keys") === "off") return;
+    const link = keys.isGoing && [...document.querySelectorAll("nav a[data-key]")].find((a) => a.dataset.key === event.key);
+    keys.isGoing = event.key === "g";
+    if (event.key === "/") {
+      const search = document.querySelector("[role=search]");
+      const field = search?.querySelector("input[type=search]") ?? search?.querySelector("input:not([type=hidden], [type=date]), select");
+      if (field) field.focus();
+      else location.assign("/events");
+      event.preventDefault();
+    } else if (link) {
+      link.click();
+    }
+  },
+
+  help() {
+    const dialog = document.getElementById("keys");
+    if (!dialog || dialog.open) return;
+    dialog.querySelector("input").checked = localStorage.getItem("keys") !== "off";
+    dialog.showModal();
+  },
+};
+document.addEventListener("keydown", keys.press);
+document.addEventListener("change", (event) => {
+  if (event.target.matches("#keys input")) localStorage.setItem("keys", event.target.checked ? "on" : "off");
+});

@@ -35,8 +35,8 @@ use tower::ServiceExt;
 
 use api::Api;
 use pages::{
-    account, administration, destinations, events, invitation, live, overview, senders, sign_in, sign_out,
-    sign_up, test_event, welcome,
+    account, administration, audit, destinations, events, invitation, live, overview, senders, sign_in,
+    sign_out, sign_up, system, test_event, welcome,
 };
 use session::Sessions;
 pub use session::links::SignInLinks;
@@ -112,6 +112,7 @@ routes! {
     GET  "/events"               Session => events::list::page;
     GET  "/events/{id}"          Session => events::one::page;
     POST "/events/{id}/replay"   Session => events::actions::replay;
+    GET  "/events/{id}/proof"    Session => events::proof::download;
     POST "/events/{id}/cancel"   Session => events::actions::cancel;
 
     GET  "/destinations"                     Session => destinations::list::page;
@@ -127,6 +128,13 @@ routes! {
     POST "/senders/{id}/delete"              Session => senders::one::delete;
     POST "/senders/{id}/mapping"             Session => senders::mapping::submit;
     POST "/senders/{id}/mapping/remove"      Session => senders::mapping::remove;
+    GET  "/audit"                            Session => audit::trail::page;
+    GET  "/audit/export"                     Session => audit::trail::export;
+    GET  "/audit/log"                        Session => audit::log::page;
+    GET  "/audit/log/checkpoint"             Session => audit::log::download;
+
+    GET  "/system"                           Session => system::page;
+
     GET  "/users"                            Session => administration::users::page;
     GET  "/users/{id}"                       Session => administration::user::page;
     POST "/users/{id}"                       Session => administration::user::change;

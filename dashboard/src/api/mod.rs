@@ -6,6 +6,7 @@
 pub(crate) mod account;
 mod answer;
 pub(crate) mod api_keys;
+pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod destinations;
 pub(crate) mod events;
@@ -170,6 +171,11 @@ impl Client {
 
     async fn send(&self, method: Method, path: &str, body: Body) -> Result<AnswerBytes, ApiError> {
         let answer = self.open(method, &format!("/api/v1{path}"), body).await;
+        self.read(answer).await
+    }
+
+    /// Reads a whole answer.
+    async fn read(&self, answer: Response) -> Result<AnswerBytes, ApiError> {
         let status = answer.status();
         let answer = self.api.memory.read(answer.into_body()).await?;
         if status.is_success() {

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod administration;
+pub(crate) mod audit;
 pub(crate) mod destinations;
 pub(crate) mod events;
 pub(crate) mod ingest_token;
@@ -12,6 +13,7 @@ pub(crate) mod senders;
 pub(crate) mod sign_in;
 pub(crate) mod sign_out;
 pub(crate) mod sign_up;
+pub(crate) mod system;
 pub(crate) mod test_event;
 pub(crate) mod welcome;
 

@@ -11,7 +11,9 @@ pub(crate) enum Section {
     Overview,
     Events,
     Destinations,
+    Audit,
     Administration,
+    System,
     /// Reached through the user's name.
     Account,
 }
@@ -20,6 +22,8 @@ pub(crate) enum Section {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NavigationItem {
     section: Section,
+    /// Key that opens it after `g`.
+    pub(crate) key: char,
     pub(crate) path: &'static str,
     pub(crate) label: &'static str,
     pub(crate) icon: &'static str,
@@ -29,20 +33,23 @@ pub(crate) struct NavigationItem {
 
 /// A new part of the dashboard needs a variant of [`Section`] and a line here.
 const NAVIGATION: &[NavigationItem] = &[
-    item(Section::Overview, "/", "Overview", "overview", Role::Viewer),
-    item(Section::Events, "/events", "Events", "events", Role::Viewer),
-    item(Section::Destinations, "/destinations", "Destinations", "destinations", Role::Viewer),
-    item(Section::Administration, "/users", "Administration", "administration", Role::Viewer),
+    item(Section::Overview, 'o', "/", "Overview", "overview", Role::Viewer),
+    item(Section::Events, 'e', "/events", "Events", "events", Role::Viewer),
+    item(Section::Destinations, 'd', "/destinations", "Destinations", "destinations", Role::Viewer),
+    item(Section::Audit, 'a', "/audit", "Audit", "audit", Role::Admin),
+    item(Section::Administration, 'u', "/users", "Administration", "administration", Role::Viewer),
+    item(Section::System, 's', "/system", "System", "system", Role::Admin),
 ];
 
 const fn item(
     section: Section,
+    key: char,
     path: &'static str,
     label: &'static str,
     icon: &'static str,
     role: Role,
 ) -> NavigationItem {
-    NavigationItem { section, path, label, icon, role }
+    NavigationItem { section, key, path, label, icon, role }
 }
 
 /// What surrounds a page.

@@ -22,6 +22,7 @@ impl Icon {
                 "<circle cx='6' cy='5.5' r='2.5'/><path d='M1.8 13.5c.3-2.6 2-4 4.2-4s3.9 1.4 4.2 4M10.8 3.3a2.5 2.5 0 0 1 \
                  0 4.4M12 9.8c1.3.5 2 1.8 2.2 3.7'/>"
             }
+            "system" => "<path d='M2.5 3h11v4h-11zM2.5 9h11v4h-11zM5 5h.1M5 11h.1'/>",
             "success" => "<circle cx='8' cy='8' r='5.8'/><path d='m5.6 8.2 1.7 1.7 3.2-3.6'/>",
             "failure" => "<circle cx='8' cy='8' r='5.8'/><path d='m6 6 4 4m0-4-4 4'/>",
             "waiting" => "<circle cx='8' cy='8' r='5.8'/><path d='M8 4.8V8l2.2 1.4'/>",

@@ -3,12 +3,14 @@
 //! The codes are those of the API. A test of the service compares the lists with the domain, so a code without words
 //! fails it.
 
+mod audit_types;
 mod facts;
 mod outcomes;
 mod problems;
 mod roles;
 mod statuses;
 
+pub use audit_types::{AUDIT_TYPES, spoken};
 pub use facts::fact;
 pub(crate) use outcomes::OUTCOMES;
 pub use outcomes::{OutcomeWords, outcome};

@@ -2,6 +2,7 @@
 
 mod account_pages;
 mod administration_pages;
+mod audit_pages;
 mod browser;
 mod destination_pages;
 mod event_pages;
@@ -11,4 +12,5 @@ mod sender_pages;
 mod sessions;
 mod signing_pages;
 mod signing_up;
+mod system_page;
 mod words;

@@ -6,6 +6,7 @@ mod filter;
 pub(crate) mod list;
 pub(crate) mod one;
 mod preview;
+pub(crate) mod proof;
 mod reproduce;
 mod sentence;
 mod timeline;

@@ -59,6 +59,8 @@ struct EventPage {
     curl: String,
     /// Commands that send it by hand.
     reproduce: Option<String>,
+    /// Whether its whole history can be proved; `None`: it is not known.
+    is_sealed: Option<bool>,
     refusal: Option<Refusal>,
 }
 
@@ -129,6 +131,8 @@ pub(super) async fn show(
         serde_json::from_str(event.get()).map_err(|error| PageError::Internal(error.to_string()))?;
     let attempts = session.api.attempts(id).await?;
     let facts = session.api.history(id).await?;
+    // The event can be shown without the evidence for it.
+    let is_sealed = session.api.is_sealed(id).await.ok();
     // The destination explains more, but the event can be shown without it.
     let destination = session.api.destination(event.destination_id).await.ok();
     let is_paused = destination.as_ref().is_some_and(|destination| destination.status == "Suspended");
@@ -185,6 +189,7 @@ pub(super) async fn show(
         ),
         reproduce,
         frame,
+        is_sealed,
         refusal,
     });
     Ok(page.answer(status_code))

@@ -185,8 +185,12 @@ mod tests {
 
     #[test]
     fn only_what_matters_is_said_to_be_behind() {
-        let model =
-            |halted, lag_seconds| ReadModel { name: "webhook_events".to_owned(), halted, lag_seconds };
+        let model = |halted, lag_seconds| ReadModel {
+            name: "webhook_events".to_owned(),
+            halted,
+            lag_seconds,
+            ..ReadModel::default()
+        };
         let readiness = |model| Readiness { projections: vec![model], ..Readiness::default() };
         assert!(lags(&readiness(model(false, 0.4))).is_empty());
         assert!(lags(&readiness(model(false, 90.0)))[0].contains("1 min 30 s behind"));

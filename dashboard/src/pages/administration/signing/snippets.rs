@@ -22,8 +22,6 @@ mod tests {
     use std::io::Write;
     use std::process::{Command, Stdio};
 
-    use super::*;
-
     const BODY: &str = "{\"a\":1}";
     const SECRET: &str = "whsec_test";
     const SIGNATURE: &str = "sha256=51426af50a41dd7ff2cd3f116594734766d4018d15d6fb07169aee5d2959adf5";
