@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::Facts;
 use crate::access::{Access, AccessFact};
 use crate::api_key::{ApiKey, ApiKeyFact};
+use crate::bulk_action::{BulkAction, BulkActionFact};
 use crate::destination::{Destination, DestinationFact};
 use crate::erasure::{Erasure, ErasureFact};
 use crate::installation::{Installation, InstallationFact};
@@ -24,6 +25,7 @@ use crate::webhook_event::{WebhookEvent, WebhookEventFact};
 pub enum Fact {
     Access(AccessFact),
     ApiKey(ApiKeyFact),
+    BulkAction(BulkActionFact),
     Reservation(ReservationFact),
     Destination(DestinationFact),
     Erasure(ErasureFact),
@@ -68,9 +70,10 @@ pub enum UnreadableFact {
 
 impl Fact {
     /// Names of all aggregates.
-    pub const AGGREGATES: [&str; 13] = [
+    pub const AGGREGATES: [&str; 14] = [
         Access::TYPE,
         ApiKey::TYPE,
+        BulkAction::TYPE,
         Reservation::TYPE,
         Destination::TYPE,
         Erasure::TYPE,
@@ -90,6 +93,7 @@ impl Fact {
         match self {
             Self::Access(_) => Access::TYPE,
             Self::ApiKey(_) => ApiKey::TYPE,
+            Self::BulkAction(_) => BulkAction::TYPE,
             Self::Reservation(_) => Reservation::TYPE,
             Self::Destination(_) => Destination::TYPE,
             Self::Erasure(_) => Erasure::TYPE,
@@ -110,6 +114,7 @@ impl Fact {
         match self {
             Self::Access(fact) => fact.event_type(),
             Self::ApiKey(fact) => fact.event_type(),
+            Self::BulkAction(fact) => fact.event_type(),
             Self::Reservation(fact) => fact.event_type(),
             Self::Destination(fact) => fact.event_type(),
             Self::Erasure(fact) => fact.event_type(),
@@ -133,6 +138,7 @@ impl Fact {
         match self {
             Self::Access(fact) => serde_json::to_value(fact),
             Self::ApiKey(fact) => serde_json::to_value(fact),
+            Self::BulkAction(fact) => serde_json::to_value(fact),
             Self::Reservation(fact) => serde_json::to_value(fact),
             Self::Destination(fact) => serde_json::to_value(fact),
             Self::Erasure(fact) => serde_json::to_value(fact),
@@ -186,6 +192,7 @@ impl Fact {
             ApiKey::TYPE => parse::<ApiKey>(stored, Self::ApiKey),
             Access::TYPE => parse::<Access>(stored, Self::Access),
             Reservation::TYPE => parse::<Reservation>(stored, Self::Reservation),
+            BulkAction::TYPE => parse::<BulkAction>(stored, Self::BulkAction),
             Erasure::TYPE => parse::<Erasure>(stored, Self::Erasure),
             Installation::TYPE => parse::<Installation>(stored, Self::Installation),
             unknown => Err(UnreadableFact::UnknownAggregate(unknown.to_owned())),

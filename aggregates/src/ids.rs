@@ -72,3 +72,7 @@ id!(
     /// Id of an [`Erasure`](crate::erasure::Erasure).
     ErasureId
 );
+id!(
+    /// Id of a [`BulkAction`](crate::bulk_action::BulkAction).
+    BulkActionId
+);

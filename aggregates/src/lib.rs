@@ -47,6 +47,7 @@
 //! | outcome | Result of an attempt, such as `timeout` ([`attempt_outcome`]). |
 //! | critical failure | End of a delivery whose attempts are used up. |
 //! | replay | New delivery of an event in critical failure, with the full number of attempts. |
+//! | bulk action | Replay or cancellation of all events that match a filter, carried out in steps ([`bulk_action`]). |
 //! | circuit breaker | Suspends a destination after consecutive failures and probes it later ([`destination`]). |
 //! | stage | State of a destination: active, inactive, suspended (breaker open) or probing (breaker half open). |
 //! | lane | Events that wait for one destination, in the memory of the dispatcher. |
@@ -78,6 +79,7 @@
 //! | [`Session`](session::Session) | one login and its refresh tokens | `session.rs` |
 //! | [`Invite`](invite::Invite) | one invitation to a tenant | `invite.rs` |
 //! | [`ApiKey`](api_key::ApiKey) | one key for ingest | `api_key.rs` |
+//! | [`BulkAction`](bulk_action::BulkAction) | one replay or cancellation of many events | `bulk_action.rs` |
 //! | [`Erasure`](erasure::Erasure) | one erasure of the payloads of many events | `erasure.rs` |
 //! | [`LegalHold`](legal_hold::LegalHold) | the legal hold on one tenant or destination | `legal_hold.rs` |
 //! | [`Access`](access::Access) | who was shown a payload, a secret, or the audit trail | `access.rs` |
@@ -94,6 +96,7 @@ pub mod api_key;
 pub mod attempt_outcome;
 pub mod backoff;
 pub mod blocked_addresses;
+pub mod bulk_action;
 pub mod circuit_breaker;
 pub mod configuration;
 pub mod destination;

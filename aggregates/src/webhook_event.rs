@@ -288,6 +288,14 @@ impl Decide for WebhookEvent {
     }
 }
 
+impl WebhookEventCommand {
+    /// Cancels the delivery because a user asked for it. The metadata of the fact names the user.
+    #[must_use]
+    pub fn cancel_on_request(at: DateTime<Utc>) -> Self {
+        Self::Cancel { reason: "it was cancelled".to_owned(), at }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
 fn is_zero(count: &u32) -> bool {
     *count == 0

@@ -4,6 +4,7 @@ use cqrs_es::Aggregate;
 
 use aggregates::access::Access;
 use aggregates::api_key::ApiKey;
+use aggregates::bulk_action::BulkAction;
 use aggregates::destination::Destination;
 use aggregates::erasure::Erasure;
 use aggregates::installation::Installation;
@@ -191,6 +192,18 @@ pub const FACT_TYPES: &[FactType] = &[
     fact(Erasure::TYPE, "ErasureRequested", "An erasure of the payloads of many events was requested.")
         .details(&["reason"]),
     fact(Erasure::TYPE, "ErasureCompleted", "An erasure of the payloads of many events was completed."),
+    fact(
+        BulkAction::TYPE,
+        "BulkActionRequested",
+        "The replay or cancellation of all events that match a filter was requested.",
+    )
+    .details(&["action", "filter", "ratePerSecond", "events"]),
+    fact(BulkAction::TYPE, "BulkActionPaused", "A bulk action was paused."),
+    fact(BulkAction::TYPE, "BulkActionResumed", "A bulk action was resumed."),
+    fact(BulkAction::TYPE, "BulkActionCancelled", "A bulk action was cancelled before its end.")
+        .details(&["counts.done", "counts.refused"]),
+    fact(BulkAction::TYPE, "BulkActionCompleted", "A bulk action was completed.")
+        .details(&["counts.done", "counts.refused"]),
     fact(Access::TYPE, "PayloadRead", "The payload of an event was read.").about(About::Event),
     fact(Access::TYPE, "PayloadsListed", "Payloads were read in a list of events.")
         .about(About::Tenant)
@@ -226,6 +239,7 @@ mod tests {
             .chain(names::<Reservation>())
             .chain(names::<Destination>())
             .chain(names::<Installation>())
+            .chain(names::<BulkAction>())
             .chain(names::<Erasure>())
             .chain(names::<Invite>())
             .chain(names::<LegalHold>())

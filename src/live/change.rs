@@ -86,6 +86,7 @@ impl Notification {
             // Invites contain a secret and concern only users who manage users. The others are internal.
             Fact::Invite(_)
             | Fact::Access(_)
+            | Fact::BulkAction(_)
             | Fact::Erasure(_)
             | Fact::Reservation(_)
             | Fact::Installation(_)

@@ -4,6 +4,7 @@ mod access;
 mod api_key;
 mod attempt_outcome;
 mod backoff;
+mod bulk_action;
 mod circuit_breaker;
 mod configuration;
 mod destination;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use aggregates::Facts;
 use aggregates::access::Access;
 use aggregates::api_key::ApiKey;
+use aggregates::bulk_action::BulkAction;
 use aggregates::destination::Destination;
 use aggregates::erasure::Erasure;
 use aggregates::fact::{Fact, StoredFact, UnreadableFact};
@@ -85,6 +86,7 @@ fn every_fact() -> BTreeMap<(&'static str, &'static str), u32> {
     }
     of::<Access>()
         .chain(of::<ApiKey>())
+        .chain(of::<BulkAction>())
         .chain(of::<Reservation>())
         .chain(of::<Destination>())
         .chain(of::<Erasure>())
@@ -107,6 +109,7 @@ fn name_and_version(fact: &Fact) -> (String, String) {
     match fact {
         Fact::Access(fact) => of(fact),
         Fact::ApiKey(fact) => of(fact),
+        Fact::BulkAction(fact) => of(fact),
         Fact::Reservation(fact) => of(fact),
         Fact::Destination(fact) => of(fact),
         Fact::Erasure(fact) => of(fact),
@@ -184,6 +187,7 @@ fn fields_of(aggregate: &str, form: &Value) -> Vec<(String, bool)> {
     match aggregate {
         Access::TYPE => of::<Access>(form),
         ApiKey::TYPE => of::<ApiKey>(form),
+        BulkAction::TYPE => of::<BulkAction>(form),
         Reservation::TYPE => of::<Reservation>(form),
         Destination::TYPE => of::<Destination>(form),
         Erasure::TYPE => of::<Erasure>(form),

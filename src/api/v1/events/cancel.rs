@@ -13,9 +13,6 @@ use crate::api::v1::events::streams;
 use crate::api::v1::events::view::EventView;
 use crate::clock;
 
-/// Reason of a cancellation by request. The fact's metadata names the user.
-const CANCELLED_BY_HAND: &str = "it was cancelled";
-
 /// Cancel an event
 ///
 /// Cancels an event that is `Pending` or `WaitingRetry`, permanently: it is never delivered. An event with an
@@ -29,7 +26,7 @@ pub(crate) async fn handler(
     Id(id): Id<WebhookEventId>,
 ) -> Result<Json<EventView>, Problem> {
     events.find(&caller, id).await?;
-    let command = WebhookEventCommand::Cancel { reason: CANCELLED_BY_HAND.to_owned(), at: clock::now() };
+    let command = WebhookEventCommand::cancel_on_request(clock::now());
     // The claim of an attempt takes the same version of the stream, so only one of the two is appended.
     events.commands.execute::<WebhookEvent>(id.0, command, &caller.metadata()).await?;
     // Attempts may have failed since the event was read above.
