@@ -28,6 +28,7 @@ pub mod users;
 pub mod webhook_events;
 
 pub mod attempt_responses;
+pub mod bulk_actions;
 pub mod checkpoints;
 pub mod delivery_settings;
 pub mod erasures;

@@ -8,11 +8,13 @@
 
 mod filter;
 mod query;
+mod recorded;
 mod sort;
 
 pub use filter::{Filter, FilterField, FilterKind, FilterValue};
 pub(crate) use filter::{list_filter, push_conditions};
 pub(crate) use query::List;
+pub use recorded::{UnreadableTerm, read_recorded, recorded};
 pub(crate) use sort::SortColumns;
 pub use sort::SortFields;
 pub(crate) use sort::sort_fields;

@@ -14,6 +14,7 @@ mod removal;
 mod retention_candidates;
 mod row;
 mod search;
+mod selected;
 mod status;
 mod timeline;
 
@@ -39,6 +40,7 @@ pub(crate) use retention_candidates::removed;
 pub use retention_candidates::{RetentionCandidate, candidates, ended, ended_among, ended_elsewhere};
 pub(crate) use row::attempts;
 pub use search::{Found, SearchBudget, search};
+pub use selected::{BulkCandidate, candidates_of_bulk_action};
 pub use status::EventStatus;
 
 use crate::columns::version;
