@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aggregates::ids::{ApiKeyId, TenantId, UserId};
+use aggregates::ids::{ApiKeyId, BulkActionId, TenantId, UserId};
 use serde::Serialize;
 
 use super::origin::Origin;
@@ -50,6 +50,9 @@ pub struct Metadata {
     /// W3C trace id of that request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// Bulk action that was carried out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bulk_action_id: Option<BulkActionId>,
     /// Client of the person who caused the fact. It must be stored by the append, or before it.
     #[serde(flatten)]
     pub origin: Option<Origin>,
@@ -59,12 +62,22 @@ impl Metadata {
     /// Returns metadata of a fact that a role of this program writes.
     #[must_use]
     pub fn of_role(tenant_id: TenantId, role: &'static str) -> Self {
-        Self { tenant_id, actor: Actor::Role(role), request_id: None, trace_id: None, origin: None }
+        Self::of(tenant_id, Actor::Role(role))
     }
 
     /// Returns metadata of a fact that a command of the operator writes.
     #[must_use]
     pub fn of_operator(tenant_id: TenantId) -> Self {
-        Self { tenant_id, actor: Actor::Operator, request_id: None, trace_id: None, origin: None }
+        Self::of(tenant_id, Actor::Operator)
+    }
+
+    /// Returns metadata of a fact that follows from a bulk action, which `user` has requested.
+    #[must_use]
+    pub fn of_bulk_action(tenant_id: TenantId, user: UserId, id: BulkActionId) -> Self {
+        Self { bulk_action_id: Some(id), ..Self::of(tenant_id, Actor::User(user)) }
+    }
+
+    fn of(tenant_id: TenantId, actor: Actor) -> Self {
+        Self { tenant_id, actor, request_id: None, trace_id: None, bulk_action_id: None, origin: None }
     }
 }

@@ -11,6 +11,7 @@ mod acceptance;
 mod acceptances;
 mod append;
 mod attempt_claim;
+pub mod bulk_action;
 mod claimed_payload;
 mod credentials;
 pub mod group_commit;

@@ -1,13 +1,18 @@
 //! Reading the facts of one stream, for what the state of an aggregate does not hold: when an event was
 //! accepted, which keys were issued earlier, who made a change.
 
+use std::collections::HashMap;
+
+use aggregates::fact::Fact;
 use aggregates::ids::TenantId;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use projections::paging::{Direction, Listed, Page};
-use projections::{BigInt, LogPosition, LogRow, TransactionId, log_rows};
+use projections::{BigInt, LogPosition, LogRow, LoggedFact, TransactionId, UnreadableRow, log_rows};
 use sqlx::PgConnection;
 use uuid::Uuid;
+
+use super::Loaded;
 
 /// A fact in a history.
 #[derive(Clone, Debug)]
@@ -97,6 +102,27 @@ pub async fn read_streams<A: Aggregate>(
     )
     .fetch_all(connection)
     .await
+}
+
+/// Folds the facts of some streams, those of each in order. `of` selects the facts of the aggregate.
+///
+/// # Errors
+/// A fact cannot be read.
+pub fn fold<A: Aggregate>(
+    rows: Vec<LogRow>,
+    of: fn(Fact) -> Option<A::Event>,
+) -> Result<HashMap<Uuid, Loaded<A>>, UnreadableRow> {
+    let mut loaded: HashMap<Uuid, Loaded<A>> = HashMap::new();
+    for row in rows {
+        let logged = LoggedFact::try_from(row)?;
+        let id = logged.stream_id;
+        let entry = loaded.entry(id).or_insert_with(|| Loaded { id, version: 0, state: A::default() });
+        entry.version = logged.sequence;
+        if let Some(fact) = of(logged.fact) {
+            entry.state.apply(fact);
+        }
+    }
+    Ok(loaded)
 }
 
 /// Returns, for each stream that has one, its last fact of one of these names.

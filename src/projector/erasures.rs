@@ -21,23 +21,17 @@ use projections::erasures::{self, ErasureInProgress, Progress};
 use projections::legal_holds::{self, LegalHolds};
 use projections::retention::{self, AcceptancePosition};
 use projections::webhook_events::{self, ErasureCandidate, EventStatus, Filter};
-use projections::{LogPosition, LogRow, LoggedFact, Projection, UnreadableRow};
+use projections::{LogPosition, Projection};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::retention::{READ_MODELS, Removed};
-use crate::event_store::{self, AppendFailure, Metadata, StreamAppend, stream_reader};
+use crate::event_store::{self, AppendFailure, Loaded, Metadata, StreamAppend, stream_reader};
 
 /// Events examined in one step.
 const EVENTS_READ: usize = 100;
 const EVENTS_MAX: i64 = EVENTS_READ as i64;
 const ROLE: &str = "projector";
-
-/// Aggregate of a stream, with its version.
-struct Loaded<A> {
-    version: u64,
-    state: A,
-}
 
 /// Runs one step of the erasure whose turn it is, if one is in progress. `shown` is the position that the read models have
 /// reached. A failure of the database is logged, and the step is repeated later.
@@ -120,12 +114,13 @@ async fn erase(
     let Some(erasure) = erasures::take_turn(connection).await? else { return Ok(Some(Removed::default())) };
     let rows = stream_reader::read::<Erasure>(connection, erasure.id.0).await?;
     let is_shown = rows.first().is_some_and(|request| request.log_position() <= shown);
-    let loaded = fold::<Erasure>(rows, |fact| match fact {
+    let loaded = stream_reader::fold::<Erasure>(rows, |fact| match fact {
         Fact::Erasure(fact) => Some(fact),
         _ => None,
-    })?
+    })
+    .map_err(unreadable)?
     .remove(&erasure.id.0);
-    let Some(Loaded { version, state: Erasure::Requested(request) }) = loaded else {
+    let Some(Loaded { version, state: Erasure::Requested(request), .. }) = loaded else {
         return Ok(Some(Removed::default()));
     };
     if !is_shown || !retention::begin(connection, erasure.tenant_id).await? {
@@ -165,7 +160,7 @@ impl Step {
             match events.remove(&event.id.0) {
                 None => {}
                 Some(_) if held => progress.kept += 1,
-                Some(Loaded { version, state }) => match state.decide(self.command()) {
+                Some(Loaded { version, state, .. }) => match state.decide(self.command()) {
                     Ok(facts) => {
                         appends.push(self.append::<WebhookEvent>(event.id.0, version, &facts)?);
                         erased.push(event.id);
@@ -229,10 +224,11 @@ impl Step {
         let ids: Vec<Uuid> =
             candidates.iter().filter(|event| event.has_payload).map(|event| event.id.0).collect();
         let rows = stream_reader::read_streams::<WebhookEvent>(connection, &ids).await?;
-        fold::<WebhookEvent>(rows, |fact| match fact {
+        stream_reader::fold::<WebhookEvent>(rows, |fact| match fact {
             Fact::WebhookEvent(fact) => Some(fact),
             _ => None,
         })
+        .map_err(unreadable)
     }
 }
 
@@ -246,24 +242,6 @@ fn filter(request: &ErasureRequest) -> Result<Filter, CheckpointFailure> {
     let to = scope.to.map_or(request.at, |to| to.min(request.at));
     let (destination_id, from) = (scope.destination_id, scope.from);
     Ok(Filter { status, destination_id, from, to: Some(to), ..Filter::default() })
-}
-
-/// Folds the facts of some streams.
-fn fold<A: Aggregate>(
-    rows: Vec<LogRow>,
-    of: fn(Fact) -> Option<A::Event>,
-) -> Result<HashMap<Uuid, Loaded<A>>, CheckpointFailure> {
-    let mut loaded: HashMap<Uuid, Loaded<A>> = HashMap::new();
-    for row in rows {
-        let logged = LoggedFact::try_from(row).map_err(|error: UnreadableRow| unreadable(error))?;
-        let entry =
-            loaded.entry(logged.stream_id).or_insert_with(|| Loaded { version: 0, state: A::default() });
-        entry.version = logged.sequence;
-        if let Some(fact) = of(logged.fact) {
-            entry.state.apply(fact);
-        }
-    }
-    Ok(loaded)
 }
 
 fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CheckpointFailure {

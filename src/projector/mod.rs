@@ -21,6 +21,9 @@
 //! **Expired data is removed here too** ([`retention`]): the projector is the only writer of read models, so
 //! removals and folding exclude each other.
 //!
+//! **Bulk actions are carried out by the leader** ([`bulk_actions`]), next to folding and over connections of the pool. No
+//! epoch fences them: a step is stored only if no other one was.
+//!
 //! **Transactions are short**, because an open one holds back all readers of the log, this one included. A page is
 //! read outside the transaction that applies it.
 //!
@@ -29,6 +32,7 @@
 //! because the API has confirmed "this key is revoked" by then.
 
 pub(crate) mod apply_page;
+mod bulk_actions;
 mod erasures;
 mod health;
 pub(crate) mod page;
@@ -47,8 +51,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::database;
-use crate::event_store::{LogNotifier, Notification, RecentLog};
+use crate::event_store::{EventStore, LogNotifier, Notification, RecentLog};
 use crate::leadership::{self, LeadershipStatus, LedRole, Outage};
+use bulk_actions::BulkActions;
 pub use health::{Health, ProjectionHealth, ProjectorHealth};
 pub use projected::Projected;
 pub use retention::Removed;
@@ -190,10 +195,12 @@ impl LedRole for Projector {
         let Some(term) = stop.run_until_cancelled(self.lead()).await else { return Ok(()) };
         let mut term = term?;
         let lost = term.leadership().lost();
+        let bulk_actions = BulkActions::new(EventStore::new(self.pool.clone(), self.notifier.clone()));
         // The term is dropped at any await when the lead is lost: what it was writing is fenced.
         let ended = tokio::select! {
             ended = self.project(&mut term, stop, outage) => ended,
             reason = lost => Err(reason.into()),
+            never = bulk_actions.run() => match never {},
         };
         self.reached.send_replace(None);
         health::forget_metrics();

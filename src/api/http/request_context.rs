@@ -85,6 +85,7 @@ impl RequestContext {
             actor,
             request_id: Some(self.request_id.to_string()),
             trace_id: self.trace_id.as_deref().map(str::to_owned),
+            bulk_action_id: None,
             origin,
         }
     }
