@@ -40,8 +40,8 @@ use http::layers;
 use openapi::schemas;
 use state::AppState;
 use v1::{
-    api_keys, audit, auth, destinations, erasures, events, ingest, invites, queues, second_factor, senders,
-    sessions, stats, stream, tenants, users,
+    api_keys, audit, auth, bulk_actions, destinations, erasures, events, ingest, invites, queues,
+    second_factor, senders, sessions, stats, stream, tenants, users,
 };
 
 /// Timeout of a request.
@@ -169,6 +169,13 @@ routes! {
 
     POST   "/api/v1/erasures"                           ErasePayloads           Limited   events       => erasures::request::handler;
     GET    "/api/v1/erasures/{id}"                      Read                    Limited   events       => erasures::get::handler;
+
+    POST   "/api/v1/bulk-actions"                       ReplayEvents            Limited   bulk_actions => bulk_actions::request::handler;
+    GET    "/api/v1/bulk-actions"                       Read                    Limited   bulk_actions => bulk_actions::list::handler;
+    GET    "/api/v1/bulk-actions/{id}"                  Read                    Limited   bulk_actions => bulk_actions::get::handler;
+    POST   "/api/v1/bulk-actions/{id}/pause"            ReplayEvents            Limited   bulk_actions => bulk_actions::change::pause;
+    POST   "/api/v1/bulk-actions/{id}/resume"           ReplayEvents            Limited   bulk_actions => bulk_actions::change::resume;
+    POST   "/api/v1/bulk-actions/{id}/cancel"           ReplayEvents            Limited   bulk_actions => bulk_actions::change::cancel;
 
     GET    "/api/v1/events/{id}/proof"                  Read                    Limited   audit        => events::proof::handler;
 

@@ -32,6 +32,7 @@ use crate::api::v1::api_keys::ApiKeys;
 use crate::api::v1::audit::Audit;
 use crate::api::v1::auth::failed_logins::FailedLogins;
 use crate::api::v1::auth::{Auth, login};
+use crate::api::v1::bulk_actions::BulkActions;
 use crate::api::v1::destinations::Destinations;
 use crate::api::v1::events::Events;
 use crate::api::v1::ingest::Ingest;
@@ -174,6 +175,7 @@ pub(crate) struct AppState {
     pub(crate) senders: Senders,
     pub(crate) ingest: Ingest,
     pub(crate) events: Events,
+    pub(crate) bulk_actions: BulkActions,
     pub(crate) audit: Audit,
     pub(crate) well_known: WellKnown,
     pub(crate) stats: Stats,
@@ -254,6 +256,11 @@ impl AppState {
                 limits: limits.clone(),
             },
             senders: Senders { commands: commands.clone(), payload_body_bytes_max, limits },
+            bulk_actions: BulkActions {
+                commands: commands.clone(),
+                in_progress_max: settings.tenants.tenant_bulk_actions,
+                rate_max: settings.tenants.bulk_action_rate,
+            },
             ingest: Ingest {
                 commands: commands.clone(),
                 acceptances: dependencies.acceptances,

@@ -101,6 +101,32 @@ pub struct TenantSettings {
         value_parser = number_between::<u32>(0, u32::MAX)
     )]
     pub tenant_api_keys: u32,
+
+    /// Maximum number of bulk replays and cancellations of a tenant in progress, paused ones included.
+    ///
+    /// Lower: a tenant waits for the end of one before it can request another. Higher: one tenant may use more of the
+    /// steps that all share.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_TENANT_BULK_ACTIONS",
+        value_name = "NUMBER",
+        default_value = "2",
+        value_parser = number_between::<u32>(1, 100)
+    )]
+    pub tenant_bulk_actions: u32,
+
+    /// Maximum rate of a bulk replay or cancellation, in events per second.
+    ///
+    /// A request may name a lower one; the default is 50. Lower: after an outage events are replayed for longer. Higher:
+    /// replays may delay the deliveries of new events to the same destination.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_BULK_ACTION_RATE",
+        value_name = "NUMBER",
+        default_value = "500",
+        value_parser = number_between::<u32>(1, 10_000)
+    )]
+    pub bulk_action_rate: u32,
 }
 
 impl TenantSettings {

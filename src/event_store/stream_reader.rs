@@ -26,6 +26,8 @@ pub struct Entry {
     pub actor: Option<String>,
     /// Id of the HTTP request that caused the fact.
     pub request_id: Option<String>,
+    /// Bulk action that caused the fact.
+    pub bulk_action_id: Option<Uuid>,
     /// By the clock of the database.
     pub recorded_at: DateTime<Utc>,
 }
@@ -245,6 +247,7 @@ pub async fn history<A: Aggregate>(
             payload::text AS "payload!",
             metadata ->> 'actor' AS actor,
             metadata ->> 'requestId' AS request_id,
+            (metadata ->> 'bulkActionId')::uuid AS bulk_action_id,
             recorded_at
         FROM events
         WHERE aggregate_type = $1 AND aggregate_id = $2
@@ -269,6 +272,7 @@ pub async fn history<A: Aggregate>(
             payload: row.payload,
             actor: row.actor,
             request_id: row.request_id,
+            bulk_action_id: row.bulk_action_id,
             recorded_at: row.recorded_at,
         })
         .collect();

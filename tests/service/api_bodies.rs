@@ -130,6 +130,7 @@ async fn bodies(owner: &User) -> Vec<Body> {
     bodies.extend(user_bodies(owner).await);
     bodies.extend(destination_bodies(owner).await);
     bodies.push(erasure_body());
+    bodies.push(bulk_action_body());
     bodies.extend(event_bodies(owner).await);
     bodies
 }
@@ -359,6 +360,23 @@ fn erasure_body() -> Body {
         "/api/v1/erasures",
         "/api/v1/erasures".into(),
         json!({ "scope": "Tenant", "reason": "a" }),
+        fields,
+    )
+}
+
+fn bulk_action_body() -> Body {
+    let fields = vec![
+        ("action", REQUIRED, Kind::OneOf),
+        ("filter", REQUIRED, Kind::Object),
+        ("ratePerSecond", OPTIONAL, NUMBER),
+        ("dryRun", OPTIONAL, Kind::Boolean),
+    ];
+    // A dry run: the number of bulk actions in progress is limited.
+    body(
+        "post",
+        "/api/v1/bulk-actions",
+        "/api/v1/bulk-actions".into(),
+        json!({ "action": "Replay", "filter": {}, "dryRun": true }),
         fields,
     )
 }

@@ -31,6 +31,8 @@ impl Things {
         let event = accept(owner, &key.text_of("key"), &token).await;
         let erasure = json!({ "scope": "Events", "to": "2020-01-01", "reason": "a" });
         let erasure = owner.post("/api/v1/erasures", &erasure).await.expect(202).text_of("id");
+        let bulk_action = json!({ "action": "Replay", "filter": { "to": "2020-01-01" } });
+        let bulk_action = owner.post("/api/v1/bulk-actions", &bulk_action).await.expect(202).text_of("id");
         Self(HashMap::from([
             ("tenants", owner.tenant_id.clone()),
             ("users", colleague.id),
@@ -42,6 +44,7 @@ impl Things {
             ("senders", sender),
             ("events", event),
             ("erasures", erasure),
+            ("bulk-actions", bulk_action),
         ]))
     }
 

@@ -19,6 +19,7 @@ mod audit;
 mod bench;
 mod bench_history;
 mod broker_outage;
+mod bulk_actions;
 mod bundle;
 mod completeness;
 mod cosigning;

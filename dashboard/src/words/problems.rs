@@ -44,6 +44,7 @@ pub fn problem(kind: &str) -> Option<ProblemWords> {
         "attempt-in-progress" => "Wait until the attempt has ended, a minute at most, and try again.",
         "legal-hold" => "An owner can lift the hold.",
         "invite-used" | "invite-expired" => "Ask for a new invitation.",
+        "bulk-action-ended" => "Reload the page to see its result.",
         "conflict" => "Another change was made at the same moment. Reload the page and try again.",
         "body-too-large" => "Shorten it.",
         "destination-not-active" => {

@@ -43,7 +43,7 @@ pub(crate) fn cursor_terms(filter: impl Filter) -> String {
     terms
 }
 
-fn value(kind: FilterKind, text: &str) -> Result<Option<FilterValue>, Cow<'static, str>> {
+pub(crate) fn value(kind: FilterKind, text: &str) -> Result<Option<FilterValue>, Cow<'static, str>> {
     Ok(Some(match kind {
         FilterKind::Flag => FilterValue::Flag(query::boolean(text)?),
         FilterKind::OneOf(variants) => {
@@ -71,7 +71,7 @@ fn parameter(field: &FilterField) -> Parameter {
         .build()
 }
 
-fn schema(kind: FilterKind) -> RefOr<Schema> {
+pub(crate) fn schema(kind: FilterKind) -> RefOr<Schema> {
     let string = || ObjectBuilder::new().schema_type(Type::String);
     match kind {
         FilterKind::Flag => ObjectBuilder::new().schema_type(Type::Boolean).into(),

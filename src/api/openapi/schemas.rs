@@ -1,10 +1,12 @@
 //! Schemas that several resources share: enums by their names, pages of lists, times, mappings, payloads.
 
 use aggregates::attempt_outcome::Outcome;
+use aggregates::bulk_action::EventAction;
 use aggregates::destination::AuthType;
 use aggregates::mapping::KEYS_MAX;
 use aggregates::role::{Role, UserStatus};
 use aggregates::stored_enum::StoredEnum;
+use projections::bulk_actions::BulkActionState;
 use projections::destinations::DestinationStatus;
 use projections::invites::InviteStatus;
 use projections::webhook_events::EventStatus;
@@ -26,6 +28,8 @@ pub(crate) type AuthTypeName = Named<AuthType>;
 pub(crate) type InviteStatusName = Named<InviteStatus>;
 pub(crate) type DestinationStatusName = Named<DestinationStatus>;
 pub(crate) type EventStatusName = Named<EventStatus>;
+pub(crate) type EventActionName = Named<EventAction>;
+pub(crate) type BulkActionStateName = Named<BulkActionState>;
 pub(crate) type OutcomeName = Named<Outcome>;
 
 impl<E: StoredEnum> From<E> for Named<E> {

@@ -3,6 +3,7 @@
 pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod auth;
+pub(crate) mod bulk_actions;
 pub(crate) mod destinations;
 pub(crate) mod erasures;
 pub(crate) mod events;

@@ -1,5 +1,6 @@
 //! Fields and query parameters that choose among names, sent in any case or as the number of the name.
 
+use aggregates::bulk_action::EventAction;
 use aggregates::role::{Role, UserStatus};
 use aggregates::stored_enum::StoredEnum;
 use projections::webhook_events::EventStatus;
@@ -32,6 +33,8 @@ choices! {
     InvitedRoleGiven: Role { Developer, Admin, Viewer }
     /// Status of a user.
     UserStatusGiven: UserStatus { Active, Inactive }
+    /// What is done to each event.
+    EventActionGiven: EventAction { Replay, Cancel }
     /// Status of a webhook event.
     EventStatusGiven: EventStatus { Pending, Processing, Succeeded, Failed, WaitingRetry, CriticalFailure, Cancelled }
 }

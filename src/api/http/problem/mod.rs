@@ -115,6 +115,7 @@ kinds! {
     AttemptInProgress = CONFLICT "attempt-in-progress" "An attempt is in progress",
     /// A legal hold forbids to erase it, or is placed already.
     LegalHold = CONFLICT "legal-hold" "There is a legal hold",
+    BulkActionEnded = CONFLICT "bulk-action-ended" "The bulk action has ended",
     InviteUsed = CONFLICT "invite-used" "The invite has been used",
     InviteExpired = CONFLICT "invite-expired" "The invite has expired",
     /// Concurrent changes of the same resource persist.

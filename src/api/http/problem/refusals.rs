@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use aggregates::api_key::ApiKeyRefusal;
+use aggregates::bulk_action::BulkActionRefusal;
 use aggregates::destination::DestinationRefusal;
 use aggregates::email::Email;
 use aggregates::erasure::ErasureRefusal;
@@ -17,6 +18,7 @@ use projections::sessions::CurrentSessionFailure;
 
 use super::{FieldErrors, Kind, Problem};
 use crate::database;
+use crate::event_store::bulk_action::BulkActionFailure;
 use crate::event_store::group_commit::CommitFailure;
 use crate::event_store::{AppendFailure, CommandFailure, LoadFailure};
 use crate::secrets::passwords::{PasswordFailure, QueueFull};
@@ -105,6 +107,16 @@ impl From<ErasureRefusal> for Problem {
     }
 }
 
+impl From<BulkActionRefusal> for Problem {
+    fn from(refusal: BulkActionRefusal) -> Self {
+        match refusal {
+            BulkActionRefusal::NotRequested => Self::not_found("bulk action"),
+            BulkActionRefusal::HasEnded => Self::new(Kind::BulkActionEnded, sentence(&refusal)),
+            BulkActionRefusal::AlreadyRequested | BulkActionRefusal::IsPaused => repeated(refusal),
+        }
+    }
+}
+
 impl From<SenderRefusal> for Problem {
     fn from(refusal: SenderRefusal) -> Self {
         match refusal {
@@ -161,6 +173,17 @@ impl From<AppendFailure> for Problem {
             }
             AppendFailure::Database(_) => Self::unavailable(failure),
             AppendFailure::Unwritable(_) => Self::internal(failure),
+        }
+    }
+}
+
+impl From<BulkActionFailure> for Problem {
+    fn from(failure: BulkActionFailure) -> Self {
+        match failure {
+            BulkActionFailure::TooMany => Self::new(Kind::TenantLimit, sentence(&failure)),
+            BulkActionFailure::Refused(refusal) => refusal.into(),
+            BulkActionFailure::Unreadable(_) => Self::internal(failure),
+            BulkActionFailure::Append(failure) => failure.into(),
         }
     }
 }

@@ -10,6 +10,7 @@ use projections::LogPosition;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::api::access::authentication::Caller;
 use crate::api::http::path::Id;
@@ -41,6 +42,8 @@ pub(crate) struct FactView {
     actor: Option<String>,
     /// Request that wrote the fact.
     request_id: Option<String>,
+    /// Bulk action that caused it; `null`: none.
+    bulk_action_id: Option<Uuid>,
 }
 
 /// Position in the total order of the log.
@@ -89,6 +92,7 @@ impl FactView {
             data,
             actor: entry.actor,
             request_id: entry.request_id,
+            bulk_action_id: entry.bulk_action_id,
         })
     }
 }
