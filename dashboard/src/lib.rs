@@ -35,8 +35,8 @@ use tower::ServiceExt;
 
 use api::Api;
 use pages::{
-    account, administration, audit, destinations, events, invitation, live, overview, senders, sign_in,
-    sign_out, sign_up, system, test_event, welcome,
+    account, administration, audit, bulk_actions, destinations, events, invitation, live, overview, senders,
+    sign_in, sign_out, sign_up, system, test_event, welcome,
 };
 use session::Sessions;
 pub use session::links::SignInLinks;
@@ -114,6 +114,14 @@ routes! {
     POST "/events/{id}/replay"   Session => events::actions::replay;
     GET  "/events/{id}/proof"    Session => events::proof::download;
     POST "/events/{id}/cancel"   Session => events::actions::cancel;
+
+    GET  "/bulk-actions"                     Session => bulk_actions::list::page;
+    GET  "/bulk-actions/new"                 Session => bulk_actions::new::page;
+    POST "/bulk-actions/new"                 Session => bulk_actions::new::submit;
+    GET  "/bulk-actions/{id}"                Session => bulk_actions::one::page;
+    POST "/bulk-actions/{id}/pause"          Session => bulk_actions::one::pause;
+    POST "/bulk-actions/{id}/resume"         Session => bulk_actions::one::resume;
+    POST "/bulk-actions/{id}/cancel"         Session => bulk_actions::one::cancel;
 
     GET  "/destinations"                     Session => destinations::list::page;
     POST "/destinations"                     Session => destinations::list::create;

@@ -8,6 +8,7 @@ mod answer;
 pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod auth;
+pub(crate) mod bulk_actions;
 pub(crate) mod destinations;
 pub(crate) mod events;
 pub(crate) mod health;

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod administration;
 pub(crate) mod audit;
+pub(crate) mod bulk_actions;
 pub(crate) mod destinations;
 pub(crate) mod events;
 pub(crate) mod ingest_token;

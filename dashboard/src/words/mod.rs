@@ -18,7 +18,7 @@ pub use problems::{ProblemWords, problem};
 pub(crate) use roles::ROLES;
 pub use roles::{role, user_status};
 pub(crate) use statuses::EVENT_STATUSES;
-pub use statuses::{StatusWords, destination_status, event_status};
+pub use statuses::{StatusWords, bulk_action_state, destination_status, event_status};
 
 /// How an outcome or a status is to be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Statuses of events and destinations.
+//! Statuses of events and destinations, states of bulk actions.
 
 use super::Tone;
 
@@ -29,6 +29,10 @@ impl StatusWords {
 
     pub(crate) fn of_destination(code: &str) -> Self {
         destination_status(code).unwrap_or(Self::UNKNOWN)
+    }
+
+    pub(crate) fn of_bulk_action(code: &str) -> Self {
+        bulk_action_state(code).unwrap_or(Self::UNKNOWN)
     }
 }
 
@@ -90,6 +94,31 @@ pub fn destination_status(code: &str) -> Option<StatusWords> {
             "Switch it on again to continue.",
             Tone::Neutral,
         ),
+        _ => return None,
+    };
+    Some(StatusWords { label, meaning, next, tone })
+}
+
+/// Returns the words for a state of a bulk action.
+#[must_use]
+pub fn bulk_action_state(code: &str) -> Option<StatusWords> {
+    let (label, meaning, next, tone) = match code {
+        "Running" => (
+            "Running",
+            "It is carried out in the background, the oldest event first.",
+            "This page can be closed.",
+            Tone::Progress,
+        ),
+        "Paused" => {
+            ("Paused", "It is interrupted.", "Resume it to continue after the last event.", Tone::Waiting)
+        }
+        "Cancelled" => (
+            "Cancelled",
+            "It was ended before all events were examined.",
+            "What was done to events stays.",
+            Tone::Neutral,
+        ),
+        "Completed" => ("Completed", "All events were examined.", "", Tone::Good),
         _ => return None,
     };
     Some(StatusWords { label, meaning, next, tone })

@@ -4,6 +4,7 @@ mod account_pages;
 mod administration_pages;
 mod audit_pages;
 mod browser;
+mod bulk_action_pages;
 mod destination_pages;
 mod event_pages;
 mod forms;

@@ -6,6 +6,7 @@ use aggregates::role::{Role, UserStatus};
 use aggregates::webhook_event::WebhookEventFact;
 use hooksentry::api::problem::Kind;
 use hooksentry_dashboard::words;
+use projections::bulk_actions::BulkActionState;
 use projections::destinations::DestinationStatus;
 use projections::webhook_events::EventStatus;
 
@@ -27,6 +28,9 @@ fn every_code_has_words() {
     }
     for status in UserStatus::ALL {
         assert!(words::user_status(status.name()).is_some(), "{status:?}");
+    }
+    for state in BulkActionState::ALL {
+        assert!(words::bulk_action_state(state.name()).is_some(), "{state}");
     }
     for kind in Kind::ALL {
         assert!(words::problem(kind.name()).is_some(), "{}", kind.name());

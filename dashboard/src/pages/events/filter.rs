@@ -34,10 +34,10 @@ const RARE: [&str; 6] = ["sender", "outcome", "http", "key", "path", "value"];
 
 /// Values of the fields that are used, in the order of [`FIELDS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Filter(Vec<(Field, String)>);
+pub(in crate::pages) struct Filter(Vec<(Field, String)>);
 
 impl Filter {
-    pub(super) fn of(parameters: &Parameters) -> Self {
+    pub(in crate::pages) fn of(parameters: &Parameters) -> Self {
         let value = |field: Field| Some((field, parameters.get(field.name)?.to_owned()));
         Self(FIELDS.into_iter().filter_map(value).collect())
     }
@@ -79,12 +79,12 @@ impl Filter {
     }
 
     /// Returns the parameters of the API.
-    pub(super) fn selection(&self) -> Selection {
+    pub(in crate::pages) fn selection(&self) -> Selection {
         Selection(self.0.iter().map(|(field, value)| (field.parameter, value.clone())).collect())
     }
 
     /// Returns the URL of the first page of the list.
-    pub(super) fn url(&self) -> String {
+    pub(in crate::pages) fn url(&self) -> String {
         self.url_with(&[])
     }
 

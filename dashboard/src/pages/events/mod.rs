@@ -2,7 +2,7 @@
 
 pub(crate) mod actions;
 mod facets;
-mod filter;
+pub(super) mod filter;
 pub(crate) mod list;
 pub(crate) mod one;
 mod preview;
