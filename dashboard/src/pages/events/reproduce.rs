@@ -32,7 +32,7 @@ pub(super) fn commands(id: Uuid, url: &str, payload: &str) -> Option<String> {
     ))
 }
 
-/// Returns a text as one word of a shell, whatever it contains.
+/// Returns any text as one word of a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
