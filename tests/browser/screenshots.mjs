@@ -1,11 +1,12 @@
-// Takes screenshots of the dashboard with made-up data: `node tests/browser/screenshots.mjs FOLDER`.
-// The README's are those in docs/images.
+// Takes screenshots of every page of the dashboard with made-up data: `node tests/browser/screenshots.mjs FOLDER`.
+// Those of the README are overview-wide-light, preview-wide-light and event-wide-dark, with 64 colours
+// (`pngquant 64 --output docs/images/OUT IN`).
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { launch, openPage } from "./chromium.mjs";
 import { Api, password, startReceiver, startService, until } from "./service.mjs";
 
-const folder = process.argv[2] ?? "docs/images";
+const folder = process.argv[2] ?? "screenshots";
 const email = "mira@lighthouse.example";
 
 const service = await startService({ HOOKSENTRY_BREAKER_PAUSE_MIN: "60s" });
@@ -31,12 +32,39 @@ try {
   await mkdir(folder, { recursive: true });
   // With two attempts the time axis shows the pause between them.
   await until("a repeat", async () => (await api.get(`/events/${lost}/attempts`)).total >= 2);
-  const shots = [["sign-in", "/sign-in"], ["events", "/events"], ["preview", `/events?event=${lost}`], ["search", "/events?text=HB-2209&http=503"], ["event", `/events/${lost}`], ["facts", `/events/${lost}?view=facts`], ["overview", "/"]];
+  const senders = `/destinations/${good.id}/senders`;
+  const sender = await api.post(senders, { label: "Billing" });
+  const filter = { destinationUrlId: good.id, status: "WaitingRetry" };
+  const { id: job } = await api.post("/bulk-actions", { action: "cancel", filter });
+  const shots = [
+    ["sign-in", "/sign-in"],
+    ["overview", "/"],
+    ["events", "/events"],
+    ["preview", `/events?event=${lost}`],
+    ["search", "/events?text=HB-2209&http=503"],
+    ["event", `/events/${lost}`],
+    ["facts", `/events/${lost}?view=facts`],
+    ["bulk-actions", "/bulk-actions"],
+    ["bulk-action", `/bulk-actions/${job}`],
+    ["new-bulk-action", "/bulk-actions/new?action=Cancel&status=WaitingRetry"],
+    ["destinations", "/destinations"],
+    ["destination", `/destinations/${good.id}`],
+    ["sender", `/senders/${sender.id}`],
+    ["test-event", "/test-event"],
+    ["audit", "/audit"],
+    ["log", "/audit/log"],
+    ["system", "/system"],
+    ["users", "/users"],
+    ["api-keys", "/api-keys"],
+    ["signing", "/signing"],
+    ["tenant", "/tenant"],
+    ["account", "/account"],
+  ];
   for (const colorScheme of ["light", "dark"]) {
     for (const [size, viewport] of [["wide", { width: 1280, height: 800 }], ["narrow", { width: 360, height: 740 }]]) {
       const page = await openPage(browser, service.base, { colorScheme, viewport });
       for (const [name, path] of shots) {
-        if (name === "events") {
+        if (name === "overview") {
           await page.goto("/sign-in");
           await page.getByLabel("Email address").fill(email);
           await page.getByLabel("Password").fill(password);
