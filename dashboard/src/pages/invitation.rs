@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 
-use super::{Refusal, sign_in};
+use super::{Labels, Refusal, sign_in};
 use crate::App;
 use crate::api::auth::Credentials;
 use crate::session::Visitor;
@@ -12,6 +12,8 @@ use crate::web::View;
 use crate::web::error::PageError;
 use crate::web::form::Form;
 use crate::web::frame::Frame;
+
+const LABELS: &Labels = &[("email", "Your email address"), ("password", "Password")];
 
 #[derive(Template)]
 #[template(path = "invitation.html")]
@@ -41,7 +43,7 @@ pub(crate) async fn submit(
     let api = visitor.api(&app);
     let (email, password) = (fields.text("email"), fields.secret("password"));
     if let Err(error) = api.accept_invite(&token, email, &password).await {
-        let refusal = Refusal::of(error)?;
+        let refusal = Refusal::of(error)?.in_form("", LABELS);
         let status = refusal.status;
         let refused = InvitationPage {
             email: email.to_owned(),

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 
-use super::Refusal;
+use super::{Labels, Refusal};
 use crate::api::auth::{Code, Credentials, Tokens};
 use crate::session::sealed::FirstStep;
 use crate::session::{Visitor, next};
@@ -15,6 +15,9 @@ use crate::web::form::Form;
 use crate::web::frame::Frame;
 use crate::web::query::Parameters;
 use crate::{App, SignUp};
+
+const LABELS: &Labels =
+    &[("email", "Email address"), ("password", "Password"), ("totpCode", "Code"), ("recoveryCode", "Code")];
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -74,7 +77,7 @@ pub(crate) async fn submit(
         Err(error) => error,
     };
     let needs_code = error.is("second-factor-required");
-    let refusal = Refusal::of(error)?;
+    let refusal = Refusal::of(error)?.in_form("", LABELS);
     if needs_code || (is_second_step && refusal.status.as_u16() == 401) {
         let first_step = app.sessions.sealer.seal(&step, bound).unwrap_or_default();
         let frame = Frame::of_visitor(&visitor, "Second factor");

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
-use super::{Refusal, sign_in};
+use super::{Labels, Refusal, sign_in};
 use crate::api::auth::Credentials;
 use crate::api::tenants::NewTenant;
 use crate::session::Visitor;
@@ -14,6 +14,13 @@ use crate::web::form::Form;
 use crate::web::frame::Frame;
 use crate::web::query::Parameters;
 use crate::{App, SignUp};
+
+const LABELS: &Labels = &[
+    ("name", "Name of the tenant"),
+    ("ownerEmail", "Your email address"),
+    ("ownerPassword", "Password"),
+    ("invitation", "Invitation of the operator"),
+];
 
 #[derive(Template)]
 #[template(path = "sign_up.html")]
@@ -48,7 +55,7 @@ pub(crate) async fn submit(
     let invitation = fields.optional("invitation");
     let registered = api.register_tenant(NewTenant { name, email, password: &password, invitation }).await;
     if let Err(error) = registered {
-        let refusal = Refusal::of(error)?;
+        let refusal = Refusal::of(error)?.in_form("", LABELS);
         let status = refusal.status;
         let page = SignUpPage {
             invitation: invitation.unwrap_or_default().to_owned(),

@@ -32,7 +32,9 @@ async fn the_list_is_filtered_and_paged_by_its_url() {
 #[tokio::test]
 async fn the_list_is_narrowed_by_links_and_searched() {
     let user = User::owner(&Api::shared().await).await;
-    let (key, (_, token)) = (user.api_key().await, user.destination().await);
+    let (key, (id, token)) = (user.api_key().await, user.destination().await);
+    let (sender, of_sender) = user.sender(&id).await;
+    accept(&user, &key, &of_sender).await;
     let (refused, late) = (accept(&user, &key, &token).await, accept(&user, &key, &token).await);
     attempt(&user, &refused, Outcome::RefusedStatus, 1).await;
     attempt(&user, &late, Outcome::Timeout, 9).await;
@@ -42,6 +44,7 @@ async fn the_list_is_narrowed_by_links_and_searched() {
     let mut browser = Browser::of(&user).await;
     let all = browser.get("/events").await.expect(200);
     all.has(&row(&refused)).has(&row(&late)).has("Refused 503").has("data-live");
+    all.has(&format!("href=\"/events?sender={sender}\"><span class=\"truncate\">tests</span>"));
     all.has("href=\"/events?http=503\"").has("href=\"/events?outcome=timeout\"");
     let one = browser.get("/events?outcome=timeout").await.expect(200);
     one.has(&row(&late)).lacks(&row(&refused)).has("1 event<").has("<details class=\"more\" open>");
@@ -52,7 +55,7 @@ async fn the_list_is_narrowed_by_links_and_searched() {
     found.has("1 event found on this page").has(&row(&refused)).has("were searched").lacks("data-live");
     browser.get("/events?path=event&value=pull").await.expect(200).has("No event matches");
     let refusal = browser.get("/events?value=pull").await.expect(400);
-    refusal.has("<code>PayloadValue</code>").has("needs PayloadPath");
+    refusal.has("<b>Value there</b>").has("needs PayloadPath");
     browser.get(&format!("/events?text={late}")).await.leads_to(&format!("/events/{late}"));
 
     let preview = browser.get(&format!("/events?http=503&event={refused}")).await.expect(200);

@@ -64,7 +64,7 @@ async fn a_limit_is_explained_on_a_page() {
     let page = browser.get(&format!("/events/{SOME_ID}")).await.expect(404);
     page.has("Not found").has("The link may be old or mistyped.");
     assert!(page.headers.contains_key("x-request-id"));
-    browser.get("/events?status=Nothing").await.expect(400).has("<code>Status</code>");
+    browser.get("/events?status=Nothing").await.expect(400).has("<b>Status</b>");
 }
 
 #[tokio::test]

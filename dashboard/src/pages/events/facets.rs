@@ -1,10 +1,14 @@
 //! The newest events of the list by what they can be filtered by, as links.
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
 use super::filter::Filter;
 use crate::api::destinations::Destination;
 use crate::api::events::{Facet, Facets};
+use crate::api::senders::Sender;
+use crate::session::Session;
 use crate::text::times::grouped;
 use crate::words::{self, StatusWords};
 
@@ -25,13 +29,31 @@ pub(super) struct Value {
     pub(super) is_selected: bool,
 }
 
+/// Returns the labels of the senders that are shown and have one.
+pub(super) async fn labels_of_senders(session: &Session, facets: &Facets) -> HashMap<Uuid, String> {
+    let mut labels = HashMap::new();
+    for facet in facets.senders.iter().take(VALUES) {
+        // A sender that was deleted is shown by its id.
+        if let Ok(Sender { label: Some(label), .. }) = session.api.sender(facet.value).await {
+            labels.insert(facet.value, label);
+        }
+    }
+    labels
+}
+
 /// Returns the fields of which there is something to choose. Of attempts only failures are offered.
-pub(super) fn groups(mut facets: Facets, filter: &Filter, destinations: &[Destination]) -> Vec<Group> {
+pub(super) fn groups(
+    mut facets: Facets,
+    filter: &Filter,
+    destinations: &[Destination],
+    senders: &HashMap<Uuid, String>,
+) -> Vec<Group> {
     let url_of = |id: &Uuid| {
         let destination = destinations.iter().find(|destination| destination.id == *id);
         destination.map_or_else(|| id.to_string(), |destination| without_scheme(&destination.url).to_owned())
     };
     let outcome = |code: &String| words::outcome(code).map_or(code.clone(), |words| words.label.to_owned());
+    let sender = |id: &Uuid| senders.get(id).cloned().unwrap_or_else(|| id.to_string());
     facets.outcomes.retain(|facet| words::outcome(&facet.value).is_none_or(|words| !words.is_success));
     facets.http_statuses.retain(|facet| !(200..300).contains(&facet.value));
     let groups = [
@@ -41,7 +63,7 @@ pub(super) fn groups(mut facets: Facets, filter: &Filter, destinations: &[Destin
         group("Last failure", "outcome", facets.outcomes, filter, outcome),
         group("HTTP status", "http", facets.http_statuses, filter, u16::to_string),
         group("Destination", "destination", facets.destinations, filter, url_of),
-        group("Sender", "sender", facets.senders, filter, Uuid::to_string),
+        group("Sender", "sender", facets.senders, filter, sender),
     ];
     // Every event has a status and a destination: one value of them is no choice.
     let is_choice = |group: &Group| match group.title {

@@ -1,6 +1,7 @@
 //! What the URL of the list selects.
 
 use crate::api::events::Selection;
+use crate::pages::Labels;
 use crate::web::query::{Parameters, url};
 
 /// A field of the filter, declared once: its name in the URL of the page, and that of the API's parameter.
@@ -26,6 +27,20 @@ const FIELDS: [Field; 11] = [
     field("text", "PayloadContains"),
     field("path", "PayloadPath"),
     field("value", "PayloadValue"),
+];
+/// The API's parameters as the page labels them.
+pub(super) const LABELS: &Labels = &[
+    ("Status", "Status"),
+    ("DestinationUrlId", "Destination"),
+    ("SenderId", "Sender's id"),
+    ("Outcome", "Last attempt"),
+    ("HttpStatus", "HTTP status"),
+    ("From", "From (UTC)"),
+    ("To", "To (UTC)"),
+    ("IdempotencyKey", "Idempotency key"),
+    ("PayloadContains", "Search"),
+    ("PayloadPath", "Path in the payload"),
+    ("PayloadValue", "Value there"),
 ];
 /// Fields that search payloads, which takes long.
 const SEARCHED: [&str; 3] = ["text", "path", "value"];

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::facets::{self, without_scheme};
 use super::failure;
-use super::filter::Filter;
+use super::filter::{Filter, LABELS};
 use super::preview::Preview;
 use crate::api::destinations::Destination;
 use crate::api::events::{Event, EventPage, EventQuery, SearchProgress};
@@ -103,7 +103,7 @@ pub(crate) async fn page(session: Session) -> Result<Response, PageError> {
     let destinations = session.api.destinations().await?;
     let (page, refusal) = match session.api.events(&query).await {
         Ok(page) => (page, None),
-        Err(error) => (EventPage::default(), Some(Refusal::of(error)?)),
+        Err(error) => (EventPage::default(), Some(Refusal::of(error)?.in_form("", LABELS))),
     };
     let frame = Frame::of(&session, Section::Events, "Events");
     let preview = match selected.and_then(|id| id.parse().ok()) {
@@ -156,7 +156,8 @@ async fn facets(
     }
     let Ok(facets) = session.api.event_facets(&filter.selection()).await else { return (vec![], None) };
     let counted = (!facets.is_complete).then(|| grouped(facets.examined));
-    (facets::groups(facets, filter, destinations), counted)
+    let senders = facets::labels_of_senders(session, &facets).await;
+    (facets::groups(facets, filter, destinations, &senders), counted)
 }
 
 fn total(page: &EventPage) -> String {
