@@ -30,7 +30,7 @@ async fn all_that_match_are_replayed_after_a_confirmation() {
     let page = browser.get(&new).await.expect(200);
     page.has("<h2>1 event</h2>").has("Given up").has("receiver.example.com/hooks").has("value=\"50\"");
     let refused = browser.submit(&page, &new, &[("rate", "many")]).await.expect(400);
-    refused.has("<code>ratePerSecond</code>").has("value=\"many\"");
+    refused.has("<b>Events per second at most</b>").has("value=\"many\"");
     let requested = browser.submit(&page, &new, &[("rate", "20")]).await;
     let location = requested.expect(303).header("location").to_owned();
     browser.get(&location).await.expect(200).has("Requested.").has("Replay of 1 event");
@@ -40,7 +40,10 @@ async fn all_that_match_are_replayed_after_a_confirmation() {
     })
     .await;
     let done = browser.get(&path).await.expect(200);
-    done.has("<dd>1</dd>").lacks("/cancel").lacks("data-live");
+    done.has(&format!("<dt>By</dt><dd>{}</dd>", owner.email))
+        .has("<dd>1</dd>")
+        .lacks("/cancel")
+        .lacks("data-live");
     browser.get("/bulk-actions").await.expect(200).has(&path).has("Completed").has("Status: Given up");
     until_listed(&owner, &event, "Pending").await;
 }

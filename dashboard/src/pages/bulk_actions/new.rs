@@ -5,8 +5,8 @@ use askama::Template;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::{Action, Term, matching, terms};
-use crate::pages::Refusal;
 use crate::pages::events::filter::Filter;
+use crate::pages::{Labels, Refusal};
 use crate::session::Session;
 use crate::session::claims::Role;
 use crate::text::foreign::Foreign;
@@ -15,6 +15,8 @@ use crate::web::error::PageError;
 use crate::web::form::Form;
 use crate::web::frame::{Frame, Section};
 use crate::web::query::Parameters;
+
+const LABELS: &Labels = &[("ratePerSecond", "Events per second at most")];
 
 #[derive(Template)]
 #[template(path = "bulk_actions/new.html")]
@@ -59,7 +61,7 @@ pub(crate) async fn submit(session: Session, form: Form) -> Result<Response, Pag
             let id = requested.id.map(|id| id.to_string()).unwrap_or_default();
             Ok(Redirect::to(&format!("/bulk-actions/{id}?done=requested")).into_response())
         }
-        Err(error) => show(&session, rate, Some(Refusal::of(error)?)).await,
+        Err(error) => show(&session, rate, Some(Refusal::of(error)?.in_form("", LABELS))).await,
     }
 }
 
@@ -86,7 +88,7 @@ async fn show(
                 };
                 (terms(&dry.filter, &session.api.destinations().await?), Some(proposal), refusal)
             }
-            Err(error) => (vec![], None, Some(Refusal::of(error)?)),
+            Err(error) => (vec![], None, Some(Refusal::of(error)?.in_form("", LABELS))),
         };
     let status = refusal.as_ref().map(|refusal| refusal.status);
     let page = View(NewPage {

@@ -37,7 +37,8 @@ struct BulkActionPage {
     refused: String,
     reasons: Vec<(&'static str, String)>,
     rate: String,
-    requested_by: Uuid,
+    /// Email address, or the id of a user who was deleted.
+    requested_by: String,
     requested: Moment,
     ended: Option<Moment>,
     may_pause: bool,
@@ -99,11 +100,20 @@ async fn show(session: &Session, id: Uuid, refusal: Option<Refusal>) -> Result<R
         });
     let status = refusal.as_ref().map(|refusal| refusal.status);
     let terms = terms(&action.filter, &destinations);
-    Ok(View(BulkActionPage::of(frame, id, &action, terms, refusal)).answer(status))
+    let user = session.api.user(action.requested_by).await;
+    let requested_by = user.map_or_else(|_| action.requested_by.to_string(), |user| user.email);
+    Ok(View(BulkActionPage::of(frame, id, &action, requested_by, terms, refusal)).answer(status))
 }
 
 impl BulkActionPage {
-    fn of(frame: Frame, id: Uuid, action: &BulkAction, terms: Vec<Term>, refusal: Option<Refusal>) -> Self {
+    fn of(
+        frame: Frame,
+        id: Uuid,
+        action: &BulkAction,
+        requested_by: String,
+        terms: Vec<Term>,
+        refusal: Option<Refusal>,
+    ) -> Self {
         let now = clock::now();
         let kind = Action::of(&action.action);
         let state = action.state.as_deref().unwrap_or_default();
@@ -123,7 +133,7 @@ impl BulkActionPage {
             refused: grouped(action.examined.saturating_sub(action.done)),
             reasons: reasons(&action.refused),
             rate: grouped(u64::from(action.rate_per_second)),
-            requested_by: action.requested_by,
+            requested_by,
             requested: Moment::of(action.requested_at, now),
             ended: action.ended_at.map(|at| Moment::of(at, now)),
             may_pause: may_act && state == "Running",
