@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::harness::api::send;
 use crate::harness::client;
 use crate::harness::postgres::TestDatabase;
-use crate::harness::process::{Launch, Process, free_port};
+use crate::harness::process::{Launch, Process, ReservedPort};
 use crate::harness::tenant::Tenant;
 use crate::harness::until;
 use crate::harness::witness::Witness;
@@ -45,17 +45,19 @@ fn witness_line(name: &str, url: &str) -> String {
 /// Witnesses that an installation has a policy for. Each has a folder and a port, and may not run.
 struct Witnesses {
     folder: TempDir,
-    ports: Vec<(&'static str, u16)>,
+    ports: Vec<(&'static str, ReservedPort)>,
 }
 
 impl Witnesses {
     fn new(names: &[&'static str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, ports: names.iter().map(|name| (*name, free_port())).collect() }
+        Self { folder, ports: names.iter().map(|name| (*name, ReservedPort::new())).collect() }
     }
 
     fn lines(&self) -> String {
-        let line = |(name, port): &(&str, u16)| witness_line(name, &format!("http://127.0.0.1:{port}/"));
+        let line = |(name, reserved): &(&str, ReservedPort)| {
+            witness_line(name, &format!("http://127.0.0.1:{}/", reserved.port))
+        };
         self.ports.iter().map(line).collect()
     }
 
@@ -65,10 +67,10 @@ impl Witnesses {
 
     /// Starts a witness, with the state that it has if it ran before.
     async fn start(&self, name: &str) -> Witness {
-        let (_, port) = self.ports.iter().find(|(known, _)| *known == name).expect("a witness");
+        let (_, reserved) = self.ports.iter().find(|(known, _)| *known == name).expect("a witness");
         let folder = self.folder(name);
         fs::create_dir_all(&folder).expect("a folder");
-        Witness::start(&folder, &cosigner(name), signer().verifier(), *port).await
+        Witness::start(&folder, &cosigner(name), signer().verifier(), reserved.port).await
     }
 }
 

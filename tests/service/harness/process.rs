@@ -1,9 +1,11 @@
 //! Processes of the program that a test starts, stops and kills.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
 use hooksentry::secrets::vault::Vault;
+use socket2::{Domain, Socket, Type};
 use sqlx::PgPool;
 use tokio::process::{Child, Command};
 
@@ -32,6 +34,25 @@ pub(crate) fn vault(pool: PgPool) -> Vault {
 /// Returns a port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+/// A port of which no other process takes hold. Connections to it are refused until a server listens there, and again when
+/// that has ended.
+#[derive(Debug)]
+pub(crate) struct ReservedPort {
+    pub(crate) port: u16,
+    _bound: Socket,
+}
+
+impl ReservedPort {
+    pub(crate) fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        // It never listens, so a server that reuses addresses, as all of ours do, can listen on the same port.
+        socket.set_reuse_address(true).expect("an option");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+        let address = socket.local_addr().ok().and_then(|address| address.as_socket());
+        Self { port: address.expect("an address").port(), _bound: socket }
+    }
 }
 
 impl Launch {
