@@ -12,6 +12,9 @@ use uuid::Uuid;
 use super::trees::Tree;
 use crate::event_store::log_reader;
 
+/// Facts that are read at once when logs are verified.
+const PART_FACTS: i64 = 8_192;
+
 /// A row of the event log. Payload and metadata are `json`, which keeps the text, so they are the bytes that were
 /// appended.
 #[derive(Clone, Debug)]
@@ -143,7 +146,8 @@ pub(super) async fn at(
     .await
 }
 
-/// Returns the positions that divide the log up to `until` into parts of about `facts` facts; the last of them is `until`.
+/// Returns the positions that divide the log up to `until` into parts of at most [`PART_FACTS`]; the last of them is
+/// `until`.
 ///
 /// # Errors
 /// When the database fails.
@@ -151,7 +155,6 @@ pub(super) async fn at(
 pub(crate) async fn parts(
     connection: &mut PgConnection,
     until: LogPosition,
-    facts: i64,
 ) -> Result<Vec<LogPosition>, sqlx::Error> {
     let mut parts = sqlx::query_as!(
         LogPosition,
@@ -167,7 +170,7 @@ pub(crate) async fn parts(
         "#,
         until.transaction_id as TransactionId,
         until.position,
-        facts,
+        PART_FACTS,
     )
     .fetch_all(connection)
     .await?;
@@ -177,7 +180,8 @@ pub(crate) async fn parts(
     Ok(parts)
 }
 
-/// Returns the facts after one position and up to another, of all tenants or of one.
+/// Returns the facts of a part, of all tenants or of one: those after one position and up to another, of which
+/// [`parts`] has found at most [`PART_FACTS`].
 ///
 /// # Errors
 /// When the database fails.
@@ -195,6 +199,8 @@ pub(crate) async fn part(
           AND (transaction_id, position) <= ($3, $4)
           AND ($5::uuid IS NULL OR coalesce(tenant_id, '00000000-0000-0000-0000-000000000000') = $5)
         ORDER BY transaction_id, position
+        -- PART_FACTS as a literal. Without it PostgreSQL expects a share of the log, and reads all of it for each part.
+        LIMIT 8192
         "#,
         after.transaction_id as TransactionId,
         after.position,

@@ -35,9 +35,6 @@ use checkpoints::Checkpoints;
 use tenants::Tenants;
 use tree::Ended;
 
-/// Number of facts that one task reads at once.
-const PART_FACTS: i64 = 8_192;
-
 /// Reason why nothing could be compared.
 #[derive(Debug, Error)]
 pub(crate) enum CheckFailure {
@@ -77,7 +74,7 @@ pub(crate) async fn check(
         trees.into_iter().partition(|tree| matches!(tree.owner, TreeOwner::Tenant { .. }));
 
     let mut tenants = Tenants::new(of_tenants, &mut signed);
-    let parts = evidence_log::parts(&mut connection, until, PART_FACTS).await?;
+    let parts = evidence_log::parts(&mut connection, until).await?;
     let tracker = TaskTracker::new();
     let after = std::iter::once(LogPosition::default()).chain(parts.iter().copied());
     let read = |(after, until)| {
