@@ -117,10 +117,26 @@ impl OwnConnection {
     /// # Errors
     /// As [`Self::open`].
     pub async fn watched(&mut self) -> Result<(&mut PgConnection, StatementWatch), sqlx::Error> {
-        self.open().await?;
-        let State::Open(session) = &mut self.state else { return Err(deadline::exceeded()) };
-        let watch = StatementWatch { options: Arc::clone(&self.options), backend: session.backend };
+        let options = Arc::clone(&self.options);
+        let session = self.session().await?;
+        let watch = StatementWatch { options, backend: session.backend };
         Ok((&mut session.connection, watch))
+    }
+
+    /// Returns the connection, opened if necessary, for statements whose failure ends its use.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn opened(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        Ok(&mut self.session().await?.connection)
+    }
+
+    async fn session(&mut self) -> Result<&mut Session, sqlx::Error> {
+        self.open().await?;
+        match &mut self.state {
+            State::Open(session) => Ok(session),
+            State::Unused | State::Lost => Err(deadline::exceeded()),
+        }
     }
 
     /// Closes the connection if `error` leaves it unusable.

@@ -20,6 +20,7 @@ use super::page::Page;
 use super::schedule::{Changes, Schedule};
 use crate::clock::{BootTime, Present};
 use crate::config::GIVE_UP_GRACE;
+use crate::event_store::AcceptedEvent;
 
 /// Changed rows after which a flush begins.
 const CHANGES_MAX: usize = 5_000;
@@ -199,9 +200,21 @@ impl<B: Backend> DispatchCore<B> {
         for event in page.unreadable {
             self.schedule.set_aside(event);
         }
+        self.schedule.forget_unconfirmed(position);
         self.position = position;
         self.unflushed_since.get_or_insert(now.boot);
         Ok(())
+    }
+
+    /// Folds what this process has accepted, ahead of the log. Returns whether it folded all of it: the rest is to be
+    /// read from the log.
+    pub(super) fn fold_ahead_of_log(&mut self, accepted: &[AcceptedEvent], now: Present) -> bool {
+        let mut all = true;
+        // The others were folded with the log.
+        for event in accepted.iter().filter(|event| event.position > self.position) {
+            all &= self.schedule.fold_ahead_of_log(event, now.wall);
+        }
+        all
     }
 
     /// Loads what facts refer to and memory does not hold.

@@ -15,6 +15,7 @@ use super::due_deliveries::{DueDelivery, StartedAttempt};
 use super::lane::Lane;
 use super::schedule::{Change, Schedule};
 use crate::clock::Present;
+use crate::event_store::AcceptedEvent;
 
 /// Rows fetched for a page of facts, because memory does not hold them.
 pub(super) type Fetched = HashMap<WebhookEventId, DueDelivery>;
@@ -84,31 +85,34 @@ impl Schedule {
         now: Present,
     ) {
         let event_id = WebhookEventId(logged.stream_id);
+        self.ahead_of_log.confirm(event_id);
         let (known, persisted) = self.known(event_id, fetched);
         if known.as_ref().is_some_and(|known| known.stream_version >= logged.sequence) {
             return;
         }
-        let waiting = |destination_id, attempts, due_at| DueDelivery {
-            event_id,
-            tenant_id: logged.tenant_id,
-            destination_id,
-            due_at,
-            stream_version: logged.sequence,
-            attempts,
-            failed_attempts: 0,
-            unknown_in_a_row: 0,
-            started: None,
-        };
-        // The clock of the machine that accepted the event may be ahead: that must not delay the first attempt.
-        let at_once = |at: DateTime<Utc>| at.min(now.wall);
         match (fact, known) {
             (WebhookEventFact::EventAccepted(acceptance), _) => {
-                let delivery = waiting(acceptance.destination_id, 0, at_once(acceptance.at));
-                let delivery = DueDelivery { tenant_id: acceptance.tenant_id, ..delivery };
-                self.write_and_admit(delivery, persisted, now.wall);
+                let event = AcceptedEvent {
+                    position: logged.position,
+                    event_id,
+                    tenant_id: acceptance.tenant_id,
+                    destination_id: acceptance.destination_id,
+                    at: acceptance.at,
+                };
+                self.fold_acceptance(&event, persisted, now.wall);
             }
             (WebhookEventFact::Replayed { destination_id, attempts, at }, _) => {
-                let delivery = waiting(*destination_id, *attempts, at_once(*at));
+                let delivery = DueDelivery {
+                    event_id,
+                    tenant_id: logged.tenant_id,
+                    destination_id: *destination_id,
+                    due_at: at_once(*at, now.wall),
+                    stream_version: logged.sequence,
+                    attempts: *attempts,
+                    failed_attempts: 0,
+                    unknown_in_a_row: 0,
+                    started: None,
+                };
                 self.write_and_admit(delivery, persisted, now.wall);
             }
             (fact, Some(known)) => {
@@ -118,6 +122,22 @@ impl Schedule {
             // The event has ended, so this fact was folded before.
             (_, None) => {}
         }
+    }
+
+    /// Folds the first fact of an event.
+    pub(super) fn fold_acceptance(&mut self, event: &AcceptedEvent, persisted: bool, now: DateTime<Utc>) {
+        let delivery = DueDelivery {
+            event_id: event.event_id,
+            tenant_id: event.tenant_id,
+            destination_id: event.destination_id,
+            due_at: at_once(event.at, now),
+            stream_version: 1,
+            attempts: 0,
+            failed_attempts: 0,
+            unknown_in_a_row: 0,
+            started: None,
+        };
+        self.write_and_admit(delivery, persisted, now);
     }
 
     /// Folds a fact of a delivery that has not ended. `delivery` has the version of the fact.
@@ -201,6 +221,12 @@ impl Schedule {
             self.changes.remove(&event_id);
         }
     }
+}
+
+/// Returns when an event is due that should be attempted at once. The clock of the machine that wrote its fact may be
+/// ahead: that must not delay the attempt.
+fn at_once(at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    at.min(now)
 }
 
 fn destination_of(fact: &WebhookEventFact) -> Option<DestinationId> {

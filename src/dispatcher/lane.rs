@@ -115,6 +115,19 @@ impl Lane {
         !self.has_more_in_table && self.ready.len() < self.window()
     }
 
+    /// Whether an event that becomes due at `now` has a permit, and overtakes nothing: all that waits has one too, and
+    /// no attempt has failed of late, so that no step of the breaker is near. A limit of one is a wish for an order,
+    /// which only the log has.
+    pub(super) fn is_quiet(&self, now: DateTime<Utc>) -> bool {
+        let breaker = &self.state.breaker;
+        self.takes_more()
+            && self.ready.len() < self.available_permits()
+            && self.concurrency_limit() > 1
+            && self.next_due.is_none_or(|due| due > now)
+            && self.pending_step.is_none()
+            && (breaker.stage, breaker.consecutive_failures) == (Stage::Active, 0)
+    }
+
     /// Whether its window should be filled from the table.
     pub(super) fn wants_refill(&self) -> bool {
         self.has_more_in_table && self.available_permits() > 0 && self.ready.len() < self.window() / 4

@@ -51,6 +51,7 @@ mod tenant_windows;
 mod tests;
 mod wakeup_receiver;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Present;
 use crate::config::{DeliverySettings, Settings};
-use crate::database;
+use crate::database::{self, OwnConnection};
 use crate::event_store::held_back::HeldBack;
 use crate::event_store::log_reader::{self, LogPage};
 use crate::event_store::{self, EventStore};
@@ -196,7 +197,8 @@ impl LedRole for Dispatcher {
             republish_after: self.settings.republish_after,
         };
         let core = DispatchCore::new(backend, schedule, limits);
-        let term = Term { dispatcher: self, core, held_back: HeldBack::new(READER_NAME) };
+        let connection = OwnConnection::to_database_of(&self.pool);
+        let term = Term { dispatcher: self, core, held_back: HeldBack::new(READER_NAME), connection };
         // The term is dropped at any await when the lead is lost: what it was writing is fenced.
         tokio::select! {
             ended = term.serve(stop, outage) => ended,
@@ -218,6 +220,8 @@ struct Term<'a> {
     dispatcher: &'a Dispatcher,
     core: DispatchCore<ServiceBackend<'a>>,
     held_back: HeldBack,
+    /// Reads the log.
+    connection: OwnConnection,
 }
 
 impl Term<'_> {
@@ -266,34 +270,51 @@ impl Term<'_> {
     ) -> Result<(), TermEnded> {
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut accepted = self.dispatcher.store.accepted_events().receive();
         loop {
             // Before reading, so that a notification during the reading wakes this loop again.
             wakeup_receiver.mark_unchanged();
             let (page, look_again, _) = self.read(TransactionId::default()).await?;
             let has_more = page.rows.len() >= PAGE_FACTS_MAX;
             self.fold(page.rows).await?;
-            database::in_time(STEP_TIME_MAX, self.core.step(Present::read())).await?;
-            metrics::gauge!("hooksentry_jobs_outstanding").set(self.core.schedule.outstanding() as f64);
+            self.step().await?;
             if stop.is_cancelled() {
                 return self.core.flush().await;
             }
             if has_more || self.core.wants_refill() {
                 continue;
             }
-            let sleep = self.sleep_for(look_again);
             // Facts that are held back may be work, and are not notified again.
             let is_awaited = look_again.is_some() || self.core.schedule.waits_for_attempts();
-            let publisher = &self.core.backend.publisher;
-            let breaker_steps = &self.core.backend.breaker_steps;
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = wakeup_receiver.wait(is_awaited) => {}
-                () = publisher.ready(), if !publisher.can_publish() => {}
-                () = breaker_steps.ended() => {}
-                () = tokio::time::sleep(sleep) => {}
-                _ = poll.tick() => {}
+            let mut woken = pin!(wakeup_receiver.wait(is_awaited));
+            loop {
+                let sleep = self.sleep_for(look_again);
+                let publisher = &self.core.backend.publisher;
+                let breaker_steps = &self.core.backend.breaker_steps;
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = &mut woken => break,
+                    Some(events) = accepted.recv() => {
+                        let all_folded = self.core.fold_ahead_of_log(&events, Present::read());
+                        self.step().await?;
+                        if !all_folded || (self.core.schedule.waits_for_attempts() && !is_awaited) {
+                            break;
+                        }
+                    }
+                    () = publisher.ready(), if !publisher.can_publish() => break,
+                    () = breaker_steps.ended() => break,
+                    () = tokio::time::sleep(sleep) => break,
+                    _ = poll.tick() => break,
+                }
             }
         }
+    }
+
+    /// Does what is due.
+    async fn step(&mut self) -> Result<(), TermEnded> {
+        database::in_time(STEP_TIME_MAX, self.core.step(Present::read())).await?;
+        metrics::gauge!("hooksentry_jobs_outstanding").set(self.core.schedule.outstanding() as f64);
+        Ok(())
     }
 
     /// Reads the next page. Returns it with the pause after which to read again without a notification, and the
@@ -302,18 +323,19 @@ impl Term<'_> {
         &mut self,
         barrier: TransactionId,
     ) -> Result<(LogPage, Option<Duration>, TransactionId), TermEnded> {
+        // An error ends the term, and the connection with it.
         database::in_time(database::SHORT, async {
-            let mut connection = self.dispatcher.pool.acquire().await?;
+            let connection = self.connection.opened().await?;
             let horizon = match barrier == TransactionId::default() {
                 true => barrier,
-                false => log_reader::horizon(&mut connection, self.held_back.elsewhere()).await?,
+                false => log_reader::horizon(connection, self.held_back.elsewhere()).await?,
             };
             let (recent, position) = (self.dispatcher.store.recent(), self.core.position());
             let elsewhere = self.held_back.elsewhere();
-            let mut page = recent.read_after(&mut connection, position, PAGE_FACTS_MAX, elsewhere).await?;
+            let mut page = recent.read_after(connection, position, PAGE_FACTS_MAX, elsewhere).await?;
             page.held_back |= horizon < barrier;
             let wait = self.held_back.after(&page);
-            self.held_back.look(&mut connection).await?;
+            self.held_back.look(connection).await?;
             Ok((page, wait, horizon))
         })
         .await

@@ -10,22 +10,33 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aggregates::Facts;
-use aggregates::ids::{TenantId, WebhookEventId};
+use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::sealed::TokenHash;
 use aggregates::webhook_event::{Acceptance, WebhookEventFact};
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use projections::{LogPosition, TransactionId};
 use sqlx::PgConnection;
 
+use super::EventStore;
+use super::accepted_events::{AcceptedEvent, AcceptedEvents};
+use super::claimed_payload::{ClaimedEvent, ClaimedPayload};
 use super::group_commit::Batch;
 use super::log_notifier::{LogNotifier, Notification};
 use super::metadata::Metadata;
+use super::recent_payloads::RecentPayloads;
 use crate::secrets::salt::Salt;
+
+/// Size up to which a payload is kept for the worker of this process. Larger ones are few, and would crowd out many.
+const KEPT_BYTES_MAX: usize = 64 << 10;
 
 /// A webhook event to accept.
 #[derive(Clone, Debug)]
 pub struct AcceptItem {
     id: WebhookEventId,
     tenant_id: TenantId,
+    destination_id: DestinationId,
+    at: DateTime<Utc>,
     key_hash: TokenHash,
     token_hash: TokenHash,
     route_version: i64,
@@ -88,6 +99,8 @@ impl AcceptItem {
         Ok(Self {
             id,
             tenant_id: acceptance.tenant_id,
+            destination_id: acceptance.destination_id,
+            at: acceptance.at,
             key_hash: credentials.key_hash,
             token_hash: credentials.token_hash,
             route_version: credentials.route_version,
@@ -108,6 +121,28 @@ impl AcceptItem {
         Self { hops: i16::try_from(hops).unwrap_or(i16::MAX), ..self }
     }
 
+    fn accepted_at(&self, position: LogPosition) -> AcceptedEvent {
+        AcceptedEvent {
+            position,
+            event_id: self.id,
+            tenant_id: self.tenant_id,
+            destination_id: self.destination_id,
+            at: self.at,
+        }
+    }
+
+    fn claimed_event(&self) -> ClaimedEvent {
+        ClaimedEvent { event_id: self.id, tenant_id: self.tenant_id }
+    }
+
+    fn claimed_payload(&self) -> ClaimedPayload {
+        ClaimedPayload {
+            // A copy: the bytes may be a part of a larger buffer of the connection.
+            bytes: Bytes::copy_from_slice(&self.delivered),
+            hops: u16::try_from(self.hops).unwrap_or_default(),
+        }
+    }
+
     /// Keeps `resource` until the item is committed or refused, even if the caller stops waiting.
     #[must_use]
     pub fn holding(self, resource: Arc<dyn Any + Send + Sync>) -> Self {
@@ -119,12 +154,45 @@ impl AcceptItem {
 #[derive(Debug)]
 pub struct AcceptBatch {
     notifier: LogNotifier,
+    accepted: AcceptedEvents,
+    recent_payloads: RecentPayloads,
 }
 
 impl AcceptBatch {
     #[must_use]
     pub fn new(notifier: LogNotifier) -> Self {
-        Self { notifier }
+        Self { notifier, accepted: AcceptedEvents::default(), recent_payloads: RecentPayloads::default() }
+    }
+
+    /// Hands what is accepted to the dispatcher that uses `store`, and its payload to the worker.
+    #[must_use]
+    pub fn handing_over(self, store: &EventStore) -> Self {
+        Self {
+            accepted: store.accepted_events().clone(),
+            recent_payloads: store.recent_payloads().clone(),
+            ..self
+        }
+    }
+
+    /// Notifies the readers of the log of what was accepted.
+    fn announce(&self, items: &[&AcceptItem], positions: &HashMap<WebhookEventId, Option<LogPosition>>) {
+        let accepted: Vec<(&AcceptItem, LogPosition)> = items
+            .iter()
+            .filter_map(|item| Some((*item, positions.get(&item.id).copied().flatten()?)))
+            .collect();
+        if accepted.is_empty() {
+            return;
+        }
+        let events = accepted.iter().map(|(item, position)| item.accepted_at(*position));
+        if self.accepted.hand_over(events.collect()) {
+            for (item, _) in accepted.iter().filter(|(item, _)| item.delivered.len() < KEPT_BYTES_MAX) {
+                self.recent_payloads.keep(item.claimed_event(), item.claimed_payload());
+            }
+            // The dispatcher need not read the log for these.
+            self.notifier.notify(Notification::Progress);
+        } else {
+            self.notifier.notify(Notification::NewWork);
+        }
     }
 }
 
@@ -163,27 +231,25 @@ impl Batch for AcceptBatch {
             .filter(|(i, item)| first_of[&item.id] == *i)
             .map(|(_, item)| item)
             .collect();
-        let outcomes = accept(connection, &distinct).await?;
-        if outcomes.values().any(|outcome| *outcome == AcceptOutcome::Accepted) {
-            self.notifier.notify(Notification::NewWork);
-        }
-        let outcome_of = |(index, item): (usize, &AcceptItem)| {
-            match outcomes.get(&item.id).copied().unwrap_or(AcceptOutcome::RouteChanged) {
-                AcceptOutcome::Accepted if first_of[&item.id] != index => AcceptOutcome::Exists,
-                // The item that was sent had invalid credentials, and this one may have others: its caller
-                // looks the route up and tries again.
-                outcome => outcome,
-            }
+        let positions = accept(connection, &distinct).await?;
+        self.announce(&distinct, &positions);
+        let outcome_of = |(index, item): (usize, &AcceptItem)| match positions.get(&item.id) {
+            Some(Some(_)) if first_of[&item.id] == index => AcceptOutcome::Accepted,
+            Some(_) => AcceptOutcome::Exists,
+            // The item that was sent had invalid credentials, and this one may have others: its caller looks the
+            // route up and tries again.
+            None => AcceptOutcome::RouteChanged,
         };
         Ok(items.iter().enumerate().map(outcome_of).collect())
     }
 }
 
+/// Returns, for each item whose credentials are valid, the position of its fact; `None`: the event exists already.
 #[tracing::instrument(name = "db.events.accept", level = "debug", skip_all, fields(items = items.len()), err(level = "debug"))]
 async fn accept(
     connection: &mut PgConnection,
     items: &[&AcceptItem],
-) -> Result<HashMap<WebhookEventId, AcceptOutcome>, sqlx::Error> {
+) -> Result<HashMap<WebhookEventId, Option<LogPosition>>, sqlx::Error> {
     let rows = sqlx::query_file!(
         "src/event_store/acceptance.sql",
         &items.iter().map(|item| item.id.0).collect::<Vec<_>>(),
@@ -206,8 +272,10 @@ async fn accept(
     Ok(rows
         .into_iter()
         .map(|row| {
-            let outcome = if row.accepted { AcceptOutcome::Accepted } else { AcceptOutcome::Exists };
-            (WebhookEventId(row.event_id), outcome)
+            let position = row.transaction_id.zip(row.position);
+            let position =
+                position.map(|(transaction_id, position)| LogPosition { transaction_id, position });
+            (WebhookEventId(row.event_id), position)
         })
         .collect())
 }

@@ -1,5 +1,5 @@
 -- Appends EventAccepted and stores the payload for each event whose credentials are valid, and returns a row for each
--- of those events.
+-- of those events: with the position of the fact, or without one if the event exists already.
 --
 -- Rows are inserted in the order of their ids, so that two batches with common ids wait for one another instead of
 -- deadlocking. `ingest_routes`, `api_keys` and `tenants` belong to their projections; they are queried here because they
@@ -46,7 +46,7 @@ appended AS (
     FROM admitted
     ORDER BY event_id
     ON CONFLICT DO NOTHING
-    RETURNING aggregate_id
+    RETURNING transaction_id, position, aggregate_id
 ),
 stored AS (
     INSERT INTO payloads (event_id, tenant_id, delivered, received, hops, salt, idempotency_key)
@@ -54,7 +54,9 @@ stored AS (
     FROM admitted
     WHERE (event_id::text IN (SELECT aggregate_id FROM appended)) IS TRUE
 )
-SELECT
-    event_id AS "event_id!",
-    event_id::text IN (SELECT aggregate_id FROM appended) AS "accepted!"
+SELECT aggregate_id::uuid AS "event_id!", transaction_id AS "transaction_id?: TransactionId", position AS "position?"
+FROM appended
+UNION ALL
+SELECT event_id, NULL, NULL
 FROM admitted
+WHERE (event_id::text IN (SELECT aggregate_id FROM appended)) IS NOT TRUE

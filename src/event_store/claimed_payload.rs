@@ -4,6 +4,7 @@
 //! stopped reading stays open, and with it every reader of the log waits.
 
 use aggregates::ids::{TenantId, WebhookEventId};
+use bytes::Bytes;
 use sqlx::PgConnection;
 
 use super::group_commit::Batch;
@@ -18,7 +19,7 @@ pub struct ClaimedEvent {
 /// Payload to deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedPayload {
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// Installations that the webhook passed through before this one.
     pub hops: u16,
 }
@@ -72,7 +73,10 @@ async fn payloads(
     )
     .fetch_all(connection)
     .await?;
-    let payload = |bytes, hops| ClaimedPayload { bytes, hops: u16::try_from(hops).unwrap_or_default() };
+    let payload = |bytes: Vec<u8>, hops| ClaimedPayload {
+        bytes: Bytes::from(bytes),
+        hops: u16::try_from(hops).unwrap_or_default(),
+    };
     Ok(rows
         .into_iter()
         .map(|row| row.delivered.zip(row.hops).map(|(bytes, hops)| payload(bytes, hops)))

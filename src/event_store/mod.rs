@@ -9,6 +9,7 @@
 
 mod acceptance;
 mod acceptances;
+mod accepted_events;
 mod append;
 mod attempt_claim;
 pub mod bulk_action;
@@ -25,6 +26,7 @@ mod origin;
 mod payload_erasure;
 mod personal_data_erasure;
 mod recent_log;
+mod recent_payloads;
 mod stream_append;
 pub mod stream_reader;
 mod upcasting;
@@ -42,6 +44,7 @@ use uuid::Uuid;
 
 pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, AcceptedPayload, IngestCredentials};
 pub use acceptances::Acceptances;
+pub use accepted_events::{AcceptedEvent, AcceptedEvents};
 pub use append::{AppendFailure, StreamAppend};
 pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome};
 pub use claimed_payload::{ClaimedEvent, ClaimedPayload, ClaimedPayloadBatch};
@@ -54,6 +57,7 @@ pub use metadata::{Actor, Metadata};
 pub use origin::{Origin, Origins, Person};
 pub use payload_erasure::{ErasureFailure, append_erasures};
 pub use recent_log::RecentLog;
+pub use recent_payloads::RecentPayloads;
 pub use stream_append::{StoredResponse, StreamAppendBatch, StreamAppendItem, StreamAppendResult};
 
 use crate::database;
@@ -62,12 +66,14 @@ use upcasting::Upcaster;
 /// How often a command is decided again after another append came first.
 const CONFLICT_RETRIES_MAX: u32 = 5;
 
-/// The event log with its notifier and its cache.
+/// The event log with its notifier, and what this process has read of it and appended to it last.
 #[derive(Clone, Debug)]
 pub struct EventStore {
     pool: PgPool,
     notifier: LogNotifier,
     recent: RecentLog,
+    accepted: AcceptedEvents,
+    recent_payloads: RecentPayloads,
 }
 
 /// An aggregate loaded from its stream.
@@ -131,7 +137,13 @@ impl EventStore {
     /// Returns the log in the database of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, notifier: LogNotifier) -> Self {
-        Self { pool, notifier, recent: RecentLog::default() }
+        Self {
+            pool,
+            notifier,
+            recent: RecentLog::default(),
+            accepted: AcceptedEvents::default(),
+            recent_payloads: RecentPayloads::default(),
+        }
     }
 
     #[must_use]
@@ -143,6 +155,18 @@ impl EventStore {
     #[must_use]
     pub fn recent(&self) -> &RecentLog {
         &self.recent
+    }
+
+    /// Returns the way of webhooks that this process accepts to its dispatcher.
+    #[must_use]
+    pub fn accepted_events(&self) -> &AcceptedEvents {
+        &self.accepted
+    }
+
+    /// Returns the payloads that this process has accepted last.
+    #[must_use]
+    pub fn recent_payloads(&self) -> &RecentPayloads {
+        &self.recent_payloads
     }
 
     #[must_use]

@@ -49,22 +49,16 @@ impl Dependencies {
         let claims = AttemptClaimBatch::new(notifier.clone());
         let outcomes = StreamAppendBatch::new(notifier.clone());
         let equal = TenantWeights::default;
+        let store = EventStore::new(pool.clone(), notifier);
         let batches = AttemptBatches {
+            recent_payloads: store.recent_payloads().clone(),
             claims: group_commit("the committer of claims", claims, &pool, equal(), lifecycle),
             payloads: group_commit("the reader of payloads", ClaimedPayloadBatch, &pool, equal(), lifecycle),
             outcomes: group_commit("the committer of outcomes", outcomes, &pool, equal(), lifecycle),
         };
         let list_pool =
             roles.has(Role::Api).then(|| database::list_pool(&settings.database, &required.database));
-        Ok(Self {
-            store: EventStore::new(pool.clone(), notifier),
-            batches,
-            pool,
-            list_pool,
-            vault,
-            queue,
-            telemetry,
-        })
+        Ok(Self { store, batches, pool, list_pool, vault, queue, telemetry })
     }
 
     pub(super) fn vault(&self) -> anyhow::Result<Vault> {

@@ -45,7 +45,7 @@ impl<'a> RoleStarter<'a> {
         dependencies: &'a Dependencies,
         lifecycle: &'a Lifecycle,
     ) -> Self {
-        let AttemptBatches { claims, payloads, outcomes } = &dependencies.batches;
+        let AttemptBatches { claims, payloads, outcomes, .. } = &dependencies.batches;
         let commits = vec![
             ("claims", claims.activity().clone()),
             ("payloads", payloads.activity().clone()),
@@ -177,7 +177,7 @@ impl<'a> RoleStarter<'a> {
     fn api(&mut self, signing_keys: Option<SigningKeys>, projected: Projected) -> anyhow::Result<Router> {
         let Dependencies { pool, store, batches, .. } = self.dependencies;
         let committer = |name| {
-            let batch = AcceptBatch::new(store.notifier().clone());
+            let batch = AcceptBatch::new(store.notifier().clone()).handing_over(store);
             group_commit(name, batch, pool, self.settings.delivery.tenant_weights.clone(), self.lifecycle)
         };
         let acceptances = Acceptances {

@@ -10,7 +10,6 @@ use aggregates::backoff::Backoff;
 use aggregates::webhook_event::{
     Delivery as EventDelivery, WebhookEvent, WebhookEventCommand, WebhookEventFact,
 };
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
@@ -187,6 +186,9 @@ impl AttemptRunner {
         claimed: &Claimed,
     ) -> Result<Option<ClaimedPayload>, DeliveryFailure> {
         let event = ClaimedEvent { event_id: job.event_id, tenant_id: job.tenant_id };
+        if let Some(payload) = self.batches.recent_payloads.take(event) {
+            return Ok(Some(payload));
+        }
         loop {
             match self.batches.payloads.commit(event).await {
                 Ok(payload) => return Ok(payload),
@@ -219,7 +221,7 @@ impl AttemptRunner {
             event_id: job.event_id,
             attempt: job.attempt,
             url: sending.url.clone(),
-            body: Bytes::from(payload.bytes),
+            body: payload.bytes,
             hops: payload.hops,
             secrets: sending.secrets_at(at),
             credentials: sending.credentials.clone(),

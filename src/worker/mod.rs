@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::event_store::group_commit::GroupCommit;
-use crate::event_store::{AttemptClaimBatch, ClaimedPayloadBatch, StreamAppendBatch};
+use crate::event_store::{AttemptClaimBatch, ClaimedPayloadBatch, RecentPayloads, StreamAppendBatch};
 use crate::identifiers;
 use crate::queue::JobQueue;
 use crate::secrets::vault::Vault;
@@ -55,6 +55,8 @@ use settings::SettingsCache;
 #[derive(Clone)]
 pub struct AttemptBatches {
     pub claims: GroupCommit<AttemptClaimBatch>,
+    /// Payloads that need not be read, because this process has just accepted them.
+    pub recent_payloads: RecentPayloads,
     pub payloads: GroupCommit<ClaimedPayloadBatch>,
     pub outcomes: GroupCommit<StreamAppendBatch>,
 }

@@ -14,6 +14,7 @@ impl Schedule {
         if let Some(tracked) = self.tracked.get(&id) {
             self.settle(id, tracked.delivery.destination_id);
         }
+        self.ahead_of_log.confirm(id);
         self.changes.insert(id, Change { row: None, persisted: true });
         self.set_aside.insert(id);
         self.new_set_aside.push(event);

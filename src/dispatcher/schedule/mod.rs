@@ -5,6 +5,7 @@
 //! and delivered between two flushes never touches the tables. Memory is bounded: a lane holds a window of
 //! its due events, and the rest is in the table alone.
 
+mod ahead_of_log;
 mod breakers;
 mod events_set_aside;
 mod suspended_tenants;
@@ -25,6 +26,7 @@ use super::tenant_windows::TenantWindows;
 use crate::clock::BootTime;
 use crate::config::TenantWeights;
 use crate::fair_share::Turns;
+use ahead_of_log::AheadOfLog;
 
 /// Most jobs released to the queue and not yet started, over all destinations. Jobs on the queue can no
 /// longer be overtaken. Higher: a destination that gets its first event waits longer. Lower: workers wait for
@@ -131,6 +133,7 @@ pub(super) struct Schedule {
     windows: TenantWindows,
     /// Attempts in flight, by the end of their time limit.
     started: DeadlineQueue<WebhookEventId, BootTime>,
+    pub(super) ahead_of_log: AheadOfLog,
 }
 
 impl Schedule {
@@ -396,7 +399,7 @@ impl Schedule {
         lane.flat_map(|lane| lane.ready.iter().chain(&lane.in_flight)).map(|event_id| event_id.0)
     }
 
-    /// Removes and returns what the next flush writes. After a flush that failed the schedule is loaded again
+    /// Removes and returns what the next flush writes, which is what the log up to its position says. After a flush that failed the schedule is loaded again
     /// from the tables, so no copy is kept here.
     pub(super) fn take_changes(&mut self) -> Changes {
         let mut changes = Changes {
@@ -404,7 +407,7 @@ impl Schedule {
             restored: std::mem::take(&mut self.restored),
             ..Changes::default()
         };
-        for (event_id, change) in self.changes.drain() {
+        for (event_id, change) in self.changes.extract_if(|id, _| !self.ahead_of_log.contains(*id)) {
             match change.row {
                 Some(row) => changes.written.push(row),
                 None => changes.removed.push(event_id.0),
@@ -450,9 +453,12 @@ impl Schedule {
 
     /// Whether something that is due waits for an attempt to start or to end.
     pub(super) fn waits_for_attempts(&self) -> bool {
-        self.released.len() >= OUTSTANDING_MAX
-            || !self.waiting_for_permits.is_empty()
-            || self.windows.has_parked()
+        !self.takes_more_jobs() || !self.waiting_for_permits.is_empty()
+    }
+
+    /// Whether an event that gets a permit is released at once.
+    fn takes_more_jobs(&self) -> bool {
+        self.released.len() < OUTSTANDING_MAX && !self.windows.has_parked()
     }
 
     /// Returns the number of jobs released and not yet started.

@@ -30,6 +30,7 @@ use crate::dispatcher::due_deliveries::{DueDelivery, Window};
 use crate::dispatcher::lane::LaneState;
 use crate::dispatcher::page::Page;
 use crate::dispatcher::schedule::{Changes, Schedule};
+use crate::event_store::AcceptedEvent;
 
 pub(super) const TENANT: TenantId = TenantId(Uuid::from_u128(0xac3e));
 /// Consecutive failed attempts that open a breaker.
@@ -68,6 +69,8 @@ pub(super) struct Model {
     pub(super) max_attempts: u32,
     pub(super) tables: Tables,
     log: Vec<LoggedFact>,
+    /// What the dispatcher's process has accepted and not handed over yet.
+    pub(super) accepted: Vec<AcceptedEvent>,
     pub(super) events: BTreeMap<WebhookEventId, Stream<WebhookEvent>>,
     pub(super) destinations: BTreeMap<DestinationId, Stream<Destination>>,
     /// Tenants that the log has as suspended.
@@ -91,6 +94,7 @@ impl Default for Model {
             max_attempts: 10,
             tables: Tables::default(),
             log: vec![],
+            accepted: vec![],
             events: BTreeMap::new(),
             destinations: BTreeMap::new(),
             suspended_tenants: BTreeSet::new(),
@@ -229,7 +233,10 @@ impl Model {
             .tenant(registered.tenant_id)
             .destination(destination_id)
             .at(self.now + self.others_ahead);
+        let (tenant_id, at) = (registered.tenant_id, self.now + self.others_ahead);
         self.execute(id, accept.command());
+        let position = self.log.last().expect("its fact").position;
+        self.accepted.push(AcceptedEvent { position, event_id: id, tenant_id, destination_id, at });
         id
     }
 
@@ -437,6 +444,12 @@ impl World {
         let facts: Vec<LoggedFact> = self.log.iter().skip(folded).take(facts_max).cloned().collect();
         let position = facts.last().map(|fact| fact.position);
         now(self.core.fold(Page { facts, unreadable: vec![], position }, at));
+    }
+
+    /// Hands over what was accepted. Returns whether the dispatcher folded all of it ahead of the log.
+    pub(super) fn hand_over(&mut self) -> bool {
+        let (accepted, at) = (std::mem::take(&mut self.accepted), self.present());
+        self.core.fold_ahead_of_log(&accepted, at)
     }
 
     /// Does everything that is due. Returns the deliveries of the jobs that went to the queue.

@@ -26,6 +26,8 @@ enum Action {
     Dispatch(u8),
     /// The dispatcher does what is due, without reading.
     Step,
+    /// The dispatcher gets what its own process has accepted, and does what is due.
+    HandOver,
     Flush,
     /// A worker takes a job; the queue may keep a copy.
     Start {
@@ -57,8 +59,8 @@ enum Action {
 }
 
 use Action::{
-    Accept, Cancel, ChangeLimit, Die, Dispatch, Erase, Finish, Flush, Lose, OthersAhead, Pass, PassReading,
-    Replay, SetClock, Start, Step, StepsFail, Suspend, Switch,
+    Accept, Cancel, ChangeLimit, Die, Dispatch, Erase, Finish, Flush, HandOver, Lose, OthersAhead, Pass,
+    PassReading, Replay, SetClock, Start, Step, StepsFail, Suspend, Switch,
 };
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -71,6 +73,7 @@ fn action() -> impl Strategy<Value = Action> {
         8 => (any::<Index>(), 1..12_u8).prop_map(|(place, count)| Accept(place, count)),
         12 => (0..40_u8).prop_map(Dispatch),
         2 => Just(Step),
+        6 => Just(HandOver),
         3 => Just(Flush),
         20 => (any::<Index>(), prop::bool::weighted(0.2)).prop_map(|(job, copied)| Start { job, copied }),
         1 => any::<Index>().prop_map(Lose),
@@ -130,6 +133,10 @@ impl World {
                 self.step();
             }
             Step => {
+                self.step();
+            }
+            HandOver => {
+                self.hand_over();
                 self.step();
             }
             Flush => self.flush(),
@@ -233,7 +240,7 @@ proptest! {
         for action in &actions {
             let in_flight_before = world.core.schedule.in_flight_by_lane();
             world.act(action);
-            if matches!(action, Dispatch(_) | Step) {
+            if matches!(action, Dispatch(_) | HandOver | Step) {
                 for (id, lane) in &world.core.schedule.lanes {
                     let before = in_flight_before.get(id).copied().unwrap_or_default();
                     let now = lane.in_flight.len();

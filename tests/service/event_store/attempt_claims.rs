@@ -374,7 +374,7 @@ async fn payloads_are_read_for_their_events_and_tenants() {
     let payloads = log.group_commit(ClaimedPayloadBatch);
     let read = join_all(jobs.iter().map(|job| payloads.commit(job.claimed_event()))).await;
     let read: Vec<_> = read.into_iter().map(|payload| payload.expect("a read")).collect();
-    let payload = |hops| Some(ClaimedPayload { bytes: PAYLOAD.to_vec(), hops });
+    let payload = |hops| Some(ClaimedPayload { bytes: PAYLOAD.to_vec().into(), hops });
     assert_eq!(read, [payload(0), None, payload(3), None]);
     log.discard().await;
 }
