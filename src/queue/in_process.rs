@@ -46,6 +46,35 @@ impl InProcess {
         Self { backlog: Arc::new(backlog), capacity, publish_timeout: PUBLISH_TIMEOUT_DEFAULT }
     }
 
+    /// Publishes the first of `jobs` for which there is capacity now. Returns their number.
+    pub(super) fn publish_some(&self, jobs: &[Job]) -> usize {
+        let mut count = jobs.len().min(self.backlog.free.available_permits());
+        let permits = loop {
+            match self.backlog.free.try_acquire_many(u32::try_from(count).unwrap_or(u32::MAX)) {
+                Ok(permits) => break permits,
+                // Another publisher was faster.
+                Err(_) if count > 0 => count -= 1,
+                Err(_) => return 0,
+            }
+        };
+        permits.forget();
+        counter!("hooksentry_queue_published_total").increment(count as u64);
+        self.backlog.push(&jobs[..count]);
+        counter!("hooksentry_queue_confirmed_total").increment(count as u64);
+        count
+    }
+
+    /// Removes and returns the jobs that no consumer has received.
+    pub(super) fn take_queued(&self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        while let Ok(queued) = self.backlog.queued.try_acquire() {
+            queued.forget();
+            jobs.extend(self.backlog.list().pop_front().map(|queued| queued.job));
+            self.backlog.free.add_permits(1);
+        }
+        jobs
+    }
+
     #[cfg(test)]
     fn with_publish_timeout(self, publish_timeout: Duration) -> Self {
         Self { publish_timeout, ..self }

@@ -1,7 +1,7 @@
 //! The job queue between the dispatcher and the workers.
 //!
 //! One trait, [`JobQueue`], and two transports: [`rabbitmq`] for several processes, [`in_process`] for `dev`
-//! and for installations of one process. A job only says "attempt this webhook event now" ([`Job`]); payload,
+//! and for installations of one process. A process that dispatches and works has both ([`local_first`]). A job only says "attempt this webhook event now" ([`Job`]); payload,
 //! address and secrets stay in the database.
 //!
 //! The queue transports jobs and does not store them. Its guarantees are weak on purpose, because the log
@@ -23,6 +23,7 @@
 mod delivery;
 pub mod in_process;
 mod job;
+pub mod local_first;
 pub mod rabbitmq;
 
 use std::fmt;

@@ -14,6 +14,7 @@ use crate::event_store::{
 use crate::lifecycle::Lifecycle;
 use crate::queue::JobQueue;
 use crate::queue::in_process::{CAPACITY_DEFAULT, InProcess};
+use crate::queue::local_first::LocalFirst;
 use crate::queue::rabbitmq::{RabbitMq, RabbitMqSettings};
 use crate::secrets::vault::Vault;
 use crate::telemetry::Telemetry;
@@ -130,5 +131,7 @@ async fn queue(
     };
     let rabbitmq_settings = RabbitMqSettings::new(urls, settings.queue.prefix.clone());
     let (tasks, stop) = (lifecycle.supporting(), lifecycle.drained());
-    Ok(Some(Arc::new(RabbitMq::connect(rabbitmq_settings, settings.start.timeout, &tasks, stop).await?)))
+    let broker = RabbitMq::connect(rabbitmq_settings, settings.start.timeout, &tasks, stop).await?;
+    let has_both = roles.has(Role::Dispatcher) && roles.has(Role::Worker);
+    Ok(Some(if has_both { Arc::new(LocalFirst::new(Arc::new(broker))) } else { Arc::new(broker) }))
 }
