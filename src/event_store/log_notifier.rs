@@ -7,7 +7,8 @@
 //! reader also reads the log at a slow interval.
 //!
 //! Each NOTIFY is a transaction, which costs as much as an append. Therefore each process announces itself
-//! every 5 s, and a process that has seen no other for 20 s sends no notifications until it sees one. A process
+//! every 5 s, and a process that has seen no other for 20 s sends no notifications until it sees one. When it begins
+//! to listen it need not wait for that: a process that listens holds an advisory lock that the others see. A process
 //! receives its own keep-alives, too: when they stop, the connection that listens has died, and is replaced.
 
 use std::time::Duration;
@@ -37,6 +38,8 @@ const ALONE_AFTER: Duration = Duration::from_secs(20);
 /// Time without a keep-alive of the process itself after which the connection that listens is replaced. Three
 /// keep-alives, so that a slow one does not matter.
 const DEAF_AFTER: Duration = Duration::from_secs(15);
+/// Advisory lock that a process shares while it listens: "hookhear" in ASCII.
+const LISTENING: i64 = 0x686f_6f6b_6865_6172;
 /// Time within which listening must begin.
 const LISTEN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Pause before listening again after the connection broke.
@@ -186,11 +189,13 @@ impl Peers {
 
     /// Receives messages until it fails.
     async fn receive(&self) -> sqlx::Error {
-        let mut listener = match timeout(LISTEN_TIME_MAX, self.start_listening()).await {
-            Ok(Ok(listener)) => listener,
-            Ok(Err(error)) => return error,
-            Err(_) => return deaf(),
-        };
+        let (mut listener, are_others_listening) =
+            match timeout(LISTEN_TIME_MAX, self.start_listening()).await {
+                Ok(Ok(listening)) => listening,
+                Ok(Err(error)) => return error,
+                Err(_) => return deaf(),
+            };
+        self.begin(are_others_listening);
         // Notifications that were sent before the connection existed are lost, so the readers read once.
         self.notifier.local.count(Notification::NewWork);
         let mut deaf_at = Instant::now() + DEAF_AFTER;
@@ -212,15 +217,46 @@ impl Peers {
         }
     }
 
-    /// Listens on a connection outside the pool: a dead one could not be returned to it.
-    async fn start_listening(&self) -> Result<PgListener, sqlx::Error> {
+    /// Listens on a connection outside the pool: a dead one could not be returned to it. Returns it, and whether other
+    /// processes listen.
+    async fn start_listening(&self) -> Result<(PgListener, bool), sqlx::Error> {
         let options = PgPoolOptions::new().max_connections(1).acquire_timeout(LISTEN_TIME_MAX);
         let own = options.connect_lazy_with((*self.pool.connect_options()).clone());
         let mut listener = PgListener::connect_with(&own).await?;
         // It would not listen until the next call, and hide that.
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
-        Ok(listener)
+        // The lock comes before the look: of two processes that begin at once at least one sees the other, and tells it.
+        sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock_shared($1) AS "locked!""#, LISTENING)
+            .fetch_one(&mut listener)
+            .await?;
+        let are_others_listening = sqlx::query_scalar!(
+            r#"
+            SELECT EXISTS (
+                SELECT
+                FROM pg_locks
+                WHERE locktype = 'advisory'
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                  AND (classid::bigint << 32) | objid::bigint = $1
+                  AND objsubid = 1
+                  AND pid <> pg_backend_pid()
+            ) AS "others!"
+            "#,
+            LISTENING,
+        )
+        .fetch_one(&mut listener)
+        .await?;
+        Ok((listener, are_others_listening))
+    }
+
+    /// Begins to listen. Tells the others, if there are any.
+    fn begin(&self, are_others_listening: bool) {
+        if are_others_listening {
+            self.last_seen.send_replace(Instant::now());
+            self.notifier.outgoing.count(Notification::NewWork);
+        } else if let Some(long_ago) = Instant::now().checked_sub(ALONE_AFTER) {
+            self.last_seen.send_replace(long_ago);
+        }
     }
 
     fn is_own_keep_alive(&self, payload: &str) -> bool {
@@ -261,7 +297,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_process_is_alone_after_20_seconds_without_a_message_of_another() {
+    async fn a_process_is_alone_until_it_hears_of_another() {
         let notifier = LogNotifier::within_process();
         let peers = Peers {
             pool: PgPool::connect_lazy("postgres://unused@localhost/unused").expect("a URL"),
@@ -271,9 +307,13 @@ mod tests {
         };
         let mut outgoing = notifier.outgoing.new_work.subscribe();
         assert!(!peers.is_alone(), "a process that has just started does not know yet");
+        peers.begin(true);
+        assert!(!peers.is_alone());
+        assert!(outgoing.has_changed().expect("a sender"), "the other processes learn that it has started");
+        outgoing.mark_unchanged();
 
-        let long_ago = Instant::now().checked_sub(ALONE_AFTER).expect("a machine that runs for a while");
-        peers.last_seen.send_replace(long_ago);
+        peers.begin(false);
+        assert!(!outgoing.has_changed().expect("a sender"), "there is no other to tell");
         assert_eq!(peers.handle("us alive"), None);
         assert_eq!(peers.handle("us new-work"), None);
         assert!(peers.is_alone());
