@@ -28,6 +28,7 @@ mod load_stats;
 mod meters;
 mod option_values;
 mod options;
+mod overload;
 mod payload;
 mod progress;
 mod rate_series;

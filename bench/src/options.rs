@@ -135,10 +135,14 @@ pub struct BenchOptions {
 pub enum Workload {
     /// A load as the other options describe it.
     Custom,
-    /// Open loop at 100 and at 500 events a second: latency of single events.
+    /// Open loop at 100, 500, 1,000 and 2,000 events a second: latency and cost of single events.
     Latency,
-    /// Closed loop: events a second from ingest to delivery.
+    /// Closed loop of few and of many connections: events a second from ingest to delivery.
     Sustained,
+    /// Closed loop to one destination, and then to a thousand.
+    Destinations,
+    /// The best rate of a closed loop, then twice and five times as much in an open loop, then 500 events a second.
+    Overload,
     /// Closed loop while deliveries are held back: events accepted a second.
     AcceptOnly,
     /// Events are held back and then released: events delivered a second while none is accepted.
@@ -153,6 +157,8 @@ impl fmt::Display for Workload {
             Self::Custom => "custom",
             Self::Latency => "latency",
             Self::Sustained => "sustained",
+            Self::Destinations => "destinations",
+            Self::Overload => "overload",
             Self::AcceptOnly => "accept-only",
             Self::Backlog => "backlog",
             Self::Fairness => "fairness",

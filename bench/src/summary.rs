@@ -37,10 +37,35 @@ fn phase_rows(workload: Workload, phase: &PhaseReport) -> Vec<Row> {
         Workload::Custom | Workload::Sustained => {
             let mut rows =
                 vec![per_second(&format!("Delivered/s sustained, {}", load.pace), load.delivered_per_second)];
-            rows.extend(cost_rows("delivered", phase));
+            rows.extend(cost_rows(&format!("delivered, {}", load.pace), phase));
             rows
         }
-        Workload::Latency => latency_rows(&phase.name, load),
+        Workload::Destinations => {
+            let mut rows =
+                vec![per_second(&format!("Delivered/s, {}", phase.name), load.delivered_per_second)];
+            rows.extend(cost_rows(&format!("delivered, {}", phase.name), phase));
+            rows
+        }
+        Workload::Latency => {
+            let mut rows = latency_rows(&phase.name, load);
+            rows.extend(cost_rows(&format!("delivered at {} open loop", phase.name), phase));
+            rows
+        }
+        Workload::Overload => {
+            let name = |what: &str| format!("Overload, {}: {what}", phase.name);
+            let after = phase.seconds_to_last_delivery - phase.seconds;
+            let mut rows = vec![
+                per_second(&name("delivered/s"), load.delivered_per_second),
+                Row(name("accepted; not accepted"), {
+                    let refused: u64 = load.errors.values().sum();
+                    format!("{}; {}", grouped(load.accepted), grouped(refused))
+                }),
+                Row(name("end to end p50 / p99"), pair(load.end_to_end_ms)),
+                Row(name("seconds until all is delivered"), format!("{after:.1}")),
+            ];
+            rows.extend(memory_row(&name("peak resident memory"), phase));
+            rows
+        }
         Workload::AcceptOnly if load.sent > 0 => {
             let name = format!("Accepted/s, deliveries held back, {}", load.pace);
             let mut rows = vec![per_second(&name, load.accepted_per_second)];
@@ -93,14 +118,17 @@ fn cost_rows(event: &str, phase: &PhaseReport) -> Vec<Row> {
 }
 
 fn memory_rows(phase: &PhaseReport, waiting: u64) -> Vec<Row> {
+    memory_row(&format!("Peak resident memory, {} events waiting", grouped(waiting)), phase)
+        .into_iter()
+        .collect()
+}
+
+fn memory_row(name: &str, phase: &PhaseReport) -> Option<Row> {
     let part = |process: &super::report::ProcessCost| {
         format!("{} {}", process.name, mebibytes(process.resident_bytes_peak))
     };
     let parts: Vec<_> = phase.cost.processes.iter().map(part).collect();
-    if parts.is_empty() {
-        return Vec::new();
-    }
-    vec![Row(format!("Peak resident memory, {} events waiting", grouped(waiting)), parts.join(", "))]
+    (!parts.is_empty()).then(|| Row(name.to_owned(), parts.join(", ")))
 }
 
 fn pair(latency: Option<Latency>) -> String {

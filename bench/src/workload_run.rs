@@ -202,6 +202,11 @@ impl<'a> WorkloadRun<'a> {
         Ok(())
     }
 
+    /// Returns the report of the phase that ended last.
+    pub(crate) fn last_phase(&self) -> Option<&PhaseReport> {
+        self.phases.last()
+    }
+
     /// Ends the run and returns its report.
     pub(crate) fn finish(self) -> Report {
         Report {

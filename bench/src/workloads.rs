@@ -17,8 +17,12 @@ use super::workload_run::{CostPer, LoadPlan, WorkloadRun};
 const EXPECTED: u64 = 250_000;
 /// Undelivered events in `sustained`: enough to keep the service busy, too few to form a backlog.
 const OUTSTANDING: usize = 2_000;
-/// Events a second in the two phases of `latency`.
-const RATES: [f64; 2] = [100.0, 500.0];
+/// Events a second in the phases of `latency`.
+const RATES: [f64; 4] = [100.0, 500.0, 1_000.0, 2_000.0];
+/// Connections in the first phase of `sustained`: as few as a source with moderate traffic has.
+const FEW_CONNECTIONS: usize = 16;
+/// Numbers of destinations in the phases of `destinations`.
+const DESTINATIONS: [usize; 2] = [1, 1_000];
 /// Events of `backlog`, unless the options say otherwise.
 const BACKLOG: u64 = 100_000;
 /// Timeout of the sending in `backlog`.
@@ -41,17 +45,36 @@ pub(crate) async fn run(
         Workload::Custom => options.rate.map_or(EXPECTED, by_rate),
         Workload::Latency => RATES.into_iter().map(by_rate).sum(),
         Workload::Backlog => BACKLOG,
-        Workload::Sustained | Workload::AcceptOnly | Workload::Fairness => EXPECTED,
+        Workload::Sustained
+        | Workload::Destinations
+        | Workload::Overload
+        | Workload::AcceptOnly
+        | Workload::Fairness => EXPECTED,
     });
     let outstanding = options.outstanding.unwrap_or(match workload {
-        Workload::Sustained => OUTSTANDING,
+        Workload::Sustained | Workload::Destinations => OUTSTANDING,
         _ => 0,
     });
     let mut run =
         WorkloadRun::start(workload, options, api, meters, stop.clone(), expected, outstanding).await?;
+    let connections = options.connections;
     match workload {
-        Workload::Custom | Workload::Sustained => run_at_rates(&mut run, options.rate.as_slice()).await?,
-        Workload::Latency => run_at_rates(&mut run, &RATES).await?,
+        Workload::Custom => {
+            let pace = options.rate.map_or(closed(connections), |per_second| open(per_second, connections));
+            run_paces(&mut run, options.destinations, &[pace]).await?;
+        }
+        Workload::Latency => {
+            run_paces(&mut run, options.destinations, &RATES.map(|rate| open(rate, connections))).await?;
+        }
+        Workload::Sustained => {
+            run_paces(&mut run, options.destinations, &[FEW_CONNECTIONS, connections].map(closed)).await?;
+        }
+        Workload::Destinations => {
+            for destinations in DESTINATIONS {
+                run_paces(&mut run, destinations, &[closed(connections)]).await?;
+            }
+        }
+        Workload::Overload => super::overload::run(&mut run).await?,
         Workload::AcceptOnly => {
             run_held_back(&mut run, options.load_duration(), options.load_count()).await?;
         }
@@ -64,40 +87,55 @@ pub(crate) async fn run(
     Ok(run.finish())
 }
 
-/// Runs one load of all tenants for each rate, or one closed loop if there is no rate.
-async fn run_at_rates(run: &mut WorkloadRun<'_>, rates: &[f64]) -> anyhow::Result<()> {
-    let options = run.options;
-    let behaviour = Behaviour {
-        latency: options.receiver_latency,
-        failure_rate: options.receiver_failure_rate,
-        gate: None,
-    };
-    let targets = targets(run, &behaviour, options.destination_limit).await?.1;
-    let connections = options.connections;
-    let mut paces: Vec<Pace> =
-        rates.iter().map(|per_second| Pace::Open { per_second: *per_second, connections }).collect();
-    if paces.is_empty() {
-        paces.push(Pace::Closed { connections });
-    }
+fn closed(connections: usize) -> Pace {
+    Pace::Closed { connections }
+}
+
+fn open(per_second: f64, connections: usize) -> Pace {
+    Pace::Open { per_second, connections }
+}
+
+/// Runs one load of all tenants, with so many destinations each, for each pace.
+async fn run_paces(run: &mut WorkloadRun<'_>, destinations: usize, paces: &[Pace]) -> anyhow::Result<()> {
+    let behaviour = receivers(run.options);
+    let targets = targets(run, &behaviour, destinations, run.options.destination_limit).await?.1;
     for pace in paces {
         let name = match pace {
-            Pace::Closed { .. } => "load".to_owned(),
+            Pace::Closed { connections } => {
+                format!("{connections} connections, {destinations} destinations")
+            }
             Pace::Open { per_second, .. } => format!("{per_second}/s"),
         };
-        let mut phase = run.begin_phase(&name, &[]).await?;
-        let plan = LoadPlan {
-            name: "events",
-            targets: &targets,
-            pace,
-            duration: options.load_duration(),
-            count: options.load_count(),
-            may_be_held: false,
-        };
-        run.run_loads(&mut phase, &[plan]).await?;
-        run.drain(&phase, options.drain).await;
-        run.end_phase(phase, CostPer::Delivered).await?;
+        run_pace(run, &name, &targets, *pace).await?;
     }
     Ok(())
+}
+
+/// Runs one load, and waits until everything is delivered.
+pub(crate) async fn run_pace(
+    run: &mut WorkloadRun<'_>,
+    name: &str,
+    targets: &[Target],
+    pace: Pace,
+) -> anyhow::Result<()> {
+    let options = run.options;
+    let mut phase = run.begin_phase(name, &[]).await?;
+    let plan = LoadPlan {
+        name: "events",
+        targets,
+        pace,
+        duration: options.load_duration(),
+        count: options.load_count(),
+        may_be_held: false,
+    };
+    run.run_loads(&mut phase, &[plan]).await?;
+    run.drain(&phase, options.drain).await;
+    run.end_phase(phase, CostPer::Delivered).await
+}
+
+/// Returns the behaviour of receivers that the options ask for.
+pub(crate) fn receivers(options: &BenchOptions) -> Behaviour {
+    Behaviour { latency: options.receiver_latency, failure_rate: options.receiver_failure_rate, gate: None }
 }
 
 /// Runs a closed loop while a gate holds deliveries back, then opens the gate and sends nothing more.
@@ -108,12 +146,8 @@ async fn run_at_rates(run: &mut WorkloadRun<'_>, rates: &[f64]) -> anyhow::Resul
 async fn run_held_back(run: &mut WorkloadRun<'_>, duration: Duration, count: u64) -> anyhow::Result<()> {
     let options = run.options;
     let gate = Gate::closed(HOLD_MAX);
-    let behaviour = Behaviour {
-        latency: options.receiver_latency,
-        failure_rate: options.receiver_failure_rate,
-        gate: Some(gate.clone()),
-    };
-    let (tenants, targets) = targets(run, &behaviour, 1).await?;
+    let behaviour = Behaviour { gate: Some(gate.clone()), ..receivers(options) };
+    let (tenants, targets) = targets(run, &behaviour, options.destinations, 1).await?;
 
     let mut filling = run.begin_phase("accept", &[]).await?;
     let plan = LoadPlan {
@@ -137,10 +171,11 @@ async fn run_held_back(run: &mut WorkloadRun<'_>, duration: Duration, count: u64
     run.end_phase(emptying, CostPer::Delivered).await
 }
 
-/// Creates the tenants and destinations that the options ask for, with receivers of this behaviour.
-async fn targets(
+/// Creates the tenants that the options ask for, each with so many destinations, with receivers of this behaviour.
+pub(crate) async fn targets(
     run: &WorkloadRun<'_>,
     behaviour: &Behaviour,
+    destinations: usize,
     limit: u32,
 ) -> anyhow::Result<(Vec<BenchTenant>, Vec<Target>)> {
     let mut tenants = Vec::new();
@@ -148,7 +183,7 @@ async fn targets(
     for _ in 0..run.options.tenants {
         let tenant = run.api.register_tenant().await?;
         let receivers = std::iter::repeat_with(|| run.sink.add_receiver(behaviour.clone()));
-        let urls: Vec<_> = receivers.take(run.options.destinations).collect();
+        let urls: Vec<_> = receivers.take(destinations).collect();
         targets.extend(run.api.create_destinations(&tenant, &urls, limit).await?);
         tenants.push(tenant);
     }
