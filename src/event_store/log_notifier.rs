@@ -226,7 +226,8 @@ impl Peers {
         // It would not listen until the next call, and hide that.
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
-        // The lock comes before the look: of two processes that begin at once at least one sees the other, and tells it.
+        // The lock comes before the look: of two processes that begin at once at least one sees the
+        // other, and sends it a message.
         sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock_shared($1) AS "locked!""#, LISTENING)
             .fetch_one(&mut listener)
             .await?;
@@ -249,7 +250,7 @@ impl Peers {
         Ok((listener, are_others_listening))
     }
 
-    /// Begins to listen. Tells the others, if there are any.
+    /// Begins to listen. Notifies the others, if there are any.
     fn begin(&self, are_others_listening: bool) {
         if are_others_listening {
             self.last_seen.send_replace(Instant::now());
@@ -313,7 +314,7 @@ mod tests {
         outgoing.mark_unchanged();
 
         peers.begin(false);
-        assert!(!outgoing.has_changed().expect("a sender"), "there is no other to tell");
+        assert!(!outgoing.has_changed().expect("a sender"), "there is no other process");
         assert_eq!(peers.handle("us alive"), None);
         assert_eq!(peers.handle("us new-work"), None);
         assert!(peers.is_alone());

@@ -19,7 +19,7 @@ use super::{Deliveries, Job, JobQueue, PublishFailure, QueueState};
 /// Jobs that the own worker has and has not settled. A claim takes milliseconds, so it rarely has more than some tens.
 /// Higher: when it is short of permits, more jobs wait here that another worker could take. Lower: under load jobs take
 /// the way over the broker.
-const ROOM: NonZeroU32 = NonZeroU32::new(128).expect("128 is not zero");
+const UNSETTLED_MAX: NonZeroU32 = NonZeroU32::new(128).expect("128 is not zero");
 
 /// A queue to the worker of this process and to a broker.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl LocalFirst {
     /// Returns a queue that prefers the consumers of this process to those of `broker`.
     #[must_use]
     pub fn new(broker: Arc<dyn JobQueue>) -> Self {
-        Self { own: InProcess::new(ROOM), broker, consumers: Arc::default() }
+        Self { own: InProcess::new(UNSETTLED_MAX), broker, consumers: Arc::default() }
     }
 }
 
