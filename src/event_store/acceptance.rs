@@ -27,6 +27,11 @@ use super::metadata::Metadata;
 use super::recent_payloads::RecentPayloads;
 use crate::secrets::salt::Salt;
 
+/// Webhooks that one commit accepts. Each kind of append has one commit at a time, so this is what accepting may take while
+/// attempts are to be claimed and recorded, in batches of hundreds. Higher: when more is offered than can be delivered,
+/// accepting it takes the processors that deliver, and a backlog grows. Lower: bursts are accepted more slowly.
+const ACCEPTED_AT_ONCE: usize = 64;
+
 /// Size up to which a payload is kept for the worker of this process. Larger ones are few, and would crowd out many.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
@@ -199,6 +204,8 @@ impl AcceptBatch {
 impl Batch for AcceptBatch {
     type Item = AcceptItem;
     type Outcome = AcceptOutcome;
+
+    const ITEMS_MAX: usize = ACCEPTED_AT_ONCE;
 
     // An item that was accepted the first time gets `Exists` the second time.
     const IS_REPEATABLE: bool = true;

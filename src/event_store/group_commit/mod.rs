@@ -36,8 +36,6 @@ pub use activity::CommitActivity;
 /// Maximum number of items in the queue, and of items that wait for their tenant's turn; further callers
 /// wait.
 const WAITING_MAX: usize = 4_096;
-/// Maximum number of items in a batch.
-const BATCH_ITEMS_MAX: usize = 512;
 /// Approximate maximum size of a batch; a batch holds at least one item of any size.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Interval at which the connection is checked while there is nothing to commit.
@@ -53,6 +51,9 @@ const ITEM_CLASSES: [&str; 3] = ["22", "23", "54"];
 pub trait Batch: Send + Sync + 'static {
     type Item: Send + Sync + 'static;
     type Outcome: Send + 'static;
+
+    /// Maximum number of items in a batch. Kinds with more get a larger share of the database when all are busy.
+    const ITEMS_MAX: usize = 512;
 
     /// Whether a batch may be committed again when the answer to its commit was lost. The outcomes are those of
     /// the second commit.
@@ -187,7 +188,7 @@ impl<B: Batch> Committer<B> {
         }
         let mut bytes = 0;
         let mut items = Vec::new();
-        while items.len() < BATCH_ITEMS_MAX
+        while items.len() < B::ITEMS_MAX
             && bytes < BATCH_BYTES_MAX
             && let Some(next) = self.turns.pop()
         {
