@@ -41,9 +41,11 @@ fn phase_rows(workload: Workload, phase: &PhaseReport) -> Vec<Row> {
             rows
         }
         Workload::Destinations => {
-            let mut rows =
-                vec![per_second(&format!("Delivered/s, {}", phase.name), load.delivered_per_second)];
-            rows.extend(cost_rows(&format!("delivered, {}", phase.name), phase));
+            let mut rows = vec![per_second(
+                &format!("Delivered/s, {} destinations", phase.name),
+                load.delivered_per_second,
+            )];
+            rows.extend(cost_rows(&format!("delivered, {} destinations", phase.name), phase));
             rows
         }
         Workload::Latency => {

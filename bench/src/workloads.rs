@@ -61,17 +61,19 @@ pub(crate) async fn run(
     match workload {
         Workload::Custom => {
             let pace = options.rate.map_or(closed(connections), |per_second| open(per_second, connections));
-            run_paces(&mut run, options.destinations, &[pace]).await?;
+            run_paces(&mut run, &[pace]).await?;
         }
         Workload::Latency => {
-            run_paces(&mut run, options.destinations, &RATES.map(|rate| open(rate, connections))).await?;
+            run_paces(&mut run, &RATES.map(|rate| open(rate, connections))).await?;
         }
         Workload::Sustained => {
-            run_paces(&mut run, options.destinations, &[FEW_CONNECTIONS, connections].map(closed)).await?;
+            run_paces(&mut run, &[FEW_CONNECTIONS, connections].map(closed)).await?;
         }
         Workload::Destinations => {
+            let (behaviour, limit) = (receivers(options), options.destination_limit);
             for destinations in DESTINATIONS {
-                run_paces(&mut run, destinations, &[closed(connections)]).await?;
+                let targets = targets(&run, &behaviour, destinations, limit).await?.1;
+                run_pace(&mut run, &format!("to {destinations}"), &targets, closed(connections)).await?;
             }
         }
         Workload::Overload => super::overload::run(&mut run).await?,
@@ -95,15 +97,14 @@ fn open(per_second: f64, connections: usize) -> Pace {
     Pace::Open { per_second, connections }
 }
 
-/// Runs one load of all tenants, with so many destinations each, for each pace.
-async fn run_paces(run: &mut WorkloadRun<'_>, destinations: usize, paces: &[Pace]) -> anyhow::Result<()> {
-    let behaviour = receivers(run.options);
-    let targets = targets(run, &behaviour, destinations, run.options.destination_limit).await?.1;
+/// Runs one load of all tenants for each pace.
+async fn run_paces(run: &mut WorkloadRun<'_>, paces: &[Pace]) -> anyhow::Result<()> {
+    let options = run.options;
+    let (behaviour, limit) = (receivers(options), options.destination_limit);
+    let targets = targets(run, &behaviour, options.destinations, limit).await?.1;
     for pace in paces {
         let name = match pace {
-            Pace::Closed { connections } => {
-                format!("{connections} connections, {destinations} destinations")
-            }
+            Pace::Closed { connections } => format!("{connections} connections"),
             Pace::Open { per_second, .. } => format!("{per_second}/s"),
         };
         run_pace(run, &name, &targets, *pace).await?;

@@ -166,11 +166,14 @@ async fn the_work_of_the_database_is_divided_by_the_number_of_events() {
     let (base, _stub) = start(Faults::default(), Some(database.pool().await)).await;
     let line = format!("sustained --count 100 --connections 4 --database-url {}", database.url());
     let report = run(&base, &line).await.remove(0);
-    let cost = report.phases[0].cost.database.as_ref().expect("the work of the database");
+    let cost = report.phases[1].cost.database.as_ref().expect("the work of the database");
     // Other tests may write to the same server. Only what the server publishes at once is asserted: it counts
     // commits late, and a server without durability writes its WAL at any time.
     assert!(cost.writes_per_event >= 1.0, "{cost:?}");
-    assert!(bench::markdown(&[report]).contains("| Commits per event delivered; WAL bytes | "));
+    assert!(
+        bench::markdown(&[report])
+            .contains("| Commits per event delivered, closed loop, 4 connections; WAL bytes | ")
+    );
     database.discard().await;
 }
 
@@ -178,7 +181,7 @@ async fn the_work_of_the_database_is_divided_by_the_number_of_events() {
 async fn predefined_workloads_run_and_are_summarised() {
     let (base, _stub) = start(Faults::default(), None).await;
     let line = format!(
-        "latency,sustained,accept-only,backlog,fairness --count 50 --connections 4 --duration 500ms \
+        "latency,sustained,accept-only,backlog,fairness,destinations,overload --count 50 --connections 4 --duration 500ms \
          --pid stub={}",
         std::process::id()
     );
@@ -186,17 +189,38 @@ async fn predefined_workloads_run_and_are_summarised() {
     assert!(reports.iter().all(|report| report.lost_events() == 0));
     let phases: Vec<_> = reports.iter().flat_map(|report| &report.phases).collect();
     let names: Vec<_> = phases.iter().map(|phase| phase.name.as_str()).collect();
-    let expected =
-        ["100/s", "500/s", "load", "accept", "deliver", "accept", "deliver", "before", "loud", "hanging"];
+    let expected = [
+        "100/s",
+        "500/s",
+        "1000/s",
+        "2000/s",
+        "16 connections",
+        "4 connections",
+        "accept",
+        "deliver",
+        "accept",
+        "deliver",
+        "before",
+        "loud",
+        "hanging",
+        "to 1",
+        "to 1000",
+        "as much as is accepted",
+        "2 times as much",
+        "5 times as much",
+        "500/s afterwards",
+    ];
     assert_eq!(names, expected);
     // A closed gate holds all deliveries.
-    assert_eq!((phases[5].loads[0].accepted, phases[6].loads[0].delivered), (50, 50));
+    assert_eq!((phases[8].loads[0].accepted, phases[9].loads[0].delivered), (50, 50));
 
     let summary = bench::markdown(&reports);
     for what in [
         "| Accept latency p50 / p99 at 500/s open loop | ",
         "| Delivered/s sustained, closed loop, 4 connections | ",
-        "| CPU ms per event delivered | ",
+        "| CPU ms per event delivered, closed loop, 4 connections | ",
+        "| Delivered/s, to 1000 destinations | ",
+        "| Overload, 5 times as much: delivered/s | ",
         "| Accepted/s, deliveries held back, closed loop, 4 connections | ",
         "| Peak resident memory, 50 events waiting | stub ",
         "| Delivered/s from a backlog, ingest idle | ",

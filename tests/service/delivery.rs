@@ -225,7 +225,9 @@ async fn a_worker_that_was_held_up_after_its_claim_does_not_send() {
     receiver.hold();
     tenant.ingest(&destination, &json!({ "event": "first" })).await;
     until("the first attempt", async || (receiver.in_flight() == 1).then_some(())).await;
-    let event_id = tenant.ingest(&destination, &json!({ "event": "second" })).await;
+    // So large that this process does not keep it for its worker.
+    let padding = "x".repeat(100_000);
+    let event_id = tenant.ingest(&destination, &json!({ "event": "second", "padding": padding })).await;
 
     let pool = database.pool().await;
     let mut held = pool.begin().await.expect("a transaction");
