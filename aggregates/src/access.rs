@@ -4,14 +4,13 @@
 //! Of the same reader and the same thing one access is recorded within an hour of the clock: programs that read again and
 //! again must not fill the log. Each export is recorded.
 
-use std::convert::Infallible;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use uuid::Uuid;
 
 use crate::Decide;
-use crate::ids::{DestinationId, UserId, WebhookEventId};
+use crate::ids::{DestinationId, PortalLinkId, UserId, WebhookEventId};
 
 /// Namespace of the ids of streams of readers. It must not change: stored ids depend on it.
 const NAMESPACE: Uuid = Uuid::from_u128(0x3b1f_6c0d_92ae_5e47_b6d8_14f0_7a25_c9e3);
@@ -22,7 +21,15 @@ const SECONDS_OF_HOUR: i64 = 3_600;
 pub struct Access {
     /// Hours since the epoch.
     hour: i64,
-    recorded: Vec<(UserId, Accessed)>,
+    recorded: Vec<(Reader, Accessed)>,
+}
+
+/// Who was shown it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reader {
+    User(UserId),
+    /// The holder of a portal link.
+    PortalLink(PortalLinkId),
 }
 
 /// What was shown.
@@ -48,7 +55,7 @@ pub enum Accessed {
 /// Records an access. If it was recorded within the same hour: ignored, unless it is an export.
 #[derive(Clone, Debug)]
 pub struct AccessCommand {
-    pub user_id: UserId,
+    pub reader: Reader,
     pub accessed: Accessed,
     pub at: DateTime<Utc>,
 }
@@ -68,6 +75,16 @@ pub enum AccessFact {
         destination_id: Option<DestinationId>,
         at: DateTime<Utc>,
     },
+    /// The id of the stream is that of the webhook event.
+    PortalPayloadRead {
+        portal_link_id: PortalLinkId,
+        at: DateTime<Utc>,
+    },
+    PortalPayloadsListed {
+        portal_link_id: PortalLinkId,
+        destination_id: DestinationId,
+        at: DateTime<Utc>,
+    },
     WebhookSecretRead {
         user_id: UserId,
         at: DateTime<Utc>,
@@ -82,24 +99,46 @@ pub enum AccessFact {
     },
 }
 
-stored_facts!(AccessFact { PayloadRead, PayloadsListed, WebhookSecretRead, AuditExported });
+stored_facts!(AccessFact {
+    PayloadRead,
+    PayloadsListed,
+    PortalPayloadRead,
+    PortalPayloadsListed,
+    WebhookSecretRead,
+    AuditExported,
+});
 
-aggregate!(Access, AccessCommand, AccessFact, Infallible);
+/// Reason why an access is not recorded, and must not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum AccessRefusal {
+    #[error("a portal link shows the payloads of one destination only")]
+    NotForPortalLinks,
+}
+
+aggregate!(Access, AccessCommand, AccessFact, AccessRefusal);
 
 impl Decide for Access {
-    fn decide(&self, command: AccessCommand) -> Result<Vec<AccessFact>, Infallible> {
-        let AccessCommand { user_id, accessed, at } = command;
-        let is_recorded = self.hour == hour(at) && self.recorded.contains(&(user_id, accessed.clone()));
-        let fact = match accessed {
-            Accessed::AuditTrail { format, filter } => {
+    fn decide(&self, command: AccessCommand) -> Result<Vec<AccessFact>, AccessRefusal> {
+        let AccessCommand { reader, accessed, at } = command;
+        let is_recorded = self.hour == hour(at) && self.recorded.contains(&(reader, accessed.clone()));
+        let fact = match (reader, accessed) {
+            (Reader::User(user_id), Accessed::AuditTrail { format, filter }) => {
                 AccessFact::AuditExported { user_id, format, filter, at }
             }
             _ if is_recorded => return Ok(vec![]),
-            Accessed::Payload => AccessFact::PayloadRead { user_id, at },
-            Accessed::Payloads { destination_id } => {
+            (Reader::User(user_id), Accessed::Payload) => AccessFact::PayloadRead { user_id, at },
+            (Reader::User(user_id), Accessed::Payloads { destination_id }) => {
                 AccessFact::PayloadsListed { user_id, destination_id, at }
             }
-            Accessed::WebhookSecret => AccessFact::WebhookSecretRead { user_id, at },
+            (Reader::User(user_id), Accessed::WebhookSecret) => AccessFact::WebhookSecretRead { user_id, at },
+            (Reader::PortalLink(portal_link_id), Accessed::Payload) => {
+                AccessFact::PortalPayloadRead { portal_link_id, at }
+            }
+            (
+                Reader::PortalLink(portal_link_id),
+                Accessed::Payloads { destination_id: Some(destination_id) },
+            ) => AccessFact::PortalPayloadsListed { portal_link_id, destination_id, at },
+            (Reader::PortalLink(_), _) => return Err(AccessRefusal::NotForPortalLinks),
         };
         Ok(vec![fact])
     }
@@ -115,24 +154,37 @@ impl Access {
     /// Returns the id of the stream of a reader's accesses of a day to what belongs to the tenant as a whole. It stays
     /// short, and no other reader appends to it.
     #[must_use]
-    pub fn of_reader(user: UserId, day: DateTime<Utc>) -> Uuid {
-        Uuid::new_v5(&NAMESPACE, format!("{user}/{}", day.format("%Y-%m-%d")).as_bytes())
+    pub fn of_reader(reader: Reader, day: DateTime<Utc>) -> Uuid {
+        let id = match reader {
+            Reader::User(id) => id.0,
+            Reader::PortalLink(id) => id.0,
+        };
+        Uuid::new_v5(&NAMESPACE, format!("{id}/{}", day.format("%Y-%m-%d")).as_bytes())
     }
 
     fn fold(&mut self, fact: AccessFact) {
-        let (user_id, accessed, at) = match fact {
-            AccessFact::PayloadRead { user_id, at } => (user_id, Accessed::Payload, at),
+        let (reader, accessed, at) = match fact {
+            AccessFact::PayloadRead { user_id, at } => (Reader::User(user_id), Accessed::Payload, at),
             AccessFact::PayloadsListed { user_id, destination_id, at } => {
-                (user_id, Accessed::Payloads { destination_id }, at)
+                (Reader::User(user_id), Accessed::Payloads { destination_id }, at)
             }
-            AccessFact::WebhookSecretRead { user_id, at } => (user_id, Accessed::WebhookSecret, at),
+            AccessFact::PortalPayloadRead { portal_link_id, at } => {
+                (Reader::PortalLink(portal_link_id), Accessed::Payload, at)
+            }
+            AccessFact::PortalPayloadsListed { portal_link_id, destination_id, at } => {
+                let destination_id = Some(destination_id);
+                (Reader::PortalLink(portal_link_id), Accessed::Payloads { destination_id }, at)
+            }
+            AccessFact::WebhookSecretRead { user_id, at } => {
+                (Reader::User(user_id), Accessed::WebhookSecret, at)
+            }
             AccessFact::AuditExported { .. } => return,
         };
         let hour = hour(at);
         if self.hour != hour {
             *self = Self { hour, recorded: vec![] };
         }
-        self.recorded.push((user_id, accessed));
+        self.recorded.push((reader, accessed));
     }
 }
 

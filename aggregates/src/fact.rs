@@ -12,6 +12,7 @@ use crate::erasure::{Erasure, ErasureFact};
 use crate::installation::{Installation, InstallationFact};
 use crate::invite::{Invite, InviteFact};
 use crate::legal_hold::{LegalHold, LegalHoldFact};
+use crate::portal_link::{PortalLink, PortalLinkFact};
 use crate::reservation::{Reservation, ReservationFact};
 use crate::sender::{Sender, SenderFact};
 use crate::session::{Session, SessionFact};
@@ -32,6 +33,7 @@ pub enum Fact {
     Installation(InstallationFact),
     Invite(InviteFact),
     LegalHold(LegalHoldFact),
+    PortalLink(PortalLinkFact),
     Sender(SenderFact),
     Session(SessionFact),
     Tenant(TenantFact),
@@ -70,7 +72,7 @@ pub enum UnreadableFact {
 
 impl Fact {
     /// Names of all aggregates.
-    pub const AGGREGATES: [&str; 14] = [
+    pub const AGGREGATES: [&str; 15] = [
         Access::TYPE,
         ApiKey::TYPE,
         BulkAction::TYPE,
@@ -80,6 +82,7 @@ impl Fact {
         Installation::TYPE,
         Invite::TYPE,
         LegalHold::TYPE,
+        PortalLink::TYPE,
         Sender::TYPE,
         Session::TYPE,
         Tenant::TYPE,
@@ -100,6 +103,7 @@ impl Fact {
             Self::Installation(_) => Installation::TYPE,
             Self::Invite(_) => Invite::TYPE,
             Self::LegalHold(_) => LegalHold::TYPE,
+            Self::PortalLink(_) => PortalLink::TYPE,
             Self::Sender(_) => Sender::TYPE,
             Self::Session(_) => Session::TYPE,
             Self::Tenant(_) => Tenant::TYPE,
@@ -121,6 +125,7 @@ impl Fact {
             Self::Installation(fact) => fact.event_type(),
             Self::Invite(fact) => fact.event_type(),
             Self::LegalHold(fact) => fact.event_type(),
+            Self::PortalLink(fact) => fact.event_type(),
             Self::Sender(fact) => fact.event_type(),
             Self::Session(fact) => fact.event_type(),
             Self::Tenant(fact) => fact.event_type(),
@@ -145,6 +150,7 @@ impl Fact {
             Self::Installation(fact) => serde_json::to_value(fact),
             Self::Invite(fact) => serde_json::to_value(fact),
             Self::LegalHold(fact) => serde_json::to_value(fact),
+            Self::PortalLink(fact) => serde_json::to_value(fact),
             Self::Sender(fact) => serde_json::to_value(fact),
             Self::Session(fact) => serde_json::to_value(fact),
             Self::Tenant(fact) => serde_json::to_value(fact),
@@ -189,6 +195,7 @@ impl Fact {
             Session::TYPE => parse::<Session>(stored, Self::Session),
             Invite::TYPE => parse::<Invite>(stored, Self::Invite),
             LegalHold::TYPE => parse::<LegalHold>(stored, Self::LegalHold),
+            PortalLink::TYPE => parse::<PortalLink>(stored, Self::PortalLink),
             ApiKey::TYPE => parse::<ApiKey>(stored, Self::ApiKey),
             Access::TYPE => parse::<Access>(stored, Self::Access),
             Reservation::TYPE => parse::<Reservation>(stored, Self::Reservation),

@@ -56,6 +56,10 @@ id!(
     ApiKeyId
 );
 id!(
+    /// Id of a [`PortalLink`](crate::portal_link::PortalLink).
+    PortalLinkId
+);
+id!(
     /// Id of a [`Destination`](crate::destination::Destination).
     DestinationId
 );

@@ -59,6 +59,7 @@
 //!
 //! | Word | Meaning |
 //! |---|---|
+//! | portal link | Credential of a customer of the tenant: shows the deliveries of one destination until it ends ([`portal_link`]). |
 //! | sealed | Encrypted under a data key, which is encrypted under the operator's master key ([`sealed`]). |
 //! | fingerprint | Start of the hash of a secret. It distinguishes secrets without revealing them. |
 //! | second factor | Proof besides the password that a login needs: a code of an authenticator app, or a recovery code ([`second_factor`]). |
@@ -79,6 +80,7 @@
 //! | [`Session`](session::Session) | one login and its refresh tokens | `session.rs` |
 //! | [`Invite`](invite::Invite) | one invitation to a tenant | `invite.rs` |
 //! | [`ApiKey`](api_key::ApiKey) | one key for ingest | `api_key.rs` |
+//! | [`PortalLink`](portal_link::PortalLink) | one link for a customer to the deliveries of one destination | `portal_link.rs` |
 //! | [`BulkAction`](bulk_action::BulkAction) | one replay or cancellation of many events | `bulk_action.rs` |
 //! | [`Erasure`](erasure::Erasure) | one erasure of the payloads of many events | `erasure.rs` |
 //! | [`LegalHold`](legal_hold::LegalHold) | the legal hold on one tenant or destination | `legal_hold.rs` |
@@ -113,6 +115,7 @@ pub mod outbound_auth;
 pub mod outbound_credentials;
 pub mod payload;
 pub mod payload_search;
+pub mod portal_link;
 pub mod reservation;
 pub mod role;
 pub mod sealed;

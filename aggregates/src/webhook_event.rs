@@ -177,7 +177,7 @@ pub enum WebhookEventFact {
         failed_attempts: u32,
         at: DateTime<Utc>,
     },
-    /// A user replayed the event; it has the full number of attempts again.
+    /// The event was replayed; it has the full number of attempts again.
     Replayed {
         destination_id: DestinationId,
         /// Number of attempts before. The numbers of further attempts continue from it.

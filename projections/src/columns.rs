@@ -2,7 +2,10 @@
 
 use aggregates::destination::{AuthType, Stage};
 use aggregates::email::Email;
-use aggregates::ids::{ApiKeyId, DestinationId, InviteId, SenderId, SessionId, TenantId, UserId};
+use aggregates::ids::{
+    ApiKeyId, DestinationId, InviteId, PortalLinkId, SenderId, SessionId, TenantId, UserId,
+};
+use aggregates::portal_link::PortalAccess;
 use aggregates::role::{Role, UserStatus};
 use aggregates::sealed::Sealed;
 use chrono::{DateTime, Utc};
@@ -92,9 +95,9 @@ macro_rules! stored_as {
     };
 }
 stored_as! {
-    TenantId UserId SessionId InviteId ApiKeyId DestinationId SenderId:
+    TenantId UserId SessionId InviteId ApiKeyId PortalLinkId DestinationId SenderId:
         Uuid, |id| id.0, |stored| Ok(Self(stored));
-    Role UserStatus AuthType Stage:
+    Role UserStatus AuthType Stage PortalAccess:
         i16, |variant| variant.number(), |stored| variant(stored, Self::from_number);
     Email:
         String, |email| email.as_str().to_owned(), |stored| Ok(Self::parse(&stored)?);

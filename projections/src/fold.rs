@@ -89,6 +89,7 @@ aggregate_facts! {
     ApiKey api_key::ApiKeyFact,
     Destination destination::DestinationFact,
     Invite invite::InviteFact,
+    PortalLink portal_link::PortalLinkFact,
     Sender sender::SenderFact,
     Session session::SessionFact,
     Tenant tenant::TenantFact,

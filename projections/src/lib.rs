@@ -21,6 +21,7 @@ pub mod delivery_statistics;
 pub mod destinations;
 pub mod ingest_routes;
 pub mod invites;
+pub mod portal_links;
 pub mod senders;
 pub mod sessions;
 pub mod tenants;

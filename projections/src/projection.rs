@@ -6,7 +6,7 @@ use crate::fold::ApplyFailure;
 use crate::logged_fact::LoggedFact;
 use crate::{
     accepted_bytes, api_keys, delivery_attempts, delivery_statistics, destinations, ingest_routes, invites,
-    senders, sessions, tenants, users, webhook_events,
+    portal_links, senders, sessions, tenants, users, webhook_events,
 };
 
 /// A read model: tables that are folded from the log.
@@ -110,6 +110,7 @@ registry! {
     sessions::Sessions,
     invites::Invites,
     api_keys::ApiKeys,
+    portal_links::PortalLinks,
     destinations::Destinations,
     senders::Senders,
     ingest_routes::IngestRoutes,

@@ -12,6 +12,8 @@ pub enum Resource {
     Users,
     /// Without those that were revoked.
     ApiKeys,
+    /// Without those that were revoked or have expired.
+    PortalLinks,
 }
 
 impl Resource {
@@ -22,6 +24,7 @@ impl Resource {
             Self::Senders => ("senders", "deleted_at IS NULL"),
             Self::Users => ("users", "deleted_at IS NULL"),
             Self::ApiKeys => ("api_keys", "revoked_at IS NULL"),
+            Self::PortalLinks => ("portal_links", "revoked_at IS NULL AND expires_at > now()"),
         }
     }
 }

@@ -178,7 +178,7 @@ macro_rules! into_uuid {
         })+
     };
 }
-into_uuid!(TenantId UserId SessionId InviteId ApiKeyId DestinationId SenderId WebhookEventId);
+into_uuid!(TenantId UserId SessionId InviteId ApiKeyId PortalLinkId DestinationId SenderId WebhookEventId);
 
 macro_rules! into_fact {
     ($($fact:path => $aggregate:ident),+ $(,)?) => {
@@ -192,6 +192,7 @@ macro_rules! into_fact {
 into_fact!(
     aggregates::api_key::ApiKeyFact => ApiKey,
     aggregates::destination::DestinationFact => Destination,
+    aggregates::portal_link::PortalLinkFact => PortalLink,
     aggregates::invite::InviteFact => Invite,
     aggregates::sender::SenderFact => Sender,
     aggregates::session::SessionFact => Session,

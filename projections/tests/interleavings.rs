@@ -7,8 +7,11 @@ use aggregates::api_key::{ApiKey, ApiKeyCommand};
 use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::{AuthChange, AuthType, Destination, DestinationCommand};
 use aggregates::fact::Fact;
-use aggregates::ids::{ApiKeyId, DestinationId, InviteId, SenderId, SessionId, UserId, WebhookEventId};
+use aggregates::ids::{
+    ApiKeyId, DestinationId, InviteId, PortalLinkId, SenderId, SessionId, UserId, WebhookEventId,
+};
 use aggregates::invite::{Invite, InviteCommand, Inviter};
+use aggregates::portal_link::{PortalAccess, PortalLink, PortalLinkCommand};
 use aggregates::role::{Role, UserStatus};
 use aggregates::second_factor::SecondFactorCommand;
 use aggregates::sender::{Sender, SenderCommand};
@@ -59,7 +62,7 @@ enum Delivery {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let step = (0..12u8, 0..STREAMS, 0..10u8).prop_map(|(aggregate, stream, command)| Step {
+    let step = (0..13u8, 0..STREAMS, 0..10u8).prop_map(|(aggregate, stream, command)| Step {
         aggregate,
         stream,
         command,
@@ -81,6 +84,7 @@ struct World {
     sessions: [Session; STREAMS],
     invites: [Invite; STREAMS],
     api_keys: [ApiKey; STREAMS],
+    portal_links: [PortalLink; STREAMS],
     destinations: [Destination; STREAMS],
     senders: [Sender; STREAMS],
     events: [WebhookEvent; STREAMS],
@@ -136,6 +140,7 @@ impl World {
             5 => self.api_key(stream, command),
             6 | 7 => self.destination(stream, command),
             8 => self.sender(stream, command),
+            9 => self.portal_link(stream, command),
             _ => self.event(stream, command),
         }
     }
@@ -249,6 +254,24 @@ impl World {
             _ => ApiKeyCommand::Revoke { at },
         };
         run(&mut self.log, &mut self.api_keys[stream], id::<ApiKeyId>(400 + stream as u128), command);
+    }
+
+    fn portal_link(&mut self, stream: usize, command: u8) {
+        let at = self.now();
+        let command = match command {
+            0..=6 => PortalLinkCommand::Create {
+                tenant_id: ACME,
+                destination_id: id(500),
+                access: PortalAccess::Operate,
+                label: self.unique("link", stream),
+                token_hash: hash(&self.unique("link", stream)),
+                expires_at: at + chrono::TimeDelta::days(1),
+                at,
+            },
+            _ => PortalLinkCommand::Revoke { at },
+        };
+        let id = id::<PortalLinkId>(450 + stream as u128);
+        run(&mut self.log, &mut self.portal_links[stream], id, command);
     }
 
     fn destination(&mut self, stream: usize, command: u8) {

@@ -15,6 +15,7 @@ mod ingest_routes;
 mod interleavings;
 mod invites;
 mod migrations;
+mod portal_links;
 mod registry;
 mod retention;
 mod senders;

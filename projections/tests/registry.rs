@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use aggregates::api_key::ApiKeyFact;
 use aggregates::destination::{AuthType, DestinationFact};
 use aggregates::fact::Fact;
-use aggregates::ids::{ApiKeyId, DestinationId, InviteId, SenderId, SessionId, UserId};
+use aggregates::ids::{ApiKeyId, DestinationId, InviteId, PortalLinkId, SenderId, SessionId, UserId};
 use aggregates::invite::InviteFact;
+use aggregates::portal_link::{PortalAccess, PortalLinkFact};
 use aggregates::role::Role;
 use aggregates::sender::SenderFact;
 use aggregates::session::{Closing, SessionFact};
@@ -72,6 +73,15 @@ fn configuration() -> Log {
         key_hash: hash("key"),
         at: at(1),
     };
+    let link_created = PortalLinkFact::PortalLinkCreated {
+        tenant_id: ACME,
+        destination_id: destination,
+        access: PortalAccess::Read,
+        label: "Shop Ltd".to_owned(),
+        token_hash: hash("link"),
+        expires_at: at(9),
+        at: at(1),
+    };
     let authenticated =
         DestinationFact::OutboundAuthConfigured { auth: auth(AuthType::BasicAuth, "x"), at: at(2) };
     Log::default()
@@ -91,6 +101,8 @@ fn configuration() -> Log {
         .with(ACME, id::<InviteId>(8), InviteFact::InviteRevoked { at: at(2) })
         .with(ACME, key, key_issued)
         .with(ACME, key, ApiKeyFact::ApiKeyRevoked { at: at(2) })
+        .with(ACME, id::<PortalLinkId>(9), link_created)
+        .with(ACME, id::<PortalLinkId>(9), PortalLinkFact::PortalLinkRevoked { at: at(2) })
         .with(ACME, destination, destination_registered(ACME, "https://a.example/"))
         .with(ACME, destination, authenticated)
         .with(ACME, destination, suspended(at(9)))

@@ -6,7 +6,7 @@
 //! are compared in whole milliseconds, as histories show them, so the time of a fact shows what that fact changed.
 
 use aggregates::destination::Destination;
-use aggregates::ids::{DestinationId, SenderId, WebhookEventId};
+use aggregates::ids::{DestinationId, SenderId, TenantId, WebhookEventId};
 use aggregates::sender::Sender;
 use aggregates::webhook_event::WebhookEvent;
 use chrono::{DateTime, Utc};
@@ -15,7 +15,7 @@ use projections::legal_holds::{self, LegalHolds};
 use projections::{LoggedFact, TenantScope, destinations, senders, webhook_events};
 use uuid::Uuid;
 
-use crate::api::access::authentication::Caller;
+use crate::api::access::authentication::{self, Caller};
 use crate::api::commands::Commands;
 use crate::api::http::problem::{FieldErrors, Kind, Problem};
 use crate::api::http::query::{self, Query};
@@ -29,17 +29,17 @@ pub(crate) fn is_requested(query: &Query) -> bool {
     query.mentions(AS_OF)
 }
 
-/// Returns an event of the caller's tenant. Its next attempt depends on the circuit breaker of its destination.
+/// Returns an event of the tenant. Its next attempt depends on the circuit breaker of its destination.
 ///
 /// # Errors
 /// The event belongs to another tenant, or did not exist at the time; the time is invalid or in the future.
 pub(crate) async fn event(
     commands: &Commands,
-    caller: &Caller,
+    tenant_id: TenantId,
     id: WebhookEventId,
     query: Query,
 ) -> Result<webhook_events::WebhookEvent, Problem> {
-    let mut reader = AsOfReader::begin::<WebhookEvent>(commands, caller, id.0, "event", query).await?;
+    let mut reader = AsOfReader::begin::<WebhookEvent>(commands, tenant_id, id.0, "event", query).await?;
     let facts = reader.facts::<WebhookEvent>(id.0).await?;
     let event = webhook_events::of_stream(&facts).map_err(Problem::internal)?;
     let mut event = event.ok_or_else(|| reader.not_created_yet())?;
@@ -53,22 +53,23 @@ pub(crate) async fn event(
     Ok(event)
 }
 
-/// Returns a destination of the caller's tenant, and the legal holds of the tenant.
+/// Returns a destination of the tenant, and the legal holds of the tenant.
 ///
 /// # Errors
 /// The destination belongs to another tenant, or did not exist at the time; the time is invalid or in the future.
 pub(crate) async fn destination(
     commands: &Commands,
-    caller: &Caller,
+    tenant_id: TenantId,
     id: DestinationId,
     query: Query,
 ) -> Result<(destinations::Destination, LegalHolds), Problem> {
-    let mut reader = AsOfReader::begin::<Destination>(commands, caller, id.0, "destination", query).await?;
+    let mut reader =
+        AsOfReader::begin::<Destination>(commands, tenant_id, id.0, "destination", query).await?;
     let facts = reader.facts::<Destination>(id.0).await?;
     let destination = destinations::of_stream(&facts).map_err(Problem::internal)?;
     let destination = destination.ok_or_else(|| reader.not_created_yet())?;
     let as_of = Some(reader.as_of);
-    let holds = legal_holds::of_tenant(reader.scope.connection(), caller.tenant_id, as_of).await?;
+    let holds = legal_holds::of_tenant(reader.scope.connection(), tenant_id, as_of).await?;
     reader.end().await?;
     Ok((destination, holds))
 }
@@ -83,7 +84,7 @@ pub(crate) async fn sender(
     id: SenderId,
     query: Query,
 ) -> Result<senders::Sender, Problem> {
-    let mut reader = AsOfReader::begin::<Sender>(commands, caller, id.0, "sender", query).await?;
+    let mut reader = AsOfReader::begin::<Sender>(commands, caller.tenant_id, id.0, "sender", query).await?;
     let facts = reader.facts::<Sender>(id.0).await?;
     let found = senders::of_stream(&facts).map_err(Problem::internal)?;
     let found = found.ok_or_else(|| reader.not_created_yet())?;
@@ -102,10 +103,10 @@ struct AsOfReader {
 }
 
 impl AsOfReader {
-    /// Checks that the resource belongs to the caller's tenant, and reads the time.
+    /// Checks that the resource belongs to the tenant, and reads the time.
     async fn begin<A: Aggregate>(
         commands: &Commands,
-        caller: &Caller,
+        tenant_id: TenantId,
         id: Uuid,
         resource: &'static str,
         mut query: Query,
@@ -113,11 +114,11 @@ impl AsOfReader {
         let mut connection = commands.pool().acquire().await?;
         let owner = stream_reader::owner_of::<A>(&mut connection, id).await?;
         drop(connection);
-        caller.check_owner(owner, resource)?;
+        authentication::check_owner(tenant_id, owner, resource)?;
         let as_of = query.optional(AS_OF, query::moment(Bound::To));
         query.complete()?;
         let as_of = as_of.ok_or_else(|| Problem::internal("a time is missing and was not refused"))?;
-        let mut scope = TenantScope::begin(commands.pool(), caller.tenant_id).await?;
+        let mut scope = TenantScope::begin(commands.pool(), tenant_id).await?;
         let now = stream_reader::now(scope.connection()).await?;
         if as_of > now {
             let message = format!("must not be in the future; the current time is {}", Timestamp(now));

@@ -40,8 +40,8 @@ use http::layers;
 use openapi::schemas;
 use state::AppState;
 use v1::{
-    api_keys, audit, auth, bulk_actions, destinations, erasures, events, ingest, invites, queues,
-    second_factor, senders, sessions, stats, stream, tenants, users,
+    api_keys, audit, auth, bulk_actions, destinations, erasures, events, ingest, invites, portal_links,
+    queues, second_factor, senders, sessions, stats, stream, tenants, users,
 };
 
 /// Timeout of a request.
@@ -137,9 +137,14 @@ routes! {
     GET    "/api/v1/apikeys"                            Read                    Limited   api_keys     => api_keys::list::handler;
     DELETE "/api/v1/apikeys/{id}"                       ManageApiKeys           Limited   api_keys     => api_keys::revoke::handler;
 
+    POST   "/api/v1/portal-links"                       ManagePortalLinks       Limited   portal_links => portal_links::create::handler;
+    GET    "/api/v1/portal-links"                       ManagePortalLinks       Limited   portal_links => portal_links::list::handler;
+    DELETE "/api/v1/portal-links/{id}"                  ManagePortalLinks       Limited   portal_links => portal_links::revoke::handler;
+    GET    "/api/v1/portal"                             UsePortalLink           Limited   portal_links => portal_links::current::handler;
+
     POST   "/api/v1/destinations"                       ManageDestinations      Limited   destinations => destinations::register::handler;
     GET    "/api/v1/destinations"                       Read                    Limited   destinations => destinations::list::handler;
-    GET    "/api/v1/destinations/{id}"                  Read                    Limited   destinations => destinations::get::handler;
+    GET    "/api/v1/destinations/{id}"                  ReadDeliveries          Limited   destinations => destinations::get::handler;
     PATCH  "/api/v1/destinations/{id}"                  ManageDestinations      Limited   destinations => destinations::update::handler;
     POST   "/api/v1/destinations/{id}/ingest-token"     ManageDestinations      Limited   destinations => destinations::regenerate_token::handler;
     POST   "/api/v1/destinations/{id}/legal-hold"       HoldLegally             Limited   destinations => destinations::legal_hold::place;
@@ -158,13 +163,13 @@ routes! {
 
     POST   "/api/v1/ingest/{tenantId}/{token}"          ApiKey                  Limited   ingest       => ingest::handler;
 
-    GET    "/api/v1/events"                             Read                    Limited   events       => events::list::handler;
-    GET    "/api/v1/events/facets"                      Read                    Limited   events       => events::facets::handler;
-    GET    "/api/v1/events/{id}"                        Read                    Limited   events       => events::get::handler;
-    POST   "/api/v1/events/{id}/replay"                 ReplayEvents            Limited   events       => events::replay::handler;
-    POST   "/api/v1/events/{id}/cancel"                 CancelEvents            Limited   events       => events::cancel::handler;
+    GET    "/api/v1/events"                             ReadDeliveries          Limited   events       => events::list::handler;
+    GET    "/api/v1/events/facets"                      ReadDeliveries          Limited   events       => events::facets::handler;
+    GET    "/api/v1/events/{id}"                        ReadDeliveries          Limited   events       => events::get::handler;
+    POST   "/api/v1/events/{id}/replay"                 ReplayDelivery          Limited   events       => events::replay::handler;
+    POST   "/api/v1/events/{id}/cancel"                 CancelDelivery          Limited   events       => events::cancel::handler;
     POST   "/api/v1/events/{id}/erase"                  ErasePayloads           Limited   events       => events::erase::handler;
-    GET    "/api/v1/events/{id}/attempts"               Read                    Limited   events       => events::attempts::handler;
+    GET    "/api/v1/events/{id}/attempts"               ReadDeliveries          Limited   events       => events::attempts::handler;
     GET    "/api/v1/events/{id}/history"                Read                    Limited   events       => events::history::handler;
 
     POST   "/api/v1/erasures"                           ErasePayloads           Limited   events       => erasures::request::handler;
@@ -185,7 +190,7 @@ routes! {
     GET    "/api/v1/audit/log/proof"                    Read                    Limited   audit        => audit::log::proof::handler;
     GET    "/api/v1/audit/log/tile/{*tile}"             Read                    Limited   audit        => audit::log::tile::handler;
 
-    GET    "/api/v1/stats"                              Read                    Limited   stats        => stats::handler;
+    GET    "/api/v1/stats"                              ReadDeliveries          Limited   stats        => stats::handler;
     GET    "/api/v1/stream"                             Read                    Limited   streams      => stream::handler;
 
     DELETE "/api/v1/queues/{id}"                        PurgeQueue              NoTimeout queues       => queues::purge::handler;

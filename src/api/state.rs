@@ -40,6 +40,7 @@ use crate::api::v1::ingest::cache::IngestCache;
 use crate::api::v1::ingest::event_rates::EventRates;
 use crate::api::v1::ingest::memory::PayloadMemory;
 use crate::api::v1::invites::Invites;
+use crate::api::v1::portal_links::PortalLinks;
 use crate::api::v1::queues::purge::Queues;
 use crate::api::v1::senders::Senders;
 use crate::api::v1::stats::Stats;
@@ -171,6 +172,7 @@ pub(crate) struct AppState {
     pub(crate) users: Users,
     pub(crate) invites: Invites,
     pub(crate) api_keys: ApiKeys,
+    pub(crate) portal_links: PortalLinks,
     pub(crate) destinations: Destinations,
     pub(crate) senders: Senders,
     pub(crate) ingest: Ingest,
@@ -248,6 +250,7 @@ impl AppState {
                 limits: limits.clone(),
             },
             api_keys: ApiKeys { commands: commands.clone(), limits: limits.clone() },
+            portal_links: PortalLinks { commands: commands.clone(), limits: limits.clone() },
             destinations: Destinations {
                 commands: commands.clone(),
                 vault: vault.clone(),

@@ -53,6 +53,7 @@ impl TenantLimits {
             Resource::Senders => (self.settings.tenant_senders, "senders"),
             Resource::Users => (self.settings.tenant_users, "users"),
             Resource::ApiKeys => (self.settings.tenant_api_keys, "API keys"),
+            Resource::PortalLinks => (self.settings.tenant_portal_links, "portal links"),
         }
     }
 }

@@ -10,6 +10,7 @@ use aggregates::erasure::Erasure;
 use aggregates::installation::Installation;
 use aggregates::invite::Invite;
 use aggregates::legal_hold::LegalHold;
+use aggregates::portal_link::PortalLink;
 use aggregates::reservation::Reservation;
 use aggregates::sender::Sender;
 use aggregates::session::Session;
@@ -130,6 +131,13 @@ pub const FACT_TYPES: &[FactType] = &[
     fact(Invite::TYPE, "InviteRevoked", "An invite was revoked."),
     fact(ApiKey::TYPE, "ApiKeyIssued", "An API key was issued.").details(&["name"]),
     fact(ApiKey::TYPE, "ApiKeyRevoked", "An API key was revoked."),
+    fact(PortalLink::TYPE, "PortalLinkCreated", "A portal link was created.").details(&[
+        "label",
+        "destinationId",
+        "access",
+        "expiresAt",
+    ]),
+    fact(PortalLink::TYPE, "PortalLinkRevoked", "A portal link was revoked."),
     fact(Destination::TYPE, "DestinationRegistered", "A destination was created.")
         .settings(&["url", "concurrencyLimit"]),
     fact(Destination::TYPE, "DestinationUrlChanged", "The URL of a destination was changed.")
@@ -208,6 +216,15 @@ pub const FACT_TYPES: &[FactType] = &[
     fact(Access::TYPE, "PayloadsListed", "Payloads were read in a list of events.")
         .about(About::Tenant)
         .details(&["destinationId"]),
+    fact(Access::TYPE, "PortalPayloadRead", "The payload of an event was read through a portal link.")
+        .about(About::Event),
+    fact(
+        Access::TYPE,
+        "PortalPayloadsListed",
+        "Payloads were read in a list of events through a portal link.",
+    )
+    .about(About::Tenant)
+    .details(&["destinationId"]),
     fact(Access::TYPE, "WebhookSecretRead", "The webhook secret was read.").about(About::Tenant),
     fact(Access::TYPE, "AuditExported", "The audit trail was exported.")
         .about(About::Tenant)
@@ -243,6 +260,7 @@ mod tests {
             .chain(names::<Erasure>())
             .chain(names::<Invite>())
             .chain(names::<LegalHold>())
+            .chain(names::<PortalLink>())
             .chain(names::<Sender>())
             .chain(names::<Session>())
             .chain(names::<Tenant>())

@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     pub(crate) recorded_at: DateTime<Utc>,
     /// As the fact has it, such as `user:<id>`.
     pub(crate) actor: Option<String>,
-    /// Email address of the user, or name of the API key; `None` if there is none, or no longer.
+    /// Email address of the user, name of the API key, or label of the portal link; `None` if there is none, or no longer.
     pub(crate) actor_name: Option<String>,
     /// Name of the fact.
     pub(crate) name: String,
@@ -219,7 +219,7 @@ async fn add_former_values(scope: &mut TenantScope, entries: &mut [Entry]) -> Re
     Ok(())
 }
 
-/// Returns the names of users and API keys by actor.
+/// Returns the names of users, API keys and portal links by actor.
 async fn actor_names(
     scope: &mut TenantScope,
     rows: &[TrailRow],
@@ -228,7 +228,7 @@ async fn actor_names(
         let ids = rows.iter().filter_map(|row| row.actor.as_deref()?.strip_prefix(kind)?.parse().ok());
         ids.collect::<BTreeSet<Uuid>>().into_iter().collect::<Vec<_>>()
     };
-    let (users, keys) = (of_kind("user:"), of_kind("api-key:"));
+    let (users, keys, links) = (of_kind("user:"), of_kind("api-key:"), of_kind("portal-link:"));
     let names: Vec<(String, String)> = sqlx::query_as(
         "SELECT 'user:' || users.id, user_emails.email
          FROM users
@@ -236,11 +236,15 @@ async fn actor_names(
          WHERE users.tenant_id = $1 AND users.id = ANY($2)
          UNION ALL
          SELECT 'api-key:' || id, name FROM api_keys
-         WHERE tenant_id = $1 AND id = ANY($3)",
+         WHERE tenant_id = $1 AND id = ANY($3)
+         UNION ALL
+         SELECT 'portal-link:' || id, label FROM portal_links
+         WHERE tenant_id = $1 AND id = ANY($4)",
     )
     .bind(scope.tenant_id().0)
     .bind(users)
     .bind(keys)
+    .bind(links)
     .fetch_all(scope.connection())
     .await?;
     Ok(names.into_iter().collect())

@@ -102,6 +102,19 @@ pub struct TenantSettings {
     )]
     pub tenant_api_keys: u32,
 
+    /// Maximum number of portal links of a tenant that are in force; 0 means no limit.
+    ///
+    /// Requests at the same moment may exceed it by their number. Lower: an application cannot give each of its
+    /// customers a link. Higher: one tenant can fill the table in which every request with a link is looked up.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_TENANT_PORTAL_LINKS",
+        value_name = "NUMBER",
+        default_value = "1000",
+        value_parser = number_between::<u32>(0, u32::MAX)
+    )]
+    pub tenant_portal_links: u32,
+
     /// Maximum number of bulk replays and cancellations of a tenant in progress, paused ones included.
     ///
     /// Lower: a tenant waits for the end of one before it can request another. Higher: one tenant may use more of the

@@ -18,7 +18,7 @@ const DEADLOCK_DETECTED: &str = "40P01";
 
 /// Facts that take a right away from the holder of a token, a key, a password or a role. The rows of read models may
 /// lack them for a while, so the append itself records them in `revocations`.
-const REVOKING_FACTS: [&str; 12] = [
+const REVOKING_FACTS: [&str; 13] = [
     "LoggedOut",
     "EmailChanged",
     "PasswordChanged",
@@ -27,6 +27,7 @@ const REVOKING_FACTS: [&str; 12] = [
     "UserDeactivated",
     "UserDeleted",
     "ApiKeyRevoked",
+    "PortalLinkRevoked",
     "IngestTokenRegenerated",
     "SenderIngestTokenRegenerated",
     "SenderDeleted",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aggregates::ids::{ApiKeyId, BulkActionId, TenantId, UserId};
+use aggregates::ids::{ApiKeyId, BulkActionId, PortalLinkId, TenantId, UserId};
 use serde::Serialize;
 
 use super::origin::Origin;
@@ -12,6 +12,8 @@ use super::origin::Origin;
 pub enum Actor {
     User(UserId),
     ApiKey(ApiKeyId),
+    /// The holder of a portal link.
+    PortalLink(PortalLinkId),
     /// A role of this program, such as `worker`.
     Role(&'static str),
     /// The operator of the installation, who ran a command of this program.
@@ -25,6 +27,7 @@ impl fmt::Display for Actor {
         match self {
             Self::User(id) => write!(f, "user:{id}"),
             Self::ApiKey(id) => write!(f, "api-key:{id}"),
+            Self::PortalLink(id) => write!(f, "portal-link:{id}"),
             Self::Role(role) => write!(f, "role:{role}"),
             Self::Operator => f.write_str("operator"),
             Self::Anonymous => f.write_str("anonymous"),

@@ -90,7 +90,8 @@ impl Notification {
             | Fact::Erasure(_)
             | Fact::Reservation(_)
             | Fact::Installation(_)
-            | Fact::LegalHold(_) => return None,
+            | Fact::LegalHold(_)
+            | Fact::PortalLink(_) => return None,
         };
         let change = Change {
             name,

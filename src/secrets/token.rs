@@ -31,16 +31,19 @@ pub enum TokenKind {
     Invite,
     /// Refresh token of a session.
     Refresh,
+    /// Portal link of a tenant.
+    PortalLink,
 }
 
 impl TokenKind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::DestinationIngest,
         Self::SenderIngest,
         Self::ApiKey,
         Self::WebhookSecret,
         Self::Invite,
         Self::Refresh,
+        Self::PortalLink,
     ];
 
     /// Returns the prefix of all tokens of this kind.
@@ -53,6 +56,7 @@ impl TokenKind {
             Self::WebhookSecret => "whsec_",
             Self::Invite => "inv_",
             Self::Refresh => "rfr_",
+            Self::PortalLink => "ptl_",
         }
     }
 
@@ -108,6 +112,7 @@ mod tests {
             (TokenKind::ApiKey, "hks_"),
             (TokenKind::WebhookSecret, "whsec_"),
             (TokenKind::Invite, "inv_"),
+            (TokenKind::PortalLink, "ptl_"),
         ] {
             let token = kind.generate();
             let body = token.expose_secret().strip_prefix(prefix).unwrap();

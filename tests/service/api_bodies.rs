@@ -131,6 +131,7 @@ async fn bodies(owner: &User) -> Vec<Body> {
     bodies.extend(destination_bodies(owner).await);
     bodies.push(erasure_body());
     bodies.push(bulk_action_body());
+    bodies.push(portal_link_body(owner).await);
     bodies.extend(event_bodies(owner).await);
     bodies
 }
@@ -377,6 +378,23 @@ fn bulk_action_body() -> Body {
         "/api/v1/bulk-actions",
         "/api/v1/bulk-actions".into(),
         json!({ "action": "Replay", "filter": {}, "dryRun": true }),
+        fields,
+    )
+}
+
+async fn portal_link_body(owner: &User) -> Body {
+    let (destination, _) = owner.destination().await;
+    let fields = vec![
+        ("destinationId", REQUIRED, Kind::OneOf),
+        ("access", REQUIRED, Kind::OneOf),
+        ("label", REQUIRED, Kind::Name(255)),
+        ("expiresInSeconds", OPTIONAL, Kind::Number { max: 90 * 86_400 }),
+    ];
+    body(
+        "post",
+        "/api/v1/portal-links",
+        "/api/v1/portal-links".into(),
+        json!({ "destinationId": destination, "access": "Read", "label": "a" }),
         fields,
     )
 }

@@ -46,6 +46,7 @@ mod loops;
 mod operators;
 mod outbound;
 mod personal_data;
+mod portal_links;
 mod private_services;
 mod projector;
 mod queue;

@@ -28,6 +28,9 @@ struct Holders {
     destination: (String, String),
     sender: (String, String),
     deleted_sender: (String, String),
+    /// Id and holder.
+    revoked_link: (String, User),
+    link_holder: User,
 }
 
 impl Holders {
@@ -35,6 +38,8 @@ impl Holders {
         let owner = User::owner(api).await;
         let revoked = owner.post("/api/v1/apikeys", &json!({ "name": "revoked" })).await.expect(201);
         let destination = owner.destination().await;
+        let (revoked_link, link) =
+            tokio::join!(portal_link(&owner, &destination.0), portal_link(&owner, &destination.0));
         let holders = Self {
             leaving: owner.colleague("Developer").await,
             changing: owner.colleague("Developer").await,
@@ -48,6 +53,8 @@ impl Holders {
             sender: owner.sender(&destination.0).await,
             deleted_sender: owner.sender(&destination.0).await,
             destination,
+            revoked_link,
+            link_holder: link.1,
             owner,
         };
         // Every right can be used, and is in the caches of ingest.
@@ -76,6 +83,7 @@ impl Holders {
             self.demote(),
             self.enrol(),
             self.revoke_key(),
+            self.revoke_portal_link(),
             self.replace_tokens()
         );
     }
@@ -134,6 +142,13 @@ impl Holders {
         send(self.owner.ingest(&self.revoked_key, &self.sender.1, "{}")).await.expect(401);
     }
 
+    async fn revoke_portal_link(&self) {
+        let (id, holder) = &self.revoked_link;
+        self.owner.delete(&format!("/api/v1/portal-links/{id}")).await.expect(200);
+        holder.get("/api/v1/portal").await.expect(401);
+        self.link_holder.get("/api/v1/portal").await.expect(200);
+    }
+
     async fn replace_tokens(&self) {
         let destination = format!("/api/v1/destinations/{}/ingest-token", self.destination.0);
         self.owner.call(&destination).await.expect(200);
@@ -149,6 +164,13 @@ impl Holders {
             }
         );
     }
+}
+
+/// Creates a portal link. Returns its id, and a client that sends its token.
+async fn portal_link(owner: &User, destination: &str) -> (String, User) {
+    let link = json!({ "destinationId": destination, "access": "Read", "label": "tests" });
+    let link = owner.post("/api/v1/portal-links", &link).await.expect(201);
+    (link.text_of("id"), User { token: link.text_of("token"), ..owner.clone() })
 }
 
 /// Suspends the tenant of `user`, and checks that it is in force when the command returns.
@@ -167,9 +189,9 @@ async fn is_refused(user: &User) {
     assert!(matches!(answer.status, 401 | 503), "{}", answer.text);
 }
 
-/// Halts the read models of sessions, users, API keys, routes and tenants with facts that they cannot read.
+/// Halts the read models of sessions, users, API keys, portal links, routes and tenants with facts that they cannot read.
 async fn halt_read_models(pool: &PgPool) {
-    for aggregate in ["Session", "User", "ApiKey", "Destination", "Sender", "Tenant"] {
+    for aggregate in ["Session", "User", "ApiKey", "PortalLink", "Destination", "Sender", "Tenant"] {
         sqlx::query(
             r#"
             INSERT INTO events
@@ -187,7 +209,7 @@ async fn halt_read_models(pool: &PgPool) {
     until("the read models to halt", async || {
         let look = health.look().await.expect("an answer");
         let halted: Vec<_> = look.halted().map(|halted| halted.projection.name()).collect();
-        let revocable = ["sessions", "users", "api_keys", "ingest_routes", "tenants"];
+        let revocable = ["sessions", "users", "api_keys", "portal_links", "ingest_routes", "tenants"];
         revocable.iter().all(|name| halted.contains(name)).then_some(())
     })
     .await;
@@ -202,6 +224,7 @@ async fn revocations_are_in_force_while_no_projector_runs() {
     projector.kill().await;
     holders.revoke_all().await;
     suspend(&holders.owner, (&holders.key, &holders.destination.1), &database).await;
+    holders.link_holder.get("/api/v1/portal").await.expect(401);
     api.stop().await;
     database.discard().await;
 }
@@ -215,6 +238,7 @@ async fn revocations_are_in_force_while_the_read_models_have_halted() {
     halt_read_models(&pool).await;
     holders.revoke_all().await;
     suspend(&holders.owner, (&holders.key, &holders.destination.1), &database).await;
+    holders.link_holder.get("/api/v1/portal").await.expect(401);
     pool.close().await;
     process.stop().await;
     database.discard().await;

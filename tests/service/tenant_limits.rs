@@ -27,6 +27,7 @@ async fn a_tenant_has_at_most_so_many_of_each_resource() {
         .with("HOOKSENTRY_TENANT_SENDERS", "2")
         .with("HOOKSENTRY_TENANT_USERS", "2")
         .with("HOOKSENTRY_TENANT_API_KEYS", "2")
+        .with("HOOKSENTRY_TENANT_PORTAL_LINKS", "1")
         .ready()
         .await;
     let api = Api::at(service.base());
@@ -50,6 +51,12 @@ async fn a_tenant_has_at_most_so_many_of_each_resource() {
     assert_refused(owner.post("/api/v1/apikeys", &key).await, "2 API keys");
     owner.delete(&format!("/api/v1/apikeys/{revocable}")).await.expect(200);
     owner.post("/api/v1/apikeys", &key).await.expect(201);
+
+    let link = json!({ "destinationId": first, "access": "Read", "label": "a" });
+    let revocable = owner.post("/api/v1/portal-links", &link).await.expect(201).text_of("id");
+    assert_refused(owner.post("/api/v1/portal-links", &link).await, "1 portal links");
+    owner.delete(&format!("/api/v1/portal-links/{revocable}")).await.expect(200);
+    owner.post("/api/v1/portal-links", &link).await.expect(201);
 
     let invite = owner.post("/api/v1/invites", &json!({ "role": "Viewer" })).await;
     let invite = invite.expect(201).text_of("token");

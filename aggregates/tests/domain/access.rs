@@ -1,7 +1,7 @@
 //! Accesses: what is recorded, and how often.
 
-use aggregates::access::{Access, AccessCommand, AccessFact, Accessed};
-use aggregates::ids::WebhookEventId;
+use aggregates::access::{Access, AccessCommand, AccessFact, AccessRefusal, Accessed, Reader};
+use aggregates::ids::{PortalLinkId, WebhookEventId};
 use uuid::Uuid;
 
 use crate::given::{ALICE, BOB, SHOP, given, moment};
@@ -9,7 +9,7 @@ use crate::given::{ALICE, BOB, SHOP, given, moment};
 const HOUR: i64 = 3_600;
 
 fn read(accessed: Accessed, seconds: i64) -> AccessCommand {
-    AccessCommand { user_id: ALICE, accessed, at: moment(seconds) }
+    AccessCommand { reader: Reader::User(ALICE), accessed, at: moment(seconds) }
 }
 
 fn payload_read(seconds: i64) -> AccessFact {
@@ -25,7 +25,7 @@ fn a_reader_is_recorded_once_within_an_hour() {
         .then_nothing()
         .when(read(Accessed::Payload, HOUR))
         .then([payload_read(HOUR)])
-        .when(AccessCommand { user_id: BOB, ..read(Accessed::Payload, HOUR) })
+        .when(AccessCommand { reader: Reader::User(BOB), ..read(Accessed::Payload, HOUR) })
         .then([AccessFact::PayloadRead { user_id: BOB, at: moment(HOUR) }])
         .when(read(Accessed::Payload, HOUR + 1))
         .then_nothing();
@@ -67,10 +67,35 @@ fn each_export_is_recorded() {
 
 #[test]
 fn the_accesses_of_a_reader_have_a_stream_for_each_day() {
-    let first = Access::of_reader(ALICE, moment(0));
-    assert_eq!(first, Access::of_reader(ALICE, moment(86_399)));
-    assert_ne!(first, Access::of_reader(ALICE, moment(86_400)));
-    assert_ne!(first, Access::of_reader(BOB, moment(0)));
+    let first = Access::of_reader(Reader::User(ALICE), moment(0));
+    assert_eq!(first, Access::of_reader(Reader::User(ALICE), moment(86_399)));
+    assert_ne!(first, Access::of_reader(Reader::User(ALICE), moment(86_400)));
+    assert_ne!(first, Access::of_reader(Reader::User(BOB), moment(0)));
     let event = Uuid::from_u128(7);
     assert_eq!(Access::of_event(WebhookEventId(event)), event);
+}
+
+#[test]
+fn a_portal_link_is_recorded_as_itself_and_shows_payloads_only() {
+    let link = PortalLinkId(Uuid::from_u128(0x9071));
+    let through = |accessed| AccessCommand { reader: Reader::PortalLink(link), ..read(accessed, 1) };
+    let of_shop = || Accessed::Payloads { destination_id: Some(SHOP) };
+    given::<Access>([payload_read(0)])
+        .when(through(Accessed::Payload))
+        .then([AccessFact::PortalPayloadRead { portal_link_id: link, at: moment(1) }])
+        .when(through(Accessed::Payload))
+        .then_nothing()
+        .when(through(of_shop()))
+        .then([AccessFact::PortalPayloadsListed {
+            portal_link_id: link,
+            destination_id: SHOP,
+            at: moment(1),
+        }])
+        .when(through(of_shop()))
+        .then_nothing();
+    let (format, filter) = ("csv".to_owned(), String::new());
+    let of_all = Accessed::Payloads { destination_id: None };
+    for forbidden in [of_all, Accessed::WebhookSecret, Accessed::AuditTrail { format, filter }] {
+        given::<Access>([]).when(through(forbidden)).then_refused(AccessRefusal::NotForPortalLinks);
+    }
 }

@@ -18,6 +18,7 @@ mod ids;
 mod installation;
 mod invite;
 mod legal_hold;
+mod portal_link;
 mod reservation;
 mod role;
 mod second_factor;

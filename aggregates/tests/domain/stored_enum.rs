@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use aggregates::attempt_outcome::Outcome;
 use aggregates::destination::{AuthType, Stage};
+use aggregates::portal_link::PortalAccess;
 use aggregates::role::{Role, UserStatus};
 use aggregates::stored_enum::StoredEnum;
 use serde::Serialize;
@@ -36,6 +37,7 @@ fn names_and_numbers_are_stored_as_declared() {
     assert_stored_as::<Role>(&[(0, "Developer"), (1, "Admin"), (10, "Owner"), (20, "Viewer")]);
     assert_stored_as::<UserStatus>(&[(0, "Active"), (1, "Inactive")]);
     assert_stored_as::<AuthType>(&[(0, "ApiKey"), (1, "BearerToken"), (2, "JwtBearer"), (3, "BasicAuth")]);
+    assert_stored_as::<PortalAccess>(&[(0, "Read"), (1, "Operate")]);
     assert_stored_as::<Stage>(&[(0, "Active"), (1, "Inactive"), (2, "Suspended"), (3, "Probing")]);
     assert_stored_as::<Outcome>(&[
         (0, "succeeded"),

@@ -18,6 +18,7 @@ use aggregates::fact::{Fact, StoredFact, UnreadableFact};
 use aggregates::installation::Installation;
 use aggregates::invite::Invite;
 use aggregates::legal_hold::LegalHold;
+use aggregates::portal_link::PortalLink;
 use aggregates::reservation::Reservation;
 use aggregates::sender::Sender;
 use aggregates::session::Session;
@@ -93,6 +94,7 @@ fn every_fact() -> BTreeMap<(&'static str, &'static str), u32> {
         .chain(of::<Installation>())
         .chain(of::<Invite>())
         .chain(of::<LegalHold>())
+        .chain(of::<PortalLink>())
         .chain(of::<Sender>())
         .chain(of::<Session>())
         .chain(of::<Tenant>())
@@ -116,6 +118,7 @@ fn name_and_version(fact: &Fact) -> (String, String) {
         Fact::Installation(fact) => of(fact),
         Fact::Invite(fact) => of(fact),
         Fact::LegalHold(fact) => of(fact),
+        Fact::PortalLink(fact) => of(fact),
         Fact::Sender(fact) => of(fact),
         Fact::Session(fact) => of(fact),
         Fact::Tenant(fact) => of(fact),
@@ -194,6 +197,7 @@ fn fields_of(aggregate: &str, form: &Value) -> Vec<(String, bool)> {
         Installation::TYPE => of::<Installation>(form),
         Invite::TYPE => of::<Invite>(form),
         LegalHold::TYPE => of::<LegalHold>(form),
+        PortalLink::TYPE => of::<PortalLink>(form),
         Sender::TYPE => of::<Sender>(form),
         Session::TYPE => of::<Session>(form),
         Tenant::TYPE => of::<Tenant>(form),

@@ -60,7 +60,7 @@ pub(crate) struct Entry {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Actor {
-    /// `user`, `api-key`, `role`, `operator` or `anonymous`.
+    /// `user`, `api-key`, `portal-link`, `role`, `operator` or `anonymous`.
     pub(crate) kind: String,
     pub(crate) id: Option<String>,
     /// Email address of a user, or name of an API key.

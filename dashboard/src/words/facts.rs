@@ -9,7 +9,7 @@ pub fn fact(name: &str) -> Option<&'static str> {
         "DeliveryAttempted" => "The attempt ended.",
         "RetryScheduled" => "Another attempt was scheduled.",
         "CriticalFailure" => "Delivery was given up.",
-        "Replayed" => "A user replayed it.",
+        "Replayed" => "It was replayed.",
         "Cancelled" => "It was cancelled.",
         "PayloadErased" => "Its payload was erased.",
         _ => return None,

@@ -29,6 +29,7 @@ pub fn problem(kind: &str) -> Option<ProblemWords> {
         "second-factor-required" => "Enter the code of your authenticator app.",
         "api-key-refused" => "Check the API key that the source sends in X-Api-Key.",
         "role-forbids" => "Ask an owner or admin of your tenant to do it, or to change your role.",
+        "portal-link-forbids" => "Ask whom you have the link from to do it.",
         "other-tenant" => "You are signed in to another tenant than the one that this belongs to.",
         "registration-refused" => "Ask the operator of this installation for an invitation.",
         "tenant-suspended" => "Ask the operator of this installation. Nothing of yours is lost.",

@@ -1,29 +1,31 @@
-//! Authentication of users by access tokens.
+//! Authentication of users by access tokens, and of holders of portal links by the token of the link.
 //!
 //! An access token names its session. Every request looks up in the database whether that session is open and which
 //! role its user has, so a logout, a new role and a deactivation take effect at once in every process, even if the read
-//! models are behind (see [`sessions::user`]). Other claims of the token decide nothing.
+//! models are behind (see [`sessions::user`]). Other claims of the token decide nothing. A portal link is looked up with
+//! every request as well, so a revocation, the end of its validity and a suspension of its tenant take effect at once.
 
 use std::net::IpAddr;
 
 use aggregates::ids::{SessionId, TenantId, UserId};
 use aggregates::role::Role;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
-use projections::sessions;
+use projections::{portal_links, sessions};
 use sqlx::PgPool;
 
 use crate::api::access::access_tokens::AccessTokens;
 use crate::api::access::permissions::Permission;
+use crate::api::access::principal::{DeliveryViewer, PortalCaller, Principal};
 use crate::api::http::admission::Admitted;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request_context::RequestContext;
+use crate::clock;
 use crate::event_store::Metadata;
-use crate::security_log::Subject;
+use crate::secrets::token::{self, TokenKind};
 
 /// Dependencies of authentication.
 #[derive(Clone, Debug)]
@@ -59,29 +61,27 @@ impl Caller {
     /// # Errors
     /// The resource does not exist (`owner` is `None`) or belongs to another tenant.
     pub(crate) fn check_owner(&self, owner: Option<TenantId>, resource: &str) -> Result<(), Problem> {
-        match owner {
-            None => Err(Problem::not_found(resource)),
-            Some(owner) if owner != self.tenant_id => Err(Problem::other_tenant(resource)),
-            Some(_) => Ok(()),
-        }
+        check_owner(self.tenant_id, owner, resource)
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let caller = parts.extensions.get::<Self>().cloned();
-        caller
-            .ok_or_else(|| Problem::internal("a handler requires a caller on a route without authentication"))
+/// Checks that a resource of the tenant `owner` belongs to the tenant `own`.
+///
+/// # Errors
+/// The resource does not exist (`owner` is `None`) or belongs to another tenant.
+pub(crate) fn check_owner(own: TenantId, owner: Option<TenantId>, resource: &str) -> Result<(), Problem> {
+    match owner {
+        None => Err(Problem::not_found(resource)),
+        Some(owner) if owner != own => Err(Problem::other_tenant(resource)),
+        Some(_) => Ok(()),
     }
 }
 
 /// Middleware of a route that admits callers with its permission.
 ///
 /// # Errors
-/// The access token is not valid, the tenant is suspended or has its share of the concurrent requests, or the role of
-/// the user does not have the permission.
+/// The access token or portal link is not valid, the tenant is suspended or has its share of the concurrent requests, or
+/// the role of the user or the link does not have the permission.
 pub(crate) async fn guard(
     State((authentication, permission)): State<(Authentication, Permission)>,
     mut request: Request,
@@ -91,13 +91,13 @@ pub(crate) async fn guard(
         let context = request.extensions().get::<RequestContext>().cloned();
         let context =
             context.ok_or_else(|| Problem::internal("a route is mounted without the router's layers"))?;
-        let caller = authentication.caller(bearer_token(request.headers()), context).await?;
-        let subject = Subject { tenant_id: caller.tenant_id, user_id: Some(caller.user_id) };
-        permission.check(caller.role).map_err(|refused| refused.about(Some(subject)))?;
+        let principal = authentication.principal(bearer_token(request.headers()), context).await?;
+        let subject = principal.subject();
+        principal.check(permission).map_err(|refused| refused.about(Some(subject)))?;
         if let Some(admitted) = request.extensions().get::<Admitted>() {
-            admitted.belongs_to(caller.tenant_id)?;
+            admitted.belongs_to(principal.scope().searched_tenant())?;
         }
-        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(principal);
         let mut response = next.run(request).await;
         response.extensions_mut().insert(subject);
         return Ok(response);
@@ -106,9 +106,27 @@ pub(crate) async fn guard(
 }
 
 impl Authentication {
-    async fn caller(&self, token: Option<&str>, context: RequestContext) -> Result<Caller, Problem> {
+    async fn principal(&self, token: Option<&str>, context: RequestContext) -> Result<Principal, Problem> {
         let token =
             token.ok_or_else(|| unauthenticated("`Authorization` must be `Bearer` with an access token."))?;
+        match TokenKind::of(token) {
+            Some(TokenKind::PortalLink) => {
+                self.portal_caller(token, context).await.map(Principal::PortalLink)
+            }
+            _ => self.caller(token, context).await.map(Principal::User),
+        }
+    }
+
+    /// A customer is not told why a link has ended: a suspension is between the operator and the tenant.
+    async fn portal_caller(&self, token: &str, context: RequestContext) -> Result<PortalCaller, Problem> {
+        let mut connection = self.pool.acquire().await?;
+        let link = portal_links::by_hash(&mut connection, &token::hash(token)).await?;
+        let link = link.filter(|link| !link.tenant_is_suspended && link.expires_at > clock::now());
+        let link = link.ok_or_else(|| unauthenticated("The portal link is invalid, or it has ended."))?;
+        Ok(PortalCaller::new(link, context))
+    }
+
+    async fn caller(&self, token: &str, context: RequestContext) -> Result<Caller, Problem> {
         let refused = || unauthenticated("The access token is invalid or expired, or its session is closed.");
         let claims = self.tokens.verify(token).ok_or_else(refused)?;
         let mut connection = self.pool.acquire().await?;

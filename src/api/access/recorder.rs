@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use aggregates::access::{self, Access, AccessCommand, Accessed};
-use aggregates::ids::UserId;
+use aggregates::access::{self, Access, AccessCommand, Accessed, Reader};
 use moka::sync::Cache;
 use uuid::Uuid;
 
-use crate::api::access::authentication::Caller;
+use crate::api::access::principal::DeliveryViewer;
 use crate::api::http::problem::Problem;
 use crate::clock;
 use crate::event_store::EventStore;
@@ -22,7 +21,7 @@ const REMEMBERED_TIME: Duration = Duration::from_secs(3_600);
 pub(crate) struct AccessRecorder {
     store: EventStore,
     /// By reader, stream and hour.
-    recorded: Cache<(UserId, Uuid, Accessed, i64), ()>,
+    recorded: Cache<(Reader, Uuid, Accessed, i64), ()>,
 }
 
 impl AccessRecorder {
@@ -35,22 +34,32 @@ impl AccessRecorder {
     ///
     /// # Errors
     /// The fact cannot be appended.
-    pub(crate) async fn record_of_tenant(&self, caller: &Caller, accessed: Accessed) -> Result<(), Problem> {
-        self.record(caller, Access::of_reader(caller.user_id, clock::now()), accessed).await
+    pub(crate) async fn record_of_tenant(
+        &self,
+        viewer: &impl DeliveryViewer,
+        accessed: Accessed,
+    ) -> Result<(), Problem> {
+        self.record(viewer, Access::of_reader(viewer.reader(), clock::now()), accessed).await
     }
 
     /// Records an access in the stream `id`. The caller must not be answered before.
     ///
     /// # Errors
     /// The fact cannot be appended.
-    pub(crate) async fn record(&self, caller: &Caller, id: Uuid, accessed: Accessed) -> Result<(), Problem> {
-        let (user_id, at) = (caller.user_id, clock::now());
-        let key = (user_id, id, accessed.clone(), access::hour(at));
+    pub(crate) async fn record(
+        &self,
+        viewer: &impl DeliveryViewer,
+        id: Uuid,
+        accessed: Accessed,
+    ) -> Result<(), Problem> {
+        let (reader, at) = (viewer.reader(), clock::now());
+        let key = (reader, id, accessed.clone(), access::hour(at));
         if self.recorded.contains_key(&key) {
             return Ok(());
         }
+        let (command, metadata) = (AccessCommand { reader, accessed, at }, viewer.metadata());
         // Without a wait for the read models, which do not show it.
-        self.store.execute::<Access>(id, AccessCommand { user_id, accessed, at }, &caller.metadata()).await?;
+        self.store.execute::<Access>(id, command, &metadata).await?;
         self.recorded.insert(key, ());
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use aggregates::ids::{ApiKeyId, TenantId, UserId};
+use aggregates::ids::{ApiKeyId, PortalLinkId, TenantId, UserId};
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
@@ -72,6 +72,12 @@ impl RequestContext {
     /// Returns the metadata of facts that ingest causes. They have no origin: the client is a machine.
     pub(crate) fn metadata_of_ingest(&self, tenant_id: TenantId, key: ApiKeyId) -> Metadata {
         self.metadata(tenant_id, Actor::ApiKey(key), None)
+    }
+
+    /// Returns the metadata of facts that the holder of a portal link causes. They have no origin: the client is that of a
+    /// person who is no user, whose personal data could not be erased.
+    pub(crate) fn metadata_of_portal_link(&self, tenant_id: TenantId, link: PortalLinkId) -> Metadata {
+        self.metadata(tenant_id, Actor::PortalLink(link), None)
     }
 
     fn metadata_of_person(&self, person: Person, actor: Actor) -> Metadata {

@@ -111,6 +111,8 @@ pub fn openapi() -> Value {
     document["components"]["securitySchemes"] = json!({
         "accessToken": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
             "description": "The `accessToken` that a login returns." },
+        "portalLink": { "type": "http", "scheme": "bearer",
+            "description": "The token of a portal link." },
         "apiKey": { "type": "apiKey", "in": "header", "name": "X-Api-Key",
             "description": "An API key of the tenant." },
     });
@@ -134,6 +136,10 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
         match route.permission {
             Permission::Anyone => json!([]),
             Permission::ApiKey => json!([{ "apiKey": [] }]),
+            Permission::UsePortalLink => json!([{ "portalLink": [] }]),
+            permission if permission.portal_access().is_some() => {
+                json!([{ "accessToken": [] }, { "portalLink": [] }])
+            }
             _ => json!([{ "accessToken": [] }]),
         },
     );
@@ -242,9 +248,19 @@ fn problem_description(status: &str, route: &Route) -> Option<&'static str> {
             "The credentials or the refresh token are not valid."
         }
         "401" if route.permission == Permission::ApiKey => "The API key is missing, unknown or revoked.",
+        "401" if route.permission == Permission::UsePortalLink => {
+            "The portal link is missing, invalid, expired or revoked."
+        }
         "401" => "The access token is missing, invalid or expired.",
         "403" if route.permission == Permission::Anyone => {
             "The operator of the installation does not allow this: the tenant is suspended, or registration is not open."
+        }
+        "403" if route.permission == Permission::UsePortalLink => {
+            "The request has the access token of a user."
+        }
+        "403" if route.permission.portal_access().is_some() => {
+            "The role of the user or the portal link does not allow this, the resource belongs to another tenant, or the \
+             tenant is suspended."
         }
         "403" => {
             "The role of the user does not allow this, the resource belongs to another tenant, or the tenant is suspended."
@@ -361,6 +377,7 @@ const LISTS: &[List] = &[
     List::sorted::<projections::users::SortField>("/api/v1/users"),
     List::sorted::<projections::invites::SortField>("/api/v1/invites"),
     List::sorted::<projections::api_keys::SortField>("/api/v1/apikeys"),
+    List::sorted::<projections::portal_links::SortField>("/api/v1/portal-links"),
     List::sorted::<projections::destinations::SortField>("/api/v1/destinations"),
     List::sorted::<projections::senders::SortField>("/api/v1/destinations/{id}/senders"),
     List::sorted::<projections::webhook_events::SortField>("/api/v1/events"),

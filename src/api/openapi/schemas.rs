@@ -4,6 +4,7 @@ use aggregates::attempt_outcome::Outcome;
 use aggregates::bulk_action::EventAction;
 use aggregates::destination::AuthType;
 use aggregates::mapping::KEYS_MAX;
+use aggregates::portal_link::PortalAccess;
 use aggregates::role::{Role, UserStatus};
 use aggregates::stored_enum::StoredEnum;
 use projections::bulk_actions::BulkActionState;
@@ -30,6 +31,7 @@ pub(crate) type DestinationStatusName = Named<DestinationStatus>;
 pub(crate) type EventStatusName = Named<EventStatus>;
 pub(crate) type EventActionName = Named<EventAction>;
 pub(crate) type BulkActionStateName = Named<BulkActionState>;
+pub(crate) type PortalAccessName = Named<PortalAccess>;
 pub(crate) type OutcomeName = Named<Outcome>;
 
 impl<E: StoredEnum> From<E> for Named<E> {

@@ -10,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod ingest;
 pub(crate) mod invites;
 mod legal_holds;
+pub(crate) mod portal_links;
 pub(crate) mod queues;
 pub(crate) mod second_factor;
 pub(crate) mod senders;

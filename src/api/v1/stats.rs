@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::api::access::authentication::Caller;
+use crate::api::access::principal::{DeliveryViewer, Principal};
 use crate::api::http::problem::{FieldErrors, Problem};
 use crate::api::http::query::{self, Query};
 use crate::api::http::time::{Bound, Timestamp};
@@ -106,7 +106,7 @@ pub(crate) struct CountsView {
     responses((status = 200, body = StatsView, description = "The statistics of the range."), (status = 400)))]
 pub(crate) async fn handler(
     State(stats): State<Stats>,
-    caller: Caller,
+    principal: Principal,
     mut query: Query,
 ) -> Result<Json<StatsView>, Problem> {
     let interval = query
@@ -118,11 +118,12 @@ pub(crate) async fn handler(
         .unwrap_or(Interval::Hour);
     let from = query.optional("From", query::moment(Bound::From));
     let to = query.optional("To", query::moment(Bound::To));
-    let destination_id = query.optional("DestinationId", query::uuid).map(DestinationId);
+    let given = query.optional("DestinationId", query::uuid).map(DestinationId);
+    let (tenant_id, destination_id) = principal.scope().narrow(given)?;
     query.complete()?;
     let range = Range::of(interval, from, to, clock::now()).map_err(Problem::invalid)?;
 
-    let mut scope = stats.lists.begin(caller.tenant_id).await?;
+    let mut scope = stats.lists.begin(tenant_id).await?;
     let buckets =
         delivery_statistics::list(&mut scope, destination_id, interval, range.from, range.to).await?;
     let waiting = webhook_events::count_waiting(&mut scope, destination_id).await?;

@@ -15,7 +15,7 @@ async fn page(user: &User, query: &str) -> Value {
 }
 
 /// Reads all pages of a search, `Qt` items each at most.
-async fn search(user: &User, query: &str, items: usize) -> Vec<Value> {
+pub(crate) async fn search(user: &User, query: &str, items: usize) -> Vec<Value> {
     let (mut found, mut next) = (vec![], String::new());
     loop {
         let page = page(user, &format!("Qt={items}&{query}{next}")).await;
@@ -31,11 +31,11 @@ async fn search(user: &User, query: &str, items: usize) -> Vec<Value> {
 
 /// Waits until all facts before now are in the trail. A fact is in it when no older transaction runs any more, and other
 /// tests use the same database. A command waits for the read models, which have passed these facts then.
-async fn settle(owner: &User) {
+pub(crate) async fn settle(owner: &User) {
     owner.api_key().await;
 }
 
 /// Returns the types of facts.
-fn types(facts: &[Value]) -> Vec<&str> {
+pub(crate) fn types(facts: &[Value]) -> Vec<&str> {
     facts.iter().map(|fact| fact["type"].as_str().expect("a type")).collect()
 }

@@ -102,6 +102,8 @@ fn actor(actor: Actor) -> String {
         ("user", None) => format!("A deleted user ({id})"),
         ("api-key", Some(name)) => format!("API key {name}"),
         ("api-key", None) => format!("API key {id}"),
+        ("portal-link", Some(name)) => format!("Portal link {name}"),
+        ("portal-link", None) => format!("Portal link {id}"),
         ("role", _) => format!("The service ({id})"),
         ("operator", _) => "The operator".to_owned(),
         ("anonymous", _) => "A visitor".to_owned(),
@@ -169,6 +171,7 @@ mod tests {
         for (kind, id, name, words) in [
             ("user", Some("8"), None, "A deleted user (8)"),
             ("api-key", Some("9"), Some("billing"), "API key billing"),
+            ("portal-link", Some("9"), Some("Shop Ltd"), "Portal link Shop Ltd"),
             ("role", Some("worker"), None, "The service (worker)"),
             ("operator", None, None, "The operator"),
             ("anonymous", None, None, "A visitor"),

@@ -1,6 +1,7 @@
 //! Fields and query parameters that choose among names, sent in any case or as the number of the name.
 
 use aggregates::bulk_action::EventAction;
+use aggregates::portal_link::PortalAccess;
 use aggregates::role::{Role, UserStatus};
 use aggregates::stored_enum::StoredEnum;
 use projections::webhook_events::EventStatus;
@@ -35,6 +36,8 @@ choices! {
     UserStatusGiven: UserStatus { Active, Inactive }
     /// What is done to each event.
     EventActionGiven: EventAction { Replay, Cancel }
+    /// What the holder of a portal link may do.
+    PortalAccessGiven: PortalAccess { Read, Operate }
     /// Status of a webhook event.
     EventStatusGiven: EventStatus { Pending, Processing, Succeeded, Failed, WaitingRetry, CriticalFailure, Cancelled }
 }

@@ -1,5 +1,6 @@
 //! Fields that are whole numbers, sent as a number or as its digits in a string.
 
+use aggregates::portal_link::PORTAL_LINK_VALIDITY_MAX;
 use aggregates::tenant::RETENTION_DAYS_MAX;
 use serde_json::Value;
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Type};
@@ -16,6 +17,10 @@ const VALIDITY_DAYS_MAX: u32 = 30;
 /// replacing a leaked secret would protect nothing.
 const OVERLAP_SECONDS_MAX: u32 = 30 * 86_400;
 
+/// Longest validity of a portal link, in seconds.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "90 days are a small number")]
+const PORTAL_LINK_SECONDS_MAX: u32 = PORTAL_LINK_VALIDITY_MAX.num_seconds() as u32;
+
 field! {
     /// Whole number from 1.
     PositiveNumber: u32 {
@@ -31,6 +36,11 @@ field! {
     OverlapSeconds: u32 {
         schema: number_schema(OVERLAP_SECONDS_MAX),
         parse: |value| number(value, OVERLAP_SECONDS_MAX),
+    }
+    /// Seconds after which a portal link expires.
+    PortalLinkSeconds: u32 {
+        schema: number_schema(PORTAL_LINK_SECONDS_MAX),
+        parse: |value| number(value, PORTAL_LINK_SECONDS_MAX),
     }
     /// Days for which something is kept; `null`: without limit.
     RetentionDays: Option<u32> {

@@ -35,6 +35,11 @@ field! {
         schema: name_schema(API_KEY_NAME_CHARS_MAX).examples(["Production Key"]),
         parse: |value| name(value, API_KEY_NAME_CHARS_MAX),
     }
+    /// Label of a portal link.
+    PortalLinkLabelText: String {
+        schema: name_schema(NAME_CHARS_MAX).examples(["Shop Ltd"]),
+        parse: |value| name(value, NAME_CHARS_MAX),
+    }
     /// Reason for erasing payloads.
     ErasureReasonText: String {
         schema: name_schema(ERASURE_REASON_CHARS_MAX)

@@ -88,6 +88,8 @@ kinds! {
     ApiKeyRefused = UNAUTHORIZED "api-key-refused" "A valid API key is required",
     /// The caller's role does not allow it.
     RoleForbids = FORBIDDEN "role-forbids" "Your role does not allow this",
+    /// A portal link shows its destination only, and does only what its access allows.
+    PortalLinkForbids = FORBIDDEN "portal-link-forbids" "The portal link does not allow this",
     /// The resource belongs to another tenant.
     OtherTenant = FORBIDDEN "other-tenant" "The resource belongs to another tenant",
     /// Registration of tenants is closed, or needs an invitation that is not valid or missing.
@@ -226,6 +228,12 @@ impl Problem {
     #[must_use]
     pub fn other_tenant(resource: &str) -> Self {
         Self::new(Kind::OtherTenant, format!("The {resource} belongs to another tenant."))
+    }
+
+    /// Returns the problem that a portal link does not give access to something, which `detail` names.
+    #[must_use]
+    pub fn portal_link_forbids(detail: &'static str) -> Self {
+        Self::new(Kind::PortalLinkForbids, detail)
     }
 
     /// Returns the problem that the operator has suspended the caller's tenant.

@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 
+use aggregates::access::AccessRefusal;
 use aggregates::api_key::ApiKeyRefusal;
 use aggregates::bulk_action::BulkActionRefusal;
 use aggregates::destination::DestinationRefusal;
 use aggregates::email::Email;
 use aggregates::erasure::ErasureRefusal;
 use aggregates::invite::InviteRefusal;
+use aggregates::portal_link::PortalLinkRefusal;
 use aggregates::role::RoleRefusal;
 use aggregates::sender::SenderRefusal;
 use aggregates::session::SessionRefusal;
@@ -85,6 +87,26 @@ impl From<ApiKeyRefusal> for Problem {
         match refusal {
             ApiKeyRefusal::NotActive => Self::new(Kind::NotFound, sentence(&refusal)),
             ApiKeyRefusal::AlreadyIssued => repeated(refusal),
+        }
+    }
+}
+
+impl From<PortalLinkRefusal> for Problem {
+    fn from(refusal: PortalLinkRefusal) -> Self {
+        match refusal {
+            PortalLinkRefusal::NotActive => Self::new(Kind::NotFound, sentence(&refusal)),
+            PortalLinkRefusal::InvalidExpiry => {
+                Self::invalid(FieldErrors::of("expiresInSeconds", "must be at most 7776000"))
+            }
+            PortalLinkRefusal::AlreadyCreated => repeated(refusal),
+        }
+    }
+}
+
+impl From<AccessRefusal> for Problem {
+    fn from(refusal: AccessRefusal) -> Self {
+        match refusal {
+            AccessRefusal::NotForPortalLinks => Self::new(Kind::PortalLinkForbids, sentence(&refusal)),
         }
     }
 }

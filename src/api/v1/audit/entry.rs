@@ -46,7 +46,7 @@ pub(crate) struct EntryView {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditActor)]
 pub(crate) struct ActorView {
-    /// `user`, `api-key`, `role` (a part of the service), `operator` (of the installation) or `anonymous`.
+    /// `user`, `api-key`, `portal-link`, `role` (a part of the service), `operator` (of the installation) or `anonymous`.
     #[schema(examples("user"))]
     pub(super) kind: String,
     /// Id of the user or API key, or name of the role.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aggregates::access::{Access, AccessCommand, Accessed};
+use aggregates::access::{Access, AccessCommand, Accessed, Reader};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -127,7 +127,7 @@ pub(crate) async fn handler(
     let until = audit_trail::settled(connection.connection()).await?;
     drop(connection);
     let record = AccessCommand {
-        user_id: caller.user_id,
+        reader: Reader::User(caller.user_id),
         accessed: Accessed::AuditTrail { format: format.name().to_owned(), filter: search.described() },
         at: clock::now(),
     };

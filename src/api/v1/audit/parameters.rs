@@ -174,12 +174,15 @@ fn actor(text: &str) -> Result<String, Cow<'static, str>> {
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
     };
     match text.split_once(':') {
-        Some((kind @ ("user" | "api-key"), id)) => query::uuid(id)
+        Some((kind @ ("user" | "api-key" | "portal-link"), id)) => query::uuid(id)
             .map(|id| format!("{kind}:{id}"))
             .map_err(|_| format!("must name an id after {kind}:").into()),
         Some(("role", name)) if is_role(name) => Ok(text.to_owned()),
         None if ACTORS_WITHOUT_ID.contains(&text) => Ok(text.to_owned()),
-        _ => Err("must be user:<id>, api-key:<id>, role:<name>, operator or anonymous".into()),
+        _ => {
+            Err("must be user:<id>, api-key:<id>, portal-link:<id>, role:<name>, operator or anonymous"
+                .into())
+        }
     }
 }
 
@@ -204,9 +207,9 @@ impl IntoParams for SearchParameters {
             ),
             parameter(
                 "Actor",
-                "Only facts of this actor: `user:<id>`, `api-key:<id>`, `role:<name>`, `operator` or `anonymous`.",
+                "Only facts of this actor: `user:<id>`, `api-key:<id>`, `portal-link:<id>`, `role:<name>`, `operator` or `anonymous`.",
                 text_schema(
-                    json!({ "pattern": format!("^((user|api-key):{uuid}|role:[a-z-]{{1,32}}|operator|anonymous)$") }),
+                    json!({ "pattern": format!("^((user|api-key|portal-link):{uuid}|role:[a-z-]{{1,32}}|operator|anonymous)$") }),
                 ),
             ),
             parameter("Type", "Only facts of this type.", text_schema(json!({ "enum": types }))),

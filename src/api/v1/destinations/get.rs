@@ -3,9 +3,10 @@
 use aggregates::ids::DestinationId;
 use axum::Json;
 use axum::extract::State;
+use projections::legal_holds::LegalHolds;
 
 use super::{DestinationView, Destinations};
-use crate::api::access::authentication::Caller;
+use crate::api::access::principal::{DeliveryViewer, Principal};
 use crate::api::as_of;
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
@@ -14,6 +15,8 @@ use crate::api::openapi::schemas::DateOrTime;
 use crate::api::v1::legal_holds;
 
 /// Get a destination
+///
+/// A portal link does not show legal holds.
 #[utoipa::path(get, path = "/api/v1/destinations/{id}", tag = "Destinations",
     params(("AsOf" = Option<DateOrTime>, Query,
         description = "Shows the destination as it was at this time; a date means its end.")),
@@ -21,16 +24,18 @@ use crate::api::v1::legal_holds;
         (status = 400), (status = 403), (status = 404)))]
 pub(crate) async fn handler(
     State(destinations): State<Destinations>,
-    caller: Caller,
+    principal: Principal,
     Id(id): Id<DestinationId>,
     query: Query,
 ) -> Result<Json<DestinationView>, Problem> {
+    let tenant_id = principal.scope().admit_destination(id)?;
     let (destination, holds) = match as_of::is_requested(&query) {
-        true => as_of::destination(&destinations.commands, &caller, id, query).await?,
+        true => as_of::destination(&destinations.commands, tenant_id, id, query).await?,
         false => (
-            destinations.find(&caller, id).await?,
-            legal_holds::read(&destinations.commands, caller.tenant_id).await?,
+            destinations.find(tenant_id, id).await?,
+            legal_holds::read(&destinations.commands, tenant_id).await?,
         ),
     };
+    let holds = if principal.scope().shows_internals() { holds } else { LegalHolds::default() };
     Ok(Json(destinations.view(destination, &holds)))
 }

@@ -23,6 +23,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::api::access;
 use crate::api::access::authentication::Caller;
 use crate::api::commands::Commands;
 use crate::api::http::problem::Problem;
@@ -90,13 +91,18 @@ pub(crate) async fn check_owner(
 }
 
 impl Destinations {
-    /// Returns a destination of the caller's tenant.
+    /// Returns a destination of the tenant.
     ///
     /// # Errors
     /// The destination does not exist or belongs to another tenant.
-    async fn find(&self, caller: &Caller, id: DestinationId) -> Result<destinations::Destination, Problem> {
-        check_owner(&self.commands, caller, id).await?;
-        let mut scope = TenantScope::begin(self.commands.pool(), caller.tenant_id).await?;
+    async fn find(
+        &self,
+        tenant_id: TenantId,
+        id: DestinationId,
+    ) -> Result<destinations::Destination, Problem> {
+        let owner = destinations::owner_of(&mut *self.commands.pool().acquire().await?, id).await?;
+        access::authentication::check_owner(tenant_id, owner, "destination")?;
+        let mut scope = TenantScope::begin(self.commands.pool(), tenant_id).await?;
         let destination = destinations::get(&mut scope, id).await?;
         scope.end().await?;
         destination.ok_or_else(|| Problem::not_found("destination"))

@@ -47,7 +47,7 @@ pub(crate) async fn handler(
     Id(id): Id<DestinationId>,
     body: UnreadBody,
 ) -> Result<Json<DestinationView>, Problem> {
-    let before = destinations.find(&caller, id).await?;
+    let before = destinations.find(caller.tenant_id, id).await?;
     let change: DestinationChange = body.read_with(&*destinations.rules).await?;
     let auth = match &change.credentials {
         _ if change.remove_auth == Some(true) => AuthChange::Remove,

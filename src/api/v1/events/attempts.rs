@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::api::access::authentication::Caller;
+use crate::api::access::principal::{DeliveryViewer, Principal};
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
@@ -48,8 +48,8 @@ pub(crate) struct AttemptView {
     address: Option<String>,
     /// Description of a failure.
     detail: Option<String>,
-    /// Worker that made the attempt.
-    worker: String,
+    /// Worker that made the attempt; `null` to a portal link.
+    worker: Option<String>,
     /// Version of the destination whose settings were used.
     destination_version: u64,
     /// Version of the tenant whose secret signed it.
@@ -66,7 +66,8 @@ pub(crate) struct AttemptPage {
     total: i64,
     /// Attempts of this page. A page beyond the last one has none.
     items: Vec<AttemptView>,
-    /// Erasure of the payload on request, and with it of what was kept of the responses; `null` unless it was requested.
+    /// Erasure of the payload on request, and with it of what was kept of the responses; `null` unless it was requested,
+    /// and to a portal link.
     erasure: Option<PayloadErasure>,
 }
 
@@ -78,14 +79,15 @@ pub(crate) struct AttemptPage {
         (status = 400), (status = 403), (status = 404)))]
 pub(crate) async fn handler(
     State(events): State<Events>,
-    caller: Caller,
+    principal: Principal,
     Id(id): Id<WebhookEventId>,
     query: Query,
 ) -> Result<Json<AttemptPage>, Problem> {
-    events.find(&caller, id).await?;
+    let tenant_id = events.find(&principal, id).await?.tenant_id;
+    let shows_internals = principal.scope().shows_internals();
     let (page, direction) = query.entries()?;
     let pool = events.commands.pool();
-    let mut scope = TenantScope::begin(pool, caller.tenant_id).await?;
+    let mut scope = TenantScope::begin(pool, tenant_id).await?;
     let mut listed = delivery_attempts::list(&mut scope, id, direction, page).await?;
     if listed.total == 0 {
         scope.end().await?;
@@ -93,16 +95,20 @@ pub(crate) async fn handler(
         let facts = streams::facts_before_rows(&mut connection, id, Projection::DeliveryAttempts).await?;
         drop(connection);
         listed = of_stream(&facts, direction, page);
-        scope = TenantScope::begin(pool, caller.tenant_id).await?;
+        scope = TenantScope::begin(pool, tenant_id).await?;
     }
     let in_force = ConfigurationsInForce::at(&mut scope, &listed.items).await?;
     let numbers: Vec<u32> = listed.items.iter().map(|attempt| attempt.attempt).collect();
     let mut responses = attempt_responses::of_event(&mut scope, id, &numbers).await?;
-    let erasure = erasure::of(&mut scope, &[id]).await?.remove(&id);
+    let erasure = match shows_internals {
+        true => erasure::of(&mut scope, &[id]).await?.remove(&id),
+        false => None,
+    };
     scope.end().await?;
     let items = listed.items.into_iter().map(|attempt| {
         let response = responses.remove(&attempt.attempt).unwrap_or_default();
-        AttemptView::of(attempt, response, &in_force)
+        let view = AttemptView::of(attempt, response, &in_force);
+        view.map(|view| AttemptView { worker: view.worker.filter(|_| shows_internals), ..view })
     });
     Ok(Json(AttemptPage { total: listed.total, items: items.collect::<Result<_, _>>()?, erasure }))
 }
@@ -140,7 +146,7 @@ impl AttemptView {
             response_excerpt: response.excerpt,
             address: end.as_ref().and_then(|end| end.address.clone()),
             detail: end.and_then(|end| end.detail),
-            worker: attempt.worker,
+            worker: Some(attempt.worker),
             destination_version: attempt.destination_version,
             tenant_version: attempt.tenant_version,
             configuration,

@@ -5,7 +5,7 @@ use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand};
 use axum::Json;
 use axum::extract::State;
 
-use crate::api::access::authentication::Caller;
+use crate::api::access::principal::{DeliveryViewer, Principal};
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
 use crate::api::v1::events::state::Events;
@@ -22,17 +22,17 @@ use crate::clock;
         (status = 403), (status = 404)))]
 pub(crate) async fn handler(
     State(events): State<Events>,
-    caller: Caller,
+    principal: Principal,
     Id(id): Id<WebhookEventId>,
 ) -> Result<Json<EventView>, Problem> {
-    events.find(&caller, id).await?;
+    events.find(&principal, id).await?;
     let command = WebhookEventCommand::cancel_on_request(clock::now());
     // The claim of an attempt takes the same version of the stream, so only one of the two is appended.
-    events.commands.execute::<WebhookEvent>(id.0, command, &caller.metadata()).await?;
+    events.commands.execute::<WebhookEvent>(id.0, command, &principal.metadata()).await?;
     // Attempts may have failed since the event was read above.
     let mut connection = events.commands.pool().acquire().await?;
     let cancelled = streams::read(&mut connection, id).await?;
     drop(connection);
     let cancelled = cancelled.ok_or_else(|| Problem::not_found("event"))?;
-    events.with_payload(&caller, cancelled.into()).await.map(Json)
+    events.with_payload(&principal, cancelled.into()).await.map(Json)
 }

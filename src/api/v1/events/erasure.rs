@@ -28,11 +28,15 @@ pub(crate) struct PayloadErasure {
     requested_by: Option<Uuid>,
 }
 
-/// Adds to each event its payload and idempotency key, or when and why it was erased.
-pub(super) async fn add_payloads(scope: &mut TenantScope, events: &mut [EventView]) -> Result<(), Problem> {
+/// Adds to each event its payload and idempotency key, or when and why it was erased, unless `shows_reasons` is `false`.
+pub(super) async fn add_payloads(
+    scope: &mut TenantScope,
+    events: &mut [EventView],
+    shows_reasons: bool,
+) -> Result<(), Problem> {
     let ids: Vec<_> = events.iter().map(|event| WebhookEventId(event.id)).collect();
     let mut delivered = payloads::delivered(scope, &ids).await?;
-    let without: Vec<_> = ids.into_iter().filter(|id| !delivered.contains_key(id)).collect();
+    let without: Vec<_> = ids.into_iter().filter(|id| shows_reasons && !delivered.contains_key(id)).collect();
     let mut erasures = of(scope, &without).await?;
     for event in events {
         let id = WebhookEventId(event.id);

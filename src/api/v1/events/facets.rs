@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::api::access::authentication::Caller;
+use crate::api::access::principal::Principal;
 use crate::api::http::filter::FilterParameters;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
@@ -51,12 +51,12 @@ pub(crate) struct Facet<T> {
     responses((status = 200, body = FacetsView, description = "Numbers of events."), (status = 400)))]
 pub(crate) async fn handler(
     State(events): State<Events>,
-    caller: Caller,
+    principal: Principal,
     mut query: Query,
 ) -> Result<Json<FacetsView>, Problem> {
-    let filter = events.filter(&caller, &mut query).await?;
+    let (tenant_id, filter) = events.filter(&principal, &mut query).await?;
     query.complete()?;
-    let mut scope = events.commands.lists().begin(caller.tenant_id).await?;
+    let mut scope = events.commands.lists().begin(tenant_id).await?;
     let facets = webhook_events::facets(&mut scope, filter).await?;
     scope.end().await?;
     Ok(Json(FacetsView::from(facets)))

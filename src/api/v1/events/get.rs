@@ -4,7 +4,7 @@ use aggregates::ids::WebhookEventId;
 use axum::Json;
 use axum::extract::State;
 
-use crate::api::access::authentication::Caller;
+use crate::api::access::principal::Principal;
 use crate::api::as_of;
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
@@ -23,13 +23,13 @@ use crate::api::v1::events::view::EventView;
         (status = 404)))]
 pub(crate) async fn handler(
     State(events): State<Events>,
-    caller: Caller,
+    principal: Principal,
     Id(id): Id<WebhookEventId>,
     query: Query,
 ) -> Result<Json<EventView>, Problem> {
-    let event = match as_of::is_requested(&query) {
-        true => as_of::event(&events.commands, &caller, id, query).await?,
-        false => events.find(&caller, id).await?,
-    };
-    events.with_payload(&caller, event.into()).await.map(Json)
+    let mut event = events.find(&principal, id).await?;
+    if as_of::is_requested(&query) {
+        event = as_of::event(&events.commands, event.tenant_id, id, query).await?;
+    }
+    events.with_payload(&principal, event.into()).await.map(Json)
 }

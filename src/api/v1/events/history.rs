@@ -38,7 +38,7 @@ pub(crate) struct FactView {
     /// Fields of the fact, which depend on its type.
     #[schema(value_type = Object)]
     data: Box<RawValue>,
-    /// Actor that caused the fact: `user:<id>`, `api-key:<id>` or `role:<name>`.
+    /// Actor that caused the fact: `user:<id>`, `api-key:<id>`, `portal-link:<id>` or `role:<name>`.
     actor: Option<String>,
     /// Request that wrote the fact.
     request_id: Option<String>,

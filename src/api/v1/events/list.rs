@@ -6,7 +6,7 @@ use axum::response::Response;
 use projections::webhook_events::PageStart;
 use projections::{payloads, webhook_events};
 
-use crate::api::access::authentication::Caller;
+use crate::api::access::principal::{DeliveryViewer, Principal};
 use crate::api::http::cursor::List;
 use crate::api::http::filter::{FilterParameters, cursor_terms};
 use crate::api::http::problem::Problem;
@@ -31,20 +31,20 @@ use crate::api::v1::events::view::{EventPage, EventView, PageHead};
     responses((status = 200, body = EventPage, description = "A page of the tenant's events."), (status = 400)))]
 pub(crate) async fn handler(
     State(events): State<Events>,
-    caller: Caller,
+    principal: Principal,
     mut query: Query,
 ) -> Result<Response, Problem> {
     let paging: Paging<webhook_events::SortField> = query.paging();
-    let filter = events.filter(&caller, &mut query).await?;
+    let (tenant_id, filter) = events.filter(&principal, &mut query).await?;
     let search = Search::read(&mut query, paging, filter);
     let order = (paging.sort.name(), paging.direction);
     let terms = format!("{}{}{} {:?}", cursor_terms(filter), search.terms, order.0, order.1);
-    let list = List { name: "events", tenant_id: caller.tenant_id, terms: &terms };
+    let list = List { name: "events", tenant_id, terms: &terms };
     let behind = query.after(|cursor| events.cursors.read(list, cursor));
     query.complete()?;
 
     let lists = events.commands.lists();
-    let mut scope = lists.begin(caller.tenant_id).await?;
+    let mut scope = lists.begin(tenant_id).await?;
     let (listing, progress) = if search.is_requested() {
         let (listing, progress) = search.run(&mut scope, filter, paging, behind).await?;
         (listing, Some(progress))
@@ -60,7 +60,7 @@ pub(crate) async fn handler(
     // What a search found says something about payloads even if it found nothing.
     if !sizes.is_empty() || search.is_requested() {
         let accessed = Accessed::Payloads { destination_id: filter.destination_id };
-        events.accesses.record_of_tenant(&caller, accessed).await?;
+        events.accesses.record_of_tenant(&principal, accessed).await?;
     }
     let next = listing.next.map(|cursor| events.cursors.issue(list, &cursor)).transpose()?;
     let head = PageHead {
@@ -71,5 +71,6 @@ pub(crate) async fn handler(
     };
     let items = listing.items.into_iter().map(EventView::from).collect();
     let page = EventPage { head, items };
-    page_body::respond(lists.clone(), caller.tenant_id, page, &sizes).await
+    let shows_reasons = principal.scope().shows_internals();
+    page_body::respond(lists.clone(), tenant_id, page, shows_reasons, &sizes).await
 }

@@ -22,24 +22,26 @@ use crate::api::v1::events::view::{EventPage, EventView};
 /// Bytes of payloads in one piece; a single payload may be larger.
 const PIECE_BYTES_MAX: u64 = 8 << 20;
 
-/// Returns the page with the payload of each event. `sizes` are those of the payloads that are still stored.
+/// Returns the page with the payload of each event, or why it was erased, unless `shows_reasons` is `false`. `sizes` are
+/// those of the payloads that are still stored.
 pub(crate) async fn respond(
     lists: ListQueries,
     tenant_id: TenantId,
     page: EventPage,
+    shows_reasons: bool,
     sizes: &HashMap<WebhookEventId, u64>,
 ) -> Result<Response, Problem> {
     let EventPage { head, items: events } = page;
     let mut pieces = pieces(events, sizes);
     let first = pieces.pop_front().unwrap_or_default();
-    let first = with_payloads(&lists, tenant_id, first).await?;
+    let first = with_payloads(&lists, tenant_id, first, shows_reasons).await?;
     if pieces.is_empty() {
         return Ok(Json(EventPage { head, items: first }).into_response());
     }
     let head = serde_json::to_string(&head)?;
     let head = format!("{},\"items\":[{}", head.strip_suffix('}').unwrap_or_default(), items(&first)?);
     let head = stream::once(async { Ok(Bytes::from(head)) });
-    let body = Body::from_stream(StreamExt::chain(head, rest(lists, tenant_id, pieces)));
+    let body = Body::from_stream(StreamExt::chain(head, rest(lists, tenant_id, pieces, shows_reasons)));
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
@@ -48,13 +50,14 @@ fn rest(
     lists: ListQueries,
     tenant_id: TenantId,
     pieces: VecDeque<Vec<EventView>>,
+    shows_reasons: bool,
 ) -> impl Stream<Item = io::Result<Bytes>> {
     stream::unfold(Some(pieces), move |pieces| {
         let lists = lists.clone();
         async move {
             let mut pieces = pieces?;
             let Some(piece) = pieces.pop_front() else { return Some((Ok(Bytes::from_static(b"]}")), None)) };
-            let read = with_payloads(&lists, tenant_id, piece).await;
+            let read = with_payloads(&lists, tenant_id, piece, shows_reasons).await;
             match read.and_then(|events| Ok(items(&events)?)) {
                 Ok(items) => Some((Ok(Bytes::from(format!(",{items}"))), Some(pieces))),
                 Err(problem) => Some((Err(io::Error::other(format!("{problem:?}"))), None)),
@@ -85,12 +88,13 @@ async fn with_payloads(
     lists: &ListQueries,
     tenant_id: TenantId,
     mut events: Vec<EventView>,
+    shows_reasons: bool,
 ) -> Result<Vec<EventView>, Problem> {
     if events.is_empty() {
         return Ok(events);
     }
     let mut scope = lists.begin(tenant_id).await?;
-    erasure::add_payloads(&mut scope, &mut events).await?;
+    erasure::add_payloads(&mut scope, &mut events, shows_reasons).await?;
     scope.end().await?;
     Ok(events)
 }

@@ -1,20 +1,20 @@
 //! `POST /api/v1/events/{id}/replay`
 
-use aggregates::ids::WebhookEventId;
+use aggregates::ids::{TenantId, WebhookEventId};
 use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand, WebhookEventRefusal};
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use projections::webhook_events::EventStatus;
 
-use crate::api::access::authentication::Caller;
+use crate::api::access::principal::{DeliveryViewer, Principal};
 use crate::api::commands::CONFLICT_RETRIES_MAX;
 use crate::api::http::path::Id;
 use crate::api::http::problem::Problem;
 use crate::api::v1::events::state::Events;
 use crate::api::v1::events::view::EventView;
 use crate::clock;
-use crate::event_store::{AppendFailure, StreamAppend};
+use crate::event_store::{AppendFailure, Metadata, StreamAppend};
 
 /// Replay an event
 ///
@@ -25,12 +25,12 @@ use crate::event_store::{AppendFailure, StreamAppend};
         (status = 400), (status = 403), (status = 404)))]
 pub(crate) async fn handler(
     State(events): State<Events>,
-    caller: Caller,
+    principal: Principal,
     Id(id): Id<WebhookEventId>,
 ) -> Result<Json<EventView>, Problem> {
-    let event = events.find(&caller, id).await?;
+    let event = events.find(&principal, id).await?;
     let at = clock::now();
-    replay(&events, &caller, id, at).await?;
+    replay(&events, event.tenant_id, &principal.metadata(), id, at).await?;
     // As it was at the replay: an attempt may be in progress by now.
     let replayed = EventView {
         status: EventStatus::Pending.into(),
@@ -39,13 +39,14 @@ pub(crate) async fn handler(
         delivered_at: None,
         ..event.into()
     };
-    events.with_payload(&caller, replayed).await.map(Json)
+    events.with_payload(&principal, replayed).await.map(Json)
 }
 
 /// Appends the replay if the payload is still stored.
 async fn replay(
     events: &Events,
-    caller: &Caller,
+    tenant_id: TenantId,
+    metadata: &Metadata,
     id: WebhookEventId,
     at: DateTime<Utc>,
 ) -> Result<(), Problem> {
@@ -55,8 +56,8 @@ async fn replay(
         let mut loaded = store.load::<WebhookEvent>(id.0).await?;
         let version = loaded.version;
         let facts = loaded.decide(WebhookEventCommand::Replay { at })?;
-        let append = StreamAppend::new::<WebhookEvent>(id.0, version, &facts, &caller.metadata())?;
-        match store.append_with_payload(caller.tenant_id, id, append).await {
+        let append = StreamAppend::new::<WebhookEvent>(id.0, version, &facts, metadata)?;
+        match store.append_with_payload(tenant_id, id, append).await {
             Ok(None) => return Err(WebhookEventRefusal::PayloadIsErased.into()),
             Ok(position) => {
                 events.commands.wait(position).await;

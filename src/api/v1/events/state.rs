@@ -1,10 +1,10 @@
 //! State of the handlers of webhook events.
 
 use aggregates::access::{Access, Accessed};
-use aggregates::ids::WebhookEventId;
+use aggregates::ids::{TenantId, WebhookEventId};
 use projections::{TenantScope, webhook_events};
 
-use crate::api::access::authentication::Caller;
+use crate::api::access::principal::DeliveryViewer;
 use crate::api::access::recorder::AccessRecorder;
 use crate::api::commands::Commands;
 use crate::api::http::cursor::Cursors;
@@ -24,51 +24,55 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Returns an event of the caller's tenant, from its stream where the read model has no row of it.
+    /// Returns an event that the caller may see, from its stream where the read model has no row of it.
     pub(super) async fn find(
         &self,
-        caller: &Caller,
+        viewer: &impl DeliveryViewer,
         id: WebhookEventId,
     ) -> Result<webhook_events::WebhookEvent, Problem> {
-        let mut scope = TenantScope::begin(self.commands.pool(), caller.tenant_id).await?;
-        let event = webhook_events::get(&mut scope, id).await?;
+        let visible = viewer.scope();
+        let mut scope = TenantScope::begin(self.commands.pool(), visible.searched_tenant()).await?;
+        let mut event = webhook_events::get(&mut scope, id).await?;
         scope.end().await?;
-        if let Some(event) = event {
-            return Ok(event);
+        if event.is_none() {
+            let mut connection = self.commands.pool().acquire().await?;
+            event = streams::read_before_row(&mut connection, id).await?;
         }
-        let mut connection = self.commands.pool().acquire().await?;
-        let event = streams::read_before_row(&mut connection, id).await?;
-        caller.check_owner(event.as_ref().map(|event| event.tenant_id), "event")?;
-        event.ok_or_else(|| Problem::not_found("event"))
+        let event = event.ok_or_else(|| Problem::not_found("event"))?;
+        visible.admit(&event)?;
+        Ok(event)
     }
 
-    /// Reads the filter of a list of the caller's events. An idempotency key becomes the id of its event, whether there is
-    /// one or not.
+    /// Reads the filter of a list of the events that the caller may see, which are of one tenant. An idempotency key becomes
+    /// the id of its event, whether there is one or not.
     pub(super) async fn filter(
         &self,
-        caller: &Caller,
+        viewer: &impl DeliveryViewer,
         query: &mut Query,
-    ) -> Result<webhook_events::Filter, Problem> {
-        let mut filter: webhook_events::Filter = query.filter();
+    ) -> Result<(TenantId, webhook_events::Filter), Problem> {
+        let given: webhook_events::Filter = query.filter();
+        let (tenant_id, destination_id) = viewer.scope().narrow(given.destination_id)?;
+        let mut filter = webhook_events::Filter { destination_id, ..given };
         if let Some(key) = query.text("IdempotencyKey") {
-            let id = self.vault.event_id(caller.tenant_id, key).await;
+            let id = self.vault.event_id(tenant_id, key).await;
             filter.id = Some(id.map_err(Problem::idempotency_keys_unavailable)?);
         }
-        Ok(filter)
+        Ok((tenant_id, filter))
     }
 
-    /// Adds the payload to an event, or when and why it was erased.
+    /// Adds the payload to an event that the caller may see, or when and why it was erased.
     pub(super) async fn with_payload(
         &self,
-        caller: &Caller,
+        viewer: &impl DeliveryViewer,
         mut event: EventView,
     ) -> Result<EventView, Problem> {
-        let mut scope = TenantScope::begin(self.commands.pool(), caller.tenant_id).await?;
-        erasure::add_payloads(&mut scope, std::slice::from_mut(&mut event)).await?;
+        let mut scope = TenantScope::begin(self.commands.pool(), TenantId(event.tenant_id)).await?;
+        let shows_reasons = viewer.scope().shows_internals();
+        erasure::add_payloads(&mut scope, std::slice::from_mut(&mut event), shows_reasons).await?;
         scope.end().await?;
         if event.payload.is_some() {
             let stream = Access::of_event(WebhookEventId(event.id));
-            self.accesses.record(caller, stream, Accessed::Payload).await?;
+            self.accesses.record(viewer, stream, Accessed::Payload).await?;
         }
         Ok(event)
     }

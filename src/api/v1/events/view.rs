@@ -63,7 +63,7 @@ pub(crate) struct EventView {
     /// JSON text that is delivered. `null` once it was erased, on request or at the end of its retention.
     #[schema(examples(r#"{"event":"push"}"#))]
     pub(super) payload: Option<String>,
-    /// Erasure of the payload on request; `null` unless it was requested.
+    /// Erasure of the payload on request; `null` unless it was requested, and to a portal link.
     pub(super) erasure: Option<PayloadErasure>,
     pub(super) status: EventStatusName,
     /// `X-Idempotency-Key` that the webhook was sent with. `null` without one, and once it was erased with the payload.
