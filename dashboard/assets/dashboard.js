@@ -16,6 +16,16 @@ function showLocalTimes(root) {
 document.addEventListener("DOMContentLoaded", () => showLocalTimes(document));
 document.addEventListener("htmx:after:swap", () => showLocalTimes(document));
 
+// A portal link has its token in the fragment of its URL, which browsers do not send. The form sends it in its body.
+function takeFragment() {
+  const field = document.querySelector("input[data-from-fragment]");
+  if (!field || location.hash.length < 2) return;
+  field.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+}
+document.addEventListener("DOMContentLoaded", takeFragment);
+addEventListener("hashchange", takeFragment);
+
 // Copies the text of the element that the button names.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copy]");
@@ -131,7 +141,7 @@ const keys = {
       const search = document.querySelector("[role=search]");
       const field = search?.querySelector("input[type=search]") ?? search?.querySelector("input:not([type=hidden], [type=date]), select");
       if (field) field.focus();
-      else location.assign("/events");
+      else document.querySelector('nav a[data-key="e"]')?.click();
       event.preventDefault();
     } else if (link) {
       link.click();

@@ -35,8 +35,8 @@ use tower::ServiceExt;
 
 use api::Api;
 use pages::{
-    account, administration, audit, bulk_actions, destinations, events, invitation, live, overview, senders,
-    sign_in, sign_out, sign_up, system, test_event, welcome,
+    account, administration, audit, bulk_actions, destinations, events, invitation, live, overview, portal,
+    senders, sign_in, sign_out, sign_up, system, test_event, welcome,
 };
 use session::Sessions;
 pub use session::links::SignInLinks;
@@ -74,6 +74,8 @@ pub enum Access {
     Visitor,
     /// Users who are signed in. Others are led to the sign-in.
     Session,
+    /// Holders of a portal link.
+    PortalLink,
 }
 
 /// One method of one path.
@@ -106,6 +108,14 @@ routes! {
     POST "/invitations/{token}"  Visitor => invitation::submit;
     GET  "/welcome/{token}"      Visitor => welcome::page;
     POST "/sign-out"             Session => sign_out::submit;
+
+    GET  "/portal"                      Visitor    => portal::enter::page;
+    POST "/portal"                      Visitor    => portal::enter::submit;
+    POST "/portal/sign-out"             PortalLink => portal::enter::leave;
+    GET  "/portal/events"               PortalLink => portal::events::list;
+    GET  "/portal/events/{id}"          PortalLink => portal::events::one;
+    POST "/portal/events/{id}/replay"   PortalLink => portal::events::replay;
+    POST "/portal/events/{id}/cancel"   PortalLink => portal::events::cancel;
 
     GET  "/"                     Session => overview::page;
     GET  "/live"                 Session => live::stream;
@@ -154,6 +164,9 @@ routes! {
     GET  "/api-keys"                         Session => administration::api_keys::page;
     POST "/api-keys"                         Session => administration::api_keys::create;
     POST "/api-keys/{id}/revoke"             Session => administration::api_keys::revoke;
+    GET  "/portal-links"                     Session => administration::portal_links::page;
+    POST "/portal-links"                     Session => administration::portal_links::create;
+    POST "/portal-links/{id}/revoke"         Session => administration::portal_links::revoke;
     GET  "/signing"                          Session => administration::signing::page;
     POST "/signing/secret"                   Session => administration::signing::secret::reveal;
     POST "/signing/replace"                  Session => administration::signing::secret::replace;

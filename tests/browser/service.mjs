@@ -97,10 +97,18 @@ export class Api {
     return new Api(base, tokens.accessToken);
   }
 
-  async post(path, body, headers = {}) {
+  post(path, body, headers = {}) {
+    return this.send("POST", path, body, headers);
+  }
+
+  patch(path, body) {
+    return this.send("PATCH", path, body);
+  }
+
+  async send(method, path, body, headers = {}) {
     const authorization = this.token ? { authorization: `Bearer ${this.token}` } : {};
     const answer = await fetch(`${this.base}/api/v1${path}`, {
-      method: "POST",
+      method,
       headers: { "content-type": "application/json", ...authorization, ...headers },
       body: JSON.stringify(body),
     });

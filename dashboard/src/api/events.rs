@@ -135,7 +135,8 @@ pub(crate) struct Attempt {
     pub(crate) response_excerpt: Option<String>,
     pub(crate) address: Option<String>,
     pub(crate) detail: Option<String>,
-    pub(crate) worker: String,
+    /// `None` through a portal link.
+    pub(crate) worker: Option<String>,
     pub(crate) configuration: Configuration,
 }
 
@@ -158,7 +159,7 @@ pub(crate) struct Fact {
     #[serde(rename = "type")]
     pub(crate) name: String,
     pub(crate) data: Box<RawValue>,
-    /// `user:<id>`, `api-key:<id>` or `role:<name>`.
+    /// `user:<id>`, `api-key:<id>`, `portal-link:<id>` or `role:<name>`.
     pub(crate) actor: Option<String>,
     pub(crate) request_id: Option<String>,
 }

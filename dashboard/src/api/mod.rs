@@ -14,6 +14,7 @@ pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod ingest;
 pub(crate) mod invites;
+pub(crate) mod portal;
 pub(crate) mod problem;
 pub(crate) mod senders;
 pub(crate) mod stats;

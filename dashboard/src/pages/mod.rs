@@ -10,6 +10,7 @@ pub(crate) mod ingest_token;
 pub(crate) mod invitation;
 pub(crate) mod live;
 pub(crate) mod overview;
+pub(crate) mod portal;
 pub(crate) mod senders;
 pub(crate) mod sign_in;
 pub(crate) mod sign_out;
@@ -19,9 +20,11 @@ pub(crate) mod test_event;
 pub(crate) mod welcome;
 
 use axum::http::StatusCode;
+use uuid::Uuid;
 
 use crate::api::problem::{ApiError, Problem};
 use crate::session::Session;
+use crate::session::cookies::Cookies;
 use crate::web::error::PageError;
 use crate::words;
 
@@ -102,7 +105,11 @@ impl From<Problem> for Refusal {
 
 /// Returns the URL that sources send to with this ingest token.
 fn ingest_url(session: &Session, token: &str) -> String {
-    format!("{}/api/v1/ingest/{}/{token}", session.cookies.base(), session.claims.tenant_id)
+    ingest_url_of(&session.cookies, session.claims.tenant_id, token)
+}
+
+fn ingest_url_of(cookies: &Cookies, tenant_id: Uuid, token: &str) -> String {
+    format!("{}/api/v1/ingest/{tenant_id}/{token}", cookies.base())
 }
 
 /// Returns a request that sends an event to an ingest URL.

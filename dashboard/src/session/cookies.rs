@@ -14,6 +14,8 @@ use crate::api::auth::Tokens;
 const SESSION: &str = "hooksentry";
 /// Random value that protects the forms of visitors.
 const VISITOR: &str = "hooksentry-visitor";
+/// Token of a portal link.
+const PORTAL: &str = "hooksentry-portal";
 /// Separates the tokens of a session; neither contains it.
 const SEPARATOR: char = '~';
 /// Validity of a session that is not used, in seconds: that of a refresh token.
@@ -27,6 +29,7 @@ pub(crate) struct Cookies {
     host: String,
     session: Option<Tokens>,
     visitor: Option<String>,
+    portal_token: Option<SecretString>,
 }
 
 impl Cookies {
@@ -35,7 +38,8 @@ impl Cookies {
         let is_local = host.is_some_and(is_local);
         let session = value(&request.headers, &name(SESSION, is_local)).and_then(tokens);
         let visitor = value(&request.headers, &name(VISITOR, is_local)).map(str::to_owned);
-        Self { is_local, host: host.unwrap_or_default().to_owned(), session, visitor }
+        let portal_token = value(&request.headers, &name(PORTAL, is_local)).map(SecretString::from);
+        Self { is_local, host: host.unwrap_or_default().to_owned(), session, visitor, portal_token }
     }
 
     /// Returns the URL of this installation, as the browser has it.
@@ -49,6 +53,21 @@ impl Cookies {
 
     pub(crate) fn visitor(&self) -> Option<&str> {
         self.visitor.as_deref()
+    }
+
+    pub(crate) fn portal_token(&self) -> Option<&SecretString> {
+        self.portal_token.as_ref()
+    }
+
+    /// Returns the `Set-Cookie` of a portal link that expires after some seconds.
+    pub(crate) fn enter_portal(&self, token: &SecretString, seconds: i64) -> HeaderValue {
+        let seconds = u32::try_from(seconds).unwrap_or_default();
+        self.set(PORTAL, token.expose_secret(), Some(seconds))
+    }
+
+    /// Returns the `Set-Cookie` that removes the portal link.
+    pub(crate) fn leave_portal(&self) -> HeaderValue {
+        self.set(PORTAL, "", Some(0))
     }
 
     /// Returns the `Set-Cookie` of a session.

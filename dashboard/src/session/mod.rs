@@ -15,6 +15,7 @@ pub(crate) mod next;
 mod origin;
 mod refresh;
 pub(crate) mod sealed;
+pub(crate) mod viewer;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::SET_COOKIE;
@@ -22,7 +23,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
-use secrecy::SecretSlice;
+use secrecy::{SecretSlice, SecretString};
 use tokio_util::task::TaskTracker;
 
 use crate::api::auth::Tokens;
@@ -36,7 +37,7 @@ use crate::session::sealed::Sealer;
 use crate::web::error::PageError;
 use crate::{Access, App, clock};
 
-/// Marks an answer to a user whose session has ended.
+/// Marks an answer to a user whose session has ended, or to the holder of a portal link that has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SignedOut;
 
@@ -159,7 +160,12 @@ impl Visitor {
         app.api.of(self.caller.clone())
     }
 
-    /// Sets the cookie, and leads a user whose session has ended to the sign-in.
+    /// Returns the API with a token.
+    pub(crate) fn api_with(&self, app: &App, token: &SecretString) -> Client {
+        app.api.of(self.caller.clone().with_token(token))
+    }
+
+    /// Sets the cookie, and leads a user whose session has ended to the sign-in, or the holder of a link to its entrance.
     fn finish(
         &self,
         answer: Response,
@@ -169,15 +175,19 @@ impl Visitor {
     ) -> Response {
         let mut answer = answer;
         if answer.extensions().get::<SignedOut>().is_some() {
+            let is_portal = self.location.starts_with(&format!("{}/", viewer::PORTAL));
             let back = if is_get { next::query(&self.location) } else { String::new() };
-            let sign_in = format!("/sign-in{back}");
+            let sign_in =
+                if is_portal { format!("{}?ended=1", viewer::PORTAL) } else { format!("/sign-in{back}") };
             let mut redirect = Redirect::to(&sign_in).into_response();
             if is_htmx && let Ok(value) = sign_in.parse() {
                 // A fragment of a page cannot show the sign-in.
                 redirect = axum::http::StatusCode::NO_CONTENT.into_response();
                 redirect.headers_mut().insert("hx-redirect", value);
             }
-            if self.cookies.session().is_some() {
+            if is_portal {
+                redirect.headers_mut().append(SET_COOKIE, self.cookies.leave_portal());
+            } else if self.cookies.session().is_some() {
                 redirect.headers_mut().append(SET_COOKIE, self.cookies.sign_out());
             } else if let Some(cookie) = set_cookie {
                 redirect.headers_mut().append(SET_COOKIE, cookie);

@@ -3,6 +3,7 @@
 use super::icons::Icon;
 use crate::assets::{self, Assets};
 use crate::session::claims::Role;
+use crate::session::viewer::{Identity, PORTAL, Viewer};
 use crate::session::{Session, Visitor};
 
 /// Part of the dashboard, in the order of the navigation.
@@ -41,6 +42,10 @@ const NAVIGATION: &[NavigationItem] = &[
     item(Section::System, 's', "/system", "System", "system", Role::Admin),
 ];
 
+/// Navigation of the holders of portal links.
+const PORTAL_NAVIGATION: &[NavigationItem] =
+    &[item(Section::Events, 'e', "/portal/events", "Events", "events", Role::Viewer)];
+
 const fn item(
     section: Section,
     key: char,
@@ -59,6 +64,8 @@ pub(crate) struct Frame {
     section: Option<Section>,
     pub(crate) email: String,
     role: Option<Role>,
+    /// Whether the page is shown to the holder of a portal link.
+    pub(crate) is_portal: bool,
     /// Value of the hidden field `form_token` that every form must have.
     pub(crate) form_token: String,
     /// What was done just now, for a message at the top.
@@ -73,7 +80,25 @@ impl Frame {
             section: Some(section),
             email: session.claims.email.clone(),
             role: Some(session.claims.role),
+            is_portal: false,
             form_token: session.form_token.clone(),
+            notice: None,
+        }
+    }
+
+    /// Returns the frame of a page about events for a user or the holder of a portal link.
+    pub(crate) fn of_viewer(viewer: &Viewer, title: &str) -> Self {
+        let (email, role) = match &viewer.identity {
+            Identity::User(claims) => (claims.email.clone(), Some(claims.role)),
+            Identity::PortalLink(_) => (String::new(), None),
+        };
+        Self {
+            title: title.to_owned(),
+            section: Some(Section::Events),
+            email,
+            role,
+            is_portal: role.is_none(),
+            form_token: viewer.form_token.clone(),
             notice: None,
         }
     }
@@ -90,6 +115,7 @@ impl Frame {
             section: None,
             email: String::new(),
             role: None,
+            is_portal: false,
             form_token: String::new(),
             notice: None,
         }
@@ -101,7 +127,8 @@ impl Frame {
     }
 
     pub(crate) fn navigation(&self) -> impl Iterator<Item = &'static NavigationItem> {
-        NAVIGATION.iter().filter(|item| self.allows(item.role))
+        let items = if self.is_portal { PORTAL_NAVIGATION } else { NAVIGATION };
+        items.iter().filter(|item| self.is_portal || self.allows(item.role))
     }
 
     pub(crate) fn is_current(&self, item: &NavigationItem) -> bool {
@@ -111,6 +138,11 @@ impl Frame {
     /// Returns whether the user has this role or a higher one, to offer what the API will allow.
     pub(crate) fn allows(&self, role: Role) -> bool {
         self.role.is_some_and(|own| own >= role)
+    }
+
+    /// Returns what precedes `/events` and `/sign-out` in the paths of the pages.
+    pub(crate) fn base(&self) -> &'static str {
+        if self.is_portal { PORTAL } else { "" }
     }
 
     pub(crate) fn role(&self) -> &'static str {

@@ -9,6 +9,7 @@ mod destination_pages;
 mod event_pages;
 mod forms;
 mod mounting;
+mod portal_pages;
 mod sender_pages;
 mod sessions;
 mod signing_pages;

@@ -27,6 +27,24 @@ async fn pages_of_the_tenant_need_a_session() {
 }
 
 #[tokio::test]
+async fn pages_of_portal_links_need_one() {
+    let user = User::owner(&Api::shared().await).await;
+    let mut browser = Browser::of(&user).await;
+    let page = browser.get("/account").await.expect(200);
+    for route in ROUTES.iter().filter(|route| route.access == Access::PortalLink) {
+        let path = route.path.replace("{id}", SOME_ID);
+        let answer = match route.method {
+            Method::GET => browser.get(&path).await,
+            _ => browser.submit(&page, &path, &[]).await,
+        };
+        answer.leads_to("/portal?ended=1");
+    }
+    assert!(
+        ROUTES.iter().all(|route| (route.access == Access::PortalLink) == route.path.starts_with("/portal/"))
+    );
+}
+
+#[tokio::test]
 async fn pages_load_and_run_only_files_of_ours() {
     let user = User::owner(&Api::shared().await).await;
     let mut browser = Browser::of(&user).await;

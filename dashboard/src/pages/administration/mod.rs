@@ -2,7 +2,8 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod invites;
-pub(crate) mod shown_once;
+pub(crate) mod portal_links;
+mod shown_once;
 pub(crate) mod signing;
 pub(crate) mod tenant;
 pub(crate) mod user;

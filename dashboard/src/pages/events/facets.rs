@@ -8,7 +8,7 @@ use super::filter::Filter;
 use crate::api::destinations::Destination;
 use crate::api::events::{Facet, Facets};
 use crate::api::senders::Sender;
-use crate::session::Session;
+use crate::session::viewer::Viewer;
 use crate::text::times::grouped;
 use crate::words::{self, StatusWords};
 
@@ -29,12 +29,15 @@ pub(super) struct Value {
     pub(super) is_selected: bool,
 }
 
-/// Returns the labels of the senders that are shown and have one.
-pub(super) async fn labels_of_senders(session: &Session, facets: &Facets) -> HashMap<Uuid, String> {
+/// Returns the labels of the senders that are shown and have one. Portal links show ids only.
+pub(super) async fn labels_of_senders(viewer: &Viewer, facets: &Facets) -> HashMap<Uuid, String> {
     let mut labels = HashMap::new();
+    if viewer.portal_link().is_some() {
+        return labels;
+    }
     for facet in facets.senders.iter().take(VALUES) {
         // A sender that was deleted is shown by its id.
-        if let Ok(Sender { label: Some(label), .. }) = session.api.sender(facet.value).await {
+        if let Ok(Sender { label: Some(label), .. }) = viewer.api.sender(facet.value).await {
             labels.insert(facet.value, label);
         }
     }

@@ -47,32 +47,43 @@ const SEARCHED: [&str; 3] = ["text", "path", "value"];
 /// Fields that the page shows only where they are used.
 const RARE: [&str; 6] = ["sender", "outcome", "http", "key", "path", "value"];
 
-/// Values of the fields that are used, in the order of [`FIELDS`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::pages) struct Filter(Vec<(Field, String)>);
+/// Values of the fields that are used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::pages) struct Filter {
+    /// What precedes `/events` in the path of the list.
+    base: &'static str,
+    /// In the order of [`FIELDS`].
+    values: Vec<(Field, String)>,
+}
 
 impl Filter {
+    /// Reads the parameters of the page of users.
     pub(in crate::pages) fn of(parameters: &Parameters) -> Self {
+        Self::below("", parameters)
+    }
+
+    /// Reads those of the page `<base>/events`.
+    pub(super) fn below(base: &'static str, parameters: &Parameters) -> Self {
         let value = |field: Field| Some((field, parameters.get(field.name)?.to_owned()));
-        Self(FIELDS.into_iter().filter_map(value).collect())
+        Self { base, values: FIELDS.into_iter().filter_map(value).collect() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.values.is_empty()
     }
 
     /// Returns whether payloads are searched.
     pub(super) fn is_search(&self) -> bool {
-        self.0.iter().any(|(field, _)| SEARCHED.contains(&field.name))
+        self.values.iter().any(|(field, _)| SEARCHED.contains(&field.name))
     }
 
     /// Returns whether a field is used that the page does not show at first.
     pub(super) fn has_rare_fields(&self) -> bool {
-        self.0.iter().any(|(field, _)| RARE.contains(&field.name))
+        self.values.iter().any(|(field, _)| RARE.contains(&field.name))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(field, _)| field.name == name).map(|(_, value)| value.as_str())
+        self.values.iter().find(|(field, _)| field.name == name).map(|(_, value)| value.as_str())
     }
 
     /// Returns the value of an input.
@@ -90,12 +101,12 @@ impl Filter {
             let value = if field.name == name { value } else { self.get(field.name) };
             Some((field, value?.to_owned()))
         };
-        Self(FIELDS.into_iter().filter_map(changed).collect())
+        Self { base: self.base, values: FIELDS.into_iter().filter_map(changed).collect() }
     }
 
     /// Returns the parameters of the API.
     pub(in crate::pages) fn selection(&self) -> Selection {
-        Selection(self.0.iter().map(|(field, value)| (field.parameter, value.clone())).collect())
+        Selection(self.values.iter().map(|(field, value)| (field.parameter, value.clone())).collect())
     }
 
     /// Returns the URL of the first page of the list.
@@ -106,9 +117,9 @@ impl Filter {
     /// Returns the URL of the list with further parameters.
     pub(super) fn url_with(&self, others: &[(&str, Option<&str>)]) -> String {
         let mut parameters: Vec<_> =
-            self.0.iter().map(|(field, value)| (field.name, Some(value.as_str()))).collect();
+            self.values.iter().map(|(field, value)| (field.name, Some(value.as_str()))).collect();
         parameters.extend(others);
-        url("/events", &parameters)
+        url(&format!("{}/events", self.base), &parameters)
     }
 }
 

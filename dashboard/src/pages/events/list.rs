@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use askama::Template;
 use axum::response::{IntoResponse, Redirect, Response};
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::facets::{self, without_scheme};
@@ -12,19 +13,23 @@ use super::filter::{Filter, LABELS};
 use super::preview::Preview;
 use crate::api::destinations::Destination;
 use crate::api::events::{Event, EventPage, EventQuery, SearchProgress};
+use crate::api::portal::CurrentLink;
 use crate::clock;
-use crate::pages::{Refusal, ingest_curl, ingest_url};
+use crate::pages::{Refusal, ingest_curl, ingest_url_of};
 use crate::session::Session;
+use crate::session::viewer::{Identity, Viewer};
 use crate::text::foreign::Foreign;
 use crate::text::times::{Moment, grouped};
 use crate::web::View;
 use crate::web::error::PageError;
-use crate::web::frame::{Frame, Section};
+use crate::web::frame::Frame;
 use crate::web::query::{Parameters, url};
 use crate::words::{self, EVENT_STATUSES, OUTCOMES, StatusWords};
 
 /// Events on a page.
 const PAGE_ITEMS: u32 = 50;
+/// Hours of the statistics of a portal link's destination.
+const STATISTICS_HOURS: i64 = 24;
 /// Characters of a payload in the list.
 const EXCERPT_CHARS: usize = 140;
 /// Characters of a text next to the list.
@@ -38,6 +43,8 @@ struct EventsPage {
     /// Whether the page is not the first one.
     is_later_page: bool,
     destinations: Vec<Destination>,
+    /// Destination of a portal link.
+    portal: Option<DestinationSummary>,
     total: String,
     facets: Vec<facets::Group>,
     /// Newest events that the facets count; `None`: all.
@@ -56,6 +63,18 @@ struct EventsPage {
     ingest: String,
     /// Request that returns what the page shows.
     curl: String,
+}
+
+/// Destination that a portal link shows.
+struct DestinationSummary {
+    url: String,
+    status: StatusWords,
+    accepted: String,
+    succeeded: String,
+    failed_attempts: String,
+    waiting: String,
+    operates: bool,
+    expires: Moment,
 }
 
 /// How far a search got.
@@ -88,10 +107,19 @@ struct Row {
 /// # Errors
 /// The API does not answer. A filter that it refuses is explained on the page.
 pub(crate) async fn page(session: Session) -> Result<Response, PageError> {
-    let parameters = Parameters::of(&session.location);
-    let filter = Filter::of(&parameters);
+    show(session.into()).await
+}
+
+/// Shows a page of the list to a user or the holder of a portal link.
+///
+/// # Errors
+/// The API does not answer. A filter that it refuses is explained on the page.
+pub(in crate::pages) async fn show(viewer: Viewer) -> Result<Response, PageError> {
+    let base = viewer.base();
+    let parameters = Parameters::of(&viewer.location);
+    let filter = Filter::below(base, &parameters);
     if let Some(id) = filter.get("text").and_then(|text| text.trim().parse::<Uuid>().ok()) {
-        return Ok(Redirect::to(&format!("/events/{id}")).into_response());
+        return Ok(Redirect::to(&format!("{base}/events/{id}")).into_response());
     }
     let (after, selected) = (parameters.get("after"), parameters.get("event"));
     let query = EventQuery {
@@ -100,19 +128,26 @@ pub(crate) async fn page(session: Session) -> Result<Response, PageError> {
         oldest_first: false,
         page_items: PAGE_ITEMS,
     };
-    let destinations = session.api.destinations().await?;
-    let (page, refusal) = match session.api.events(&query).await {
+    let (destinations, portal) = match viewer.portal_link() {
+        None => (viewer.api.destinations().await?, None),
+        Some(link) => {
+            let destination = viewer.api.destination(link.destination_id).await?;
+            let summary = DestinationSummary::read(&viewer, link, &destination).await?;
+            (vec![destination], Some(summary))
+        }
+    };
+    let (page, refusal) = match viewer.api.events(&query).await {
         Ok(page) => (page, None),
         Err(error) => (EventPage::default(), Some(Refusal::of(error)?.in_form("", LABELS))),
     };
-    let frame = Frame::of(&session, Section::Events, "Events");
+    let frame = Frame::of_viewer(&viewer, "Events");
     let preview = match selected.and_then(|id| id.parse().ok()) {
-        Some(id) => Preview::read(&session, &frame, id).await.ok(),
+        Some(id) => Preview::read(&viewer, id).await.ok(),
         None => None,
     };
     let status = refusal.as_ref().map(|refusal| refusal.status);
     let location = filter.url_with(&[("after", after)]);
-    let (facets, counted) = facets(&session, &filter, &page, &destinations).await;
+    let (facets, counted) = facets(&viewer, &filter, &page, &destinations).await;
     let view = View(EventsPage {
         frame,
         facets,
@@ -132,21 +167,31 @@ pub(crate) async fn page(session: Session) -> Result<Response, PageError> {
         is_later_page: after.is_some(),
         filter,
         destinations,
+        portal,
         refusal,
-        // The token and the key are shown only when they are made.
-        ingest: ingest_curl(&ingest_url(&session, "$INGEST_TOKEN")),
+        ingest: example(&viewer),
         curl: format!(
             "curl -s '{}/api/v1{}' -H \"Authorization: Bearer $TOKEN\"",
-            session.cookies.base(),
+            viewer.cookies.base(),
             url("/events", &query.parameters())
         ),
     });
     Ok(view.answer(status))
 }
 
+/// Returns a request that sends an event. The token and the key are shown only when they are made.
+fn example(viewer: &Viewer) -> String {
+    match &viewer.identity {
+        Identity::User(claims) => {
+            ingest_curl(&ingest_url_of(&viewer.cookies, claims.tenant_id, "$INGEST_TOKEN"))
+        }
+        Identity::PortalLink(_) => String::new(),
+    }
+}
+
 /// Returns what the list can be narrowed by, and how many events that counts if not all. Without it the list is still of use.
 async fn facets(
-    session: &Session,
+    viewer: &Viewer,
     filter: &Filter,
     page: &EventPage,
     destinations: &[Destination],
@@ -154,9 +199,9 @@ async fn facets(
     if filter.is_search() || (page.items.is_empty() && filter.is_empty()) {
         return (vec![], None);
     }
-    let Ok(facets) = session.api.event_facets(&filter.selection()).await else { return (vec![], None) };
+    let Ok(facets) = viewer.api.event_facets(&filter.selection()).await else { return (vec![], None) };
     let counted = (!facets.is_complete).then(|| grouped(facets.examined));
-    let senders = facets::labels_of_senders(session, &facets).await;
+    let senders = facets::labels_of_senders(viewer, &facets).await;
     (facets::groups(facets, filter, destinations, &senders), counted)
 }
 
@@ -192,6 +237,25 @@ fn rows(
     events.into_iter().map(row).collect()
 }
 
+impl DestinationSummary {
+    /// Reads what was delivered to the destination within a day.
+    async fn read(viewer: &Viewer, link: &CurrentLink, destination: &Destination) -> Result<Self, PageError> {
+        let now = clock::now();
+        let from = now - TimeDelta::hours(STATISTICS_HOURS - 1);
+        let stats = viewer.api.stats_of(from, "hour", Some(destination.id)).await?;
+        Ok(Self {
+            url: destination.url.clone(),
+            status: StatusWords::of_destination(&destination.status),
+            accepted: grouped(stats.total.accepted),
+            succeeded: grouped(stats.total.succeeded),
+            failed_attempts: grouped(stats.total.failed_attempts),
+            waiting: grouped(stats.waiting),
+            operates: link.operates(),
+            expires: Moment::of(link.expires_at, now),
+        })
+    }
+}
+
 impl EventsPage {
     fn statuses(&self) -> impl Iterator<Item = (&'static str, StatusWords)> {
         EVENT_STATUSES.iter().map(|code| (*code, StatusWords::of_event(code)))
@@ -208,9 +272,9 @@ impl EventsPage {
     }
 
     /// Returns whether the list follows what changes. A search takes too long to be repeated for each change, and later
-    /// pages are of the past.
+    /// pages are of the past. The stream of changes is of the whole tenant, so not for portal links.
     fn is_live(&self) -> bool {
-        !self.is_later_page && self.refusal.is_none() && !self.filter.is_search()
+        !self.frame.is_portal && !self.is_later_page && self.refusal.is_none() && !self.filter.is_search()
     }
 }
 

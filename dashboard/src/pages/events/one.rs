@@ -13,13 +13,13 @@ use crate::api::events::{Attempt, Event, Fact};
 use crate::clock;
 use crate::pages::Refusal;
 use crate::session::Session;
-use crate::session::claims::Role;
+use crate::session::viewer::Viewer;
 use crate::text::foreign::Foreign;
 use crate::text::json::indented;
 use crate::text::times::{Moment, milliseconds};
 use crate::web::View;
 use crate::web::error::PageError;
-use crate::web::frame::{Frame, Section};
+use crate::web::frame::Frame;
 use crate::web::query::{Parameters, url};
 use crate::words::{self, OutcomeWords, StatusWords};
 
@@ -88,7 +88,8 @@ struct AttemptRow {
     http_status: Option<u16>,
     detail: Option<String>,
     address: Option<String>,
-    worker: String,
+    /// `None` through a portal link.
+    worker: Option<String>,
     headers: Vec<(String, String)>,
     body: Option<String>,
     url: String,
@@ -113,33 +114,37 @@ struct FactRow {
 /// # Errors
 /// The API refuses or does not answer.
 pub(crate) async fn page(session: Session, Path(id): Path<Uuid>) -> Result<Response, PageError> {
-    show(&session, id, None).await
+    show(&session.into(), id, None).await
 }
 
-/// Shows an event with the refusal of what was asked for.
+/// Shows an event to a user or the holder of a portal link, with the refusal of what was asked for.
 ///
 /// # Errors
 /// The API refuses or does not answer.
-pub(super) async fn show(
-    session: &Session,
+pub(in crate::pages) async fn show(
+    viewer: &Viewer,
     id: Uuid,
     refusal: Option<Refusal>,
 ) -> Result<Response, PageError> {
-    let event: Box<RawValue> = session.api.get(&format!("/events/{id}")).await?;
+    let event: Box<RawValue> = viewer.api.get(&format!("/events/{id}")).await?;
     let json = indented(event.get()).unwrap_or_else(|| event.get().to_owned());
     let event: Event =
         serde_json::from_str(event.get()).map_err(|error| PageError::Internal(error.to_string()))?;
-    let attempts = session.api.attempts(id).await?;
-    let facts = session.api.history(id).await?;
-    // The event can be shown without the evidence for it.
-    let is_sealed = session.api.is_sealed(id).await.ok();
+    let attempts = viewer.api.attempts(id).await?;
+    let (mut facts, mut is_sealed) = (vec![], None);
+    // Facts name people of the tenant, so portal links do not show them.
+    if viewer.portal_link().is_none() {
+        facts = viewer.api.history(id).await?.items;
+        // The event can be shown without the evidence for it.
+        is_sealed = viewer.api.is_sealed(id).await.ok();
+    }
     // The destination explains more, but the event can be shown without it.
-    let destination = session.api.destination(event.destination_id).await.ok();
+    let destination = viewer.api.destination(event.destination_id).await.ok();
     let is_paused = destination.as_ref().is_some_and(|destination| destination.status == "Suspended");
-    let parameters = Parameters::of(&session.location);
+    let parameters = Parameters::of(&viewer.location);
     let now = clock::now();
     let moment = |at| Moment::of(at, now);
-    let frame = Frame::of(session, Section::Events, "Event").with_notice(match parameters.get("done") {
+    let frame = Frame::of_viewer(viewer, "Event").with_notice(match parameters.get("done") {
         Some("replayed") => Some("Replayed. It is delivered again with a full set of attempts."),
         Some("cancelled") => Some("Cancelled. It is never delivered."),
         Some("sent") => Some("The test event was accepted."),
@@ -153,7 +158,7 @@ pub(super) async fn show(
     let has_failed = matches!(event.status.as_str(), "WaitingRetry" | "CriticalFailure");
     let page = View(EventPage {
         view: ViewName::of(parameters.get("view")),
-        location: url(&format!("/events/{id}"), &[("view", parameters.get("view"))]),
+        location: url(&format!("{}/events/{id}", viewer.base()), &[("view", parameters.get("view"))]),
         id,
         status: StatusWords::of_event(&event.status),
         summary: summary(&event, &attempts.items, is_paused, now),
@@ -174,10 +179,10 @@ pub(super) async fn show(
             .enumerate()
             .map(|(at, row)| AttemptRow::of(row, at, now))
             .collect(),
-        facts: facts.items.into_iter().map(|fact| FactRow::of(fact, now)).collect(),
+        facts: facts.into_iter().map(|fact| FactRow::of(fact, now)).collect(),
         json,
-        may_replay: event.may_be_replayed() && frame.allows(Role::Developer),
-        may_cancel: event.may_be_cancelled() && frame.allows(Role::Admin),
+        may_replay: event.may_be_replayed() && viewer.may_replay(),
+        may_cancel: event.may_be_cancelled() && viewer.may_cancel(),
         payload: Payload {
             bytes: event.payload.as_deref().map_or(0, str::len),
             text: event.payload.map(|payload| indented(&payload).unwrap_or(payload)),
@@ -185,7 +190,7 @@ pub(super) async fn show(
         },
         curl: format!(
             "curl -s {}/api/v1/events/{id}/attempts -H \"Authorization: Bearer $TOKEN\"",
-            session.cookies.base()
+            viewer.cookies.base()
         ),
         reproduce,
         frame,

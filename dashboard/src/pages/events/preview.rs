@@ -6,11 +6,9 @@ use super::sentence::{Summary, summary};
 use crate::api::events::Attempt;
 use crate::api::problem::ApiError;
 use crate::clock;
-use crate::session::Session;
-use crate::session::claims::Role;
+use crate::session::viewer::Viewer;
 use crate::text::json::indented;
 use crate::text::times::{Moment, milliseconds};
-use crate::web::frame::Frame;
 use crate::words::{self, OutcomeWords, StatusWords};
 
 /// The selected event.
@@ -42,9 +40,9 @@ impl Preview {
     ///
     /// # Errors
     /// The API refuses or does not answer.
-    pub(super) async fn read(session: &Session, frame: &Frame, id: Uuid) -> Result<Self, ApiError> {
-        let event = session.api.event(id).await?;
-        let attempts = session.api.attempts(id).await?.items;
+    pub(super) async fn read(viewer: &Viewer, id: Uuid) -> Result<Self, ApiError> {
+        let event = viewer.api.event(id).await?;
+        let attempts = viewer.api.attempts(id).await?.items;
         let now = clock::now();
         Ok(Self {
             id,
@@ -52,8 +50,8 @@ impl Preview {
             summary: summary(&event, &attempts, false, now),
             accepted: Moment::of(event.accepted_at, now),
             last: attempts.into_iter().rev().find(|attempt| attempt.outcome.is_some()).map(LastAttempt::from),
-            may_replay: event.may_be_replayed() && frame.allows(Role::Developer),
-            may_cancel: event.may_be_cancelled() && frame.allows(Role::Admin),
+            may_replay: event.may_be_replayed() && viewer.may_replay(),
+            may_cancel: event.may_be_cancelled() && viewer.may_cancel(),
             payload: event.payload.map(|payload| indented(&payload).unwrap_or(payload)),
             idempotency_key: event.idempotency_key,
         })
