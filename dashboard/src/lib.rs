@@ -41,6 +41,7 @@ use pages::{
 use session::Sessions;
 pub use session::links::SignInLinks;
 use web::error;
+use web::lag::LagMemory;
 use web::layers;
 
 /// What the dashboard needs to know of the installation.
@@ -202,6 +203,7 @@ pub(crate) struct Parts {
     pub(crate) sessions: Sessions,
     pub(crate) sign_up: SignUp,
     pub(crate) links: SignInLinks,
+    pub(crate) lags: LagMemory,
 }
 
 impl std::ops::Deref for App {
@@ -218,7 +220,7 @@ pub fn router(api: Router, settings: DashboardSettings, guard: impl FnOnce(Route
     let DashboardSettings { api_segments, sign_up, form_keys, links, tasks } = settings;
     let client = Api::new(api.clone());
     let sessions = Sessions::new(client.clone(), &form_keys, tasks);
-    let app = App(Arc::new(Parts { api: client, sessions, sign_up, links }));
+    let app = App(Arc::new(Parts { api: client, sessions, sign_up, links, lags: LagMemory::new() }));
     let pages = ROUTES.iter().fold(Router::new(), |router, route| {
         let handler = (route.mount)().route_layer(from_fn_with_state(route.access, session::require));
         router.route(route.path, handler)

@@ -64,7 +64,7 @@ export async function startService(environment = {}, args = []) {
     if (child.exitCode !== null) throw new Error("the program ended during its start");
     return fetch(`${base}/health/ready`).then((answer) => answer.ok, () => false);
   });
-  return { base, stop, output: () => output };
+  return { base, folder, stop, output: () => output };
 }
 
 // Starts a receiver. `answer` may be replaced: a function of the request and its body that returns status and text.

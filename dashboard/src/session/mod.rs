@@ -35,6 +35,7 @@ use crate::session::form_token::FormKeys;
 use crate::session::refresh::{Refreshed, Refresher};
 use crate::session::sealed::Sealer;
 use crate::web::error::PageError;
+use crate::web::lag::Lags;
 use crate::{Access, App, clock};
 
 /// Marks an answer to a user whose session has ended, or to the holder of a portal link that has.
@@ -91,6 +92,8 @@ pub(crate) struct Session {
     pub(crate) form_token: String,
     /// Path and query of the request.
     pub(crate) location: String,
+    /// What is behind, so that the page shows the past.
+    pub(crate) lags: Lags,
 }
 
 /// Middleware of every page: reads the cookie, refreshes the session and refuses requests of other websites.
@@ -222,7 +225,8 @@ impl FromRequestParts<App> for Session {
             Visitor::from_request_parts(parts, app).await?;
         let SignedIn { tokens, claims } = signed_in.ok_or(PageError::SignedOut)?;
         let api = app.api.of(caller.with_token(&tokens.access_token));
-        Ok(Self { api, claims, tokens, cookies, form_token, location })
+        let lags = app.lags.of(&api).await;
+        Ok(Self { api, claims, tokens, cookies, form_token, location, lags })
     }
 }
 

@@ -51,6 +51,17 @@ pub(crate) fn duration(length: TimeDelta) -> String {
     }
 }
 
+/// Returns a duration in its largest unit, as words of a sentence: `12 seconds`.
+pub(crate) fn in_words(length: TimeDelta) -> String {
+    let (count, unit) = match length.num_seconds() {
+        seconds @ ..60 => (seconds, "second"),
+        seconds @ 60..3_600 => (seconds / 60, "minute"),
+        seconds @ 3_600..86_400 => (seconds / 3_600, "hour"),
+        seconds => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Returns a duration in its largest unit. Minutes are rounded, longer units are not.
 fn rough(length: TimeDelta) -> String {
     match length.num_seconds() {
@@ -111,6 +122,15 @@ mod tests {
         }
         for (ms, text) in [(7, "7 ms"), (1_234, "1.23 s"), (12_345, "12.3 s"), (65_000, "1 min 5 s")] {
             assert_eq!(milliseconds(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_duration_in_a_sentence_has_one_unit_in_words() {
+        for (seconds, text) in
+            [(1, "1 second"), (12, "12 seconds"), (119, "1 minute"), (7_300, "2 hours"), (90_000, "1 day")]
+        {
+            assert_eq!(in_words(TimeDelta::seconds(seconds)), text);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What surrounds a page: title, navigation, user.
 
 use super::icons::Icon;
+use super::lag::Lags;
 use crate::assets::{self, Assets};
 use crate::session::claims::Role;
 use crate::session::viewer::{Identity, PORTAL, Viewer};
@@ -70,6 +71,8 @@ pub(crate) struct Frame {
     pub(crate) form_token: String,
     /// What was done just now, for a message at the top.
     pub(crate) notice: Option<&'static str>,
+    /// What is behind, so that the page shows the past.
+    pub(crate) lags: Lags,
 }
 
 impl Frame {
@@ -83,6 +86,7 @@ impl Frame {
             is_portal: false,
             form_token: session.form_token.clone(),
             notice: None,
+            lags: Lags::clone(&session.lags),
         }
     }
 
@@ -118,6 +122,7 @@ impl Frame {
             is_portal: false,
             form_token: String::new(),
             notice: None,
+            lags: Lags::default(),
         }
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod error;
 pub(crate) mod form;
 pub(crate) mod frame;
 pub(crate) mod icons;
+pub(crate) mod lag;
 pub(crate) mod layers;
 pub(crate) mod query;
 

@@ -9,7 +9,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::api::destinations::Destination;
 use crate::api::events::{Event, EventQuery, Selection};
-use crate::api::health::Readiness;
 use crate::api::stats::{Counts, Stats};
 use crate::clock;
 use crate::session::Session;
@@ -23,8 +22,6 @@ use crate::words::{StatusWords, destination_status};
 use chart::Chart;
 use failures::Failure;
 
-/// Lag of a read model that is worth a mention, in seconds.
-const LAG_SHOWN_SECONDS: f64 = 5.0;
 /// Times that waiting events may be over their time before the page says so.
 const OVERDUE: TimeDelta = TimeDelta::seconds(30);
 
@@ -41,8 +38,6 @@ struct OverviewPage {
     latency: Chart,
     troubled: Vec<(Destination, StatusWords)>,
     has_destinations: bool,
-    /// What is behind, as sentences.
-    lags: Vec<String>,
     last_seal: Option<Moment>,
 }
 
@@ -92,7 +87,6 @@ pub(crate) async fn page(session: Session) -> Result<Response, PageError> {
         total,
         has_destinations: !destinations.is_empty(),
         troubled: troubled(destinations),
-        lags: lags(&readiness),
         last_seal: readiness.evidence.last_checkpoint_at.map(|at| Moment::of(at, now)),
     };
     Ok(View(page).into_response())
@@ -122,32 +116,6 @@ fn troubled(destinations: Vec<Destination>) -> Vec<(Destination, StatusWords)> {
     destinations.into_iter().filter_map(words).collect()
 }
 
-/// Says what is behind, since then the page shows the past.
-fn lags(readiness: &Readiness) -> Vec<String> {
-    let mut lags = vec![];
-    let halted: Vec<&str> =
-        readiness.projections.iter().filter(|model| model.halted).map(|model| model.name.as_str()).collect();
-    if !halted.is_empty() {
-        lags.push(format!(
-            "The read model {} has halted at a fact that it cannot apply. Its lists stay as they are; deliveries go on. \
-             Tell the operator.",
-            halted.join(", ")
-        ));
-    }
-    let lag = readiness.projections.iter().map(|model| model.lag_seconds).fold(0.0, f64::max);
-    if lag >= LAG_SHOWN_SECONDS {
-        #[expect(clippy::cast_possible_truncation, reason = "a lag of so many seconds is none")]
-        let behind = duration(TimeDelta::seconds(lag as i64));
-        lags.push(format!("Lists and numbers are {behind} behind. Deliveries are not affected."));
-    }
-    if let Some(cause) = &readiness.readers_held_back_by {
-        lags.push(format!(
-            "An old database transaction holds back deliveries and lists: {cause}. Tell the operator."
-        ));
-    }
-    lags
-}
-
 impl Range {
     fn of(name: Option<&str>) -> Self {
         RANGES.into_iter().find(|range| Some(range.name) == name).unwrap_or(RANGES[0])
@@ -175,27 +143,4 @@ fn events(status: &str, destination: Option<&uuid::Uuid>) -> String {
 /// Returns a duration, or a dash without deliveries.
 pub(super) fn time_to_deliver(ms: &Option<u64>) -> String {
     ms.map_or_else(|| "–".to_owned(), milliseconds)
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::api::health::ReadModel;
-
-    use super::*;
-
-    #[test]
-    fn only_what_matters_is_said_to_be_behind() {
-        let model = |halted, lag_seconds| ReadModel {
-            name: "webhook_events".to_owned(),
-            halted,
-            lag_seconds,
-            ..ReadModel::default()
-        };
-        let readiness = |model| Readiness { projections: vec![model], ..Readiness::default() };
-        assert!(lags(&readiness(model(false, 0.4))).is_empty());
-        assert!(lags(&readiness(model(false, 90.0)))[0].contains("1 min 30 s behind"));
-        assert!(lags(&readiness(model(true, 0.0)))[0].contains("webhook_events has halted"));
-        let held = Readiness { readers_held_back_by: Some("psql".to_owned()), ..Readiness::default() };
-        assert!(lags(&held)[0].contains("psql"));
-    }
 }
