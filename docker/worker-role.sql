@@ -23,7 +23,7 @@ TO hooksentry_worker;
 GRANT INSERT ON events, attempt_responses, data_keys TO hooksentry_worker;
 
 -- What its health endpoint reports.
-GRANT SELECT ON checkpoints, quarantined_streams, set_aside_events, unaccounted_events, completeness_check,
+GRANT SELECT ON checkpoints, quarantined_streams, set_aside_events, unaccounted_events, completeness_check, due_deliveries,
     evidence_trees, evidence_checkpoints, checkpoint_cosignatures, checkpoint_timestamps
 TO hooksentry_worker;
 

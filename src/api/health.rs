@@ -24,13 +24,16 @@ use crate::clock;
 use crate::completeness;
 use crate::config::MetricsAccess;
 use crate::database::in_time;
-use crate::dispatcher::set_aside;
+use crate::dispatcher::{backlog, set_aside};
+use crate::event_store::log_reader;
 use crate::health::Health as ProcessHealth;
 use crate::projector::ProjectorHealth;
 use crate::sealer;
 
 /// Time within which the state of the read models must be read.
 const READ_MODELS_TIME_MAX: Duration = Duration::from_secs(2);
+/// Time within which the figures must be read that are no reason to be not ready. Without them the answer has none.
+const FIGURES_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Time for which further requests get the readiness that was looked up. A process that becomes ready is found to be so
 /// at once.
@@ -92,6 +95,8 @@ impl Health {
             tracing::warn!(%error, "the state of the read models cannot be read");
             "the state of the read models cannot be read".to_owned()
         })?;
+        let backlog = in_time(FIGURES_TIME_MAX, backlog::look(pool)).await.ok();
+        let log_head = in_time(FIGURES_TIME_MAX, log_reader::head(pool)).await.ok().flatten();
         let quarantined_streams = read_models.quarantined_streams;
         let readers_held_back_by = read_models.held_back_by.as_ref().map(ToString::to_string);
         let is_degraded = read_models.halted().next().is_some()
@@ -135,6 +140,11 @@ impl Health {
             },
             oldest_commit_seconds: self.process.oldest_commit().as_secs_f64(),
             leads: leads.collect(),
+            backlog: backlog.map(BacklogView::from),
+            log_head: log_head.map(|head| LogHeadView {
+                position: head.position.unsigned_abs(),
+                recorded_at: head.recorded_at.into(),
+            }),
         })
     }
 }
@@ -173,6 +183,52 @@ pub(crate) struct Ready {
     oldest_commit_seconds: f64,
     /// State of the roles that one process performs at a time, as far as this process runs them.
     leads: Vec<Lead>,
+    /// What is to be delivered; `null` if it cannot be counted now.
+    backlog: Option<BacklogView>,
+    /// Last fact of the log; `null` if there is none, or if it cannot be read now.
+    log_head: Option<LogHeadView>,
+}
+
+/// What is to be delivered, of all tenants.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Backlog)]
+pub(crate) struct BacklogView {
+    /// Number of events that wait for an attempt. Counting ends at 10,000.
+    #[schema(minimum = 0)]
+    waiting: u64,
+    /// Number of those of them that could be sent now.
+    #[schema(minimum = 0)]
+    due: u64,
+    /// Time since which the oldest of these could be sent; 0 without any.
+    oldest_due_seconds: f64,
+    /// Number of attempts in progress, in all processes.
+    #[schema(minimum = 0)]
+    in_progress: u64,
+    /// Whether more events wait than are counted. The other numbers are of those that are counted.
+    is_lower_bound: bool,
+}
+
+/// Last fact of the log.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LogHead)]
+pub(crate) struct LogHeadView {
+    /// Position in the log.
+    position: u64,
+    recorded_at: Timestamp,
+}
+
+impl From<backlog::Backlog> for BacklogView {
+    fn from(backlog: backlog::Backlog) -> Self {
+        Self {
+            waiting: backlog.waiting,
+            due: backlog.due,
+            oldest_due_seconds: backlog.oldest_due.as_secs_f64(),
+            in_progress: backlog.in_progress,
+            is_lower_bound: backlog.is_lower_bound,
+        }
+    }
 }
 
 /// State of a role that one process performs at a time.

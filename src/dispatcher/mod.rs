@@ -34,6 +34,7 @@
 //! appends what follows ([`breaker_steps`]).
 
 mod backend;
+pub(crate) mod backlog;
 mod breaker_steps;
 mod deadline_queue;
 mod dispatch_core;

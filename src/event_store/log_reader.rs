@@ -6,8 +6,9 @@
 //! stays open anywhere in the cluster holds all readers back, except those marked as appending nothing
 //! ([`projections::mark_non_appending`]).
 
+use chrono::{DateTime, Utc};
 use projections::{BigInt, LogPosition, LogRow, NON_APPENDING, TransactionId, log_rows};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 /// Rows of the log, oldest first.
@@ -256,5 +257,31 @@ pub async fn last_committed(connection: &mut PgConnection) -> Result<Option<LogP
         "#
     )
     .fetch_optional(connection)
+    .await
+}
+
+/// Position of the last committed fact, and when it was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogHead {
+    pub position: i64,
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// Returns the last committed fact; `None`: the log is empty.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(name = "db.events.head", level = "trace", skip_all, err(level = "debug"))]
+pub async fn head(pool: &PgPool) -> Result<Option<LogHead>, sqlx::Error> {
+    sqlx::query_as!(
+        LogHead,
+        "
+        SELECT position, recorded_at
+        FROM events
+        ORDER BY transaction_id DESC, position DESC
+        LIMIT 1
+        "
+    )
+    .fetch_optional(pool)
     .await
 }

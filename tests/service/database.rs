@@ -2,11 +2,12 @@
 //! it.
 
 use hooksentry::database::{self, DatabaseFailure, migrate};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use url::Url;
 
+use crate::harness::client;
 use crate::harness::postgres::OwnServer;
 use crate::harness::process::Launch;
 use crate::harness::rabbitmq::SharedBroker;
@@ -117,6 +118,10 @@ async fn the_roles_of_the_service_and_of_workers_suffice_to_deliver() {
     let destination = tenant.destination(&receiver.url(), 5).await;
     let event_id = tenant.ingest(&destination, &json!({ "number": 1 })).await;
     tenant.until_event(&event_id, "WaitingRetry").await;
+
+    let ready = client().get(format!("{}/health/ready", worker.base())).send().await.expect("an answer");
+    let ready: Value = ready.json().await.expect("JSON");
+    assert!(ready["backlog"].is_object(), "{ready}");
 
     let options: PgConnectOptions = url_of("hooksentry_worker").parse().expect("a URL");
     let mut connection = PgConnection::connect_with(&options).await.expect("a connection");

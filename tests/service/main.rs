@@ -16,6 +16,7 @@ mod api_snapshots;
 mod api_tenants;
 mod api_users;
 mod audit;
+mod backlog;
 mod bench;
 mod bench_history;
 mod broker_outage;

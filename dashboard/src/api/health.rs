@@ -20,6 +20,32 @@ pub(crate) struct Readiness {
     pub(crate) evidence: Evidence,
     pub(crate) oldest_commit_seconds: f64,
     pub(crate) leads: Vec<Lead>,
+    /// `None`: it cannot be read now.
+    pub(crate) backlog: Option<Backlog>,
+    /// `None`: it cannot be read now, or the log is empty.
+    pub(crate) log_head: Option<LogHead>,
+}
+
+/// What is to be delivered, of all tenants.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Backlog {
+    pub(crate) waiting: u64,
+    /// Those of them that could be sent now.
+    pub(crate) due: u64,
+    /// Time since which the oldest of these could be sent.
+    pub(crate) oldest_due_seconds: f64,
+    pub(crate) in_progress: u64,
+    /// Whether more may wait than are counted.
+    pub(crate) is_lower_bound: bool,
+}
+
+/// Last fact of the log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LogHead {
+    pub(crate) position: u64,
+    pub(crate) recorded_at: DateTime<Utc>,
 }
 
 /// Result of the check that every accepted event has ended or will be delivered.

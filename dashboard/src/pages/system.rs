@@ -4,7 +4,7 @@ use askama::Template;
 use axum::response::{IntoResponse, Response};
 use chrono::TimeDelta;
 
-use crate::api::health::{Lead, ReadModel, Readiness};
+use crate::api::health::{Backlog, Lead, ReadModel, Readiness};
 use crate::clock;
 use crate::session::Session;
 use crate::text::times::{Moment, duration, grouped};
@@ -12,6 +12,9 @@ use crate::web::View;
 use crate::web::error::PageError;
 use crate::web::frame::{Frame, Section};
 use crate::words::{StatusWords, Tone, spoken};
+
+/// Seconds that an event may be due before the page marks it.
+const OVERDUE_SECONDS: f64 = 60.0;
 
 #[derive(Template)]
 #[template(path = "system.html")]
@@ -27,6 +30,18 @@ struct SystemPage {
     oldest_commit: String,
     checked: Option<Moment>,
     signed: Option<Moment>,
+    backlog: Option<BacklogTiles>,
+    /// Position of the last fact of the log, and when it was recorded.
+    log_head: Option<(String, Moment)>,
+}
+
+/// What is to be delivered, in words.
+#[derive(Debug, PartialEq, Eq)]
+struct BacklogTiles {
+    waiting: String,
+    due: String,
+    is_overdue: bool,
+    in_progress: String,
 }
 
 /// State of a read model.
@@ -62,6 +77,11 @@ pub(crate) async fn page(session: Session) -> Result<Response, PageError> {
         oldest_commit: seconds(readiness.oldest_commit_seconds),
         checked: readiness.completeness.checked_at.map(|at| Moment::of(at, now)),
         signed: readiness.evidence.last_checkpoint_at.map(|at| Moment::of(at, now)),
+        backlog: readiness.backlog.as_ref().map(BacklogTiles::of),
+        log_head: readiness
+            .log_head
+            .as_ref()
+            .map(|head| (grouped(head.position), Moment::of(head.recorded_at, now))),
         readiness,
     };
     Ok(View(page).into_response())
@@ -79,6 +99,25 @@ fn state(readiness: &Readiness) -> StatusWords {
         _ => ("Not ready", "The service cannot work.", "", Tone::Bad),
     };
     StatusWords { label, meaning, next, tone }
+}
+
+impl BacklogTiles {
+    fn of(backlog: &Backlog) -> Self {
+        let more = if backlog.is_lower_bound { "more than " } else { "" };
+        let due = match backlog.due {
+            0 => "none could be sent now".to_owned(),
+            due => {
+                let oldest = seconds(backlog.oldest_due_seconds);
+                format!("{more}{} due, the oldest for {oldest}", grouped(due))
+            }
+        };
+        Self {
+            waiting: format!("{more}{}", grouped(backlog.waiting)),
+            due,
+            is_overdue: backlog.oldest_due_seconds > OVERDUE_SECONDS,
+            in_progress: grouped(backlog.in_progress),
+        }
+    }
 }
 
 impl ModelRow {
@@ -122,6 +161,24 @@ mod tests {
         assert_eq!(label(json!({ "status": "degraded", "quarantinedStreams": 2 })), "Degraded");
         let problem = json!({ "type": "about:blank", "status": 503, "detail": "Not ready: no database." });
         assert_eq!(label(problem), "Not ready");
+    }
+
+    #[test]
+    fn the_backlog_says_what_could_be_sent_and_since_when() {
+        let tiles = |backlog: serde_json::Value| {
+            let tiles = BacklogTiles::of(&serde_json::from_value(backlog).unwrap());
+            (tiles.waiting, tiles.due, tiles.is_overdue)
+        };
+        let said = |waiting: &str, due: &str, is_overdue| (waiting.to_owned(), due.to_owned(), is_overdue);
+        assert_eq!(tiles(json!({ "waiting": 3 })), said("3", "none could be sent now", false));
+        assert_eq!(
+            tiles(json!({ "waiting": 10, "due": 2, "oldestDueSeconds": 90.0 })),
+            said("10", "2 due, the oldest for 1 min 30 s", true)
+        );
+        assert_eq!(
+            tiles(json!({ "waiting": 900, "due": 900, "oldestDueSeconds": 0.5, "isLowerBound": true })),
+            said("more than 900", "more than 900 due, the oldest for 500 ms", false)
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ async fn those_who_administer_are_offered_the_state_of_the_installation() {
     let mut browser = Browser::of(&owner).await;
     let page = browser.get("/system").await.expect(200);
     page.has("<td>Webhook events</td>").has("Unaccounted events").has("href=\"/system\"");
+    page.has("Waiting for an attempt").has("Attempts in progress").has("Head of the log");
     let mut viewer = Browser::of(&owner.colleague("Viewer").await).await;
     viewer.get("/events").await.expect(200).lacks("href=\"/system\"").lacks("<dd>System</dd>");
 }
