@@ -111,6 +111,27 @@ async fn facts_are_counted_by_their_destination_and_time(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn the_hours_of_several_destinations_are_read_at_once(pool: PgPool) {
+    busy_day().fold_into(&pool, Projection::DeliveryStatistics).await;
+    let mut scope = TenantScope::begin(&pool, ACME).await.unwrap();
+    let ids = [other_destination(), destination(), id(30), id(99)];
+    let mut read = async |from, to| {
+        let hours = delivery_statistics::by_destination(&mut scope, &ids, at(from), at(to)).await.unwrap();
+        let counts = hours.iter().map(|hour| {
+            let place = ids.iter().position(|id| *id == hour.destination_id).unwrap();
+            (place, hour.accepted, hour.succeeded, hour.failed_attempts, hour.critical_failures)
+        });
+        counts.collect::<Vec<_>>()
+    };
+    let of_ours = [(1, 1, 1, 0, 0), (1, 1, 0, 0, 0), (1, 0, 0, 1, 1), (1, 0, 1, 0, 0)];
+    let all = read(-DAY, 30 * DAY).await;
+    assert_eq!(all.iter().filter(|count| count.0 == 1).copied().collect::<Vec<_>>(), of_ours);
+    assert_eq!(all.iter().filter(|count| count.0 == 0).copied().collect::<Vec<_>>(), [(0, 1, 0, 1, 0)]);
+    assert_eq!(all.len(), 5, "none of another tenant");
+    assert_eq!(read(3 * HOUR, DAY).await, [(1, 0, 0, 1, 1)]);
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn a_delivery_takes_from_its_acceptance_or_last_replay_to_its_end(pool: PgPool) {
     busy_day().fold_into(&pool, Projection::DeliveryStatistics).await;
     let days = buckets(&pool, ACME, None, Interval::Day).await;

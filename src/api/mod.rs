@@ -191,6 +191,7 @@ routes! {
     GET    "/api/v1/audit/log/tile/{*tile}"             Read                    Limited   audit        => audit::log::tile::handler;
 
     GET    "/api/v1/stats"                              ReadDeliveries          Limited   stats        => stats::handler;
+    GET    "/api/v1/stats/destinations"                 Read                    Limited   stats        => stats::destinations::handler;
     GET    "/api/v1/stream"                             Read                    Limited   streams      => stream::handler;
 
     DELETE "/api/v1/queues/{id}"                        PurgeQueue              NoTimeout queues       => queues::purge::handler;

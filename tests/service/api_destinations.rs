@@ -1,9 +1,12 @@
 //! Destinations, their senders, and the mappings of those.
 
+use aggregates::attempt_outcome::Outcome;
 use serde_json::{Value, json};
 
 use crate::harness::api::Api;
+use crate::harness::events::{accept, attempt};
 use crate::harness::tenant::User;
+use crate::harness::until;
 
 const URL: &str = "https://receiver.example.com/hooks";
 
@@ -264,4 +267,42 @@ async fn a_preview_shows_what_would_be_delivered() {
     {
         assert_eq!(preview(bad).await.expect(400).wrong(), [wrong], "{bad}");
     }
+}
+
+#[tokio::test]
+async fn destinations_are_listed_with_their_statistics() {
+    let owner = User::owner(&Api::shared().await).await;
+    let (key, (busy, token)) = (owner.api_key().await, owner.destination().await);
+    let (idle, _) = owner.destination().await;
+    let event = accept(&owner, &key, &token).await;
+    attempt(&owner, &event, Outcome::Timeout, 1).await;
+    let path = "/api/v1/stats/destinations";
+    let body = until("the statistics", async || {
+        let body = owner.get(path).await.expect(200).body;
+        let item = body["items"].as_array()?.iter().find(|item| item["destinationId"] == busy)?.clone();
+        (item["points"][0]["criticalFailures"] == 1).then_some(body)
+    })
+    .await;
+    assert_eq!(body["total"], 2);
+    let of =
+        |id: &str| body["items"].as_array().unwrap().iter().find(|item| item["destinationId"] == id).unwrap();
+    let point = &of(&busy)["points"][0];
+    assert_eq!(
+        (&point["accepted"], &point["succeeded"], &point["failedAttempts"]),
+        (&json!(1), &json!(0), &json!(1))
+    );
+    assert_eq!(of(&idle)["points"], json!([]));
+    let list = owner.get("/api/v1/destinations").await.expect(200).body;
+    let ids = |body: &Value, name: &str| -> Vec<Value> {
+        body["items"].as_array().unwrap().iter().map(|item| item[name].clone()).collect()
+    };
+    assert_eq!(ids(&body, "destinationId"), ids(&list, "id"), "the pages of both lists are the same");
+    let page = owner.get(&format!("{path}?Qt=1&TpOrd=asc&Status=Active")).await.expect(200).body;
+    assert_eq!((&page["total"], ids(&page, "destinationId").len()), (&json!(2), 1));
+    assert_eq!(owner.get(&format!("{path}?Status=Inactive")).await.expect(200).body["total"], 0);
+    assert_eq!(owner.get(&format!("{path}?From=2020-01-01")).await.expect(400).wrong(), ["From"]);
+    let past = owner.get(&format!("{path}?To=2020-01-01")).await.expect(200).body;
+    assert!(past["items"].as_array().unwrap().iter().all(|item| item["points"] == json!([])), "{past}");
+    let stranger = User::owner(&owner.api).await;
+    assert_eq!(stranger.get(path).await.expect(200).body["items"], json!([]));
 }

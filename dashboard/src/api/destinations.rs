@@ -8,6 +8,9 @@ use uuid::Uuid;
 use super::Client;
 use super::problem::ApiError;
 
+/// Destinations that lists show.
+pub(super) const DESTINATIONS_MAX: usize = 200;
+
 /// A destination.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -67,7 +70,7 @@ struct Page {
 impl Client {
     /// Returns the first destinations, the newest first.
     pub(crate) async fn destinations(&self) -> Result<Vec<Destination>, ApiError> {
-        let page: Page = self.get("/destinations?Qt=200").await?;
+        let page: Page = self.get(&format!("/destinations?Qt={DESTINATIONS_MAX}")).await?;
         Ok(page.items)
     }
 

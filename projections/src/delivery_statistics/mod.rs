@@ -85,6 +85,17 @@ pub struct Bucket {
     pub counts: Counts,
 }
 
+/// Numbers of facts of one destination within an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hour {
+    pub destination_id: DestinationId,
+    pub starts_at: DateTime<Utc>,
+    pub accepted: u64,
+    pub succeeded: u64,
+    pub failed_attempts: u64,
+    pub critical_failures: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct DeliveryStatistics;
 
@@ -171,4 +182,54 @@ pub async fn list(
     .fetch_all(scope.connection())
     .await?;
     Ok(rows.iter().map(|row| Bucket { starts_at: row.starts_at, counts: row.counts() }).collect())
+}
+
+/// Returns the hours that are not empty and begin in `[from, to)`, of several destinations of the scope's tenant: those of
+/// each destination oldest first.
+///
+/// # Errors
+/// When the database fails.
+#[tracing::instrument(
+    name = "db.delivery_statistics.by_destination",
+    level = "debug",
+    skip_all,
+    err(level = "debug")
+)]
+pub async fn by_destination(
+    scope: &mut TenantScope,
+    destinations: &[DestinationId],
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Vec<Hour>, sqlx::Error> {
+    let tenant_id = scope.tenant_id().0;
+    let ids: Vec<Uuid> = destinations.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        SELECT destination_id, starts_at, accepted, succeeded, failed_attempts, critical_failures
+        FROM delivery_statistics
+        WHERE tenant_id = $1
+          AND destination_id = ANY ($2)
+          AND hours = $3
+          AND starts_at >= $4
+          AND starts_at < $5
+        ORDER BY destination_id, starts_at
+        "#,
+        tenant_id,
+        &ids,
+        Interval::Hour.hours(),
+        from,
+        to,
+    )
+    .fetch_all(scope.connection())
+    .await?;
+    let count = |column: i64| u64::try_from(column).unwrap_or_default();
+    let hours = rows.into_iter().map(|row| Hour {
+        destination_id: row.destination_id.into(),
+        starts_at: row.starts_at,
+        accepted: count(row.accepted),
+        succeeded: count(row.succeeded),
+        failed_attempts: count(row.failed_attempts),
+        critical_failures: count(row.critical_failures),
+    });
+    Ok(hours.collect())
 }

@@ -384,6 +384,7 @@ const LISTS: &[List] = &[
     List::of_entries("/api/v1/events/{id}/attempts"),
     List::of_entries("/api/v1/events/{id}/history"),
     List::of_entries("/api/v1/events/{id}/proof"),
+    List::sorted::<projections::destinations::SortField>("/api/v1/stats/destinations"),
     List { path: "/api/v1/audit", fields: None, is_numbered: false },
 ];
 

@@ -1,8 +1,12 @@
 //! The list of destinations, and the page of one.
 
+use aggregates::attempt_outcome::Outcome;
+
 use super::browser::Browser;
 use crate::harness::api::{Api, send};
+use crate::harness::events::{accept, attempt, until_listed};
 use crate::harness::tenant::User;
+use crate::harness::until;
 
 /// Returns the ingest token that a page shows.
 fn shown_token(page: &super::browser::Page) -> String {
@@ -63,4 +67,23 @@ async fn a_viewer_reads_and_is_offered_nothing() {
     one.lacks("name=\"url\"").lacks("/switch").lacks("/ingest-token");
     let path = format!("/destinations/{id}/ingest-token");
     browser.submit(&page, &path, &[]).await.expect(403).has("Your role does not allow this");
+}
+
+#[tokio::test]
+async fn the_list_shows_the_deliveries_of_the_last_hours() {
+    let user = User::owner(&Api::shared().await).await;
+    let (key, (_, token)) = (user.api_key().await, user.destination().await);
+    user.destination().await;
+    let (good, bad) = (accept(&user, &key, &token).await, accept(&user, &key, &token).await);
+    attempt(&user, &good, Outcome::Succeeded, 1).await;
+    attempt(&user, &bad, Outcome::Timeout, 1).await;
+    until_listed(&user, &bad, "CriticalFailure").await;
+    let mut browser = Browser::of(&user).await;
+    let list = until("the statistics", async || {
+        let list = browser.get("/destinations").await.expect(200);
+        list.text.contains("1 delivered, 1 failed").then_some(list)
+    })
+    .await;
+    list.has("class=\"sparkline\"").has("class=\"bar success\"").has("class=\"bar failure\"");
+    assert_eq!(list.text.matches("no deliveries").count(), 1);
 }

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::response::{IntoResponse, Response};
 
 use super::LABELS;
+use super::sparkline::{self, Sparkline};
 use crate::api::destinations::{Destination, Number, Settings};
 use crate::clock;
 use crate::pages::{Refusal, ingest_token};
@@ -32,6 +33,8 @@ struct DestinationsPage {
 struct Row {
     destination: Destination,
     status: StatusWords,
+    /// Deliveries of the last 24 hours; `None`: they cannot be read.
+    deliveries: Option<Sparkline>,
     created: Moment,
 }
 
@@ -74,7 +77,14 @@ impl DestinationsPage {
     async fn of(session: &Session) -> Result<Self, PageError> {
         let destinations = session.api.destinations().await?;
         let now = clock::now();
+        // The list is of use without them.
+        let stats = session.api.stats_by_destination(sparkline::start(now)).await.ok();
+        let deliveries = |destination: &Destination| {
+            let hours = stats.as_ref()?.get(&destination.id);
+            Some(Sparkline::of(hours.map_or(&[], Vec::as_slice), now))
+        };
         let row = |destination: Destination| Row {
+            deliveries: deliveries(&destination),
             status: StatusWords::of_destination(&destination.status),
             created: Moment::of(destination.created_at, now),
             destination,

@@ -3,6 +3,7 @@
 pub(crate) mod list;
 pub(crate) mod one;
 pub(crate) mod senders;
+mod sparkline;
 
 /// Labels of the forms' fields.
 const LABELS: [(&str, &str); 3] =

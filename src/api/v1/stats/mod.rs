@@ -1,5 +1,7 @@
 //! Statistics of deliveries by hour or by day.
 
+pub(crate) mod destinations;
+
 use aggregates::ids::DestinationId;
 use axum::Json;
 use axum::extract::State;
