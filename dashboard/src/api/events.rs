@@ -150,10 +150,19 @@ pub(crate) struct Configuration {
     pub(crate) webhook_secret_fingerprints: Vec<String>,
 }
 
+/// Position of a fact in the log.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Position {
+    /// Facts that were appended together have the same.
+    pub(crate) transaction_id: u64,
+}
+
 /// A fact of an event.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Fact {
+    pub(crate) position: Position,
     pub(crate) version: u64,
     pub(crate) time: DateTime<Utc>,
     #[serde(rename = "type")]
@@ -210,6 +219,12 @@ impl Client {
 
     pub(crate) async fn event(&self, id: Uuid) -> Result<Event, ApiError> {
         self.get(&format!("/events/{id}")).await
+    }
+
+    /// Returns an event as it was at a time.
+    pub(crate) async fn event_as_of(&self, id: Uuid, time: DateTime<Utc>) -> Result<Event, ApiError> {
+        let time = time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        self.get(&url(&format!("/events/{id}"), &[("AsOf", Some(&time))])).await
     }
 
     /// Returns the latest attempts of an event, oldest first.

@@ -101,6 +101,30 @@ async fn an_event_says_why_it_was_not_delivered_and_is_replayed() {
 }
 
 #[tokio::test]
+async fn an_event_is_shown_as_it_was_after_each_step() {
+    let user = User::owner(&Api::shared().await).await;
+    let (key, (_, token)) = (user.api_key().await, user.destination().await);
+    let event = accept(&user, &key, &token).await;
+    attempt(&user, &event, Outcome::RefusedStatus, 3).await;
+    until_listed(&user, &event, "WaitingRetry").await;
+    let path = format!("/events/{event}?view=past");
+    let mut browser = Browser::of(&user.colleague("Viewer").await).await;
+    let last = browser.get(&path).await.expect(200);
+    last.has("After step 3 of 3").has("The attempt ended.").has("Another attempt was scheduled.");
+    last.has("<dd>Retrying <span class=\"badge changed\">")
+        .has("before: Sending")
+        .has("before: none has ended");
+    last.has("step=2").lacks("step=4").has("?AsOf=");
+    let first = browser.get(&format!("{path}&step=1")).await.expect(200);
+    first.has("After step 1 of 3").has("It was accepted and stored.").has("<dd>Waiting</dd>");
+    first.lacks("badge changed").has("rel=\"next\"").lacks("rel=\"prev\"").has("step=1\" hx-trigger");
+    for unknown in ["0", "99", "-1", "x", ""] {
+        browser.get(&format!("{path}&step={unknown}")).await.expect(200).has("After step 3 of 3");
+    }
+    browser.get(&format!("/events/{event}?view=facts&step=1")).await.expect(200).lacks("step=1");
+}
+
+#[tokio::test]
 async fn texts_of_others_are_shown_as_text() {
     let user = User::owner(&Api::shared().await).await;
     let (key, (_, token)) = (user.api_key().await, user.destination().await);

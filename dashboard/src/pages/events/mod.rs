@@ -5,6 +5,7 @@ mod facets;
 pub(super) mod filter;
 pub(crate) mod list;
 pub(crate) mod one;
+mod past;
 mod preview;
 pub(crate) mod proof;
 mod reproduce;

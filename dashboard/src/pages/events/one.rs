@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::past::Past;
 use super::reproduce::commands;
 use super::sentence::{Summary, summary};
 use super::timeline::Timeline;
@@ -53,6 +54,8 @@ struct EventPage {
     /// Attempts before those that are shown.
     earlier_attempts: usize,
     facts: Vec<FactRow>,
+    /// In its view only.
+    past: Option<Past>,
     json: String,
     may_replay: bool,
     may_cancel: bool,
@@ -69,6 +72,7 @@ struct EventPage {
 enum ViewName {
     Timeline,
     Facts,
+    Past,
     Json,
 }
 
@@ -131,10 +135,11 @@ pub(in crate::pages) async fn show(
     let event: Event =
         serde_json::from_str(event.get()).map_err(|error| PageError::Internal(error.to_string()))?;
     let attempts = viewer.api.attempts(id).await?;
-    let (mut facts, mut is_sealed) = (vec![], None);
+    let (mut facts, mut facts_total, mut is_sealed) = (vec![], 0, None);
     // Facts name people of the tenant, so portal links do not show them.
     if viewer.portal_link().is_none() {
-        facts = viewer.api.history(id).await?.items;
+        let history = viewer.api.history(id).await?;
+        (facts, facts_total) = (history.items, history.total);
         // The event can be shown without the evidence for it.
         is_sealed = viewer.api.is_sealed(id).await.ok();
     }
@@ -150,6 +155,12 @@ pub(in crate::pages) async fn show(
         Some("sent") => Some("The test event was accepted."),
         _ => None,
     });
+    let view = ViewName::of(parameters.get("view"));
+    let step = parameters.get("step").filter(|_| view == ViewName::Past);
+    let past = match view {
+        ViewName::Past => Past::read(viewer, id, &facts, facts_total, step, now).await?,
+        _ => None,
+    };
     let target = destination.as_ref().map(|destination| destination.url.as_str());
     let reproduce =
         target.zip(event.payload.as_deref()).and_then(|(url, payload)| commands(id, url, payload));
@@ -157,8 +168,11 @@ pub(in crate::pages) async fn show(
     let last = attempts.items.iter().rev().find_map(|attempt| words::outcome(attempt.outcome.as_deref()?));
     let has_failed = matches!(event.status.as_str(), "WaitingRetry" | "CriticalFailure");
     let page = View(EventPage {
-        view: ViewName::of(parameters.get("view")),
-        location: url(&format!("{}/events/{id}", viewer.base()), &[("view", parameters.get("view"))]),
+        view,
+        location: url(
+            &format!("{}/events/{id}", viewer.base()),
+            &[("view", parameters.get("view")), ("step", step)],
+        ),
         id,
         status: StatusWords::of_event(&event.status),
         summary: summary(&event, &attempts.items, is_paused, now),
@@ -189,9 +203,11 @@ pub(in crate::pages) async fn show(
             erasure: event.erasure.map(|erasure| (moment(erasure.at), erasure.reason)),
         },
         curl: format!(
-            "curl -s {}/api/v1/events/{id}/attempts -H \"Authorization: Bearer $TOKEN\"",
-            viewer.cookies.base()
+            "curl -s '{}/api/v1/events/{id}{}' -H \"Authorization: Bearer $TOKEN\"",
+            viewer.cookies.base(),
+            past.as_ref().map_or_else(|| "/attempts".to_owned(), |past| format!("?AsOf={}", past.time.iso)),
         ),
+        past,
         reproduce,
         frame,
         is_sealed,
@@ -211,6 +227,7 @@ impl ViewName {
     fn of(parameter: Option<&str>) -> Self {
         match parameter {
             Some("facts") => Self::Facts,
+            Some("past") => Self::Past,
             Some("json") => Self::Json,
             _ => Self::Timeline,
         }
