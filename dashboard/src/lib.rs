@@ -140,6 +140,8 @@ routes! {
     POST "/destinations/{id}"                Session => destinations::one::change;
     POST "/destinations/{id}/switch"         Session => destinations::one::switch;
     POST "/destinations/{id}/ingest-token"   Session => destinations::one::replace_token;
+    POST "/destinations/{id}/legal-hold"       Session => destinations::legal_hold::place;
+    POST "/destinations/{id}/legal-hold/lift"  Session => destinations::legal_hold::lift;
     POST "/destinations/{id}/senders"        Session => destinations::senders::create;
 
     GET  "/senders/{id}"                     Session => senders::one::page;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::Client;
 use super::problem::ApiError;
+use super::tenant::{LegalHold, ReasonBody};
 
 /// Destinations that lists show.
 pub(super) const DESTINATIONS_MAX: usize = 200;
@@ -24,6 +25,8 @@ pub(crate) struct Destination {
     /// The same, bounded by the installation.
     pub(crate) effective_server_rate_limit: u32,
     pub(crate) auth_type: Option<String>,
+    /// Hold on the destination itself, and not on its tenant.
+    pub(crate) legal_hold: Option<LegalHold>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
 }
@@ -80,6 +83,14 @@ impl Client {
 
     pub(crate) async fn change_destination(&self, id: Uuid, settings: &Settings<'_>) -> Result<(), ApiError> {
         self.act(Method::PATCH, &format!("/destinations/{id}"), settings).await
+    }
+
+    pub(crate) async fn hold_destination(&self, id: Uuid, reason: &str) -> Result<(), ApiError> {
+        self.act(Method::POST, &format!("/destinations/{id}/legal-hold"), &ReasonBody { reason }).await
+    }
+
+    pub(crate) async fn lift_hold_of_destination(&self, id: Uuid, reason: &str) -> Result<(), ApiError> {
+        self.act(Method::POST, &format!("/destinations/{id}/legal-hold/lift"), &ReasonBody { reason }).await
     }
 
     /// Replaces the ingest token of a destination and returns the new one.

@@ -74,9 +74,10 @@ pub(crate) struct SignedPayload<'a> {
     pub(crate) webhook_timestamp: Option<&'a str>,
 }
 
+/// Reason for an erasure, or for a legal hold and its end.
 #[derive(Serialize)]
-struct ReasonBody<'a> {
-    reason: &'a str,
+pub(super) struct ReasonBody<'a> {
+    pub(super) reason: &'a str,
 }
 
 #[derive(Serialize)]

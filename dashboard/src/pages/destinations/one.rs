@@ -40,7 +40,9 @@ struct DestinationPage {
     stats: Stats,
     deliveries: Chart,
     senders: Vec<SenderRow>,
+    held_since: Option<Moment>,
     may_manage: bool,
+    may_hold: bool,
     refusal: Option<Refusal>,
 }
 
@@ -134,6 +136,10 @@ pub(super) async fn show(
         Some("changed") => Some("Saved. Attempts from now on use these settings."),
         Some("switched-on") => Some("Switched on. Its events are delivered."),
         Some("sender-deleted") => Some("The sender is deleted. Its ingest URL is refused; its events stay."),
+        Some("held") => Some("The legal hold is in force: no payload of an event to it is erased."),
+        Some("lifted") => {
+            Some("The legal hold is lifted. What is due by the retention is erased within minutes.")
+        }
         Some("switched-off") => Some("Switched off. It accepts no events, and nothing is sent to it."),
         _ => None,
     });
@@ -148,7 +154,9 @@ pub(super) async fn show(
             .into_iter()
             .map(|sender| SenderRow { created: Moment::of(sender.created_at, now), sender })
             .collect(),
+        held_since: destination.legal_hold.as_ref().map(|hold| Moment::of(hold.placed_at, now)),
         may_manage: frame.allows(Role::Developer),
+        may_hold: frame.allows(Role::Owner),
         frame,
         destination,
         refusal,
