@@ -35,7 +35,8 @@ use tower::ServiceExt;
 
 use api::Api;
 use pages::{
-    account, administration, audit, bulk_actions, destinations, events, invitation, live, overview, portal,
+    account, administration, audit, bulk_actions, destinations, erasures, events, invitation, live, overview,
+    portal,
     senders, sign_in, sign_out, sign_up, system, test_event, welcome,
 };
 use session::Sessions;
@@ -125,6 +126,8 @@ routes! {
     POST "/events/{id}/replay"   Session => events::actions::replay;
     GET  "/events/{id}/proof"    Session => events::proof::download;
     POST "/events/{id}/cancel"   Session => events::actions::cancel;
+    GET  "/events/{id}/erase"    Session => events::erase::page;
+    POST "/events/{id}/erase"    Session => events::erase::submit;
 
     GET  "/bulk-actions"                     Session => bulk_actions::list::page;
     GET  "/bulk-actions/new"                 Session => bulk_actions::new::page;
@@ -133,6 +136,10 @@ routes! {
     POST "/bulk-actions/{id}/pause"          Session => bulk_actions::one::pause;
     POST "/bulk-actions/{id}/resume"         Session => bulk_actions::one::resume;
     POST "/bulk-actions/{id}/cancel"         Session => bulk_actions::one::cancel;
+
+    GET  "/erasures/new"                     Session => erasures::new::page;
+    POST "/erasures/new"                     Session => erasures::new::submit;
+    GET  "/erasures/{id}"                    Session => erasures::one::page;
 
     GET  "/destinations"                     Session => destinations::list::page;
     POST "/destinations"                     Session => destinations::list::create;

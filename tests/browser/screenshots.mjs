@@ -36,6 +36,9 @@ try {
   const sender = await api.post(senders, { label: "Billing" });
   const filter = { destinationUrlId: good.id, status: "WaitingRetry" };
   const { id: job } = await api.post("/bulk-actions", { action: "cancel", filter });
+  const due = { scope: "Events", destinationUrlId: good.id, to: "2020-01-01", reason: "Request 2026-114" };
+  const { id: erasure } = await api.post("/erasures", due);
+  await api.post(`/destinations/${bad.id}/legal-hold`, { reason: "Case 2026-12, lost parcels" });
   const shots = [
     ["sign-in", "/sign-in"],
     ["overview", "/"],
@@ -44,11 +47,16 @@ try {
     ["search", "/events?text=HB-2209&http=503"],
     ["event", `/events/${lost}`],
     ["facts", `/events/${lost}?view=facts`],
+    ["past", `/events/${lost}?view=past&step=3`],
+    ["erase", `/events/${lost}/erase`],
+    ["new-erasure", `/erasures/new?destination=${good.id}`],
+    ["erasure", `/erasures/${erasure}`],
     ["bulk-actions", "/bulk-actions"],
     ["bulk-action", `/bulk-actions/${job}`],
     ["new-bulk-action", "/bulk-actions/new?action=Cancel&status=WaitingRetry"],
     ["destinations", "/destinations"],
     ["destination", `/destinations/${good.id}`],
+    ["held-destination", `/destinations/${bad.id}`],
     ["sender", `/senders/${sender.id}`],
     ["test-event", "/test-event"],
     ["audit", "/audit"],

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Client;
 use super::problem::ApiError;
+use super::tenant::ReasonBody;
 use crate::web::query::url;
 
 /// Facts and attempts that a page of an event shows.
@@ -250,6 +251,11 @@ impl Client {
 
     pub(crate) async fn cancel(&self, id: Uuid) -> Result<(), ApiError> {
         self.act(Method::POST, &format!("/events/{id}/cancel"), &()).await
+    }
+
+    /// Erases the payload of an event permanently.
+    pub(crate) async fn erase_payload(&self, id: Uuid, reason: &str) -> Result<(), ApiError> {
+        self.act(Method::POST, &format!("/events/{id}/erase"), &ReasonBody { reason }).await
     }
 
     async fn latest<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<Entries<T>, ApiError> {

@@ -10,6 +10,7 @@ pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod bulk_actions;
 pub(crate) mod destinations;
+pub(crate) mod erasures;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod ingest;

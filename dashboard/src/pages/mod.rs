@@ -5,6 +5,7 @@ pub(crate) mod administration;
 pub(crate) mod audit;
 pub(crate) mod bulk_actions;
 pub(crate) mod destinations;
+pub(crate) mod erasures;
 pub(crate) mod events;
 pub(crate) mod ingest_token;
 pub(crate) mod invitation;

@@ -4,6 +4,7 @@
 //! fails it.
 
 mod audit_types;
+mod erasures;
 mod facts;
 mod outcomes;
 mod problems;
@@ -11,6 +12,7 @@ mod roles;
 mod statuses;
 
 pub use audit_types::{AUDIT_TYPES, spoken};
+pub use erasures::erasure_of_event;
 pub use facts::fact;
 pub(crate) use outcomes::OUTCOMES;
 pub use outcomes::{OutcomeWords, outcome};

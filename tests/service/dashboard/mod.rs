@@ -6,6 +6,7 @@ mod audit_pages;
 mod browser;
 mod bulk_action_pages;
 mod destination_pages;
+mod erasure_pages;
 mod event_pages;
 mod forms;
 mod mounting;

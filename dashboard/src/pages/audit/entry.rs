@@ -47,6 +47,8 @@ impl EntryRow {
             "Destination" => Some("destinations"),
             "Sender" => Some("senders"),
             "WebhookEvent" => Some("events"),
+            "BulkAction" => Some("bulk-actions"),
+            "Erasure" => Some("erasures"),
             _ => None,
         };
         let summary: Vec<_> = entry.changes.iter().filter_map(ChangeRow::summary).collect();

@@ -53,13 +53,13 @@ impl Action {
 
 /// A term of a filter in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Term {
-    label: &'static str,
-    value: String,
+pub(super) struct Term {
+    pub(super) label: &'static str,
+    pub(super) value: String,
 }
 
 /// Returns a filter in words; no terms: all events.
-fn terms(filter: &BTreeMap<String, String>, destinations: &[Destination]) -> Vec<Term> {
+pub(super) fn terms(filter: &BTreeMap<String, String>, destinations: &[Destination]) -> Vec<Term> {
     let term = |(name, value): (&String, &String)| {
         let value = value.clone();
         let (label, value) = match name.as_str() {

@@ -1,6 +1,7 @@
 //! `/events`: the events of the tenant.
 
 pub(crate) mod actions;
+pub(crate) mod erase;
 mod facets;
 pub(super) mod filter;
 pub(crate) mod list;

@@ -59,6 +59,7 @@ struct EventPage {
     json: String,
     may_replay: bool,
     may_cancel: bool,
+    may_erase: bool,
     curl: String,
     /// Commands that send it by hand.
     reproduce: Option<String>,
@@ -152,6 +153,7 @@ pub(in crate::pages) async fn show(
     let frame = Frame::of_viewer(viewer, "Event").with_notice(match parameters.get("done") {
         Some("replayed") => Some("Replayed. It is delivered again with a full set of attempts."),
         Some("cancelled") => Some("Cancelled. It is never delivered."),
+        Some("erased") => Some("Erased. The payload is gone, and the history stays."),
         Some("sent") => Some("The test event was accepted."),
         _ => None,
     });
@@ -197,6 +199,7 @@ pub(in crate::pages) async fn show(
         json,
         may_replay: event.may_be_replayed() && viewer.may_replay(),
         may_cancel: event.may_be_cancelled() && viewer.may_cancel(),
+        may_erase: event.payload.is_some() && frame.allows(Role::Admin),
         payload: Payload {
             bytes: event.payload.as_deref().map_or(0, str::len),
             text: event.payload.map(|payload| indented(&payload).unwrap_or(payload)),

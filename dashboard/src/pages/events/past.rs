@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::api::events::{Event, Fact};
 use crate::api::problem::ApiError;
-use crate::session::Session;
+use crate::session::Viewer;
 use crate::text::times::Moment;
 use crate::web::query::url;
 use crate::words::{self, StatusWords};
@@ -56,7 +56,7 @@ impl Past {
     /// # Errors
     /// The API refuses or does not answer.
     pub(super) async fn read(
-        session: &Session,
+        viewer: &Viewer,
         id: Uuid,
         facts: &[Fact],
         total: usize,
@@ -66,9 +66,9 @@ impl Past {
         let steps = steps(facts);
         let Some(at) = chosen(wanted, steps.len()) else { return Ok(None) };
         let time = steps[at].time;
-        let event = session.api.event_as_of(id, time).await?;
+        let event = viewer.api.event_as_of(id, time).await?;
         let before = match at.checked_sub(1) {
-            Some(before) => Some(session.api.event_as_of(id, steps[before].time).await?),
+            Some(before) => Some(viewer.api.event_as_of(id, steps[before].time).await?),
             None => None,
         };
         let path = format!("/events/{id}");
