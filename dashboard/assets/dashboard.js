@@ -129,7 +129,8 @@ const keys = {
 
   press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (event.target.closest("input, select, textarea, [contenteditable], dialog")) return;
+    // A dialog that has been closed may have the focus until the next frame.
+    if (event.target.closest("input, select, textarea, [contenteditable], dialog[open]")) return;
     if (event.key === "?") {
       keys.help();
       return;
