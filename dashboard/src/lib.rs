@@ -36,8 +36,7 @@ use tower::ServiceExt;
 use api::Api;
 use pages::{
     account, administration, audit, bulk_actions, destinations, erasures, events, invitation, live, overview,
-    portal,
-    senders, sign_in, sign_out, sign_up, system, test_event, welcome,
+    portal, senders, sign_in, sign_out, sign_up, system, test_event, welcome,
 };
 use session::Sessions;
 pub use session::links::SignInLinks;

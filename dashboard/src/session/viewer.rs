@@ -13,6 +13,7 @@ use crate::App;
 use crate::api::Client;
 use crate::api::portal::CurrentLink;
 use crate::web::error::PageError;
+use crate::web::lag::Lags;
 
 /// Path below which the pages of portal links are.
 pub(crate) const PORTAL: &str = "/portal";
@@ -27,6 +28,8 @@ pub(crate) struct Viewer {
     /// Path and query of the request.
     pub(crate) location: String,
     pub(crate) identity: Identity,
+    /// What is behind. Nothing is said of it to the holders of portal links.
+    pub(crate) lags: Lags,
 }
 
 /// User or portal link.
@@ -76,8 +79,8 @@ impl Viewer {
 
 impl From<Session> for Viewer {
     fn from(session: Session) -> Self {
-        let Session { api, claims, tokens: _, cookies, form_token, location } = session;
-        Self { api, cookies, form_token, location, identity: Identity::User(claims) }
+        let Session { api, claims, tokens: _, cookies, form_token, location, lags } = session;
+        Self { api, cookies, form_token, location, identity: Identity::User(claims), lags }
     }
 }
 
@@ -90,6 +93,6 @@ impl FromRequestParts<App> for PortalSession {
         let token = cookies.portal_token().ok_or(PageError::SignedOut)?;
         let api = app.api.of(caller.with_token(token));
         let identity = Identity::PortalLink(api.portal_link().await?);
-        Ok(Self(Viewer { api, cookies, form_token, location, identity }))
+        Ok(Self(Viewer { api, cookies, form_token, location, identity, lags: Lags::default() }))
     }
 }

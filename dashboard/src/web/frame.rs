@@ -104,6 +104,7 @@ impl Frame {
             is_portal: role.is_none(),
             form_token: viewer.form_token.clone(),
             notice: None,
+            lags: Lags::clone(&viewer.lags),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::api::events::{Attempt, Event, Fact};
 use crate::clock;
 use crate::pages::Refusal;
 use crate::session::Session;
+use crate::session::claims::Role;
 use crate::session::viewer::Viewer;
 use crate::text::foreign::Foreign;
 use crate::text::json::indented;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::api::events::{Event, Fact};
 use crate::api::problem::ApiError;
-use crate::session::Viewer;
+use crate::session::viewer::Viewer;
 use crate::text::times::Moment;
 use crate::web::query::url;
 use crate::words::{self, StatusWords};
