@@ -228,6 +228,7 @@ mod tests {
     use aggregates::Facts;
     use aggregates::api_key::ApiKeyFact;
     use aggregates::destination::DestinationFact;
+    use aggregates::portal_link::PortalLinkFact;
     use aggregates::sender::SenderFact;
     use aggregates::session::SessionFact;
     use aggregates::tenant::TenantFact;
@@ -242,6 +243,7 @@ mod tests {
             ApiKeyFact::NAMES,
             DestinationFact::NAMES,
             SenderFact::NAMES,
+            PortalLinkFact::NAMES,
             TenantFact::NAMES,
         ];
         for fact in REVOKING_FACTS {
