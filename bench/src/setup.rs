@@ -37,7 +37,18 @@ pub(crate) struct Target {
     pub(crate) ingest: IngestTarget,
 }
 
+impl BenchTenant {
+    /// Returns the email address and the password of the owner.
+    pub(crate) fn credentials(&self) -> (&str, &str) {
+        (&self.email, &self.password)
+    }
+}
+
 impl Api {
+    pub(crate) fn client(&self) -> &ApiClient {
+        &self.client
+    }
+
     /// Connects to the API, which must be ready, and on this machine unless the options allow others.
     pub(crate) async fn connect(options: &BenchOptions) -> anyhow::Result<Self> {
         Self::connect_to(&options.base, |address| options.check_address(address)).await

@@ -53,6 +53,7 @@ async fn every_kind_of_request_is_measured_on_a_loaded_history() {
         "deep page, status Asc",
         "stats by day",
         "audit first page, Desc, Administration",
+        "page of events of a destination",
     ] {
         assert!(report.latencies.iter().any(|latency| latency.kind == kind), "{kind}");
     }

@@ -3,7 +3,7 @@
 //! [`load`] creates the history. Tenants, destinations and senders are created through the API. The facts of
 //! their events are copied into the log in bulk, and the running projector applies them, so the rows of the
 //! read models are those that the service itself would have written. [`read`] then requests lists of every
-//! kind many times, and reports their latencies.
+//! kind, and pages of the dashboard, many times, and reports their latencies.
 //!
 //! Nothing is delivered, because the destinations are made inactive before their first event.
 
@@ -11,6 +11,7 @@ mod copy;
 mod event_generator;
 mod loading;
 mod options;
+mod pages;
 mod queries;
 mod reading;
 mod sizes;

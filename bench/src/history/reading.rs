@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::HistoryRecord;
 use super::now;
 use super::options::ReadOptions;
+use super::pages::{self, Browser, PAGES};
 use super::queries::{PAGE_ITEMS, QueryContext, QueryKind, kinds};
 use super::sizes::{self, Relation};
 use crate::setup::{Api, BenchTenant};
@@ -71,6 +72,17 @@ pub async fn read(options: &ReadOptions, stop: &CancellationToken) -> anyhow::Re
             latencies.push(measure(kind, options, &context, &mut reader, stop).await?);
         }
     }
+    let pages = PAGES.iter().filter(|(name, _)| {
+        options.only.as_ref().is_none_or(|only| name.contains(only.as_str())) && !stop.is_cancelled()
+    });
+    let mut browser = None;
+    for (name, template) in pages {
+        let browser = match &mut browser {
+            Some(browser) => browser,
+            none => none.insert(Browser::sign_in(&api, &record.tenant).await?),
+        };
+        latencies.push(measure_page(name, template, options, &context, browser).await?);
+    }
     let relations = match &options.database_url {
         Some(url) => sizes::measure(url).await?,
         None => Vec::new(),
@@ -113,14 +125,36 @@ async fn measure(
         }
         microseconds.saturating_record(reader.get(&path).await?.0);
     }
-    let milliseconds = |quantile| microseconds.value_at_quantile(quantile) as f64 / 1_000.0;
-    Ok(QueryLatency {
-        kind: kind.name(),
-        times: microseconds.len(),
-        p50: milliseconds(0.5),
-        p95: milliseconds(0.95),
-        p99: milliseconds(0.99),
-    })
+    Ok(QueryLatency::of(kind.name(), &microseconds))
+}
+
+async fn measure_page(
+    name: &str,
+    template: &str,
+    options: &ReadOptions,
+    context: &QueryContext,
+    browser: &mut Browser<'_>,
+) -> anyhow::Result<QueryLatency> {
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut microseconds = Histogram::<u64>::new_with_bounds(1, LATENCY_MAX_US, 3)?;
+    for _ in 0..options.repeats {
+        let path = pages::path(template, context, &mut rng);
+        microseconds.saturating_record(browser.read(&path).await?);
+    }
+    Ok(QueryLatency::of(name.to_owned(), &microseconds))
+}
+
+impl QueryLatency {
+    fn of(kind: String, microseconds: &Histogram<u64>) -> Self {
+        let milliseconds = |quantile| microseconds.value_at_quantile(quantile) as f64 / 1_000.0;
+        Self {
+            kind,
+            times: microseconds.len(),
+            p50: milliseconds(0.5),
+            p95: milliseconds(0.95),
+            p99: milliseconds(0.99),
+        }
+    }
 }
 
 struct TimedReader<'a> {
