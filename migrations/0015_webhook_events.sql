@@ -50,12 +50,15 @@ CREATE INDEX webhook_events_by_delivery ON webhook_events (tenant_id, delivered_
 WHERE delivered_at IS NOT NULL;
 CREATE INDEX webhook_events_by_failures ON webhook_events (tenant_id, failed_attempts, accepted_at, id)
 WHERE failed_attempts > 0;
--- Lists of what few events have. Successful attempts are not in the indexes: almost every event has one.
+-- Lists of what few events have. Successful attempts are not in the indexes: almost every event has one. With the
+-- destination in them, those of one destination are counted without reading rows.
 CREATE INDEX webhook_events_of_a_sender ON webhook_events (tenant_id, sender_id, accepted_at, id)
 WHERE sender_id IS NOT NULL;
 CREATE INDEX webhook_events_by_last_failure ON webhook_events (tenant_id, last_outcome, accepted_at, id)
+INCLUDE (destination_id)
 WHERE last_outcome > 0;
 CREATE INDEX webhook_events_by_last_refusal ON webhook_events (tenant_id, last_http_status, accepted_at, id)
+INCLUDE (destination_id)
 WHERE last_http_status < 200 OR last_http_status > 299;
 
 SELECT scope_to_tenant('webhook_events');
