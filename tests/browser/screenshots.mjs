@@ -39,6 +39,8 @@ try {
   const due = { scope: "Events", destinationUrlId: good.id, to: "2020-01-01", reason: "Request 2026-114" };
   const { id: erasure } = await api.post("/erasures", due);
   await api.post(`/destinations/${bad.id}/legal-hold`, { reason: "Case 2026-12, lost parcels" });
+  const customer = { destinationId: bad.id, access: "Operate", label: "Harbour Freight" };
+  const { path: portal } = await api.post("/portal-links", customer);
   const shots = [
     ["sign-in", "/sign-in"],
     ["overview", "/"],
@@ -64,6 +66,7 @@ try {
     ["system", "/system"],
     ["users", "/users"],
     ["api-keys", "/api-keys"],
+    ["portal-links", "/portal-links"],
     ["signing", "/signing"],
     ["tenant", "/tenant"],
     ["account", "/account"],
@@ -83,6 +86,15 @@ try {
         await page.screenshot({ path: join(folder, `${name}-${size}-${colorScheme}.png`) });
       }
       await page.context().close();
+      const guest = await openPage(browser, service.base, { colorScheme, viewport });
+      await guest.goto(portal);
+      await guest.screenshot({ path: join(folder, `portal-${size}-${colorScheme}.png`) });
+      await guest.getByRole("button", { name: "Open the deliveries" }).click();
+      await guest.getByText("/warehouse/orders").first().waitFor();
+      await guest.screenshot({ path: join(folder, `portal-events-${size}-${colorScheme}.png`) });
+      await guest.goto(`/portal/events/${lost}`);
+      await guest.screenshot({ path: join(folder, `portal-event-${size}-${colorScheme}.png`) });
+      await guest.context().close();
     }
   }
 } finally {
