@@ -28,8 +28,8 @@ const BUDGET: SearchBudget = SearchBudget { events: 10_000, payload_bytes: 32 <<
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes parameters; `Query` reads them")]
 pub(crate) struct SearchParameters {
-    /// Only events whose delivered payload contains this text, exactly as it was sent and in the same case. Only sorted
-    /// by `acceptedAt`, and without `From` of the last 7 days.
+    /// Only events whose delivered payload contains this text, exactly as it was sent and in the same case. The
+    /// list must be sorted by `acceptedAt`. Without `From` the last 7 days are searched.
     #[param(rename = "PayloadContains", min_length = 1, max_length = 200)]
     payload_contains: Option<String>,
     /// Only events whose delivered payload has a value at this path, written as in mappings: `user:name`, `items[0]:sku`.
