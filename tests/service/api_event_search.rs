@@ -4,7 +4,7 @@ use aggregates::attempt_outcome::Outcome;
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, send};
-use crate::harness::events::{accept, attempt, until_listed};
+use crate::harness::events::{accept, attempt, until_found, until_listed};
 use crate::harness::tenant::User;
 
 struct Setting {
@@ -56,7 +56,7 @@ async fn events_are_found_by_how_their_last_attempt_ended() {
     attempt(&setting.owner, &refused, Outcome::RefusedStatus, 2).await;
     attempt(&setting.owner, &replaced, Outcome::RefusedStatus, 9).await;
     attempt(&setting.owner, &replaced, Outcome::Timeout, 9).await;
-    until_listed(&setting.owner, &replaced, "WaitingRetry").await;
+    until_found(&setting.owner, &replaced, "Outcome=timeout").await;
 
     for (query, expected) in [
         ("Outcome=refused_status", vec![&refused]),

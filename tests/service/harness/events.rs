@@ -79,8 +79,14 @@ async fn try_start_by(user: &User, event_id: &str, used: SettingsUsed) -> bool {
 /// Waits until the list of events shows an event with this status, and returns it. The event itself may be shown
 /// earlier: [`Tenant::until_event`](super::tenant::Tenant::until_event).
 pub(crate) async fn until_listed(user: &User, event_id: &str, status: &str) -> Value {
-    until(&format!("event {event_id} to be {status}"), async || {
-        let list = user.get(&format!("/api/v1/events?Qt=200&Status={status}")).await.expect(200).body;
+    until_found(user, event_id, &format!("Status={status}")).await
+}
+
+/// Waits until the list of events shows an event under this filter, and returns it. After a second attempt the status
+/// may be what it was after the first: wait for what only the second one changes.
+pub(crate) async fn until_found(user: &User, event_id: &str, filter: &str) -> Value {
+    until(&format!("event {event_id} to be found by {filter}"), async || {
+        let list = user.get(&format!("/api/v1/events?Qt=200&{filter}")).await.expect(200).body;
         list["items"].as_array()?.iter().find(|event| event["id"] == event_id).cloned()
     })
     .await
