@@ -313,8 +313,11 @@ impl Term<'_> {
 
     /// Does what is due.
     async fn step(&mut self) -> Result<(), TermEnded> {
-        database::in_time(STEP_TIME_MAX, self.core.step(Present::read())).await?;
-        metrics::gauge!("hooksentry_jobs_outstanding").set(self.core.schedule.outstanding() as f64);
+        let now = Present::read();
+        database::in_time(STEP_TIME_MAX, self.core.step(now)).await?;
+        let schedule = &self.core.schedule;
+        metrics::gauge!("hooksentry_jobs_outstanding").set(schedule.outstanding() as f64);
+        self.dispatcher.store.accepted_events().note_not_started(schedule.about_to_start(now.boot));
         Ok(())
     }
 

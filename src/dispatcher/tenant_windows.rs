@@ -45,11 +45,16 @@ impl TenantWindows {
 
     /// Returns how many more jobs of the tenant may be released now.
     pub(super) fn space(&self, tenant_id: TenantId, now: BootTime) -> usize {
-        let Some(released) = self.released.get(&tenant_id) else { return usize::MAX };
-        match released.first() {
-            Some(first) if now.since(first) > WAITING_AFTER => JOBS_MAX.saturating_sub(released.len()),
+        match self.released.get(&tenant_id) {
+            Some(released) if wait_at_workers(released, now) => JOBS_MAX.saturating_sub(released.len()),
             _ => usize::MAX,
         }
+    }
+
+    /// Returns the number of jobs released and not started, without those of tenants whose jobs wait at the workers.
+    pub(super) fn about_to_start(&self, now: BootTime) -> usize {
+        let moving = self.released.values().filter(|released| !wait_at_workers(released, now));
+        moving.map(DeadlineQueue::len).sum()
     }
 
     /// Keeps a lane of a tenant without space until it has some.
@@ -77,4 +82,9 @@ impl TenantWindows {
     pub(super) fn has_parked(&self) -> bool {
         !self.parked.is_empty()
     }
+}
+
+/// Whether these jobs, with the times of their release, do not start soon.
+fn wait_at_workers(released: &DeadlineQueue<WebhookEventId, BootTime>, now: BootTime) -> bool {
+    released.first().is_some_and(|first| now.since(first) > WAITING_AFTER)
 }

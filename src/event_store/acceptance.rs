@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aggregates::Facts;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
@@ -19,6 +20,7 @@ use projections::{LogPosition, TransactionId};
 use sqlx::PgConnection;
 
 use super::EventStore;
+use super::accept_pace;
 use super::accepted_events::{AcceptedEvent, AcceptedEvents};
 use super::claimed_payload::{ClaimedEvent, ClaimedPayload};
 use super::group_commit::Batch;
@@ -220,6 +222,10 @@ impl Batch for AcceptBatch {
             + item.delivered.len()
             + item.received.as_ref().map_or(0, Bytes::len)
             + item.idempotency_key.as_ref().map_or(0, String::len)
+    }
+
+    fn pause_after(&self, commit: Duration) -> Duration {
+        accept_pace::pause_after(commit, self.accepted.undelivered())
     }
 
     async fn commit(

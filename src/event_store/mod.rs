@@ -7,6 +7,7 @@
 //! names the version that it expects of a stream, which must be that of its last fact. Of several appends with
 //! the same one the table's primary key admits one.
 
+mod accept_pace;
 mod acceptance;
 mod acceptances;
 mod accepted_events;
@@ -44,7 +45,7 @@ use uuid::Uuid;
 
 pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, AcceptedPayload, IngestCredentials};
 pub use acceptances::Acceptances;
-pub use accepted_events::{AcceptedEvent, AcceptedEvents};
+pub use accepted_events::{AcceptedEvent, AcceptedEvents, AcceptedEventsReceiver};
 pub use append::{AppendFailure, StreamAppend};
 pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome};
 pub use claimed_payload::{ClaimedEvent, ClaimedPayload, ClaimedPayloadBatch};

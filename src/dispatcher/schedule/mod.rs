@@ -465,4 +465,10 @@ impl Schedule {
     pub(super) fn outstanding(&self) -> usize {
         self.released.len()
     }
+
+    /// Returns how many of these wait for nothing but processors: without those that wait for permits of the workers, or
+    /// for a worker.
+    pub(super) fn about_to_start(&self, now: BootTime) -> usize {
+        self.windows.about_to_start(now)
+    }
 }

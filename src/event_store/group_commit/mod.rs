@@ -1,9 +1,10 @@
 //! Group commit: appends that arrive during a commit are committed together in the next one.
 //!
-//! There is no timer. An append that arrives while no commit is running is committed at once and alone; under
-//! load a batch collects during the previous commit, so that many appends share the cost of one. Each caller
-//! receives the outcome of its own append. When the database rejects a batch because of an item, the batch is
-//! halved until that item fails alone. Any other failure is that of all items.
+//! An append that arrives while no commit is running is committed at once and alone; under load a batch collects during
+//! the previous commit, so that many appends share the cost of one. There is no timer, unless a kind of append pauses
+//! after a commit to leave the processors to other work. Each caller receives the outcome of its own append. When the
+//! database rejects a batch because of an item, the batch is halved until that item fails alone. Any other failure is that
+//! of all items.
 //!
 //! Tenants take turns ([`crate::fair_share`]): when more items wait than a batch holds, each tenant gets its
 //! share of the next one, however many items the others have.
@@ -24,7 +25,7 @@ use aggregates::ids::TenantId;
 use sqlx::{PgConnection, PgPool};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -42,6 +43,9 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause between two attempts to connect.
 const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// Shortest pause.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// SQLSTATE classes of errors that are the fault of an item: data exception, integrity constraint violation,
 /// program limit exceeded.
@@ -67,6 +71,11 @@ pub trait Batch: Send + Sync + 'static {
 
     /// Returns about how many bytes an item sends to the database.
     fn bytes(item: &Self::Item) -> usize;
+
+    /// Returns how long to pause after a commit that took `commit`. What arrives meanwhile is committed together.
+    fn pause_after(&self, _commit: Duration) -> Duration {
+        Duration::ZERO
+    }
 
     /// Commits all items in one transaction, and returns one outcome for each, in their order.
     fn commit(
@@ -156,7 +165,11 @@ impl<B: Batch> Committer<B> {
             tokio::select! {
                 biased;
                 items = self.next_batch() => match items {
-                    Some(items) => self.commit(items).await,
+                    Some(items) => {
+                        let begun = Instant::now();
+                        self.commit(items).await;
+                        self.pause(begun.elapsed(), &stop).await;
+                    }
                     // All handles were dropped.
                     None => return stop.cancelled().await,
                 },
@@ -196,6 +209,15 @@ impl<B: Batch> Committer<B> {
             items.push(next);
         }
         Some(items)
+    }
+
+    /// Pauses after a commit that took `commit`, unless `stop` is cancelled. Timers count whole milliseconds.
+    async fn pause(&self, commit: Duration, stop: &CancellationToken) {
+        let pause = self.batch.pause_after(commit);
+        if pause >= PAUSE_MIN {
+            metrics::histogram!("hooksentry_group_commit_pause_seconds").record(pause.as_secs_f64());
+            stop.run_until_cancelled(sleep(pause)).await;
+        }
     }
 
     async fn commit(&mut self, waiting: Vec<Waiting<B>>) {

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use aggregates::ids::TenantId;
 use futures::future::join_all;
@@ -199,6 +200,59 @@ async fn the_committer_commits_what_waits_before_it_stops() {
     running.await.expect("the committer ends");
     let late = commits.commit(TestItem { number: 8, bytes: 1 }).await;
     assert!(matches!(late, Err(CommitFailure::Closed)), "{late:?}");
+    log.discard().await;
+}
+
+/// Pauses after each commit, and records when commits begin.
+struct Pausing {
+    pause: Duration,
+    begun: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Batch for Pausing {
+    type Item = ();
+    type Outcome = ();
+
+    fn bytes((): &()) -> usize {
+        1
+    }
+
+    fn pause_after(&self, _commit: Duration) -> Duration {
+        self.pause
+    }
+
+    async fn commit(&self, _: &mut PgConnection, items: &[()]) -> Result<Vec<()>, sqlx::Error> {
+        self.begun.lock().expect("times").push(Instant::now());
+        Ok(items.to_vec())
+    }
+}
+
+#[tokio::test]
+async fn a_committer_that_pauses_begins_the_next_commit_later() {
+    let log = Log::create().await;
+    let (pause, begun) = (Duration::from_millis(100), Arc::<Mutex<Vec<Instant>>>::default());
+    let commits = log.group_commit(Pausing { pause, begun: Arc::clone(&begun) });
+    for _ in 0..2 {
+        commits.commit(()).await.expect("a commit");
+    }
+    let begun = begun.lock().expect("times").clone();
+    assert!(begun[1] - begun[0] >= pause, "{begun:?}");
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn a_committer_that_stops_does_not_pause() {
+    let log = Log::create().await;
+    let batch = Pausing { pause: Duration::from_secs(3_600), begun: Arc::default() };
+    let (commits, committer) = GroupCommit::new(batch, &log.pool, TenantWeights::default());
+    let stop = CancellationToken::new();
+    let running = log.tasks.spawn(committer.run(stop.clone()));
+    commits.commit(()).await.expect("a commit");
+    let mut waiting = pin!(commits.commit(()));
+    assert!(poll!(&mut waiting).is_pending());
+    stop.cancel();
+    waiting.await.expect("a commit");
+    running.await.expect("the committer ends");
     log.discard().await;
 }
 
