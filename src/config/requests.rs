@@ -1,6 +1,8 @@
 //! Limits of concurrent requests.
 
-use super::values::{bytes_between, number_between};
+use std::time::Duration;
+
+use super::values::{bytes_between, duration_between, number_between};
 
 /// Limits of concurrent requests of this process. One client address or tenant may have as many as are free, so
 /// alone it gets half of them.
@@ -19,6 +21,49 @@ pub struct RequestSettings {
         value_parser = number_between::<usize>(1, 1_000_000)
     )]
     pub ingest_requests: usize,
+
+    /// Time after which a webhook that waits for its commit has waited for too long.
+    ///
+    /// When those of a tenant have waited for longer for a second, without an exception, the service is offered more than
+    /// it can accept, or more than it can deliver: accepting slows down then. Until the queue is shorter again, further
+    /// webhooks of that tenant are refused with status 429 if it has its share of `HOOKSENTRY_INGEST_WAITING`. Lower:
+    /// sources are refused while commits are slow. Higher: in overload webhooks are accepted later.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_INGEST_DELAY",
+        value_name = "DURATION",
+        default_value = "50ms",
+        value_parser = duration_between(Duration::from_millis(1), Duration::from_secs(60))
+    )]
+    pub ingest_delay: Duration,
+
+    /// Number of webhooks that may wait for their commits while they wait for too long.
+    ///
+    /// The tenants that have any share it by their weights, and each may have at least 64. Payloads from 64 KiB on are not
+    /// counted. Lower: in overload webhooks are accepted sooner, and more are refused. Higher: in overload more webhooks
+    /// wait, in memory.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_INGEST_WAITING",
+        value_name = "NUMBER",
+        default_value = "512",
+        value_parser = number_between::<usize>(64, 1_000_000)
+    )]
+    pub ingest_waiting: usize,
+
+    /// Time for which the refusal of a webhook because of overload is held back; 0s means not at all.
+    ///
+    /// A source that sends again at once would take the processors that deliver. As many refusals as
+    /// `HOOKSENTRY_INGEST_REQUESTS` are held back at most. Lower: refusals cost more. Higher: sources wait longer for them,
+    /// and have more requests in progress.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_INGEST_REFUSAL_DELAY",
+        value_name = "DURATION",
+        default_value = "1s",
+        value_parser = duration_between(Duration::ZERO, Duration::from_secs(10))
+    )]
+    pub ingest_refusal_delay: Duration,
 
     /// Maximum number of concurrent requests of users.
     ///

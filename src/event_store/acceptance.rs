@@ -21,6 +21,7 @@ use sqlx::PgConnection;
 
 use super::EventStore;
 use super::accept_pace;
+use super::accept_queue::Waiting;
 use super::accepted_events::{AcceptedEvent, AcceptedEvents};
 use super::claimed_payload::{ClaimedEvent, ClaimedPayload};
 use super::group_commit::Batch;
@@ -32,7 +33,7 @@ use crate::secrets::salt::Salt;
 /// Webhooks that one commit accepts. Each kind of append has one commit at a time, so this is what accepting may take while
 /// attempts are to be claimed and recorded, in batches of hundreds. Higher: when more is offered than can be delivered,
 /// accepting it takes the processors that deliver, and a backlog grows. Lower: bursts are accepted more slowly.
-const ACCEPTED_AT_ONCE: usize = 64;
+pub(super) const ACCEPTED_AT_ONCE: usize = 64;
 
 /// Size up to which a payload is kept for the worker of this process. Larger ones are few, and would crowd out many.
 const KEPT_BYTES_MAX: usize = 64 << 10;
@@ -56,6 +57,7 @@ pub struct AcceptItem {
     hops: i16,
     /// Released with the item.
     _held: Option<Arc<dyn Any + Send + Sync>>,
+    _waiting: Option<Arc<Waiting>>,
 }
 
 /// Outcome of one acceptance.
@@ -119,6 +121,7 @@ impl AcceptItem {
             idempotency_key: payload.idempotency_key,
             hops: 0,
             _held: None,
+            _waiting: None,
         })
     }
 
@@ -154,6 +157,11 @@ impl AcceptItem {
     #[must_use]
     pub fn holding(self, resource: Arc<dyn Any + Send + Sync>) -> Self {
         Self { _held: Some(resource), ..self }
+    }
+
+    /// Counts the item as one that waits, until it is committed or refused, even if the caller stops waiting.
+    pub(super) fn counted(self, waiting: Waiting) -> Self {
+        Self { _waiting: Some(Arc::new(waiting)), ..self }
     }
 }
 

@@ -2,7 +2,12 @@
 //!
 //! A batch with megabytes of payloads takes many times as long as one of small webhooks. In one queue every small webhook
 //! would wait for the large ones of any tenant.
+//!
+//! Only small ones are counted in the [`AcceptQueue`]: what waits of the large ones is bounded by its bytes.
 
+use aggregates::ids::TenantId;
+
+use super::accept_queue::AcceptQueue;
 use super::acceptance::{AcceptBatch, AcceptItem, AcceptOutcome};
 use super::group_commit::{Batch, CommitActivity, CommitFailure, GroupCommit};
 
@@ -16,6 +21,7 @@ pub struct Acceptances {
     pub small: GroupCommit<AcceptBatch>,
     /// It connects to the database with the first large webhook.
     pub large: GroupCommit<AcceptBatch>,
+    pub queue: AcceptQueue,
 }
 
 impl Acceptances {
@@ -24,8 +30,17 @@ impl Acceptances {
     /// # Errors
     /// Those of [`GroupCommit::commit`].
     pub async fn commit(&self, item: AcceptItem) -> Result<AcceptOutcome, CommitFailure> {
-        let is_large = AcceptBatch::bytes(&item) >= LARGE_BYTES;
-        if is_large { self.large.commit(item).await } else { self.small.commit(item).await }
+        if AcceptBatch::bytes(&item) >= LARGE_BYTES {
+            return self.large.commit(item).await;
+        }
+        let waiting = self.queue.enter(AcceptBatch::tenant(&item));
+        self.small.commit(item.counted(waiting)).await
+    }
+
+    /// Returns whether a tenant may submit a webhook: whether those that it has submitted are accepted soon, or are few.
+    #[must_use]
+    pub fn admits(&self, tenant_id: TenantId) -> bool {
+        self.queue.admits(tenant_id)
     }
 
     /// Returns the activities, with the names of what is committed.

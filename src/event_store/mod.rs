@@ -8,6 +8,7 @@
 //! the same one the table's primary key admits one.
 
 mod accept_pace;
+mod accept_queue;
 mod acceptance;
 mod acceptances;
 mod accepted_events;
@@ -43,6 +44,7 @@ use sqlx::PgPool;
 use thiserror::Error;
 use uuid::Uuid;
 
+pub use accept_queue::{AcceptQueue, QueueLimits};
 pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, AcceptedPayload, IngestCredentials};
 pub use acceptances::Acceptances;
 pub use accepted_events::{AcceptedEvent, AcceptedEvents, AcceptedEventsReceiver};

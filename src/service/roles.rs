@@ -13,7 +13,7 @@ use crate::completeness::CompletenessCheck;
 use crate::config::{MetricsAccess, Settings};
 use crate::dispatcher::Dispatcher;
 use crate::event_store::group_commit::CommitActivity;
-use crate::event_store::{AcceptBatch, Acceptances};
+use crate::event_store::{AcceptBatch, AcceptQueue, Acceptances, QueueLimits};
 use crate::health::Health;
 use crate::http_server::{self, ConnectionLimits};
 use crate::leadership::LeadershipStatus;
@@ -180,9 +180,12 @@ impl<'a> RoleStarter<'a> {
             let batch = AcceptBatch::new(store.notifier().clone()).handing_over(store);
             group_commit(name, batch, pool, self.settings.delivery.tenant_weights.clone(), self.lifecycle)
         };
+        let requests = &self.settings.requests;
+        let limits = QueueLimits { delay: requests.ingest_delay, waiting_max: requests.ingest_waiting };
         let acceptances = Acceptances {
             small: committer("the committer of webhooks"),
             large: committer("the committer of large webhooks"),
+            queue: AcceptQueue::new(limits, self.settings.delivery.tenant_weights.clone()),
         };
         self.commits.extend(acceptances.activities());
         Ok(api::router(api::ApiDependencies {

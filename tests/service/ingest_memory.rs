@@ -13,6 +13,7 @@ async fn payloads_beyond_the_part_of_their_tenant_are_refused_while_commits_wait
     let program = Launch::serve("api,projector", &database.url())
         .with("HOOKSENTRY_MAX_PAYLOAD_BYTES", "256KiB")
         .with("HOOKSENTRY_INGEST_PAYLOAD_BYTES", "1MiB")
+        .with("HOOKSENTRY_INGEST_REFUSAL_DELAY", "0s")
         .ready()
         .await;
     let (busy, other) = (Tenant::register(program.base()).await, Tenant::register(program.base()).await);

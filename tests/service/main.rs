@@ -46,6 +46,7 @@ mod local_postgres;
 mod loops;
 mod operators;
 mod outbound;
+mod overload;
 mod personal_data;
 mod portal_links;
 mod private_services;

@@ -228,6 +228,8 @@ impl<B: Batch> Committer<B> {
             let (mut items, mut answers): (Vec<B::Item>, Vec<Answer<B>>) = (items, answers);
             match self.commit_part(&items).await {
                 Ok(outcomes) => {
+                    // Before the callers know: what an item holds is released when its outcome is there.
+                    drop(items);
                     for (answer, outcome) in answers.into_iter().zip(outcomes) {
                         // The caller may have stopped waiting.
                         drop(answer.send(Ok(outcome)));

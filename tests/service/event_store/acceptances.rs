@@ -1,16 +1,19 @@
 //! Acceptances: credentials are checked, duplicates by idempotency key detected, and payloads stored with
 //! their facts.
 
+use std::time::Duration;
+
 use aggregates::api_key::{ApiKey, ApiKeyCommand};
 use aggregates::destination::{AuthChange, Destination, DestinationCommand};
 use aggregates::ids::{ApiKeyId, DestinationId, TenantId, WebhookEventId};
 use aggregates::tenant::{Tenant, TenantCommand};
 use bytes::Bytes;
 use futures::future::join_all;
+use hooksentry::config::TenantWeights;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{
-    AcceptBatch, AcceptItem, AcceptOutcome, Acceptances, AcceptedPayload, IngestCredentials, LogNotifier,
-    Metadata,
+    AcceptBatch, AcceptItem, AcceptOutcome, AcceptQueue, Acceptances, AcceptedPayload, IngestCredentials,
+    LogNotifier, Metadata, QueueLimits,
 };
 use hooksentry::secrets::salt::Salt;
 use hooksentry::{clock, identifiers};
@@ -281,7 +284,9 @@ async fn an_event_that_the_database_rejects_fails_alone() {
 async fn a_small_webhook_does_not_wait_for_a_large_one() {
     let log = Log::create().await;
     let target = log.create_target().await;
-    let acceptances = Acceptances { small: log.acceptances(), large: log.acceptances() };
+    let limits = QueueLimits { delay: Duration::from_millis(50), waiting_max: 512 };
+    let queue = AcceptQueue::new(limits, TenantWeights::default());
+    let acceptances = Acceptances { small: log.acceptances(), large: log.acceptances(), queue };
     let large_payload: &'static str = format!(r#"{{"a":"{}"}}"#, "x".repeat(64 << 10)).leak();
     let (large_id, small_id) = (new_event(), new_event());
     // Who stores this payload as well waits for the end of the transaction.

@@ -2,7 +2,9 @@
 //!
 //! There are separate places for ingest, for management, and for requests without credentials. A request takes one for
 //! its client before anything is looked up, and hands it over to the tenant as soon as the credentials are known. A
-//! request that finds no place is refused at once: a queue in front of a busy service would only delay its responses.
+//! request that finds no place is refused: a queue in front of a busy service would only delay its responses. When a
+//! webhook is refused because of overload, the answer is held back for a while, without a place: a source that sends again
+//! at once would otherwise take the processors that deliver.
 //!
 //! The bytes of bodies that are held in memory are limited over all requests. A large answer keeps its place and its
 //! bytes until the client has read it.
@@ -23,9 +25,11 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 use crate::api::access::permissions::Permission;
-use crate::api::http::problem::Problem;
+use crate::api::http::problem::{Overload, Problem};
 use crate::api::http::request_context::RequestContext;
 use crate::client_network::ClientNetwork;
 use crate::config::RequestSettings;
@@ -59,6 +63,15 @@ pub(crate) struct Places {
     anonymous: SharedLimit<Holder>,
     dashboard: SharedLimit<Holder>,
     body_bytes: SharedLimit<Holder>,
+    ingest_refusals: LateRefusals,
+}
+
+/// Refusals that are held back.
+#[derive(Clone, Debug)]
+struct LateRefusals {
+    delay: Duration,
+    /// One for each of them; further ones are not held back.
+    permits: Arc<Semaphore>,
 }
 
 /// Limits of the requests of a route.
@@ -69,6 +82,8 @@ pub(crate) struct Admission {
     body_bytes: SharedLimit<Holder>,
     /// `None`: no timeout.
     timeout: Option<Duration>,
+    /// `None`: refusals are not held back.
+    late_refusals: Option<LateRefusals>,
 }
 
 /// Place of a request and the bytes of its bodies, until the last clone is dropped.
@@ -100,6 +115,10 @@ impl Places {
             anonymous: places(RequestKind::Anonymous, settings.anonymous_requests),
             dashboard: places(RequestKind::Dashboard, settings.dashboard_requests),
             body_bytes: SharedLimit::new(settings.body_bytes, metrics::gauge!("hooksentry_http_body_bytes")),
+            ingest_refusals: LateRefusals {
+                delay: settings.ingest_refusal_delay,
+                permits: Arc::new(Semaphore::new(settings.ingest_requests)),
+            },
         }
     }
 
@@ -124,7 +143,14 @@ impl Places {
         places: &SharedLimit<Holder>,
         timeout: Option<Duration>,
     ) -> Admission {
-        Admission { kind, places: places.clone(), body_bytes: self.body_bytes.clone(), timeout }
+        let late_refusals = (kind == RequestKind::Ingest).then(|| self.ingest_refusals.clone());
+        Admission {
+            kind,
+            places: places.clone(),
+            body_bytes: self.body_bytes.clone(),
+            timeout,
+            late_refusals,
+        }
     }
 }
 
@@ -180,7 +206,13 @@ pub(crate) async fn admit(
     let context = request.extensions().get::<RequestContext>();
     let client =
         context.ok_or_else(|| Problem::internal("a route is mounted without the router's layers"))?.client;
-    let admitted = admission.take(Holder::Client(client.into()))?;
+    let admitted = match admission.take(Holder::Client(client.into())) {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            admission.hold_back().await;
+            return Err(refusal);
+        }
+    };
     request.extensions_mut().insert(admitted.clone());
     let response = match admission.timeout {
         None => next.run(request).await,
@@ -188,6 +220,11 @@ pub(crate) async fn admit(
             .await
             .map_err(|_| Problem::unavailable(format!("a request took longer than {timeout:?}")))?,
     };
+    if response.extensions().get::<Overload>().is_some() {
+        drop(admitted);
+        admission.hold_back().await;
+        return Ok(response);
+    }
     admitted.held_by(response)
 }
 
@@ -197,6 +234,15 @@ impl Admission {
         let place = self.places.take(holder, 1).map_err(refused)?;
         let body_bytes = self.body_bytes.take(holder, 0).map_err(refused)?;
         Ok(Admitted { kind: self.kind, taken: Arc::new(Mutex::new(Taken { place, body_bytes })) })
+    }
+
+    /// Waits before a refusal because of overload is sent, unless as many wait as may.
+    async fn hold_back(&self) {
+        if let Some(LateRefusals { delay, permits }) = &self.late_refusals
+            && let Ok(_permit) = permits.try_acquire()
+        {
+            sleep(*delay).await;
+        }
     }
 }
 

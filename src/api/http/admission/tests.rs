@@ -25,6 +25,9 @@ pub(super) const CLIENT: Holder = Holder::Tenant(TENANT);
 pub(super) fn places(requests: usize, body_bytes: usize) -> Places {
     Places::new(&RequestSettings {
         ingest_requests: requests,
+        ingest_delay: Duration::from_secs(1),
+        ingest_waiting: requests,
+        ingest_refusal_delay: Duration::ZERO,
         management_requests: requests,
         anonymous_requests: requests,
         dashboard_requests: requests,

@@ -149,7 +149,12 @@ pub struct Problem {
     retry_after: Option<Duration>,
     cause: Option<Box<dyn Error + Send + Sync>>,
     subject: Option<Subject>,
+    is_overload: bool,
 }
+
+/// Marks the response to a request that was refused because all requests, or those of its holder, have reached a limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overload;
 
 /// Errors of each field, parameter or header of a request, as clauses that follow its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -206,6 +211,7 @@ impl Problem {
             retry_after: None,
             cause: None,
             subject: None,
+            is_overload: false,
         }
     }
 
@@ -280,13 +286,21 @@ impl Problem {
 
     /// Returns the problem that all requests together have reached a limit, which `detail` names.
     pub(crate) fn overloaded(detail: String) -> Self {
-        Self { retry_after: Some(RETRY_AFTER_DELAY), ..Self::new(Kind::Unavailable, detail) }
+        Self {
+            retry_after: Some(RETRY_AFTER_DELAY),
+            is_overload: true,
+            ..Self::new(Kind::Unavailable, detail)
+        }
     }
 
     /// Returns the problem that the requests of one client or tenant have reached their share of a limit, which
     /// `detail` names.
-    pub(crate) fn share_used(detail: String) -> Self {
-        Self { retry_after: Some(RETRY_AFTER_DELAY), ..Self::new(Kind::TooManyRequests, detail) }
+    pub(crate) fn share_used(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            retry_after: Some(RETRY_AFTER_DELAY),
+            is_overload: true,
+            ..Self::new(Kind::TooManyRequests, detail)
+        }
     }
 
     /// Returns the problem that a rate limit is exceeded for `wait`.
@@ -369,6 +383,9 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(self.kind);
         if let Some(subject) = self.subject {
             response.extensions_mut().insert(subject);
+        }
+        if self.is_overload {
+            response.extensions_mut().insert(Overload);
         }
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after {

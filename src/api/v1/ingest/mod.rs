@@ -75,6 +75,9 @@ pub(crate) struct Accepted {
 /// response is sent.
 ///
 /// With `X-Idempotency-Key` a webhook is accepted once: a repeated request returns the existing event.
+///
+/// While more webhooks are sent than the service can accept and deliver, those of a tenant that has many in progress are
+/// refused with status 429, after a second by default. Send them again after the time in `Retry-After`.
 #[utoipa::path(post, path = "/api/v1/ingest/{tenantId}/{token}", tag = "Ingest", request_body = PayloadGiven,
     params(("X-Idempotency-Key" = Option<String>, Header, max_length = 255, pattern = r"^[ -~]*$",
         description = "Any text that identifies the webhook at its source. It is kept as long as the payload, and \
@@ -101,6 +104,9 @@ pub(crate) async fn handler(
         None => ingest.load_holder(&key_hash).await?,
     };
     admitted.belongs_to(holder.tenant_id)?;
+    if !ingest.acceptances.admits(holder.tenant_id) {
+        return Err(queue_is_long());
+    }
     ingest.rates.count(holder.tenant_id)?;
     ingest.storage.check(holder.tenant_id)?;
     let hops = hops::of(&headers);
@@ -131,6 +137,14 @@ pub(crate) async fn handler(
         }
     }
     Err(Problem::unavailable("the route of an ingest request keeps changing"))
+}
+
+fn queue_is_long() -> Problem {
+    counter!("hooksentry_http_refused_total", "limit" => "ingest_delay").increment(1);
+    Problem::share_used(
+        "The webhooks of this tenant wait longer for their commits than HOOKSENTRY_INGEST_DELAY allows, and it has its \
+         share of HOOKSENTRY_INGEST_WAITING. Try again after the time in `Retry-After`.",
+    )
 }
 
 fn too_many_hops(hops: u16, hops_max: u16) -> Problem {
