@@ -36,6 +36,7 @@ mod bulk_actions;
 mod erasures;
 mod health;
 pub(crate) mod page;
+mod page_size;
 mod projected;
 mod retention;
 mod term;

@@ -15,7 +15,7 @@ use super::apply_page::{Applied, NotApplied, apply_all, apply_until_failure};
 use super::erasures;
 use super::page::Page;
 use super::retention::{self, Removed, Retention};
-use super::{ROLE, health};
+use super::{ROLE, health, page_size};
 use crate::clock;
 use crate::database;
 use crate::event_store::held_back::HeldBack;
@@ -32,9 +32,6 @@ const BATCH_DELAY_MIN: Duration = Duration::from_millis(100);
 const BATCH_DELAY_MAX: Duration = Duration::from_secs(1);
 /// Ratio of the delay to the time that folding took.
 const BATCH_DELAY_FACTOR: u32 = 10;
-/// Most facts applied in one transaction. Higher: longer transactions. Lower: each transaction writes fewer rows,
-/// and some rows more often.
-const PAGE_FACTS_MAX: usize = 2_000;
 /// Delay before checking again whether a hold has ended. Holds are short, and callers may wait for the read model.
 const HELD_CHECK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -48,6 +45,8 @@ pub struct Term {
     quarantine: Quarantine,
     reached: watch::Sender<Option<LogPosition>>,
     held_back: HeldBack,
+    /// Number of facts to apply in the next transaction, at most.
+    page_facts_max: usize,
     periodic_tasks_at: Instant,
     /// Whether every webhook event is in the counts.
     is_recounted: bool,
@@ -163,6 +162,7 @@ impl Term {
             quarantine,
             reached,
             held_back: HeldBack::new(ROLE),
+            page_facts_max: page_size::after(&[]),
             periodic_tasks_at: Instant::now(),
             is_recounted: false,
             shown_until: DateTime::UNIX_EPOCH,
@@ -191,9 +191,12 @@ impl Term {
         let is_held_back = read.held_back;
         let look_again = self.held_back.after(&read);
         self.held_back.look(&mut self.connection).await?;
-        let mut more = read.rows.len() == PAGE_FACTS_MAX;
+        let mut more = read.rows.len() == self.page_facts_max;
         let mut page = Page::parse(read.rows);
         let mut facts = page.len();
+        if page.len() > 0 {
+            self.page_facts_max = page_size::after(page.facts());
+        }
         let applied = self.apply(front, &mut page).await?;
         more |= !applied;
         match page.recorded_until() {
@@ -222,7 +225,7 @@ impl Term {
 
     async fn read_after(&mut self, position: LogPosition) -> Result<LogPage, sqlx::Error> {
         let elsewhere = self.held_back.elsewhere();
-        self.recent.read_after(&mut self.connection, position, PAGE_FACTS_MAX, elsewhere).await
+        self.recent.read_after(&mut self.connection, position, self.page_facts_max, elsewhere).await
     }
 
     /// Counts some of the webhook events that are older than the table of counts. Returns whether any are left.
