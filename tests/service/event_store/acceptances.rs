@@ -306,3 +306,24 @@ async fn a_small_webhook_does_not_wait_for_a_large_one() {
     assert_eq!(large.expect("a commit"), AcceptOutcome::Accepted);
     log.discard().await;
 }
+
+#[tokio::test]
+async fn a_payload_is_compressed_with_lz4_where_the_server_has_it() {
+    let log = Log::create().await;
+    let (target, acceptances) = (log.create_target().await, log.acceptances());
+    let payload: &'static str = format!(r#"{{"a":"{}"}}"#, "x".repeat(10 << 10)).leak();
+    let accepted = acceptances.commit(target.item(new_event(), payload)).await;
+    assert_eq!(accepted.expect("a commit"), AcceptOutcome::Accepted);
+    let (used, best): (String, String) = sqlx::query_as(
+        "SELECT
+            pg_column_compression(delivered),
+            CASE WHEN 'lz4' = ANY (enumvals) THEN 'lz4' ELSE 'pglz' END
+         FROM payloads, pg_settings
+         WHERE name = 'default_toast_compression'",
+    )
+    .fetch_one(&log.pool)
+    .await
+    .expect("a payload");
+    assert_eq!(used, best);
+    log.discard().await;
+}
