@@ -20,6 +20,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// answer. Their sum is how long a caller waits until it learns that the database is away.
 const ASK_AFTER: Duration = Duration::from_secs(1);
 const ASKED_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// Memory of the server for a table of a statement, in KiB, unless it is configured with more. The default, 4 MiB, does not hold
+/// a batch of large payloads: it is written to temporary files and read from them, which takes 3 ms a megabyte.
+const TABLE_KIB: i64 = 16 << 10;
 /// Timeout of a statement at the server, shorter than [`deadline::SHORT`].
 const STATEMENT_TIMEOUT: &str = "12s";
 
@@ -83,10 +86,14 @@ impl OwnConnection {
                 "SELECT pid, backend_start
                  FROM pg_stat_activity,
                      set_config('statement_timeout', $1, false) AS timeout,
-                     set_config('enable_seqscan', 'off', false) AS scans
+                     set_config('enable_seqscan', 'off', false) AS scans,
+                     set_config(
+                         'work_mem', greatest(pg_size_bytes(current_setting('work_mem')) / 1024, $2) || 'kB', false
+                     ) AS memory
                  WHERE pid = pg_backend_pid()",
             )
             .bind(STATEMENT_TIMEOUT)
+            .bind(TABLE_KIB)
             .fetch_one(&mut connection)
             .await?;
             let backend = Backend { id, started_at };

@@ -1,7 +1,7 @@
 //! Settings of sessions. Migration of the schema by concurrent processes, and by users without the right to change
 //! it.
 
-use hooksentry::database::{self, DatabaseFailure, migrate};
+use hooksentry::database::{self, DatabaseFailure, OwnConnection, migrate};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
@@ -69,6 +69,19 @@ async fn a_migration_that_was_changed_afterwards_is_refused_and_a_newer_schema_i
         .expect("a change");
     let refused = migrate(&mut connection).await.expect_err("a changed migration");
     assert!(matches!(refused, DatabaseFailure::Schema(_)), "{refused:?}");
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_connection_that_accepts_webhooks_has_memory_for_large_ones(pool: PgPool) {
+    let work_mem = async |configured: &str| -> String {
+        let options = (*pool.connect_options()).clone().options([("work_mem", configured)]);
+        let pool = PgPool::connect_lazy_with(options);
+        let mut own = OwnConnection::to_database_of(&pool);
+        let connection = own.opened().await.expect("a connection");
+        sqlx::query_scalar("SHOW work_mem").fetch_one(connection).await.expect("a setting")
+    };
+    assert_eq!(work_mem("4MB").await, "16MB");
+    assert_eq!(work_mem("1GB").await, "1GB", "more than that is kept");
 }
 
 /// On its own server, because the role belongs to all databases of a server.
