@@ -28,8 +28,8 @@ chaos: setup ## inject faults into a running installation, e.g. make chaos SEED=
 hostile: setup ## attack a running installation, and measure what that costs another tenant
 	@.ci/hostile $(ARGS)
 
-fuzz: setup ## give every parser of foreign bytes random input, e.g. make fuzz CASES=10000000
-	PROPTEST_CASES=$(or $(CASES),1000000) cargo nextest run --workspace --profile fuzz -E 'test(foreign_bytes) | test(never_panic) | test(mapping)'
+fuzz: setup ## give every parser of foreign bytes random input for ten minutes each, e.g. make fuzz MINUTES=1 ONLY=cursor
+	.ci/fuzz $(or $(MINUTES),10) $(ONLY)
 
 prepare: setup ## update .sqlx after a change of SQL or migrations
 	@.ci/prepare-sqlx

@@ -184,4 +184,22 @@ mod tests {
             assert!(keys.verify(&forged).is_none(), "{forged}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn foreign_bytes_as_an_access_token(token in ".{0,200}|[A-Za-z0-9_.-]{0,300}") {
+            proptest::prop_assert!(keys(&[FIRST]).verify(&token).is_none());
+        }
+
+        /// The parts of a token with other bytes in them, as base64, signed with the right key or with none.
+        #[test]
+        fn foreign_bytes_within_an_access_token(head: Vec<u8>, claims: Vec<u8>, signature: Vec<u8>, which in 0..3_usize) {
+            let token = issue(&keys(&[FIRST]), clock::now());
+            let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
+            let foreign = [head, claims, signature].map(|part| URL_SAFE_NO_PAD.encode(part));
+            parts[which].clone_from(&foreign[which]);
+            proptest::prop_assert!(keys(&[FIRST]).verify(&parts.join(".")).is_none());
+            proptest::prop_assert!(keys(&[FIRST]).verify(&foreign.join(".")).is_none());
+        }
+    }
 }

@@ -56,3 +56,38 @@ pub(crate) fn uuid(text: &str) -> Option<Uuid> {
 fn no_such_path() -> Problem {
     Problem::new(Kind::NotFound, "No resource has this path: an id is not a UUID or not valid UTF-8.")
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode, Uri};
+    use axum::routing::get;
+    use proptest::{prop_assert_eq, proptest};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn status(uri: Uri) -> StatusCode {
+        let show = async |segments: Segments| segments.into_array::<2>().map(|[tenant, _]| uuid(&tenant).is_some().to_string());
+        let router = Router::new().route("/ingest/{tenantId}/{token}", get(show));
+        router.oneshot(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap().status()
+    }
+
+    proptest! {
+        /// Every path that is a URI is answered, with two segments or with 404.
+        #[test]
+        fn foreign_bytes_in_a_path(segments in proptest::collection::vec("(%[0-9a-fA-F]{2}|%|[0-9a-f-]|[!-~]){0,40}", 0..4)) {
+            let Ok(uri) = format!("/ingest/{}", segments.join("/")).parse::<Uri>() else { return Ok(()) };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let status = runtime.block_on(status(uri.clone()));
+            let [tenant, token] = uri.path().strip_prefix("/ingest/").unwrap_or_default().split('/').collect::<Vec<_>>()[..] else {
+                prop_assert_eq!(status, StatusCode::NOT_FOUND);
+                return Ok(());
+            };
+            let is_text = |segment: &str| percent_encoding::percent_decode_str(segment).decode_utf8().is_ok();
+            let is_found = !tenant.is_empty() && !token.is_empty() && is_text(tenant) && is_text(token);
+            prop_assert_eq!(status, if is_found { StatusCode::OK } else { StatusCode::NOT_FOUND });
+        }
+    }
+}
