@@ -33,6 +33,12 @@ impl Moment {
     }
 }
 
+/// Returns a time of the API to the fraction of a second, to read.
+pub(crate) fn exact(time: &str) -> String {
+    time.parse::<DateTime<Utc>>()
+        .map_or_else(|_| time.to_owned(), |time| time.format("%Y-%m-%d %H:%M:%S%.f UTC").to_string())
+}
+
 /// Returns a duration in its two largest units at most.
 pub(crate) fn duration(length: TimeDelta) -> String {
     let seconds = length.num_seconds();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::api::bulk_actions::BulkAction;
 use crate::api::destinations::Destination;
-use crate::text::times::grouped;
+use crate::text::times::{self, grouped};
 use crate::words::{self, StatusWords};
 
 /// What is done to each event.
@@ -70,8 +70,8 @@ pub(super) fn terms(filter: &BTreeMap<String, String>, destinations: &[Destinati
                 ("Last attempt", words::outcome(&value).map_or(value.clone(), |words| words.label.to_owned()))
             }
             "httpStatus" => ("HTTP status", value),
-            "from" => ("Accepted from", value),
-            "to" => ("Accepted until", value),
+            "from" => ("Accepted from", times::exact(&value)),
+            "to" => ("Accepted until", times::exact(&value)),
             _ => ("Also", format!("{name} is {value}")),
         };
         Term { label, value }
@@ -97,10 +97,19 @@ mod tests {
 
     #[test]
     fn a_filter_is_put_in_words() {
-        let filter = [("status", "CriticalFailure"), ("httpStatus", "503"), ("planet", "Mars")];
+        let filter = [
+            ("status", "CriticalFailure"),
+            ("httpStatus", "503"),
+            ("planet", "Mars"),
+            ("to", "2026-07-03T14:32:00.5Z"),
+        ];
         let filter = filter.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let terms = terms(&filter, &[]);
         let terms: Vec<_> = terms.iter().map(|term| (term.label, term.value.as_str())).collect();
-        assert_eq!(terms, [("HTTP status", "503"), ("Also", "planet is Mars"), ("Status", "Given up")]);
+        let until = ("Accepted until", "2026-07-03 14:32:00.500 UTC");
+        assert_eq!(
+            terms,
+            [("HTTP status", "503"), ("Also", "planet is Mars"), ("Status", "Given up"), until]
+        );
     }
 }
