@@ -69,7 +69,9 @@ mod tests {
     use super::*;
 
     async fn status(uri: Uri) -> StatusCode {
-        let show = async |segments: Segments| segments.into_array::<2>().map(|[tenant, _]| uuid(&tenant).is_some().to_string());
+        let show = async |segments: Segments| {
+            segments.into_array::<2>().map(|[tenant, _]| uuid(&tenant).is_some().to_string())
+        };
         let router = Router::new().route("/ingest/{tenantId}/{token}", get(show));
         router.oneshot(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap().status()
     }
