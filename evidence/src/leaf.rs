@@ -94,9 +94,13 @@ impl Salt {
     /// Returns the commitment to bytes, such as those of a payload.
     #[must_use]
     pub fn commit(&self, bytes: &[u8]) -> Commitment {
-        let mut mac = mac(&self.0);
-        mac.update(bytes);
-        Commitment(mac.finalize().into_bytes().into())
+        commit(mac(&self.0), bytes)
+    }
+
+    /// Returns the commitments to two texts, for which the salt is hashed once.
+    fn commit_both(&self, texts: [&str; 2]) -> [Commitment; 2] {
+        let mac = mac(&self.0);
+        texts.map(|text| commit(mac.clone(), text.as_bytes()))
     }
 }
 
@@ -104,6 +108,11 @@ impl fmt::Debug for Salt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Salt(..)")
     }
+}
+
+fn commit(mut mac: Hmac<Sha256>, bytes: &[u8]) -> Commitment {
+    mac.update(bytes);
+    Commitment(mac.finalize().into_bytes().into())
 }
 
 fn mac(key: &[u8; 32]) -> Hmac<Sha256> {
@@ -183,16 +192,15 @@ impl FactLeaf<'_> {
         if self.sequence == 0 {
             return Err(LeafError::Sequence);
         }
+        let [metadata, fact] = salt.commit_both([self.metadata, self.fact]);
         Ok(format!(
-            "hooksentry.dev/fact/v1\nstream {}/{}\nsequence {}\ntype {} {}\nrecorded {}\nmetadata {}\nfact     {}\n",
+            "hooksentry.dev/fact/v1\nstream {}/{}\nsequence {}\ntype {} {}\nrecorded {}\nmetadata {metadata}\nfact     {fact}\n",
             self.stream_type,
             self.stream_id,
             self.sequence,
             self.fact_type,
             self.fact_version,
             timestamp(self.recorded_micros)?,
-            salt.commit(self.metadata.as_bytes()),
-            salt.commit(self.fact.as_bytes()),
         ))
     }
 }

@@ -32,6 +32,9 @@ use crate::secrets::vault::{Vault, VaultFailure};
 /// Most facts that become leaves in one transaction. Higher: more memory, and longer transactions. Lower: the trees of
 /// their tenants, up to 9 KiB each, are written for fewer facts.
 const PAGE_FACTS_MAX: usize = 8_000;
+/// Facts that are read at once. Higher: they and what is made of them push what deliveries need out of the processor's
+/// cache. Lower: a statement for fewer facts.
+const READ_FACTS_MAX: usize = 1_000;
 /// Most heads that are signed in one transaction.
 const PAGE_TREES_MAX: i64 = 256;
 /// Most trees that are kept in memory, about 10 KiB each. Others are read again when they grow.
@@ -175,16 +178,21 @@ impl Term {
     /// # Errors
     /// When the database fails, another process has taken the lead, or a fact cannot have a leaf.
     pub async fn append(&mut self) -> Result<Appended, TermEnded> {
-        let elsewhere = self.held_back.elsewhere();
-        let page = evidence_log::read_settled(&mut self.connection, self.position, PAGE_FACTS_MAX, elsewhere)
-            .await?;
-        self.held_back.after(&LogPage { rows: vec![], held_back: page.held_back });
-        self.held_back.look(&mut self.connection).await?;
-        let Some(last) = page.rows.last().map(FactRow::log_position) else {
-            return Ok(Appended { facts: 0, more: false });
+        let (mut trees, mut last, mut facts) = (HashMap::new(), self.position, 0);
+        let more = loop {
+            let rows = self.read_after(last).await?;
+            let Some(end) = rows.last() else { break false };
+            last = end.log_position();
+            self.take_trees(&mut trees, &rows).await?;
+            self.append_leaves(&mut trees, &rows).await?;
+            facts += rows.len();
+            if rows.len() < READ_FACTS_MAX || facts >= PAGE_FACTS_MAX {
+                break rows.len() == READ_FACTS_MAX;
+            }
         };
-        let mut trees = self.take_trees(&page.rows).await?;
-        self.append_leaves(&mut trees, &page.rows).await?;
+        if facts == 0 {
+            return Ok(Appended { facts, more });
+        }
 
         let epoch = self.leadership.epoch();
         let mut transaction = begin(&mut self.connection).await?;
@@ -196,18 +204,29 @@ impl Term {
 
         self.position = last;
         self.trees.extend(trees);
-        let facts = page.rows.len();
         metrics::counter!("hooksentry_sealed_facts_total").increment(facts as u64);
-        Ok(Appended { facts, more: facts == PAGE_FACTS_MAX })
+        Ok(Appended { facts, more })
     }
 
-    /// Takes the trees of the tenants of these facts out of those that are kept, reads the others, and begins those that
-    /// do not exist.
-    async fn take_trees(&mut self, facts: &[FactRow]) -> Result<HashMap<Uuid, Tree>, TermEnded> {
+    async fn read_after(&mut self, position: LogPosition) -> Result<Vec<FactRow>, TermEnded> {
+        let elsewhere = self.held_back.elsewhere();
+        let page =
+            evidence_log::read_settled(&mut self.connection, position, READ_FACTS_MAX, elsewhere).await?;
+        self.held_back.after(&LogPage { rows: vec![], held_back: page.held_back });
+        self.held_back.look(&mut self.connection).await?;
+        Ok(page.rows)
+    }
+
+    /// Adds the trees of the tenants of these facts to `trees`: takes them out of those that are kept, reads the others, and
+    /// begins those that do not exist.
+    async fn take_trees(
+        &mut self,
+        trees: &mut HashMap<Uuid, Tree>,
+        facts: &[FactRow],
+    ) -> Result<(), TermEnded> {
         if self.trees.len() > TREES_KEPT_MAX {
             self.trees.clear();
         }
-        let mut trees = HashMap::new();
         let mut missing = vec![];
         for tenant in facts.iter().map(|fact| fact.tenant_id) {
             if trees.contains_key(&tenant) || missing.contains(&tenant) {
@@ -219,7 +238,7 @@ impl Term {
             }
         }
         if missing.is_empty() {
-            return Ok(trees);
+            return Ok(());
         }
         for tree in evidence_log::trees_of_tenants(&mut self.connection, &missing, self.era).await? {
             trees.extend(tree.owner().tenant_id().map(|tenant| (tenant, tree)));
@@ -231,7 +250,7 @@ impl Term {
                 place.insert(Tree::new(identifiers::new_id(), owner, self.era));
             }
         }
-        Ok(trees)
+        Ok(())
     }
 
     /// Appends a leaf for each fact to the tree of its tenant.
@@ -240,17 +259,16 @@ impl Term {
         trees: &mut HashMap<Uuid, Tree>,
         facts: &[FactRow],
     ) -> Result<(), TermEnded> {
-        let mut keys = HashMap::with_capacity(trees.len());
-        for (tenant, tree) in &*trees {
-            keys.insert(*tenant, self.key_of(tree).await?);
-        }
+        let mut keys = HashMap::new();
         for (number, fact) in facts.iter().enumerate() {
             if number % LEAVES_AT_ONCE == LEAVES_AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
             let position = fact.log_position();
-            let (Some(tree), Some(key)) = (trees.get_mut(&fact.tenant_id), keys.get(&fact.tenant_id)) else {
-                continue;
+            let Some(tree) = trees.get_mut(&fact.tenant_id) else { continue };
+            let key = match keys.entry(fact.tenant_id) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(self.key_of(tree).await?),
             };
             let entry = fact.salt(key).and_then(|salt| fact.entry(&salt));
             let entry = entry.map_err(|source| TermEnded::Fact { position, source })?;
