@@ -1,37 +1,61 @@
 //! Queries of lists and statistics.
 //!
 //! They may read and sort everything that a tenant has. So they have connections of their own, with a short timeout,
-//! and a tenant has few at once: however many lists are requested, webhooks are accepted.
+//! and a tenant has few at once, for a share of the time: however many lists are requested, webhooks are accepted.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use aggregates::ids::TenantId;
 use projections::TenantScope;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use super::list_time::ListTime;
 use crate::api::http::problem::Problem;
 
 /// Connections for lists. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct ListQueries {
     pool: PgPool,
-    tenant_queries_max: usize,
-    wait_max: Duration,
-    /// Permits of the tenants with queries.
-    tenants: Arc<Mutex<HashMap<TenantId, Weak<Semaphore>>>>,
+    limits: ListLimits,
+    /// Tenants with queries, or that have not rested since.
+    tenants: Arc<Mutex<HashMap<TenantId, Arc<TenantQueries>>>>,
+}
+
+/// Limits of the lists of one tenant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListLimits {
+    pub(crate) at_once: usize,
+    /// Percentage of the time in which its lists may be queried; 200: two all the time.
+    pub(crate) time_percent: u32,
+    /// Time that a query waits at most, for others of its tenant or for the tenant's share of the time.
+    pub(crate) wait_max: Duration,
+}
+
+#[derive(Debug)]
+struct TenantQueries {
+    permits: Arc<Semaphore>,
+    time: Mutex<ListTime>,
+}
+
+/// Permit of a query, whose time counts until it is dropped.
+#[derive(Debug)]
+struct Permit {
+    queries: Arc<TenantQueries>,
+    since: Instant,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Tenant scope of the queries of a list.
 #[derive(Debug)]
 pub(crate) struct ListScope {
     scope: TenantScope,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 /// Connection without a scope, for what precedes the queries of a list.
@@ -40,13 +64,13 @@ pub(crate) struct ListConnection {
     connection: PoolConnection<Postgres>,
     pool: PgPool,
     tenant_id: TenantId,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 }
 
 impl ListQueries {
-    /// Returns queries on the connections of `pool`. A query waits at most `wait_max` for others of its tenant.
-    pub(crate) fn new(pool: PgPool, tenant_queries_max: usize, wait_max: Duration) -> Self {
-        Self { pool, tenant_queries_max, wait_max, tenants: Arc::default() }
+    /// Returns queries on the connections of `pool`.
+    pub(crate) fn new(pool: PgPool, limits: ListLimits) -> Self {
+        Self { pool, limits, tenants: Arc::default() }
     }
 
     /// Begins the queries of a list.
@@ -69,29 +93,54 @@ impl ListQueries {
         Ok(ListConnection { connection, pool: self.pool.clone(), tenant_id, permit })
     }
 
-    /// Takes one of the tenant's permits.
-    async fn permit(&self, tenant_id: TenantId) -> Result<OwnedSemaphorePermit, Problem> {
-        let permits = self.permits(tenant_id);
-        if let Ok(Ok(permit)) = timeout(self.wait_max, permits.acquire_owned()).await {
-            return Ok(permit);
+    /// Takes one of the tenant's permits, when the tenant has time for a query.
+    async fn permit(&self, tenant_id: TenantId) -> Result<Permit, Problem> {
+        let queries = self.queries_of(tenant_id);
+        let permits = queries.permits.clone();
+        let taken = timeout(self.limits.wait_max, async {
+            let permit = permits.acquire_owned().await;
+            let wait = queries.time().wait(Instant::now());
+            if !wait.is_zero() {
+                sleep(wait).await;
+            }
+            permit
+        });
+        if let Ok(Ok(permit)) = taken.await {
+            return Ok(Permit { queries, since: Instant::now(), _permit: permit });
         }
         metrics::counter!("hooksentry_http_refused_total", "limit" => "lists_per_tenant").increment(1);
         Err(Problem::share_used(
-            "This tenant has as many lists in progress as HOOKSENTRY_LISTS_PER_TENANT allows. Try again after the \
-             time in `Retry-After`."
+            "This tenant has as many lists in progress as HOOKSENTRY_LISTS_PER_TENANT allows, or has used more of the time \
+             than HOOKSENTRY_LIST_TIME_PERCENT. Try again after the time in `Retry-After`."
                 .to_owned(),
         ))
     }
 
-    fn permits(&self, tenant_id: TenantId) -> Arc<Semaphore> {
+    fn queries_of(&self, tenant_id: TenantId) -> Arc<TenantQueries> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(permits) = tenants.get(&tenant_id).and_then(Weak::upgrade) {
-            return permits;
+        if let Some(queries) = tenants.get(&tenant_id) {
+            return queries.clone();
         }
-        tenants.retain(|_, permits| permits.strong_count() > 0);
-        let permits = Arc::new(Semaphore::new(self.tenant_queries_max));
-        tenants.insert(tenant_id, Arc::downgrade(&permits));
-        permits
+        let now = Instant::now();
+        tenants.retain(|_, queries| Arc::strong_count(queries) > 1 || !queries.time().is_full(now));
+        let queries = Arc::new(TenantQueries {
+            permits: Arc::new(Semaphore::new(self.limits.at_once)),
+            time: Mutex::new(ListTime::new(self.limits.time_percent, now)),
+        });
+        tenants.insert(tenant_id, queries.clone());
+        queries
+    }
+}
+
+impl TenantQueries {
+    fn time(&self) -> MutexGuard<'_, ListTime> {
+        self.time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.queries.time().used(self.since.elapsed(), Instant::now());
     }
 }
 

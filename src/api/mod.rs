@@ -12,6 +12,7 @@ mod dashboard;
 mod health;
 mod http;
 mod list_queries;
+mod list_time;
 mod openapi;
 mod state;
 mod storage_limit;
@@ -36,7 +37,7 @@ pub use storage_limit::StorageLimit;
 
 use access::authentication;
 use http::admission;
-use http::layers;
+use http::{late_refusals, layers};
 use openapi::schemas;
 use state::AppState;
 use v1::{
@@ -226,13 +227,14 @@ fn api(state: &AppState) -> Router {
         let handler = (route.mount)(state).route_layer(from_fn_with_state(guard, authentication::guard));
         let timeout = (route.admission == Limited).then_some(REQUEST_TIME_MAX);
         let admission = state.places.of_route(route.permission, timeout);
-        router.route(
-            route.path,
-            match route.admission {
-                Unlimited => handler,
-                Limited | NoTimeout => handler.route_layer(from_fn_with_state(admission, admission::admit)),
-            },
-        )
+        let admitted = match route.admission {
+            Unlimited => handler,
+            Limited | NoTimeout => handler.route_layer(from_fn_with_state(admission, admission::admit)),
+        };
+        // Senders keep a connection for many webhooks, and wait as `Retry-After` says.
+        let is_ingest = route.permission == Permission::ApiKey;
+        let late = from_fn_with_state(state.late_refusals.clone(), late_refusals::delay);
+        router.route(route.path, if is_ingest { admitted } else { admitted.route_layer(late) })
     });
     router
         .fallback(layers::no_such_route)

@@ -22,9 +22,10 @@ use crate::api::http::admission::Places;
 use crate::api::http::body::BODY_BYTES_MAX;
 use crate::api::http::client_address::TrustedProxies;
 use crate::api::http::cursor::Cursors;
+use crate::api::http::late_refusals::LateRefusals;
 use crate::api::http::rate_limits::RateLimiter;
 use crate::api::http::request_context::ContextSource;
-use crate::api::list_queries::ListQueries;
+use crate::api::list_queries::{ListLimits, ListQueries};
 use crate::api::openapi::Docs;
 use crate::api::storage_limit::StorageLimit;
 use crate::api::tenant_limits::TenantLimits;
@@ -99,6 +100,8 @@ pub struct ApiSettings {
     pub hops_max: u16,
     /// Number of lists of one tenant that may be in progress.
     pub lists_per_tenant: usize,
+    /// Percentage of the time in which lists of one tenant may be queried.
+    pub list_time_percent: u32,
     /// Timeout of a statement of a list.
     pub list_timeout: Duration,
     /// Limits of concurrent requests.
@@ -117,6 +120,8 @@ pub struct ApiSettings {
     pub password_changes: Option<RateLimit>,
     /// Limit of refreshes by session.
     pub session_refreshes: Option<RateLimit>,
+    /// Refusals of a client that are answered at once; `None`: all.
+    pub prompt_refusals: Option<RateLimit>,
     /// Time from a login after which its session ends.
     pub session_lifetime: TimeDelta,
     /// Proxies whose `X-Forwarded-For` is trusted.
@@ -144,6 +149,7 @@ impl ApiSettings {
             ingest_payload_bytes: settings.http.ingest_payload_bytes,
             hops_max: settings.delivery.hops_max,
             lists_per_tenant: settings.database.lists_per_tenant,
+            list_time_percent: settings.database.list_time_percent,
             list_timeout: settings.database.list_timeout,
             requests: settings.requests.clone(),
             tenants: settings.tenants.clone(),
@@ -153,6 +159,7 @@ impl ApiSettings {
             requires_current_password: settings.passwords.require_current,
             password_changes: settings.limits.password_changes(),
             session_refreshes: settings.limits.session_refreshes(),
+            prompt_refusals: settings.limits.prompt_refusals(),
             session_lifetime: TimeDelta::from_std(settings.limits.session_lifetime).unwrap_or(TimeDelta::MAX),
             trusted_proxies: TrustedProxies::new(networks.0),
             retention: settings.retention.of_new_tenants(),
@@ -186,6 +193,7 @@ pub(crate) struct AppState {
     pub(crate) health: Health,
     pub(crate) docs: Docs,
     pub(crate) places: Places,
+    pub(crate) late_refusals: LateRefusals,
     pub(crate) context_source: ContextSource,
     pub(crate) cors_origin: Option<HeaderValue>,
 }
@@ -194,8 +202,12 @@ impl AppState {
     pub(crate) fn new(dependencies: ApiDependencies) -> Self {
         let ApiDependencies { store, vault, passwords, settings, .. } = dependencies;
         let pool = store.pool().clone();
-        let lists =
-            ListQueries::new(dependencies.list_pool, settings.lists_per_tenant, settings.list_timeout);
+        let limits = ListLimits {
+            at_once: settings.lists_per_tenant,
+            time_percent: settings.list_time_percent,
+            wait_max: settings.list_timeout,
+        };
+        let lists = ListQueries::new(dependencies.list_pool, limits);
         let commands = Commands::new(store, dependencies.projected, lists.clone());
         let cursors = Cursors::new(&dependencies.signing_keys);
         let limits = TenantLimits::new(pool.clone(), settings.tenants.clone());
@@ -284,6 +296,7 @@ impl AppState {
             health: Health::new(dependencies.health, settings.metrics),
             docs: Docs::new(settings.docs),
             places: Places::new(&settings.requests),
+            late_refusals: LateRefusals::new(settings.prompt_refusals),
             context_source: ContextSource { proxies: settings.trusted_proxies, origins: Origins::default() },
             cors_origin: settings.cors_origin,
         }

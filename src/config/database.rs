@@ -89,6 +89,20 @@ pub struct DatabaseSettings {
         value_parser = number_between::<usize>(1, 1_000)
     )]
     pub lists_per_tenant: usize,
+
+    /// Percentage of the time in which a process may query lists of one tenant; 200: two lists all the time.
+    ///
+    /// A tenant that has rested may query for 2 s at once. Further lists wait, and are refused with status 429 after
+    /// HOOKSENTRY_LIST_TIMEOUT. Lower: users of a tenant with many events wait for their lists. Higher: one tenant's
+    /// lists take more of the database's CPU from webhooks.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_LIST_TIME_PERCENT",
+        value_name = "PERCENT",
+        default_value = "50",
+        value_parser = number_between::<u32>(1, 100_000)
+    )]
+    pub list_time_percent: u32,
 }
 
 /// One connection permanently receives notifications of new facts; the others do the work.

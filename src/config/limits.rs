@@ -100,6 +100,20 @@ pub struct LimitSettings {
         value_parser = duration_between(HOUR, 3_650 * 24 * HOUR)
     )]
     pub session_lifetime: Duration,
+
+    /// Maximum number of refusals of one IP address, with status 401 or 429, that are answered at once within 10 s; 0 means
+    /// all.
+    ///
+    /// Further ones are answered half a second late, but for ingest. Lower: users behind one address wait when their
+    /// access tokens have expired. Higher: a client that repeats at once takes more of the processor.
+    #[arg(
+        long,
+        env = "HOOKSENTRY_PROMPT_REFUSALS",
+        value_name = "NUMBER",
+        default_value = "20",
+        value_parser = number_between::<u32>(0, u32::MAX)
+    )]
+    pub prompt_refusals: u32,
 }
 
 /// Maximum number of requests within a time.
@@ -144,5 +158,11 @@ impl LimitSettings {
     #[must_use]
     pub fn session_refreshes(&self) -> Option<RateLimit> {
         RateLimit::new(self.session_refreshes_per_hour, HOUR)
+    }
+
+    /// Refusals of a client that are answered at once; `None`: all.
+    #[must_use]
+    pub fn prompt_refusals(&self) -> Option<RateLimit> {
+        RateLimit::new(self.prompt_refusals, Duration::from_secs(10))
     }
 }

@@ -164,6 +164,30 @@ async fn a_client_that_does_not_read_its_live_stream_loses_it() {
     database.discard().await;
 }
 
+#[tokio::test]
+async fn a_client_that_goes_on_although_it_is_refused_gets_its_answers_late() {
+    let database = TestDatabase::create().await;
+    let launch = Launch::serve("api,projector", &database.url()).with("HOOKSENTRY_PROMPT_REFUSALS", "3");
+    let program = launch.ready().await;
+    let api = Api::at(program.base());
+    let owner = User::owner(&api).await;
+    let refused = || send(api.request("GET", "/api/v1/apikeys").header("authorization", "Bearer wrong"));
+    for _ in 0..3 {
+        refused().await.expect(401);
+    }
+    let mut late = std::pin::pin!(refused());
+    tokio::select! {
+        biased;
+        answer = &mut late => panic!("{answer:?} was first"),
+        answer = owner.get("/api/v1/apikeys") => drop(answer.expect(200)),
+    }
+    late.await.expect(401);
+    let metrics = send(api.request("GET", "/metrics")).await.expect(200).text;
+    assert!(metrics.lines().any(|line| line == "hooksentry_http_late_refusals_total 1"), "{metrics}");
+    program.kill().await;
+    database.discard().await;
+}
+
 /// Longest body of a request without credentials, in bytes.
 const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
 

@@ -7,6 +7,7 @@ pub(crate) mod created;
 pub(crate) mod cursor;
 pub(crate) mod fields;
 pub(crate) mod filter;
+pub(crate) mod late_refusals;
 pub(crate) mod layers;
 pub(crate) mod path;
 pub mod problem;

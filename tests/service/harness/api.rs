@@ -199,6 +199,7 @@ fn settings(database_url: &str) -> Settings {
         "--trusted-proxies=127.0.0.0/8",
         "--own-hosts=hooks.example.com",
         "--tenant-creations-per-hour=20",
+        "--prompt-refusals=0",
         "--password-memory-kib=64",
         "--password-passes=1",
         "--password-queue=256",

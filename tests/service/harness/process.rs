@@ -66,6 +66,7 @@ impl Launch {
             .with("HOOKSENTRY_ENCRYPTION_KEY", ENCRYPTION_KEY)
             .with("HOOKSENTRY_ALLOW_INSECURE_DESTINATIONS", "true")
             .with("HOOKSENTRY_TENANT_CREATIONS_PER_HOUR", "0")
+            .with("HOOKSENTRY_PROMPT_REFUSALS", "0")
     }
 
     /// `hooksentry dev` on a data folder.
