@@ -1,8 +1,9 @@
 //! A connection for one kind of statement, outside the pool.
 //!
 //! Appends of a webhook's path neither wait for the pool nor pay for its checks. When the connection is lost, or
-//! seems to be, it is closed and replaced. Its statements look rows up by index even in tables that are still small:
-//! PostgreSQL keeps the plan of a prepared statement while the tables grow.
+//! seems to be, it is closed and replaced. Its statements are planned once: otherwise PostgreSQL may plan one again each
+//! time it is executed, which takes longer than to execute it. So they look rows up by index even in tables that are still
+//! small, because the plan is kept while the tables grow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +87,7 @@ impl OwnConnection {
                 "SELECT pid, backend_start
                  FROM pg_stat_activity,
                      set_config('statement_timeout', $1, false) AS timeout,
+                     set_config('plan_cache_mode', 'force_generic_plan', false) AS plans,
                      set_config('enable_seqscan', 'off', false) AS scans,
                      set_config(
                          'work_mem', greatest(pg_size_bytes(current_setting('work_mem')) / 1024, $2) || 'kB', false

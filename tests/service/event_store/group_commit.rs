@@ -184,6 +184,39 @@ async fn a_cancelled_caller_does_not_affect_others() {
     log.discard().await;
 }
 
+/// A statement that is planned again each time, for how many rows it is executed with.
+struct PlannedBatch;
+
+impl Batch for PlannedBatch {
+    type Item = ();
+    /// Number of plans that were made for one execution only.
+    type Outcome = i64;
+
+    fn bytes((): &()) -> usize {
+        1
+    }
+
+    async fn commit(&self, connection: &mut PgConnection, items: &[()]) -> Result<Vec<i64>, sqlx::Error> {
+        for number in 0..10 {
+            sqlx::query("SELECT count(*) FROM unnest($1::bigint[]) AS planned")
+                .bind(vec![number])
+                .execute(&mut *connection)
+                .await?;
+        }
+        let plans = sqlx::query_scalar(
+            "SELECT custom_plans FROM pg_prepared_statements WHERE statement LIKE '%unnest($1%AS planned'",
+        );
+        Ok(vec![plans.fetch_one(connection).await?; items.len()])
+    }
+}
+
+#[tokio::test]
+async fn statements_are_not_planned_for_one_execution() {
+    let log = Log::create().await;
+    assert_eq!(log.group_commit(PlannedBatch).commit(()).await.expect("a commit"), 0);
+    log.discard().await;
+}
+
 #[tokio::test]
 async fn the_committer_commits_what_waits_before_it_stops() {
     let (log, recorder) = (Log::create().await, Recorder::new(1));
