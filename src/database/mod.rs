@@ -22,7 +22,7 @@ pub use deadline::{LONG, SHORT, in_time};
 pub use own_connection::{OwnConnection, StatementWatch};
 use session::CONNECT_TIME_MAX;
 pub use session::open;
-pub use sqlstate::is_passing;
+pub use sqlstate::{is_passing, is_unique_violation};
 
 /// The migrations that this program knows.
 static MIGRATIONS: Migrator = sqlx::migrate!();

@@ -26,6 +26,12 @@ pub fn is_passing(error: &dyn DatabaseError) -> bool {
     is_closing(error) || is_of_standby(error) || has_class(error, INSUFFICIENT_RESOURCES)
 }
 
+/// Whether a row exists already that the statement was to insert.
+#[must_use]
+pub fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
+}
+
 fn has_class(error: &dyn DatabaseError, class: &str) -> bool {
     error.code().is_some_and(|code| code.starts_with(class))
 }

@@ -3,10 +3,11 @@
 //! The caller has looked up the route and the API key, perhaps in a cache. The statement that appends checks
 //! them again: it accepts nothing with a key that was revoked, or a token that was replaced, before it began, and
 //! nothing of a tenant that is suspended.
-//! Of several events with the same id (which follows from the idempotency key) one is accepted.
+//! Of several events with the same id (which follows from the idempotency key) one is accepted. Other ids are new. If one
+//! is not, because the answer to a commit was lost, or because another process accepts the same key at the same time, the
+//! batch is rejected and committed again by a statement that looks for existing events first.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +25,12 @@ use super::accept_pace;
 use super::accept_queue::Waiting;
 use super::accepted_events::{AcceptedEvent, AcceptedEvents};
 use super::claimed_payload::{ClaimedEvent, ClaimedPayload};
+use super::distinct::distinct;
 use super::group_commit::Batch;
 use super::log_notifier::{LogNotifier, Notification};
 use super::metadata::Metadata;
 use super::recent_payloads::RecentPayloads;
+use crate::database;
 use crate::secrets::salt::Salt;
 
 /// Webhooks that one commit accepts. Each kind of append has one commit at a time, so this is what accepting may take while
@@ -141,6 +144,12 @@ impl AcceptItem {
         }
     }
 
+    /// Returns what is judged once for all events that have it in common: tenant, hashes of API key and ingest token,
+    /// version of the route.
+    fn credentials(&self) -> (TenantId, &str, &str, i64) {
+        (self.tenant_id, &self.key_hash.0, &self.token_hash.0, self.route_version)
+    }
+
     fn claimed_event(&self) -> ClaimedEvent {
         ClaimedEvent { event_id: self.id, tenant_id: self.tenant_id }
     }
@@ -190,11 +199,7 @@ impl AcceptBatch {
     }
 
     /// Notifies the readers of the log of what was accepted.
-    fn announce(&self, items: &[&AcceptItem], positions: &HashMap<WebhookEventId, Option<LogPosition>>) {
-        let accepted: Vec<(&AcceptItem, LogPosition)> = items
-            .iter()
-            .filter_map(|item| Some((*item, positions.get(&item.id).copied().flatten()?)))
-            .collect();
+    fn announce(&self, accepted: &[(&AcceptItem, LogPosition)]) {
         if accepted.is_empty() {
             return;
         }
@@ -241,43 +246,91 @@ impl Batch for AcceptBatch {
         connection: &mut PgConnection,
         items: &[AcceptItem],
     ) -> Result<Vec<AcceptOutcome>, sqlx::Error> {
-        // Of items with the same id only the first is sent; the others get `Exists`.
-        let mut first_of = HashMap::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate() {
-            first_of.entry(item.id).or_insert(index);
-        }
-        let distinct: Vec<&AcceptItem> = items
-            .iter()
-            .enumerate()
-            .filter(|(i, item)| first_of[&item.id] == *i)
-            .map(|(_, item)| item)
-            .collect();
-        let positions = accept(connection, &distinct).await?;
-        self.announce(&distinct, &positions);
-        let outcome_of = |(index, item): (usize, &AcceptItem)| match positions.get(&item.id) {
-            Some(Some(_)) if first_of[&item.id] == index => AcceptOutcome::Accepted,
-            Some(_) => AcceptOutcome::Exists,
-            // The item that was sent had invalid credentials, and this one may have others: its caller looks the
-            // route up and tries again.
-            None => AcceptOutcome::RouteChanged,
+        // Of items with the same id only the first is sent.
+        let mut sent: Vec<(usize, &AcceptItem)> = items.iter().enumerate().collect();
+        sent.sort_by_key(|(_, item)| item.id);
+        sent.dedup_by_key(|(_, item)| item.id);
+        let distinct: Vec<&AcceptItem> = sent.iter().map(|(_, item)| *item).collect();
+        let accepted = match accept(connection, &distinct, Existing::OfIdempotencyKeys).await {
+            Err(error) if database::is_unique_violation(&error) => {
+                accept(connection, &distinct, Existing::All).await?
+            }
+            accepted => accepted?,
+        };
+        let outcomes = accepted.outcomes(distinct.len());
+        let appended =
+            distinct.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == AcceptOutcome::Accepted);
+        let appended: Vec<_> = appended.map(|(item, _)| *item).zip(accepted.positions()).collect();
+        self.announce(&appended);
+        let outcome_of = |(index, item): (usize, &AcceptItem)| {
+            // Always found: each id was sent.
+            let number = sent.partition_point(|(_, sent)| sent.id < item.id);
+            match outcomes[number] {
+                AcceptOutcome::Accepted if sent[number].0 != index => AcceptOutcome::Exists,
+                // If the item that was sent had invalid credentials, this one may have others: its caller looks the
+                // route up and tries again.
+                outcome => outcome,
+            }
         };
         Ok(items.iter().enumerate().map(outcome_of).collect())
     }
 }
 
-/// Returns, for each item whose credentials are valid, the position of its fact; `None`: the event exists already.
+/// Events that are looked up before they are appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Existing {
+    OfIdempotencyKeys,
+    All,
+}
+
+/// What the statement returns.
+#[derive(Debug)]
+struct Accepted {
+    /// `None`: all were appended.
+    outcomes: Option<Vec<i16>>,
+    /// `None`: none was appended.
+    transaction_id: Option<TransactionId>,
+    positions: Option<Vec<i64>>,
+}
+
+impl Accepted {
+    fn outcomes(&self, count: usize) -> Vec<AcceptOutcome> {
+        let outcome = |code: &i16| match code {
+            0 => AcceptOutcome::Accepted,
+            1 => AcceptOutcome::Exists,
+            _ => AcceptOutcome::RouteChanged,
+        };
+        match &self.outcomes {
+            Some(codes) => codes.iter().map(outcome).collect(),
+            None => vec![AcceptOutcome::Accepted; count],
+        }
+    }
+
+    /// Returns the positions of the facts that were appended, in the order of their items.
+    fn positions(&self) -> impl Iterator<Item = LogPosition> {
+        let transaction_id = self.transaction_id.unwrap_or_default();
+        self.positions
+            .iter()
+            .flatten()
+            .map(move |position| LogPosition { transaction_id, position: *position })
+    }
+}
+
+/// Appends the facts and stores the payloads of `items`, which are sorted by id and have different ones.
 #[tracing::instrument(name = "db.events.accept", level = "debug", skip_all, fields(items = items.len()), err(level = "debug"))]
 async fn accept(
     connection: &mut PgConnection,
     items: &[&AcceptItem],
-) -> Result<HashMap<WebhookEventId, Option<LogPosition>>, sqlx::Error> {
-    let rows = sqlx::query_file!(
+    existing: Existing,
+) -> Result<Accepted, sqlx::Error> {
+    let (credentials, numbers) = distinct(items.iter().map(|item| item.credentials()));
+    let may_exist = |item: &&AcceptItem| existing == Existing::All || item.idempotency_key.is_some();
+    sqlx::query_file_as!(
+        Accepted,
         "src/event_store/acceptance.sql",
-        &items.iter().map(|item| item.id.0).collect::<Vec<_>>(),
-        &items.iter().map(|item| item.tenant_id.0).collect::<Vec<_>>(),
-        &items.iter().map(|item| &*item.key_hash.0).collect::<Vec<_>>() as &[&str],
-        &items.iter().map(|item| &*item.token_hash.0).collect::<Vec<_>>() as &[&str],
-        &items.iter().map(|item| item.route_version).collect::<Vec<_>>(),
+        &items.iter().map(|item| item.id.to_string()).collect::<Vec<_>>(),
+        &numbers,
+        &items.iter().map(may_exist).collect::<Vec<_>>(),
         &items.iter().map(|item| &*item.fact).collect::<Vec<_>>() as &[&str],
         &items.iter().map(|item| &*item.metadata).collect::<Vec<_>>() as &[&str],
         &items.iter().map(|item| &*item.delivered).collect::<Vec<_>>() as &[&[u8]],
@@ -285,17 +338,12 @@ async fn accept(
         &items.iter().map(|item| item.hops).collect::<Vec<_>>(),
         &items.iter().map(|item| item.salt.as_bytes()).collect::<Vec<_>>() as &[&[u8]],
         &items.iter().map(|item| item.idempotency_key.as_deref()).collect::<Vec<_>>() as &[Option<&str>],
+        &credentials.iter().map(|(tenant_id, ..)| tenant_id.0).collect::<Vec<_>>(),
+        &credentials.iter().map(|(_, key_hash, ..)| *key_hash).collect::<Vec<_>>() as &[&str],
+        &credentials.iter().map(|(_, _, token_hash, _)| *token_hash).collect::<Vec<_>>() as &[&str],
+        &credentials.iter().map(|(.., route_version)| *route_version).collect::<Vec<_>>(),
         WebhookEventFact::stored_version("EventAccepted"),
     )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let position = row.transaction_id.zip(row.position);
-            let position =
-                position.map(|(transaction_id, position)| LogPosition { transaction_id, position });
-            (WebhookEventId(row.event_id), position)
-        })
-        .collect())
+    .fetch_one(connection)
+    .await
 }

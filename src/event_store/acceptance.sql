@@ -1,62 +1,86 @@
--- Appends EventAccepted and stores the payload for each event whose credentials are valid, and returns a row for each
--- of those events: with the position of the fact, or without one if the event exists already.
+-- Appends EventAccepted and stores the payload for each event whose credentials are valid. Returns the positions of the
+-- facts in the order of the events, and the outcome of each event unless all were appended: 0 appended, 1 the event exists
+-- already, 2 its credentials are not valid. It is looked up whether an event exists only where the caller asks for it: if
+-- another one exists, the statement fails with a unique violation and appends nothing.
 --
--- Rows are inserted in the order of their ids, so that two batches with common ids wait for one another instead of
--- deadlocking. `ingest_routes`, `api_keys` and `tenants` belong to their projections; they are queried here because they
--- must be checked in the statement that appends. They may be behind the log, `revocations` never is.
+-- Events are sorted by their ids, so that two batches with common ids wait for one another instead of deadlocking.
+-- `ingest_routes`, `api_keys` and `tenants` belong to their projections; they are queried here because they must be checked
+-- in the statement that appends. They may be behind the log, `revocations` never is.
 --
--- `(... IN ...) IS TRUE` is a lookup in a hash table. PostgreSQL expects one row of `admitted` and `appended`, so a join
--- would compare every row of the one with every row of the other.
-WITH incoming AS (
-    SELECT *
-    FROM unnest(
-        $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[],
-        $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::smallint[], $11::bytea[], $12::text[]
-    ) AS incoming (
-        event_id, tenant_id, key_hash, token_hash, route_version,
-        fact, metadata, delivered, received, hops, salt, idempotency_key
-    )
+-- A batch has few credentials ($11 to $14); each is judged once, and events name theirs by number. Look-ups are scalar
+-- subqueries by one key, because no statistics turn them into joins or into scans of another index: the plan is kept
+-- while the tables grow. Several `unnest` in a SELECT list advance together and, unlike those in FROM, store no rows.
+WITH credentials AS MATERIALIZED (
+    SELECT ARRAY(
+        SELECT coalesce(
+            (
+                SELECT
+                    route.tenant_id = used.tenant_id
+                        AND route.version = used.route_version
+                        AND route.receives
+                        AND route.owner_sequence
+                            >= coalesce((SELECT version FROM revocations WHERE stream_id = route.owner_id), 0)
+                FROM ingest_routes AS route
+                WHERE route.token_hash = used.token_hash
+            ) AND (
+                SELECT
+                    key.tenant_id = used.tenant_id
+                        AND key.revoked_at IS NULL
+                        AND key.version >= coalesce((SELECT version FROM revocations WHERE stream_id = key.id), 0)
+                FROM api_keys AS key
+                WHERE key.key_hash = used.key_hash
+            ) AND (
+                SELECT
+                    suspended_at IS NOT NULL
+                        OR version < coalesce((SELECT version FROM revocations WHERE stream_id = tenants.id), 0)
+                FROM tenants
+                WHERE tenants.id = used.tenant_id
+            ) IS NOT TRUE,
+            false
+        )
+        FROM (
+            SELECT unnest($11::uuid[]), unnest($12::text[]), unnest($13::text[]), unnest($14::bigint[])
+        ) AS used (tenant_id, key_hash, token_hash, route_version)
+    ) AS are_valid
 ),
-admitted AS (
-    SELECT incoming.*
-    FROM incoming
-    JOIN ingest_routes AS route
-      ON route.token_hash = incoming.token_hash
-     AND route.tenant_id = incoming.tenant_id
-     AND route.version = incoming.route_version
-     AND route.receives
-     AND route.owner_sequence >= coalesce((SELECT version FROM revocations WHERE stream_id = route.owner_id), 0)
-    JOIN api_keys AS key
-      ON key.key_hash = incoming.key_hash
-     AND key.tenant_id = incoming.tenant_id
-     AND key.revoked_at IS NULL
-     AND key.version >= coalesce((SELECT version FROM revocations WHERE stream_id = key.id), 0)
-    WHERE (
-        SELECT
-            suspended_at IS NOT NULL
-                OR version < coalesce((SELECT version FROM revocations WHERE stream_id = tenants.id), 0)
-        FROM tenants
-        WHERE tenants.id = incoming.tenant_id
-    ) IS NOT TRUE
+judged AS MATERIALIZED (
+    SELECT ARRAY(
+        SELECT CASE
+            WHEN NOT (SELECT are_valid FROM credentials)[event.credentials] THEN 2
+            WHEN event.may_exist AND (
+                SELECT true
+                FROM events
+                WHERE aggregate_type = 'WebhookEvent' AND aggregate_id = event.id AND sequence = 1
+            ) THEN 1
+            ELSE 0
+        END::smallint
+        FROM (
+            SELECT unnest($1::text[]), unnest($2::int[]), unnest($3::bool[])
+        ) AS event (id, credentials, may_exist)
+    ) AS outcomes
 ),
 appended AS (
     INSERT INTO events
         (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-    SELECT 'WebhookEvent', event_id::text, 1, 'EventAccepted', $13::text, fact::json, metadata::json
-    FROM admitted
-    ORDER BY event_id
-    ON CONFLICT DO NOTHING
-    RETURNING transaction_id, position, aggregate_id
+    SELECT 'WebhookEvent', id, 1, 'EventAccepted', $15::text, fact::json, metadata::json
+    FROM (
+        SELECT unnest($1::text[]), unnest($4::text[]), unnest($5::text[]), unnest((SELECT outcomes FROM judged))
+    ) AS event (id, fact, metadata, outcome)
+    WHERE outcome = 0
+    RETURNING transaction_id, position
 ),
 stored AS (
     INSERT INTO payloads (event_id, tenant_id, delivered, received, hops, salt, idempotency_key)
-    SELECT event_id, tenant_id, delivered, received, hops, salt, idempotency_key
-    FROM admitted
-    WHERE (event_id::text IN (SELECT aggregate_id FROM appended)) IS TRUE
+    SELECT id::uuid, ($11::uuid[])[credentials], delivered, received, hops, salt, idempotency_key
+    FROM (
+        SELECT
+            unnest($1::text[]), unnest($2::int[]), unnest($6::bytea[]), unnest($7::bytea[]),
+            unnest($8::smallint[]), unnest($9::bytea[]), unnest($10::text[]), unnest((SELECT outcomes FROM judged))
+    ) AS event (id, credentials, delivered, received, hops, salt, idempotency_key, outcome)
+    WHERE outcome = 0
 )
-SELECT aggregate_id::uuid AS "event_id!", transaction_id AS "transaction_id?: TransactionId", position AS "position?"
+SELECT
+    (SELECT outcomes FROM judged WHERE 0 <> ANY (outcomes)) AS "outcomes",
+    (array_agg(transaction_id))[1] AS "transaction_id: TransactionId",
+    array_agg(position) AS "positions"
 FROM appended
-UNION ALL
-SELECT event_id, NULL, NULL
-FROM admitted
-WHERE (event_id::text IN (SELECT aggregate_id FROM appended)) IS NOT TRUE

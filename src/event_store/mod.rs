@@ -17,6 +17,7 @@ mod attempt_claim;
 pub mod bulk_action;
 mod claimed_payload;
 mod credentials;
+mod distinct;
 pub mod group_commit;
 pub mod held_back;
 mod legal_hold;

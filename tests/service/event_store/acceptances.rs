@@ -17,6 +17,8 @@ use hooksentry::event_store::{
 };
 use hooksentry::secrets::salt::Salt;
 use hooksentry::{clock, identifiers};
+use projections::LogPosition;
+use uuid::Uuid;
 
 use super::{Log, acceptance, invalid_metadata, metadata_of, new_event, token};
 
@@ -32,13 +34,18 @@ struct Target {
 
 impl Log {
     async fn create_target(&self) -> Target {
+        self.create_target_with(KEY, "destination").await
+    }
+
+    /// Creates a target whose key and ingest token have these names.
+    async fn create_target_with(&self, key_name: &str, token_name: &str) -> Target {
         let tenant = self.register_tenant().await;
-        let destination = self.register_destination(tenant).await;
-        let key = self.issue_key(tenant, KEY).await;
+        let destination = self.register_destination_with(tenant, token_name).await;
+        let key = self.issue_key(tenant, key_name).await;
         self.project().await;
         let credentials = IngestCredentials {
-            key_hash: token(KEY),
-            token_hash: token("destination"),
+            key_hash: token(key_name),
+            token_hash: token(token_name),
             route_version: self.route_version(destination).await,
         };
         Target { tenant, destination, key, credentials }
@@ -52,8 +59,26 @@ impl Log {
             .expect("a route")
     }
 
+    async fn position_of(&self, id: WebhookEventId) -> LogPosition {
+        let (transaction_id, position) =
+            sqlx::query_as("SELECT transaction_id, position FROM events WHERE aggregate_id = $1")
+                .bind(id.to_string())
+                .fetch_one(&self.pool)
+                .await
+                .expect("a fact");
+        LogPosition { transaction_id, position }
+    }
+
+    /// Returns the last position that was drawn. A statement that fails draws positions as well.
+    async fn last_position(&self) -> i64 {
+        sqlx::query_scalar("SELECT last_value FROM events_position_seq")
+            .fetch_one(&self.pool)
+            .await
+            .expect("the sequence")
+    }
+
     fn acceptances(&self) -> GroupCommit<AcceptBatch> {
-        self.group_commit(AcceptBatch::new(LogNotifier::within_process()))
+        self.group_commit(batch())
     }
 
     /// What is delivered and what was received, of every stored payload.
@@ -78,11 +103,26 @@ impl Target {
         metadata: &Metadata,
     ) -> AcceptItem {
         let acceptance = acceptance(self.tenant, self.destination);
-        let delivered = Bytes::from_static(payload.as_bytes());
-        let payload =
-            AcceptedPayload { delivered, received: None, salt: Salt::random(), idempotency_key: None };
+        let payload = without_key(payload);
         AcceptItem::new(id, credentials, acceptance, metadata, payload).expect("a fact")
     }
+
+    /// Returns an event whose id follows from an idempotency key.
+    fn keyed_item(&self, id: WebhookEventId) -> AcceptItem {
+        let payload = AcceptedPayload { idempotency_key: Some("order-7".to_owned()), ..without_key("{}") };
+        let acceptance = acceptance(self.tenant, self.destination);
+        AcceptItem::new(id, self.credentials.clone(), acceptance, &metadata_of(self.tenant), payload)
+            .expect("a fact")
+    }
+}
+
+fn without_key(payload: &'static str) -> AcceptedPayload {
+    let delivered = Bytes::from_static(payload.as_bytes());
+    AcceptedPayload { delivered, received: None, salt: Salt::random(), idempotency_key: None }
+}
+
+fn batch() -> AcceptBatch {
+    AcceptBatch::new(LogNotifier::within_process())
 }
 
 #[tokio::test]
@@ -184,6 +224,122 @@ async fn events_with_one_idempotency_key_are_detected_across_processes() {
     let accepted = outcomes.iter().filter(|outcome| matches!(outcome, Ok(AcceptOutcome::Accepted))).count();
     let exist = outcomes.iter().filter(|outcome| matches!(outcome, Ok(AcceptOutcome::Exists))).count();
     assert_eq!((accepted, exist), (20, 20), "{outcomes:?}");
+    log.discard().await;
+}
+
+/// As the first commit of a batch whose answer was lost.
+#[tokio::test]
+async fn events_of_a_batch_that_exist_already_are_reported_and_the_others_accepted() {
+    let log = Log::create().await;
+    let target = log.create_target().await;
+    let ids: Vec<_> = (0..4).map(|_| new_event()).collect();
+    let items = |ids: &[WebhookEventId]| ids.iter().map(|id| target.item(*id, "{}")).collect::<Vec<_>>();
+    let (accepted, exists) = (AcceptOutcome::Accepted, AcceptOutcome::Exists);
+    assert_eq!(log.commit_batch(&batch(), &items(&[ids[2], ids[1]])).await, [accepted; 2]);
+    assert_eq!(log.commit_batch(&batch(), &items(&ids)).await, [accepted, exists, exists, accepted]);
+    assert_eq!(log.commit_batch(&batch(), &items(&ids)).await, [exists; 4]);
+    assert_eq!(log.payloads().await.len(), 4);
+    for id in ids {
+        assert_eq!(log.stream(id.0).await, ["EventAccepted"]);
+    }
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn an_event_that_another_process_accepts_meanwhile_exists_if_that_commits() {
+    for (is_committed, expected) in [(true, AcceptOutcome::Exists), (false, AcceptOutcome::Accepted)] {
+        let log = Log::create().await;
+        let target = log.create_target().await;
+        let (first, shared, last) = (new_event(), new_event(), new_event());
+        let rival = log.append_meanwhile(shared, 1, "EventAccepted").await;
+        let items = [target.item(first, "{}"), target.keyed_item(shared), target.item(last, "{}")];
+        let batch = batch();
+        let (outcomes, ()) = tokio::join!(log.commit_batch(&batch, &items), async {
+            log.until_waiting(1).await;
+            if is_committed { rival.commit().await } else { rival.rollback().await }.expect("an end");
+        });
+        assert_eq!(outcomes, [AcceptOutcome::Accepted, expected, AcceptOutcome::Accepted]);
+        assert_eq!(log.payloads().await.len(), if is_committed { 2 } else { 3 });
+        log.discard().await;
+    }
+}
+
+#[tokio::test]
+async fn events_are_appended_in_the_order_of_their_ids() {
+    let log = Log::create().await;
+    let target = log.create_target().await;
+    let mut ids: Vec<_> = (0..6).map(|_| new_event()).collect();
+    ids.sort_unstable();
+    let items: Vec<_> = ids.iter().rev().map(|id| target.item(*id, "{}")).collect();
+    let outcomes = log.commit_in_order(&batch(), &items, &ids, 1).await;
+    assert_eq!(outcomes, [AcceptOutcome::Accepted; 6]);
+    log.discard().await;
+}
+
+/// Repetitions are frequent, and a statement that fails is executed twice.
+#[tokio::test]
+async fn an_event_with_an_idempotency_key_is_looked_up_before_it_is_appended() {
+    let log = Log::create().await;
+    let target = log.create_target().await;
+    let (known, new) = (new_event(), new_event());
+    log.commit_batch(&batch(), &[target.keyed_item(known)]).await;
+    let before = log.last_position().await;
+    let outcomes = log.commit_batch(&batch(), &[target.keyed_item(known), target.item(new, "{}")]).await;
+    assert_eq!(outcomes, [AcceptOutcome::Exists, AcceptOutcome::Accepted]);
+    assert_eq!(log.last_position().await, before + 1, "one fact was inserted");
+    log.discard().await;
+}
+
+/// Although the read models show neither the revocation nor the suspension.
+#[tokio::test]
+async fn each_event_of_a_batch_is_judged_by_its_own_credentials() {
+    let log = Log::create().await;
+    let valid = log.create_target().await;
+    let revoked = log.create_target_with("second key", "second").await;
+    let suspended = log.create_target_with("third key", "third").await;
+    let also_valid = log.create_target_with("fourth key", "fourth").await;
+    let at = clock::now();
+    let revoke = ApiKeyCommand::Revoke { at };
+    log.store.execute::<ApiKey>(revoked.key.0, revoke, &metadata_of(revoked.tenant)).await.expect("revoked");
+    let suspend = TenantCommand::Suspend { reason: "spam".to_owned(), at };
+    let metadata = metadata_of(suspended.tenant);
+    log.store.execute::<Tenant>(suspended.tenant.0, suspend, &metadata).await.expect("suspended");
+    let mixed = |credentials: IngestCredentials| {
+        valid.item_with(new_event(), "{}", credentials, &metadata_of(valid.tenant))
+    };
+    let own = &valid.credentials;
+    let mut accepted: Vec<_> = (0..4).map(|_| new_event()).collect();
+    accepted.sort_unstable();
+    let items = [
+        revoked.item(new_event(), "{}"),
+        valid.item(accepted[2], "2"),
+        suspended.item(new_event(), "{}"),
+        also_valid.item(accepted[0], "0"),
+        mixed(IngestCredentials { key_hash: also_valid.credentials.key_hash.clone(), ..own.clone() }),
+        valid.item(accepted[3], "3"),
+        mixed(IngestCredentials { token_hash: also_valid.credentials.token_hash.clone(), ..own.clone() }),
+        also_valid.item(accepted[1], "1"),
+        mixed(IngestCredentials { route_version: own.route_version + 1, ..own.clone() }),
+    ];
+    let batch = batch().handing_over(&log.store);
+    let mut handed_over = log.store.accepted_events().receive();
+    let outcomes = log.commit_batch(&batch, &items).await;
+    let expected = (0..items.len())
+        .map(|index| if index % 2 == 1 { AcceptOutcome::Accepted } else { AcceptOutcome::RouteChanged });
+    assert_eq!(outcomes, expected.collect::<Vec<_>>());
+    let handed_over = handed_over.recv().await.expect("accepted events");
+    assert_eq!(handed_over.iter().map(|event| event.event_id).collect::<Vec<_>>(), accepted);
+    for (event, payload) in handed_over.iter().zip(0..) {
+        assert_eq!(event.position, log.position_of(event.event_id).await);
+        let stored: (Uuid, Vec<u8>) =
+            sqlx::query_as("SELECT tenant_id, delivered FROM payloads WHERE event_id = $1")
+                .bind(event.event_id.0)
+                .fetch_one(&log.pool)
+                .await
+                .expect("a payload");
+        assert_eq!(stored, (event.tenant_id.0, payload.to_string().into_bytes()));
+    }
+    assert_eq!(log.payloads().await.len(), accepted.len());
     log.discard().await;
 }
 

@@ -11,6 +11,8 @@ mod stopped_clients;
 mod stream_appends;
 mod versions;
 
+use std::time::Duration;
+
 use aggregates::api_key::{ApiKey, ApiKeyCommand};
 use aggregates::destination::{Destination, DestinationCommand};
 use aggregates::ids::{ApiKeyId, DestinationId, TenantId, UserId, WebhookEventId};
@@ -24,12 +26,16 @@ use hooksentry::event_store::{EventStore, LogNotifier, Metadata};
 use hooksentry::{clock, identifiers};
 use projections::{LoggedFact, Projection, log_rows};
 use sqlx::{PgPool, Postgres, Transaction};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::postgres::{OwnServer, TestDatabase};
 use crate::harness::until;
+
+/// Time within which a lock is granted that no other transaction holds.
+const LOCK_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A log for one test.
 struct Log {
@@ -148,6 +154,56 @@ impl Log {
         .await;
     }
 
+    /// Appends a fact to the stream of an event in a transaction that has not ended: who appends the same version waits.
+    async fn append_meanwhile(
+        &self,
+        event: WebhookEventId,
+        sequence: i64,
+        event_type: &str,
+    ) -> Transaction<'static, Postgres> {
+        let mut rival = self.pool.begin().await.expect("a transaction");
+        sqlx::query(
+            "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+             VALUES ('WebhookEvent', $1, $2, $3, '1.0', '{}', '{}')",
+        )
+        .bind(event.to_string())
+        .bind(sequence)
+        .bind(event_type)
+        .execute(&mut *rival)
+        .await
+        .expect("an append");
+        rival
+    }
+
+    /// Commits `items` in one batch.
+    async fn commit_batch<B: Batch>(&self, batch: &B, items: &[B::Item]) -> Vec<B::Outcome> {
+        let mut connection = self.pool.acquire().await.expect("a connection");
+        batch.commit(&mut connection, items).await.expect("a commit")
+    }
+
+    /// Commits `items`, which append that version of `events`, in one batch. Checks that it appends to no other stream while
+    /// it waits for the one with the lowest id, as two batches could wait for each other otherwise.
+    async fn commit_in_order<B: Batch>(
+        &self,
+        batch: &B,
+        items: &[B::Item],
+        events: &[WebhookEventId],
+        sequence: i64,
+    ) -> Vec<B::Outcome> {
+        let lowest = *events.iter().min().expect("an event");
+        let held = self.append_meanwhile(lowest, sequence, "Cancelled").await;
+        let (outcomes, ()) = tokio::join!(self.commit_batch(batch, items), async {
+            self.until_waiting(1).await;
+            for event in events.iter().filter(|event| **event != lowest) {
+                let append = timeout(LOCK_TIME_MAX, self.append_meanwhile(*event, sequence, "Cancelled"));
+                let append = append.await.expect("a version that the batch has not appended");
+                append.rollback().await.expect("a rollback");
+            }
+            held.rollback().await.expect("a rollback");
+        });
+        outcomes
+    }
+
     async fn register_tenant(&self) -> TenantId {
         let id = TenantId(identifiers::new_id());
         let command = TenantCommand::Register {
@@ -163,13 +219,18 @@ impl Log {
     }
 
     async fn register_destination(&self, tenant: TenantId) -> DestinationId {
+        self.register_destination_with(tenant, "destination").await
+    }
+
+    /// Registers a destination whose ingest token has that name.
+    async fn register_destination_with(&self, tenant: TenantId, token_name: &str) -> DestinationId {
         let id = DestinationId(identifiers::new_id());
         let command = DestinationCommand::Register {
             tenant_id: tenant,
             url: "https://shop.example.com/hooks".to_owned(),
             concurrency_limit: 5,
             auth: None,
-            ingest_token_hash: token("destination"),
+            ingest_token_hash: token(token_name),
             at: clock::now(),
         };
         self.store.execute::<Destination>(id.0, command, &metadata_of(tenant)).await.expect("a destination");
