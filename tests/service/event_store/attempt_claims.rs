@@ -35,7 +35,7 @@ impl Log {
 
     pub(super) async fn release_jobs(&self, epoch: u64, count: usize) -> Vec<Job> {
         let tenant = self.register_tenant().await;
-        let destination = self.register_destination(tenant).await;
+        let destination = self.register_destination_with(tenant, &tenant.to_string()).await;
         let mut jobs = vec![];
         for _ in 0..count {
             let event = new_event();
@@ -60,8 +60,12 @@ impl Log {
     }
 
     fn claims(&self) -> GroupCommit<AttemptClaimBatch> {
-        self.group_commit(AttemptClaimBatch::new(LogNotifier::within_process()))
+        self.group_commit(batch())
     }
+}
+
+fn batch() -> AttemptClaimBatch {
+    AttemptClaimBatch::new(LogNotifier::within_process())
 }
 
 impl Job {
@@ -153,6 +157,147 @@ async fn among_different_copies_only_the_valid_one_wins() {
     }
 }
 
+/// The worker may have read settings from the log that the read models do not show.
+#[tokio::test]
+async fn of_copies_with_different_settings_that_are_all_valid_one_wins() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let jobs = log.release_jobs(lead.epoch(), 3).await;
+    let newer = AttemptClaim { tenant_version: 2, ..jobs[1].claim() };
+    let claims = log.claims();
+    let held = log.hold().await;
+    let commits = join_all(
+        [jobs[0].claim(), jobs[1].claim(), newer, jobs[2].claim()]
+            .map(|claim| claims.commit(item(claim, "worker"))),
+    );
+    let (outcomes, ()) = tokio::join!(commits, async {
+        log.until_waiting(1).await;
+        held.rollback().await.expect("a rollback");
+    });
+    let won: Vec<_> = outcomes
+        .into_iter()
+        .map(|outcome| outcome.expect("an outcome") == AttemptClaimOutcome::Won)
+        .collect();
+    assert!(won[0] && won[3] && won[1] != won[2], "{won:?}");
+    for job in jobs {
+        assert_eq!(log.stream(job.event.0).await, ["EventAccepted", "DeliveryStarted"]);
+    }
+    log.discard().await;
+}
+
+/// In opposite orders, which must not deadlock the two batches.
+#[tokio::test]
+async fn of_two_workers_that_claim_the_same_jobs_one_wins_each() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let jobs = log.release_jobs(lead.epoch(), 20).await;
+    let (here, there) = (log.claims(), log.claims());
+    let held = log.hold().await;
+    let commits = join_all(
+        jobs.iter()
+            .map(|job| here.commit(item(job.claim(), "here")))
+            .chain(jobs.iter().rev().map(|job| there.commit(item(job.claim(), "there")))),
+    );
+    let (outcomes, ()) = tokio::join!(commits, async {
+        log.until_waiting(2).await;
+        held.rollback().await.expect("a rollback");
+    });
+    let count = |expected: AttemptClaimOutcome| {
+        outcomes.iter().filter(|outcome| matches!(outcome, Ok(outcome) if *outcome == expected)).count()
+    };
+    assert_eq!((count(AttemptClaimOutcome::Won), count(AttemptClaimOutcome::Lost)), (20, 20), "{outcomes:?}");
+    for (here, there) in outcomes[..20].iter().zip(outcomes[20..].iter().rev()) {
+        assert_ne!(here.as_ref().expect("an outcome"), there.as_ref().expect("an outcome"));
+    }
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn claims_are_appended_in_the_order_of_their_events() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let mut jobs = log.release_jobs(lead.epoch(), 6).await;
+    jobs.sort_unstable_by_key(|job| job.event);
+    let items: Vec<_> = jobs.iter().rev().map(|job| item(job.claim(), "worker")).collect();
+    let events: Vec<_> = jobs.iter().map(|job| job.event).collect();
+    let outcomes = log.commit_in_order(&batch(), &items, &events, 2).await;
+    assert_eq!(outcomes, [AttemptClaimOutcome::Won; 6]);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn a_claim_that_another_append_forestalls_is_lost_alone() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let jobs = log.release_jobs(lead.epoch(), 3).await;
+    let rival = log.append_meanwhile(jobs[1].event, 2, "Cancelled").await;
+    let items: Vec<_> = jobs.iter().map(|job| item(job.claim(), "worker")).collect();
+    let batch = batch();
+    let (outcomes, ()) = tokio::join!(log.commit_batch(&batch, &items), async {
+        log.until_waiting(1).await;
+        rival.commit().await.expect("a commit");
+    });
+    let (won, lost) = (AttemptClaimOutcome::Won, AttemptClaimOutcome::Lost);
+    assert_eq!(outcomes, [won, lost, won]);
+    assert_eq!(log.stream(jobs[1].event.0).await, ["EventAccepted", "Cancelled"]);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn each_claim_of_a_batch_is_judged_by_its_own_settings() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let valid = log.release_jobs(lead.epoch(), 6).await;
+    let also_valid = log.release_job(lead.epoch()).await;
+    let suspended = log.release_job(lead.epoch()).await;
+    let switched_off = log.release_job(lead.epoch()).await;
+    let changed = log.release_job(lead.epoch()).await;
+    let at = clock::now();
+    let change = |url: Option<&str>, active| DestinationCommand::Change {
+        url: url.map(str::to_owned),
+        concurrency_limit: None,
+        active,
+        auth: AuthChange::Keep,
+        at,
+    };
+    let elsewhere = change(Some("https://elsewhere.example.com"), None);
+    let metadata = metadata_of(changed.tenant);
+    log.store.execute::<Destination>(changed.destination.0, elsewhere, &metadata).await.expect("another URL");
+    log.project().await;
+    // The read models do not show what follows.
+    let (off, metadata) = (change(None, Some(false)), metadata_of(switched_off.tenant));
+    log.store.execute::<Destination>(switched_off.destination.0, off, &metadata).await.expect("a change");
+    let suspend = TenantCommand::Suspend { reason: "spam".to_owned(), at };
+    let metadata = metadata_of(suspended.tenant);
+    log.store.execute::<Tenant>(suspended.tenant.0, suspend, &metadata).await.expect("a suspension");
+
+    let (won, lost) = (AttemptClaimOutcome::Won, AttemptClaimOutcome::Lost);
+    let claims = [
+        (suspended.claim(), lost),
+        (valid[0].claim(), won),
+        (AttemptClaim { epoch: lead.epoch() + 1, ..valid[1].claim() }, lost),
+        (AttemptClaim { epoch: lead.epoch() - 1, ..valid[2].claim() }, lost),
+        (also_valid.claim(), won),
+        (switched_off.claim(), lost),
+        (changed.claim(), AttemptClaimOutcome::SettingsChanged),
+        (AttemptClaim { tenant_id: also_valid.tenant, ..valid[3].claim() }, lost),
+        (AttemptClaim { destination_id: also_valid.destination, ..valid[4].claim() }, lost),
+        (valid[5].claim(), won),
+        (valid[0].claim(), lost),
+    ];
+    let items: Vec<_> = claims.iter().map(|(claim, _)| item(*claim, "worker")).collect();
+    let outcomes = log.commit_batch(&batch(), &items).await;
+    assert_eq!(outcomes, claims.iter().map(|(_, outcome)| *outcome).collect::<Vec<_>>());
+    let started = log.facts().await.into_iter().filter(|fact| fact.event_type == "DeliveryStarted");
+    let winners = [&valid[0], &also_valid, &valid[5]];
+    let mut started: Vec<_> = started.map(|fact| fact.stream).collect();
+    started.sort_unstable();
+    let mut expected = winners.map(|job| job.event.to_string());
+    expected.sort_unstable();
+    assert_eq!(started, expected);
+    log.discard().await;
+}
+
 #[tokio::test]
 async fn a_job_of_a_dispatcher_that_no_longer_leads_is_void() {
     let log = Log::create().await;
@@ -236,6 +381,33 @@ async fn a_claim_names_the_tenant_and_the_destination_of_its_event() {
     assert_eq!(log.stream(job.event.0).await, ["EventAccepted"]);
     let outcome = claims.commit(item(job.claim(), "worker")).await;
     assert_eq!(outcome.expect("an outcome"), AttemptClaimOutcome::Won);
+    log.discard().await;
+}
+
+/// A later attempt does not follow EventAccepted.
+#[tokio::test]
+async fn a_later_claim_names_the_tenant_and_the_destination_of_its_event() {
+    let log = Log::create().await;
+    let lead = log.lead().await;
+    let (job, other) = (log.release_job(lead.epoch()).await, log.release_job(lead.epoch()).await);
+    for (sequence, name) in [(2, "DeliveryStarted"), (3, "DeliveryAttempted")] {
+        let append = log.append_meanwhile(job.event, sequence, name).await;
+        append.commit().await.expect("a commit");
+    }
+    let claim = AttemptClaim { expected_version: 3, ..job.claim() };
+    let (tenant_id, destination_id) = (other.tenant, other.destination);
+    let items = [
+        AttemptClaim { tenant_id, destination_id, ..claim },
+        AttemptClaim { tenant_id, ..claim },
+        AttemptClaim { destination_id, ..claim },
+        AttemptClaim { expected_version: 2, ..claim },
+        AttemptClaim { expected_version: 4, ..claim },
+        claim,
+    ]
+    .map(|claim| item(claim, "worker"));
+    let outcomes = log.commit_batch(&batch(), &items).await;
+    assert_eq!(outcomes[..5], [AttemptClaimOutcome::Lost; 5]);
+    assert_eq!(outcomes[5], AttemptClaimOutcome::Won);
     log.discard().await;
 }
 
