@@ -136,6 +136,11 @@ impl StreamAppend {
         self.facts.iter().map(|fact| fact.payload.len() + self.metadata.len()).sum()
     }
 
+    /// Returns the stream and the version that it must have. Of several appends with the same one only one can succeed.
+    pub(super) fn stream_version(&self) -> (&'static str, Uuid, u64) {
+        (self.aggregate_type, self.stream_id, self.expected_version)
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.facts.is_empty()
@@ -152,16 +157,16 @@ pub(super) struct Columns {
     pub(super) event_versions: Vec<String>,
     pub(super) payloads: Vec<String>,
     pub(super) metadata: Vec<String>,
-    /// Index of the append that a row belongs to.
+    /// Number of the append that a row belongs to, from 1.
     pub(super) appends: Vec<i32>,
-    /// Whether a row is the first of its append; its insertion decides about all rows of the append.
+    /// Whether a row is the first of its append.
     pub(super) heads: Vec<bool>,
 }
 
 impl Columns {
-    pub(super) fn of(appends: &[StreamAppend]) -> Self {
+    pub(super) fn of<'a>(appends: impl IntoIterator<Item = &'a StreamAppend>) -> Self {
         let mut columns = Self::default();
-        for (number, append) in (0i32..).zip(appends) {
+        for (number, append) in (1i32..).zip(appends) {
             for (offset, fact) in (0u64..).zip(&append.facts) {
                 let sequence = append.expected_version.saturating_add(1).saturating_add(offset);
                 columns.aggregate_types.push(append.aggregate_type.to_owned());

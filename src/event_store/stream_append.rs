@@ -1,10 +1,9 @@
 //! Appends to the streams of webhook events, such as `DeliveryAttempted` and `RetryScheduled` after an
 //! attempt.
 //!
-//! An append of several facts is stored completely or not at all: its first fact is inserted if it follows the
-//! stream's last one and its version is still free, and the others only if the first was.
-
-use std::collections::HashSet;
+//! An append of several facts is stored completely or not at all: they are inserted if the first one follows the
+//! stream's last one. When another process appends to one of the streams at the same moment, the batch is rejected and
+//! committed again: then it sees the facts of the other.
 
 use aggregates::ids::{TenantId, WebhookEventId};
 use aggregates::webhook_event::{WebhookEvent, WebhookEventFact};
@@ -98,16 +97,15 @@ impl Batch for StreamAppendBatch {
         connection: &mut PgConnection,
         items: &[StreamAppendItem],
     ) -> Result<Vec<StreamAppendResult>, sqlx::Error> {
-        let appends: Vec<StreamAppend> = items.iter().map(|item| item.append.clone()).collect();
-        let responses: Vec<_> = (0i32..)
-            .zip(items)
-            .filter_map(|(number, item)| Some((number, item.response.as_ref()?)))
+        let appends: Vec<_> = items
+            .iter()
+            .map(|item| Recording { append: &item.append, response: item.response.as_ref() })
             .collect();
-        let recorded = record(connection, &appends, &responses, None).await?;
-        if !recorded.is_empty() {
+        let results = record(connection, &appends, None).await?;
+        if results.contains(&StreamAppendResult::Recorded) {
             self.notifier.notify(Notification::Progress);
         }
-        Ok(results(items.len(), &recorded))
+        Ok(results)
     }
 }
 
@@ -122,106 +120,69 @@ impl EventStore {
         epoch: u64,
         appends: &[StreamAppend],
     ) -> Result<Vec<StreamAppendResult>, sqlx::Error> {
-        let recorded = database::in_time(database::SHORT, async {
-            record(&mut *self.pool.acquire().await?, appends, &[], Some(epoch)).await
+        let appends: Vec<_> = appends.iter().map(|append| Recording { append, response: None }).collect();
+        let results = database::in_time(database::SHORT, async {
+            record(&mut *self.pool.acquire().await?, &appends, Some(epoch)).await
         })
         .await?;
-        if !recorded.is_empty() {
+        if results.contains(&StreamAppendResult::Recorded) {
             self.notifier.notify(Notification::NewWork);
         }
-        Ok(results(appends.len(), &recorded))
+        Ok(results)
     }
 }
 
-fn results(count: usize, recorded: &HashSet<i32>) -> Vec<StreamAppendResult> {
-    let result = |number| match recorded.contains(&number) {
-        true => StreamAppendResult::Recorded,
-        false => StreamAppendResult::Conflict,
-    };
-    (0i32..).take(count).map(result).collect()
+/// An append with what is kept of the response.
+#[derive(Clone, Copy, Debug)]
+struct Recording<'a> {
+    append: &'a StreamAppend,
+    response: Option<&'a StoredResponse>,
 }
 
-/// Performs the appends that do not conflict, stores the responses of those among them by their indexes, and returns the
-/// indexes. With an epoch of the dispatcher there are none if another process leads.
-#[tracing::instrument(name = "db.events.record", level = "debug", skip_all, fields(items = appends.len()), err(level = "debug"))]
+/// Performs the appends that do not conflict, and returns a result for each. With an epoch of the dispatcher all conflict
+/// if another process leads.
 async fn record(
     connection: &mut PgConnection,
-    appends: &[StreamAppend],
-    responses: &[(i32, &StoredResponse)],
+    appends: &[Recording<'_>],
     epoch: Option<u64>,
-) -> Result<HashSet<i32>, sqlx::Error> {
-    let columns = Columns::of(appends);
-    // `DISTINCT ON` lets only one of the appends in this statement that expect the same version insert its
-    // head.
-    let recorded = sqlx::query_scalar!(
-        r#"
-        WITH incoming AS (
-            SELECT *
-            FROM unnest(
-                $1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[],
-                $6::text[], $7::text[], $8::int[], $9::bool[]
-            ) AS incoming (
-                aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload, metadata, append, head
-            )
-        ),
-        -- The next leader waits for this lock before it reads what its predecessors have appended.
-        leadership AS MATERIALIZED (
-            SELECT lock_epoch('dispatcher') AS epoch
-        ),
-        candidates AS (
-            SELECT DISTINCT ON (aggregate_type, aggregate_id, sequence) incoming.*
-            FROM incoming
-            -- The fact that the head follows, by its key. LIMIT forbids every other plan, such as a join with the log.
-            LEFT JOIN LATERAL (
-                SELECT true AS found
-                FROM events
-                WHERE aggregate_type = incoming.aggregate_type
-                  AND aggregate_id = incoming.aggregate_id
-                  AND sequence = incoming.sequence - 1
-                LIMIT 1
-            ) AS predecessor ON true
-            WHERE head
-              AND (predecessor.found OR sequence = 1)
-              AND ($10::bigint IS NULL OR EXISTS (SELECT FROM leadership WHERE epoch = $10))
-            ORDER BY aggregate_type, aggregate_id, sequence, append
-        ),
-        heads AS (
-            INSERT INTO events
-                (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-            SELECT
-                aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json
-            FROM candidates
-            ORDER BY aggregate_type, aggregate_id
-            ON CONFLICT DO NOTHING
-            RETURNING aggregate_type, aggregate_id, sequence
-        ),
-        recorded AS (
-            SELECT append
-            FROM candidates
-            -- IS TRUE makes it a lookup in a hash table: PostgreSQL would compare every row of the one with every row of
-            -- the other, because it expects one row.
-            WHERE ((aggregate_type, aggregate_id, sequence) IN (SELECT * FROM heads)) IS TRUE
-        ),
-        tails AS (
-            INSERT INTO events
-                (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-            SELECT
-                aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json
-            FROM incoming
-            JOIN recorded USING (append)
-            WHERE NOT head
-            ORDER BY append, sequence
-        ),
-        responses AS (
-            INSERT INTO attempt_responses (event_id, attempt, tenant_id, response, salt)
-            SELECT event_id, attempt, tenant_id, response::json, salt
-            FROM unnest($11::int[], $12::uuid[], $13::int[], $14::uuid[], $15::text[], $16::bytea[])
-                AS kept (append, event_id, attempt, tenant_id, response, salt)
-            WHERE (append IN (SELECT append FROM recorded)) IS TRUE
-        )
-        SELECT append AS "append!" FROM recorded
-        "#,
+) -> Result<Vec<StreamAppendResult>, sqlx::Error> {
+    // Of appends at the same version of a stream only the first is sent.
+    let mut sent: Vec<_> = appends.iter().enumerate().filter(|(_, item)| !item.append.is_empty()).collect();
+    sent.sort_by_key(|(_, item)| item.append.stream_version());
+    sent.dedup_by_key(|(_, item)| item.append.stream_version());
+    let distinct: Vec<Recording<'_>> = sent.iter().map(|(_, item)| **item).collect();
+    let recorded = match append(connection, &distinct, epoch).await {
+        Err(error) if database::is_unique_violation(&error) => append(connection, &distinct, epoch).await?,
+        recorded => recorded?,
+    };
+    let mut results = vec![StreamAppendResult::Conflict; appends.len()];
+    for ((index, _), is_recorded) in sent.into_iter().zip(recorded) {
+        if is_recorded {
+            results[index] = StreamAppendResult::Recorded;
+        }
+    }
+    Ok(results)
+}
+
+/// Performs the appends that do not conflict, which are sorted by streams and have different versions, and returns for each
+/// whether it was recorded.
+#[tracing::instrument(name = "db.events.record", level = "debug", skip_all, fields(items = items.len()), err(level = "debug"))]
+async fn append(
+    connection: &mut PgConnection,
+    items: &[Recording<'_>],
+    epoch: Option<u64>,
+) -> Result<Vec<bool>, sqlx::Error> {
+    let heads = || items.iter().map(|item| item.append.stream_version());
+    let columns = Columns::of(items.iter().map(|item| item.append));
+    let kept: Vec<(i32, &StoredResponse)> =
+        (1i32..).zip(items).filter_map(|(number, item)| Some((number, item.response?))).collect();
+    let recorded = sqlx::query_file_scalar!(
+        "src/event_store/stream_append.sql",
+        &heads().map(|(aggregate_type, ..)| aggregate_type.to_owned()).collect::<Vec<_>>(),
+        &heads().map(|(_, stream_id, _)| stream_id.to_string()).collect::<Vec<_>>(),
+        &heads().map(|(.., version)| BigInt(version)).collect::<Vec<_>>() as &[BigInt],
+        epoch.map(BigInt) as Option<BigInt>,
+        &columns.appends,
         &columns.aggregate_types,
         &columns.aggregate_ids,
         &columns.sequences as &[BigInt],
@@ -229,17 +190,14 @@ async fn record(
         &columns.event_versions,
         &columns.payloads,
         &columns.metadata,
-        &columns.appends,
-        &columns.heads,
-        epoch.map(BigInt) as Option<BigInt>,
-        &responses.iter().map(|(append, _)| *append).collect::<Vec<_>>(),
-        &responses.iter().map(|(_, kept)| kept.event_id.0).collect::<Vec<_>>(),
-        &responses.iter().map(|(_, kept)| kept.attempt.cast_signed()).collect::<Vec<_>>(),
-        &responses.iter().map(|(_, kept)| kept.tenant_id.0).collect::<Vec<_>>(),
-        &responses.iter().map(|(_, kept)| kept.json.clone()).collect::<Vec<_>>(),
-        &responses.iter().map(|(_, kept)| kept.salt.as_bytes().to_vec()).collect::<Vec<_>>(),
+        &kept.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
+        &kept.iter().map(|(_, kept)| kept.event_id.0).collect::<Vec<_>>(),
+        &kept.iter().map(|(_, kept)| kept.attempt.cast_signed()).collect::<Vec<_>>(),
+        &kept.iter().map(|(_, kept)| kept.tenant_id.0).collect::<Vec<_>>(),
+        &kept.iter().map(|(_, kept)| kept.json.clone()).collect::<Vec<_>>(),
+        &kept.iter().map(|(_, kept)| kept.salt.as_bytes().to_vec()).collect::<Vec<_>>(),
     )
-    .fetch_all(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(recorded.into_iter().collect())
+    Ok(recorded.unwrap_or_else(|| vec![true; items.len()]))
 }

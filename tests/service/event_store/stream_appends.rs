@@ -10,8 +10,11 @@ use futures::future::join_all;
 use hooksentry::clock;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{
-    LogNotifier, Metadata, StreamAppend, StreamAppendBatch, StreamAppendItem, StreamAppendResult,
+    LogNotifier, Metadata, StoredResponse, StreamAppend, StreamAppendBatch, StreamAppendItem,
+    StreamAppendResult,
 };
+use hooksentry::secrets::salt::Salt;
+use uuid::Uuid;
 
 use super::{Log, StoredFact, invalid_metadata, metadata_of, new_event};
 use crate::harness::postgres::lose_facts;
@@ -48,8 +51,12 @@ impl Log {
     }
 
     fn outcomes(&self) -> GroupCommit<StreamAppendBatch> {
-        self.group_commit(StreamAppendBatch::new(LogNotifier::within_process()))
+        self.group_commit(batch())
     }
+}
+
+fn batch() -> StreamAppendBatch {
+    StreamAppendBatch::new(LogNotifier::within_process())
 }
 
 /// An append of two facts, marked with a reporter.
@@ -120,6 +127,99 @@ async fn of_two_writers_of_a_stream_one_is_stored_completely_and_the_other_not_a
         assert_eq!(own.iter().map(|fact| fact.sequence).collect::<Vec<_>>(), [3, 4]);
         assert!(own[0].payload.contains(&format!("{winner:?}")), "{winner}: {}", own[0].payload);
     }
+    log.discard().await;
+}
+
+/// In opposite orders, which must not deadlock the two batches.
+#[tokio::test]
+async fn of_two_processes_that_append_to_the_same_streams_one_is_stored_each() {
+    let log = Log::create().await;
+    let (here, there) = (log.outcomes(), log.outcomes());
+    let events = log.started_events(WRITERS / 2).await;
+    let held = log.hold().await;
+    let commits = join_all(
+        events
+            .iter()
+            .map(|event| here.commit(failed(*event, "here", &tenant())))
+            .chain(events.iter().rev().map(|event| there.commit(failed(*event, "there", &tenant())))),
+    );
+    let (results, ()) = tokio::join!(commits, async {
+        log.until_waiting(2).await;
+        held.rollback().await.expect("a rollback");
+    });
+    let results: Vec<_> = results.into_iter().map(|result| result.expect("an outcome")).collect();
+    for (here, there) in results[..events.len()].iter().zip(results[events.len()..].iter().rev()) {
+        assert_ne!(here, there);
+    }
+    assert_eq!(log.outcome_facts().await.len(), WRITERS);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn facts_are_appended_in_the_order_of_their_streams() {
+    let log = Log::create().await;
+    let mut events = log.started_events(6).await;
+    events.sort_unstable();
+    let items: Vec<_> = events.iter().rev().map(|event| failed(*event, "worker", &tenant())).collect();
+    let results = log.commit_in_order(&batch(), &items, &events, 3).await;
+    assert_eq!(results, [StreamAppendResult::Recorded; 6]);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn an_append_that_another_one_forestalls_is_not_stored_and_the_others_are() {
+    let log = Log::create().await;
+    let mut events = log.started_events(3).await;
+    events.push(new_event());
+    let rival = log.append_meanwhile(events[1], 3, "Cancelled").await;
+    let items: Vec<_> = events.iter().map(|event| failed(*event, "worker", &tenant())).collect();
+    let batch = batch();
+    let (results, ()) = tokio::join!(log.commit_batch(&batch, &items), async {
+        log.until_waiting(1).await;
+        rival.commit().await.expect("a commit");
+    });
+    let (recorded, conflict) = (StreamAppendResult::Recorded, StreamAppendResult::Conflict);
+    assert_eq!(results, [recorded, conflict, recorded, conflict]);
+    assert_eq!(log.stream(events[0].0).await, [EARLIER, EARLIER, "DeliveryAttempted", "RetryScheduled"]);
+    assert_eq!(log.stream(events[1].0).await, [EARLIER, EARLIER, "Cancelled"]);
+    assert_eq!(log.stream(events[3].0).await, [""; 0]);
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn only_responses_of_recorded_outcomes_are_stored() {
+    let log = Log::create().await;
+    let events = [log.started_event().await, new_event(), log.started_event().await];
+    let items = events.map(|event_id| {
+        let response = StoredResponse {
+            event_id,
+            attempt: 1,
+            tenant_id: TenantId::default(),
+            json: "{}".to_owned(),
+            salt: Salt::random(),
+        };
+        failed(event_id, "worker", &tenant()).with_response(Some(response))
+    });
+    log.commit_batch(&batch(), &items).await;
+    let stored: BTreeSet<Uuid> = sqlx::query_scalar("SELECT event_id FROM attempt_responses")
+        .fetch_all(&log.pool)
+        .await
+        .expect("responses")
+        .into_iter()
+        .collect();
+    assert_eq!(stored, BTreeSet::from([events[0].0, events[2].0]));
+    log.discard().await;
+}
+
+#[tokio::test]
+async fn an_append_without_facts_is_not_recorded() {
+    let log = Log::create().await;
+    let (event, other) = (log.started_event().await, log.started_event().await);
+    let without_facts = StreamAppendItem::new(event, BEFORE, &[], &tenant()).expect("no facts");
+    let (recorded, conflict) = (StreamAppendResult::Recorded, StreamAppendResult::Conflict);
+    let items = [without_facts, failed(event, "worker", &tenant()), failed(other, "worker", &tenant())];
+    assert_eq!(log.commit_batch(&batch(), &items[..1]).await, [conflict]);
+    assert_eq!(log.commit_batch(&batch(), &items).await, [conflict, recorded, recorded]);
     log.discard().await;
 }
 
