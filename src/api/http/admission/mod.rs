@@ -63,12 +63,12 @@ pub(crate) struct Places {
     anonymous: SharedLimit<Holder>,
     dashboard: SharedLimit<Holder>,
     body_bytes: SharedLimit<Holder>,
-    ingest_refusals: LateRefusals,
+    ingest_refusals: HeldRefusals,
 }
 
 /// Refusals that are held back.
 #[derive(Clone, Debug)]
-struct LateRefusals {
+struct HeldRefusals {
     delay: Duration,
     /// One for each of them; further ones are not held back.
     permits: Arc<Semaphore>,
@@ -83,7 +83,7 @@ pub(crate) struct Admission {
     /// `None`: no timeout.
     timeout: Option<Duration>,
     /// `None`: refusals are not held back.
-    late_refusals: Option<LateRefusals>,
+    held_refusals: Option<HeldRefusals>,
 }
 
 /// Place of a request and the bytes of its bodies, until the last clone is dropped.
@@ -115,7 +115,7 @@ impl Places {
             anonymous: places(RequestKind::Anonymous, settings.anonymous_requests),
             dashboard: places(RequestKind::Dashboard, settings.dashboard_requests),
             body_bytes: SharedLimit::new(settings.body_bytes, metrics::gauge!("hooksentry_http_body_bytes")),
-            ingest_refusals: LateRefusals {
+            ingest_refusals: HeldRefusals {
                 delay: settings.ingest_refusal_delay,
                 permits: Arc::new(Semaphore::new(settings.ingest_requests)),
             },
@@ -143,13 +143,13 @@ impl Places {
         places: &SharedLimit<Holder>,
         timeout: Option<Duration>,
     ) -> Admission {
-        let late_refusals = (kind == RequestKind::Ingest).then(|| self.ingest_refusals.clone());
+        let held_refusals = (kind == RequestKind::Ingest).then(|| self.ingest_refusals.clone());
         Admission {
             kind,
             places: places.clone(),
             body_bytes: self.body_bytes.clone(),
             timeout,
-            late_refusals,
+            held_refusals,
         }
     }
 }
@@ -238,7 +238,7 @@ impl Admission {
 
     /// Waits before a refusal because of overload is sent, unless as many wait as may.
     async fn hold_back(&self) {
-        if let Some(LateRefusals { delay, permits }) = &self.late_refusals
+        if let Some(HeldRefusals { delay, permits }) = &self.held_refusals
             && let Ok(_permit) = permits.try_acquire()
         {
             sleep(*delay).await;
