@@ -30,7 +30,7 @@ pub struct QueueSettings {
     )]
     pub prefix: QueuePrefix,
 
-    /// Maximum number of jobs that a worker process has received and not yet claimed.
+    /// Maximum number of jobs that a worker process has received from the broker and not yet claimed.
     ///
     /// A job is acknowledged when its attempt is claimed. Lower: attempts wait for the broker. Higher: a worker
     /// process that hangs holds more of the jobs that others could process, of which 512 are on the queue.

@@ -3,6 +3,10 @@
 //! Jobs on the queue cannot be overtaken. When the attempts of one tenant use up the permits of the workers, its jobs
 //! wait at the workers, and would fill what they may prefetch: then no job of another tenant reaches a worker that has
 //! permits reserved for it. So a tenant whose jobs do not start soon has only few on the queue.
+//!
+//! That is known after a while. Until then a tenant may release at most [`FREE_FACTOR`] jobs for each that may still be
+//! released (dynamic thresholds, as at the workers): whatever the others have released, there is room for the first jobs of
+//! a tenant.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -18,6 +22,9 @@ const WAITING_AFTER: Duration = Duration::from_secs(1);
 /// Most jobs on the queue of a tenant whose jobs wait at the workers. Lower: its attempts start less often when they
 /// could. Higher: fewer such tenants fill what a worker prefetches.
 const JOBS_MAX: usize = 32;
+/// How many jobs a tenant may have on the queue for each that may still be released. Lower: a tenant that is alone leaves
+/// more idle. Higher: less room is left for a tenant whose first job is due while others have released what they may.
+const FREE_FACTOR: usize = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct TenantWindows {
@@ -43,11 +50,15 @@ impl TenantWindows {
         }
     }
 
-    /// Returns how many more jobs of the tenant may be released now.
-    pub(super) fn space(&self, tenant_id: TenantId, now: BootTime) -> usize {
-        match self.released.get(&tenant_id) {
-            Some(released) if wait_at_workers(released, now) => JOBS_MAX.saturating_sub(released.len()),
-            _ => usize::MAX,
+    /// Returns how many more jobs of the tenant may be released now, when `left` more may be released of all tenants.
+    pub(super) fn space(&self, tenant_id: TenantId, left: usize, now: BootTime) -> usize {
+        let released = self.released.get(&tenant_id);
+        let own = released.map_or(0, DeadlineQueue::len);
+        if released.is_some_and(|released| wait_at_workers(released, now)) {
+            JOBS_MAX.saturating_sub(own)
+        } else {
+            // Each that is released leaves one less.
+            (FREE_FACTOR * left).saturating_sub(own).div_ceil(FREE_FACTOR + 1)
         }
     }
 
@@ -63,10 +74,10 @@ impl TenantWindows {
     }
 
     /// Removes and returns lanes of tenants that have space again, no more than may be of use.
-    pub(super) fn unpark(&mut self, now: BootTime) -> Vec<(TenantId, DestinationId)> {
+    pub(super) fn unpark(&mut self, left: usize, now: BootTime) -> Vec<(TenantId, DestinationId)> {
         let mut unparked = Vec::new();
         for tenant_id in self.parked.keys().copied().collect::<Vec<_>>() {
-            let space = self.space(tenant_id, now).min(JOBS_MAX);
+            let space = self.space(tenant_id, left, now).min(JOBS_MAX);
             if let Some(lanes) = self.parked.get_mut(&tenant_id) {
                 let count = space.min(lanes.len());
                 unparked.extend(lanes.drain(..count).map(|id| (tenant_id, id)));

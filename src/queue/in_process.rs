@@ -32,6 +32,7 @@ pub struct InProcess {
     backlog: Arc<Backlog>,
     capacity: NonZeroU32,
     publish_timeout: Duration,
+    has_one_consumer: bool,
 }
 
 impl InProcess {
@@ -43,7 +44,14 @@ impl InProcess {
             queued: Semaphore::new(0),
             free: Semaphore::new(capacity.get() as usize),
         };
-        Self { backlog: Arc::new(backlog), capacity, publish_timeout: PUBLISH_TIMEOUT_DEFAULT }
+        Self { backlog: Arc::new(backlog), capacity, publish_timeout: PUBLISH_TIMEOUT_DEFAULT, has_one_consumer: false }
+    }
+
+    /// Delivers jobs beyond the prefetch, because no other consumer could have them. A worker that has all jobs can start
+    /// those of another tenant while the first ones wait for permits.
+    #[must_use]
+    pub fn for_one_consumer(self) -> Self {
+        Self { has_one_consumer: true, ..self }
     }
 
     /// Publishes the first of `jobs` for which there is capacity now. Returns their number.
@@ -107,10 +115,9 @@ impl JobQueue for InProcess {
     }
 
     fn consume(&self, prefetch: NonZeroU16, stop: CancellationToken) -> Deliveries {
-        let consumer = Arc::new(LocalConsumer {
-            backlog: Arc::clone(&self.backlog),
-            slots: Semaphore::new(usize::from(prefetch.get())),
-        });
+        let slots = if self.has_one_consumer { self.capacity.get() as usize } else { prefetch.get().into() };
+        let consumer =
+            Arc::new(LocalConsumer { backlog: Arc::clone(&self.backlog), slots: Semaphore::new(slots) });
         let deliveries = stream::unfold(consumer, |consumer| async move {
             let delivery = consumer.take().await?;
             Some((delivery, consumer))
@@ -221,6 +228,17 @@ mod tests {
 
     fn consumer(queue: &InProcess, prefetch: u16) -> Deliveries {
         queue.consume(NonZeroU16::new(prefetch).unwrap(), CancellationToken::new())
+    }
+
+    #[tokio::test]
+    async fn the_only_consumer_gets_jobs_beyond_its_prefetch() {
+        let queue = queue(9).for_one_consumer();
+        queue.publish(&jobs(0..9)).await.unwrap();
+        let mut deliveries = consumer(&queue, 1);
+        let mut held = Vec::new();
+        for _ in 0..9 {
+            held.push(next(&mut deliveries).await);
+        }
     }
 
     /// Receives the next job. Fails the test if there is none.

@@ -50,7 +50,7 @@ impl LocalFirst {
     /// Returns a queue that prefers the consumers of this process to those of `broker`.
     #[must_use]
     pub fn new(broker: Arc<dyn JobQueue>) -> Self {
-        Self { own: InProcess::new(UNSETTLED_MAX), broker, consumers: Arc::default() }
+        Self { own: InProcess::new(UNSETTLED_MAX).for_one_consumer(), broker, consumers: Arc::default() }
     }
 }
 

@@ -127,7 +127,7 @@ async fn queue(
         return Ok(None);
     }
     let Some(urls) = settings.queue.amqp_url.clone() else {
-        return Ok(Some(Arc::new(InProcess::new(CAPACITY_DEFAULT))));
+        return Ok(Some(Arc::new(InProcess::new(CAPACITY_DEFAULT).for_one_consumer())));
     };
     let rabbitmq_settings = RabbitMqSettings::new(urls, settings.queue.prefix.clone());
     let (tasks, stop) = (lifecycle.supporting(), lifecycle.drained());

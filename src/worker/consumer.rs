@@ -65,7 +65,7 @@ async fn receive(
             () = stop.cancelled() => return,
             () = &mut stalled => return given_back.cancel(),
             () = limit.freed(), if waiting.len > 0 => {}
-            delivery = deliveries.recv(), if waiting.len < usize::from(prefetch.get()) => {
+            delivery = deliveries.recv() => {
                 let Some(delivery) = delivery else { return };
                 waiting.push(delivery);
             }
@@ -73,7 +73,7 @@ async fn receive(
     }
 }
 
-/// Jobs that wait for a permit. The prefetch bounds their number.
+/// Jobs that wait for a permit. The queue bounds their number: they are not settled.
 #[derive(Default)]
 struct Waiting {
     jobs: HashMap<TenantId, VecDeque<Delivery>>,

@@ -309,21 +309,21 @@ impl Schedule {
     /// Releases events that are due and have a permit, lane by lane in turn.
     pub(super) fn release(&mut self, now: BootTime) -> Vec<DueDelivery> {
         let mut jobs = Vec::new();
-        for (tenant_id, id) in self.windows.unpark(now) {
+        for (tenant_id, id) in self.windows.unpark(OUTSTANDING_MAX - self.released.len(), now) {
             self.releasable.push(tenant_id, id);
         }
         while self.released.len() < OUTSTANDING_MAX {
             let Some(id) = self.releasable.pop() else { break };
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             let tenant_id = lane.state.tenant_id;
-            let space = self.windows.space(tenant_id, now);
+            let left = OUTSTANDING_MAX - self.released.len();
+            let space = self.windows.space(tenant_id, left, now);
             if space == 0 {
                 self.windows.park(tenant_id, id);
                 continue;
             }
             lane.is_releasable = false;
-            let left = OUTSTANDING_MAX - self.released.len();
-            let mut turn = lane.available_permits().min(TURN_JOBS_MAX).min(left).min(space);
+            let mut turn = lane.available_permits().min(TURN_JOBS_MAX).min(space);
             while turn > 0 {
                 let Some(event_id) = lane.ready.pop_front() else { break };
                 let Some(tracked) = self.tracked.get_mut(&event_id) else { continue };
