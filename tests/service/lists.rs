@@ -108,6 +108,6 @@ async fn a_tenant_whose_lists_take_long_gets_its_share_of_the_time() {
     assert!(refused.text_of("detail").contains("HOOKSENTRY_LIST_TIME_PERCENT"), "{refused:?}");
     assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
     other.get("/api/v1/events").await.expect(200);
-    busy.get("/api/v1/apikeys").await.expect(200);
+    busy.get(&format!("/api/v1/tenants/{}", busy.tenant_id)).await.expect(200);
     installation.discard().await;
 }
