@@ -44,7 +44,12 @@ impl InProcess {
             queued: Semaphore::new(0),
             free: Semaphore::new(capacity.get() as usize),
         };
-        Self { backlog: Arc::new(backlog), capacity, publish_timeout: PUBLISH_TIMEOUT_DEFAULT, has_one_consumer: false }
+        Self {
+            backlog: Arc::new(backlog),
+            capacity,
+            publish_timeout: PUBLISH_TIMEOUT_DEFAULT,
+            has_one_consumer: false,
+        }
     }
 
     /// Delivers jobs beyond the prefetch, because no other consumer could have them. A worker that has all jobs can start
