@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Time that a tenant which has rested may use at once. Lower: somebody who opens a few slow lists waits. Higher: a tenant
+/// Time that a tenant which has rested may use at once. Lower: a user who opens a few slow lists waits. Higher: a tenant
 /// takes longer to get to its share.
 const BURST: Duration = Duration::from_secs(2);
-/// Most time that a tenant may owe, so that nobody waits much longer than for the query itself.
+/// Most time that a tenant may owe, so that a user waits little longer than for the query itself.
 const DEBT_MAX: Duration = Duration::from_secs(2);
 
 /// Time that a tenant may use. It grows by `share` of the time that passes, up to [`BURST`].

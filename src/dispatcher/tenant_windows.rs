@@ -5,7 +5,7 @@
 //! permits reserved for it. So a tenant whose jobs do not start soon has only few on the queue.
 //!
 //! That is known after a while. Until then a tenant may release at most [`FREE_FACTOR`] jobs for each that may still be
-//! released (dynamic thresholds, as at the workers): whatever the others have released, there is room for the first jobs of
+//! released (dynamic thresholds, as at the workers): however many the others have released, there is room for the first jobs of
 //! a tenant.
 
 use std::collections::{HashMap, VecDeque};
