@@ -9,7 +9,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aggregates::Facts;
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
@@ -21,7 +21,7 @@ use projections::{LogPosition, TransactionId};
 use sqlx::PgConnection;
 
 use super::EventStore;
-use super::accept_pace;
+use super::accept_pace::{self, SmallTraffic};
 use super::accept_queue::Waiting;
 use super::accepted_events::{AcceptedEvent, AcceptedEvents};
 use super::claimed_payload::{ClaimedEvent, ClaimedPayload};
@@ -174,9 +174,18 @@ impl AcceptItem {
     }
 }
 
+/// Which of the two group commits of acceptances it is.
+#[derive(Clone, Debug)]
+pub enum AcceptedSize {
+    Small(SmallTraffic),
+    /// Leaves room for the small ones.
+    Large(SmallTraffic),
+}
+
 /// Group commit of acceptances.
 #[derive(Debug)]
 pub struct AcceptBatch {
+    size: AcceptedSize,
     notifier: LogNotifier,
     accepted: AcceptedEvents,
     recent_payloads: RecentPayloads,
@@ -184,8 +193,9 @@ pub struct AcceptBatch {
 
 impl AcceptBatch {
     #[must_use]
-    pub fn new(notifier: LogNotifier) -> Self {
-        Self { notifier, accepted: AcceptedEvents::default(), recent_payloads: RecentPayloads::default() }
+    pub fn new(size: AcceptedSize, notifier: LogNotifier) -> Self {
+        let (accepted, recent_payloads) = (AcceptedEvents::default(), RecentPayloads::default());
+        Self { size, notifier, accepted, recent_payloads }
     }
 
     /// Hands what is accepted to the dispatcher that uses `store`, and its payload to the worker.
@@ -238,7 +248,11 @@ impl Batch for AcceptBatch {
     }
 
     fn pause_after(&self, commit: Duration) -> Duration {
-        accept_pace::pause_after(commit, self.accepted.undelivered())
+        let pause = accept_pace::pause_after(commit, self.accepted.undelivered());
+        match &self.size {
+            AcceptedSize::Small(_) => pause,
+            AcceptedSize::Large(small) => pause.max(small.pause_after_large(commit, Instant::now())),
+        }
     }
 
     async fn commit(
@@ -251,6 +265,9 @@ impl Batch for AcceptBatch {
         sent.sort_by_key(|(_, item)| item.id);
         sent.dedup_by_key(|(_, item)| item.id);
         let distinct: Vec<&AcceptItem> = sent.iter().map(|(_, item)| *item).collect();
+        if let AcceptedSize::Small(small) = &self.size {
+            small.note(Instant::now());
+        }
         let accepted = match accept(connection, &distinct, Existing::OfIdempotencyKeys).await {
             Err(error) if database::is_unique_violation(&error) => {
                 accept(connection, &distinct, Existing::All).await?

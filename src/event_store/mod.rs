@@ -45,8 +45,11 @@ use sqlx::PgPool;
 use thiserror::Error;
 use uuid::Uuid;
 
+pub use accept_pace::SmallTraffic;
 pub use accept_queue::{AcceptQueue, QueueLimits};
-pub use acceptance::{AcceptBatch, AcceptItem, AcceptOutcome, AcceptedPayload, IngestCredentials};
+pub use acceptance::{
+    AcceptBatch, AcceptItem, AcceptOutcome, AcceptedPayload, AcceptedSize, IngestCredentials,
+};
 pub use acceptances::Acceptances;
 pub use accepted_events::{AcceptedEvent, AcceptedEvents, AcceptedEventsReceiver};
 pub use append::{AppendFailure, StreamAppend};

@@ -13,7 +13,7 @@ use crate::completeness::CompletenessCheck;
 use crate::config::{MetricsAccess, Settings};
 use crate::dispatcher::Dispatcher;
 use crate::event_store::group_commit::CommitActivity;
-use crate::event_store::{AcceptBatch, AcceptQueue, Acceptances, QueueLimits};
+use crate::event_store::{AcceptBatch, AcceptQueue, Acceptances, AcceptedSize, QueueLimits, SmallTraffic};
 use crate::health::Health;
 use crate::http_server::{self, ConnectionLimits};
 use crate::leadership::LeadershipStatus;
@@ -176,15 +176,16 @@ impl<'a> RoleStarter<'a> {
 
     fn api(&mut self, signing_keys: Option<SigningKeys>, projected: Projected) -> anyhow::Result<Router> {
         let Dependencies { pool, store, batches, .. } = self.dependencies;
-        let committer = |name| {
-            let batch = AcceptBatch::new(store.notifier().clone()).handing_over(store);
+        let small = SmallTraffic::default();
+        let committer = |name, size| {
+            let batch = AcceptBatch::new(size, store.notifier().clone()).handing_over(store);
             group_commit(name, batch, pool, self.settings.delivery.tenant_weights.clone(), self.lifecycle)
         };
         let requests = &self.settings.requests;
         let limits = QueueLimits { delay: requests.ingest_delay, waiting_max: requests.ingest_waiting };
         let acceptances = Acceptances {
-            small: committer("the committer of webhooks"),
-            large: committer("the committer of large webhooks"),
+            small: committer("the committer of webhooks", AcceptedSize::Small(small.clone())),
+            large: committer("the committer of large webhooks", AcceptedSize::Large(small)),
             queue: AcceptQueue::new(limits, self.settings.delivery.tenant_weights.clone()),
         };
         self.commits.extend(acceptances.activities());

@@ -12,8 +12,8 @@ use futures::future::join_all;
 use hooksentry::config::TenantWeights;
 use hooksentry::event_store::group_commit::{CommitFailure, GroupCommit};
 use hooksentry::event_store::{
-    AcceptBatch, AcceptItem, AcceptOutcome, AcceptQueue, Acceptances, AcceptedPayload, IngestCredentials,
-    LogNotifier, Metadata, QueueLimits,
+    AcceptBatch, AcceptItem, AcceptOutcome, AcceptQueue, Acceptances, AcceptedPayload, AcceptedSize,
+    IngestCredentials, LogNotifier, Metadata, QueueLimits, SmallTraffic,
 };
 use hooksentry::secrets::salt::Salt;
 use hooksentry::{clock, identifiers};
@@ -122,7 +122,7 @@ fn without_key(payload: &'static str) -> AcceptedPayload {
 }
 
 fn batch() -> AcceptBatch {
-    AcceptBatch::new(LogNotifier::within_process())
+    AcceptBatch::new(AcceptedSize::Small(SmallTraffic::default()), LogNotifier::within_process())
 }
 
 #[tokio::test]
