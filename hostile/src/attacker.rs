@@ -1,7 +1,8 @@
-//! The attacker: a process of its own with the lowest priority.
+//! The attacker: a process of its own that runs while the processors are idle.
 //!
 //! A real attacker has machines of its own. Here it must share those of the program and of the well-behaved tenant. With
-//! the lowest priority it takes processor time that no other process wants, and its work is not part of the tenant's latency.
+//! `SCHED_IDLE` (sched(7)) it takes processor time that no other process wants, and its work is not part of the tenant's
+//! latency. That is true between sessions only without `kernel.sched_autogroup_enabled`.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -36,10 +37,10 @@ impl AttackerProcess {
     /// # Errors
     /// The program cannot be started, or cannot prepare the attack.
     pub(crate) async fn prepare(program: &Path, attack: Attack, base: &str) -> anyhow::Result<Self> {
-        let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(program).args(["attack", &attack.to_string(), base]);
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0"]).arg(program).args(["attack", &attack.to_string(), base]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().context("nice cannot be started")?;
+        let mut child = command.spawn().context("chrt, of util-linux, cannot be started")?;
         let stdin = child.stdin.take().context("stdin is a pipe")?;
         let stdout = child.stdout.take().context("stdout is a pipe")?;
         let mut lines = BufReader::new(stdout).lines();
