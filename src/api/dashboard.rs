@@ -1,5 +1,7 @@
 //! The dashboard's place in the service: its limits, and what it learns of the installation.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -50,8 +52,7 @@ impl Dashboard {
         hooksentry_dashboard::router(api, self.0, |pages| {
             pages
                 .layer(from_fn(name_request))
-                .layer(from_fn_with_state(admission, admission::admit))
-                .layer(from_fn(layers::catch_panics))
+                .layer(from_fn_with_state(Arc::new(admission), admission::admit))
                 .layer(from_fn_with_state(context_source, layers::with_context))
         })
     }

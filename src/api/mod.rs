@@ -20,11 +20,12 @@ mod tenant_limits;
 mod v1;
 mod well_known;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::Method;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 pub use access::permissions::Permission;
@@ -223,13 +224,20 @@ pub fn router(dependencies: ApiDependencies) -> Router {
 
 fn api(state: &AppState) -> Router {
     let router = ROUTES.iter().fold(Router::new(), |router, route| {
-        let guard = (state.authentication.clone(), route.permission);
-        let handler = (route.mount)(state).route_layer(from_fn_with_state(guard, authentication::guard));
+        let handler = (route.mount)(state);
+        let guarded = if route.permission.needs_user() {
+            let guard = (state.authentication.clone(), route.permission);
+            handler.route_layer(from_fn_with_state(guard, authentication::guard))
+        } else {
+            handler
+        };
         let timeout = (route.admission == Limited).then_some(REQUEST_TIME_MAX);
         let admission = state.places.of_route(route.permission, timeout);
         let admitted = match route.admission {
-            Unlimited => handler,
-            Limited | NoTimeout => handler.route_layer(from_fn_with_state(admission, admission::admit)),
+            Unlimited => guarded,
+            Limited | NoTimeout => {
+                guarded.route_layer(from_fn_with_state(Arc::new(admission), admission::admit))
+            }
         };
         // Senders keep a connection for many webhooks, and wait as `Retry-After` says.
         let is_ingest = route.permission == Permission::ApiKey;
@@ -240,6 +248,5 @@ fn api(state: &AppState) -> Router {
         .fallback(layers::no_such_route)
         .method_not_allowed_fallback(layers::method_not_allowed)
         .layer(layers::cors(state.cors_origin.clone()))
-        .layer(from_fn(layers::catch_panics))
         .layer(from_fn_with_state(state.context_source.clone(), layers::with_context))
 }

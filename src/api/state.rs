@@ -182,7 +182,7 @@ pub(crate) struct AppState {
     pub(crate) portal_links: PortalLinks,
     pub(crate) destinations: Destinations,
     pub(crate) senders: Senders,
-    pub(crate) ingest: Ingest,
+    pub(crate) ingest: Arc<Ingest>,
     pub(crate) events: Events,
     pub(crate) bulk_actions: BulkActions,
     pub(crate) audit: Audit,
@@ -276,7 +276,7 @@ impl AppState {
                 in_progress_max: settings.tenants.tenant_bulk_actions,
                 rate_max: settings.tenants.bulk_action_rate,
             },
-            ingest: Ingest {
+            ingest: Arc::new(Ingest {
                 commands: commands.clone(),
                 acceptances: dependencies.acceptances,
                 cache: IngestCache::new(),
@@ -286,7 +286,7 @@ impl AppState {
                 hops_max: settings.hops_max,
                 memory: PayloadMemory::new(settings.ingest_payload_bytes),
                 vault: vault.clone(),
-            },
+            }),
             audit: Audit { events: events.clone(), vault: vault.clone() },
             well_known: WellKnown { pool: pool.clone() },
             events,

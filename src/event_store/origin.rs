@@ -45,7 +45,7 @@ pub struct Person {
 
 /// Origins of the facts that this process writes, by person and client.
 #[derive(Clone, Debug)]
-pub struct Origins(Cache<(Person, Client), Origin>);
+pub struct Origins(Arc<Cache<(Person, Client), Origin>>);
 
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,7 +65,8 @@ impl Serialize for Origin {
 
 impl Default for Origins {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(CACHED_ORIGINS_MAX).time_to_idle(CACHED_FOR).build())
+        let cache = Cache::builder().max_capacity(CACHED_ORIGINS_MAX).time_to_idle(CACHED_FOR);
+        Self(Arc::new(cache.build()))
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn check_owner(own: TenantId, owner: Option<TenantId>, resource: &str
     }
 }
 
-/// Middleware of a route that admits callers with its permission.
+/// Middleware of a route that admits callers with its permission, which needs a user.
 ///
 /// # Errors
 /// The access token or portal link is not valid, the tenant is suspended or has its share of the concurrent requests, or
@@ -87,22 +87,19 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    if permission.needs_user() {
-        let context = request.extensions().get::<RequestContext>().cloned();
-        let context =
-            context.ok_or_else(|| Problem::internal("a route is mounted without the router's layers"))?;
-        let principal = authentication.principal(bearer_token(request.headers()), context).await?;
-        let subject = principal.subject();
-        principal.check(permission).map_err(|refused| refused.about(Some(subject)))?;
-        if let Some(admitted) = request.extensions().get::<Admitted>() {
-            admitted.belongs_to(principal.scope().searched_tenant())?;
-        }
-        request.extensions_mut().insert(principal);
-        let mut response = next.run(request).await;
-        response.extensions_mut().insert(subject);
-        return Ok(response);
+    let context = request.extensions().get::<RequestContext>().cloned();
+    let context =
+        context.ok_or_else(|| Problem::internal("a route is mounted without the router's layers"))?;
+    let principal = authentication.principal(bearer_token(request.headers()), context).await?;
+    let subject = principal.subject();
+    principal.check(permission).map_err(|refused| refused.about(Some(subject)))?;
+    if let Some(admitted) = request.extensions().get::<Admitted>() {
+        admitted.belongs_to(principal.scope().searched_tenant())?;
     }
-    Ok(next.run(request).await)
+    request.extensions_mut().insert(principal);
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(subject);
+    Ok(response)
 }
 
 impl Authentication {

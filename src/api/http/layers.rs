@@ -36,7 +36,8 @@ const CORS_REQUEST_HEADERS: [HeaderName; 7] = [
     REQUEST_ID,
 ];
 
-/// Adds a context and a tracing span to a request, and common headers to the response.
+/// Adds a context and a tracing span to a request, and common headers to the response. A panic becomes a problem of kind
+/// `Internal`.
 pub(crate) async fn with_context(
     State(source): State<ContextSource>,
     mut request: Request,
@@ -57,7 +58,7 @@ pub(crate) async fn with_context(
     let request_id = context.header();
     request.extensions_mut().insert(context.clone());
 
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = without_panic(next.run(request)).instrument(span.clone()).await;
 
     span.in_scope(|| report_refusal(&response, &route, &context));
     let headers = response.headers_mut();
@@ -114,9 +115,8 @@ fn known_method(method: &Method) -> &'static str {
     }
 }
 
-/// Turns a panic of a handler into a problem of kind `Internal`.
-pub(crate) async fn catch_panics(request: Request, next: Next) -> Response {
-    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+async fn without_panic(response: impl Future<Output = Response>) -> Response {
+    match AssertUnwindSafe(response).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
             Problem::internal(format!("a handler panicked: {}", message_of(&*panic))).into_response()
@@ -157,7 +157,7 @@ mod tests {
     use axum::Router;
     use axum::body::to_bytes;
     use axum::http::StatusCode;
-    use axum::middleware::from_fn;
+    use axum::middleware::from_fn_with_state;
     use axum::routing::get;
     use serde_json::Value;
     use tower::ServiceExt;
@@ -177,7 +177,8 @@ mod tests {
         async fn handler() {
             panic!("the secret is 42");
         }
-        let router = Router::new().route("/", get(handler)).layer(from_fn(catch_panics));
+        let context = from_fn_with_state(ContextSource::default(), with_context);
+        let router = Router::new().route("/", get(handler)).layer(context);
         let (status, body) = ask(&router).await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(body["detail"], "An unexpected error occurred.");

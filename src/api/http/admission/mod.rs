@@ -199,7 +199,7 @@ impl fmt::Display for Holder {
 
 /// Admits a request within the limits of its route.
 pub(crate) async fn admit(
-    State(admission): State<Admission>,
+    State(admission): State<Arc<Admission>>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {

@@ -37,7 +37,7 @@ pub(super) fn places(requests: usize, body_bytes: usize) -> Places {
 
 fn router(handler: MethodRouter, admission: Admission) -> Router {
     Router::new()
-        .route("/", handler.route_layer(from_fn_with_state(admission, admit)))
+        .route("/", handler.route_layer(from_fn_with_state(Arc::new(admission), admit)))
         .layer(from_fn_with_state(ContextSource::default(), layers::with_context))
 }
 

@@ -45,7 +45,6 @@ use crate::secrets::vault::Vault;
 const ROUTE_CHANGES_MAX: u32 = 5;
 
 /// Dependencies of the handler.
-#[derive(Clone)]
 pub(crate) struct Ingest {
     pub(crate) commands: Commands,
     pub(crate) acceptances: Acceptances,
@@ -86,7 +85,7 @@ pub(crate) struct Accepted {
         (status = 200, body = Accepted, description = "An event with this idempotency key was accepted before."),
         (status = 400), (status = 403), (status = 404), (status = 422), (status = 429), (status = 508)))]
 pub(crate) async fn handler(
-    State(ingest): State<Ingest>,
+    State(ingest): State<Arc<Ingest>>,
     admitted: Admitted,
     context: RequestContext,
     segments: Segments,
