@@ -135,7 +135,9 @@ impl Term {
                 set_config('synchronous_commit', 'off', false) AS commit,
                 -- Rows are looked up by their keys and by nothing else. While a table is young its
                 -- statistics say that it is small; plans that scan it would be kept while it grows.
-                set_config('enable_seqscan', 'off', false) AS scans
+                set_config('enable_seqscan', 'off', false) AS scans,
+                -- A plan for the size of each page is no better, and making it takes longer than a small page.
+                set_config('plan_cache_mode', 'force_generic_plan', false) AS plans
             "#
         )
         .fetch_one(&mut connection)
