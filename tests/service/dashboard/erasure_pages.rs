@@ -131,6 +131,8 @@ async fn a_legal_hold_on_a_destination_keeps_payloads_until_it_is_lifted() {
     admin.get(&path).await.expect(200).has("Case &lt;i&gt;12&lt;/i&gt;").lacks("/legal-hold/lift");
 
     let erase = format!("/events/{event}/erase");
+    let kept = browser.get(&erase).await.expect(200);
+    kept.has("A legal hold keeps it").has("Case &lt;i&gt;12&lt;/i&gt;").lacks("name=\"reason\"");
     let refused = browser.submit(&page, &erase, &[("reason", "Request 7")]).await.expect(409);
     refused.has("An owner can lift the hold.").has("under a legal hold since");
     let new = format!("/erasures/new?destination={destination}");
@@ -138,5 +140,6 @@ async fn a_legal_hold_on_a_destination_keeps_payloads_until_it_is_lifted() {
     let lifted = browser.submit(&page, &format!("{hold}/lift"), &[("reason", "Settled")]).await;
     let lifted = lifted.leads_to(&format!("{path}?done=lifted"));
     browser.get(lifted.header("location")).await.expect(200).has("The legal hold is lifted.");
+    browser.get(&erase).await.expect(200).lacks("A legal hold keeps it").has("name=\"reason\"");
     browser.submit(&page, &erase, &[("reason", "Request 7")]).await.expect(303);
 }

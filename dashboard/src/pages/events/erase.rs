@@ -5,10 +5,12 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use uuid::Uuid;
 
+use crate::clock;
 use crate::pages::{Labels, Refusal};
 use crate::session::Session;
 use crate::session::claims::Role;
-use crate::text::times::grouped;
+use crate::text::foreign::Foreign;
+use crate::text::times::{Moment, grouped};
 use crate::web::View;
 use crate::web::error::PageError;
 use crate::web::form::Form;
@@ -30,6 +32,8 @@ struct ErasePage {
     has_key: bool,
     /// What the erasure means for its delivery.
     consequence: &'static str,
+    /// Reason of the legal hold that keeps the payload, and when it was placed.
+    hold: Option<(String, Moment)>,
     may_erase: bool,
     /// Reason as it was typed into the form that was refused.
     reason: String,
@@ -70,6 +74,8 @@ async fn show(
 ) -> Result<Response, PageError> {
     let event = session.api.event(id).await?;
     let attempts = session.api.attempts(id).await?.items;
+    let destination = session.api.destination(event.destination_id).await?;
+    let tenant = session.api.tenant(session.claims.tenant_id).await?;
     let frame = Frame::of(session, Section::Events, "Erase a payload");
     let status_code = refusal.as_ref().map(|refusal| refusal.status);
     let page = ErasePage {
@@ -84,6 +90,10 @@ async fn show(
             .count(),
         has_key: event.idempotency_key.is_some(),
         consequence: words::erasure_of_event(&event.status).unwrap_or_default(),
+        hold: tenant
+            .legal_hold
+            .or(destination.legal_hold)
+            .map(|hold| (hold.reason, Moment::of(hold.placed_at, clock::now()))),
         reason: reason.to_owned(),
         refusal,
     };
