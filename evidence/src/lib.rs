@@ -35,6 +35,7 @@
 
 mod decimal;
 mod hash_lines;
+mod sha256;
 
 pub mod checkpoint;
 pub mod entries;

@@ -1,9 +1,11 @@
 //! Texts of leaves, salts and commitments.
 
+use chrono::{DateTime, SecondsFormat};
 use evidence::leaf::{
-    CheckpointLeaf, ContinuationLeaf, EvidenceKey, FactLeaf, LeafError, NAME_BYTES_MAX, Salt,
+    CheckpointLeaf, ContinuationLeaf, EvidenceKey, FactLeaf, LeafError, NAME_BYTES_MAX, Salt, fact_hashes,
 };
 use evidence::tree::{Hash, TreeHead};
+use proptest::prelude::*;
 
 const STREAM_ID: &str = "0190c2de-6b1c-7000-8000-000000000001";
 
@@ -105,4 +107,80 @@ fn a_leaf_has_the_same_length_for_a_large_fact() {
 #[test]
 fn secrets_are_not_printed() {
     assert_eq!(format!("{:?} {:?}", key(), Salt::from_bytes([7; 32])), "EvidenceKey(..) Salt(..)");
+}
+
+/// What a leaf is made of.
+#[derive(Clone, Debug)]
+struct Fact {
+    names: [String; 4],
+    sequence: u64,
+    recorded_micros: i64,
+    texts: [String; 2],
+}
+
+impl Fact {
+    fn leaf(&self) -> FactLeaf<'_> {
+        let [stream_type, stream_id, fact_type, fact_version] = self.names.each_ref().map(String::as_str);
+        let [metadata, fact] = self.texts.each_ref().map(String::as_str);
+        FactLeaf {
+            stream_type,
+            stream_id,
+            sequence: self.sequence,
+            fact_type,
+            fact_version,
+            recorded_micros: self.recorded_micros,
+            metadata,
+            fact,
+        }
+    }
+
+    fn salt(&self) -> Result<Salt, LeafError> {
+        key().fact_salt(&self.names[0], &self.names[1], self.sequence)
+    }
+}
+
+/// Facts that can have a leaf, of all lengths.
+fn facts() -> impl Strategy<Value = Fact> {
+    let name = || "[!-.0-~]{1,128}";
+    let names = [name(), name(), name(), name()];
+    // 10000-01-01T00:00:00Z.
+    let micros = 0..253_402_300_800_000_000_i64;
+    (names, 1_u64.., micros, [".{0,300}", ".{0,300}"]).prop_map(
+        |(names, sequence, recorded_micros, texts)| Fact { names, sequence, recorded_micros, texts },
+    )
+}
+
+proptest! {
+    #[test]
+    fn an_entry_has_the_form_in_the_description(fact in facts()) {
+        let salt = fact.salt().unwrap();
+        let [stream_type, stream_id, fact_type, fact_version] = &fact.names;
+        let [metadata, text] = fact.texts.each_ref().map(|text| salt.commit(text.as_bytes()));
+        let recorded = DateTime::from_timestamp_micros(fact.recorded_micros).unwrap();
+        let expected = format!(
+            "hooksentry.dev/fact/v1\nstream {stream_type}/{stream_id}\nsequence {}\ntype {fact_type} {fact_version}\n\
+             recorded {}\nmetadata {metadata}\nfact     {text}\n",
+            fact.sequence,
+            recorded.to_rfc3339_opts(SecondsFormat::Micros, true),
+        );
+        prop_assert_eq!(fact.leaf().entry(&salt).unwrap(), expected);
+    }
+
+    /// Some of the facts cannot have a leaf. The others have theirs.
+    #[test]
+    fn facts_together_have_the_hashes_of_each(
+        facts in proptest::collection::vec((facts(), proptest::bool::weighted(0.2)), 0..9)
+    ) {
+        let facts: Vec<Fact> = facts
+            .into_iter()
+            .map(|(fact, is_bad)| Fact { sequence: if is_bad { 0 } else { fact.sequence }, ..fact })
+            .collect();
+        let hash_of = |fact: &Fact| {
+            let entry = fact.salt().and_then(|salt| fact.leaf().entry(&salt))?;
+            Ok(Hash::of_leaf(entry.as_bytes()))
+        };
+        let expected: Vec<Result<Hash, LeafError>> = facts.iter().map(hash_of).collect();
+        let key = key();
+        prop_assert_eq!(fact_hashes(facts.iter().map(|fact| (&key, fact.leaf()))), expected);
+    }
 }
