@@ -6,7 +6,8 @@ use cqrs_es::Aggregate;
 use evidence::leaf::{EvidenceKey, FactLeaf, LeafError, Salt};
 use projections::paging::{Direction, Listed, Page};
 use projections::{BigInt, LogPosition, TransactionId};
-use sqlx::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Executor, Row};
 use uuid::Uuid;
 
 use super::trees::Tree;
@@ -16,32 +17,63 @@ use crate::event_store::log_reader;
 const PART_FACTS: i64 = 8_192;
 
 /// A row of the event log. Payload and metadata are `json`, which keeps the text, so they are the bytes that were
-/// appended.
+/// appended. `Text` is `String`, or `&str` in a [`FactPage`].
 #[derive(Clone, Debug)]
-pub(crate) struct FactRow {
+pub(crate) struct FactRow<Text = String> {
     transaction_id: TransactionId,
     position: i64,
-    pub(crate) aggregate_type: String,
-    pub(crate) aggregate_id: String,
+    pub(crate) aggregate_type: Text,
+    pub(crate) aggregate_id: Text,
     pub(crate) sequence: BigInt,
-    pub(crate) event_type: String,
-    pub(crate) event_version: String,
-    pub(crate) payload: String,
-    pub(crate) metadata: String,
+    pub(crate) event_type: Text,
+    pub(crate) event_version: Text,
+    pub(crate) payload: Text,
+    pub(crate) metadata: Text,
     pub(crate) recorded_at: DateTime<Utc>,
     /// The nil id for facts of the installation.
     pub(crate) tenant_id: Uuid,
 }
 
+/// Many facts, as PostgreSQL sent them: to copy their texts takes as long as to receive them.
+pub(crate) struct FactPage(Vec<PgRow>);
+
+impl FactPage {
+    /// Returns the facts in their order.
+    ///
+    /// # Errors
+    /// When a value cannot be decoded.
+    pub(crate) fn facts(&self) -> Result<Vec<FactRow<&str>>, sqlx::Error> {
+        self.0.iter().map(FactRow::borrowed).collect()
+    }
+}
+
 /// Facts that no fact will precede.
-#[derive(Debug)]
 pub(crate) struct SettledFacts {
-    pub(crate) rows: Vec<FactRow>,
+    pub(crate) page: FactPage,
     /// Whether more facts are committed that must not be read yet, because an older transaction is running.
     pub(crate) held_back: bool,
 }
 
-impl FactRow {
+impl<'row> FactRow<&'row str> {
+    /// Decodes a row of `fact_rows!`, whose columns are in this order. The compiler has checked their types.
+    fn borrowed(row: &'row PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            transaction_id: row.try_get_unchecked(0)?,
+            position: row.try_get_unchecked(1)?,
+            aggregate_type: row.try_get_unchecked(2)?,
+            aggregate_id: row.try_get_unchecked(3)?,
+            sequence: row.try_get_unchecked(4)?,
+            event_type: row.try_get_unchecked(5)?,
+            event_version: row.try_get_unchecked(6)?,
+            payload: row.try_get_unchecked(7)?,
+            metadata: row.try_get_unchecked(8)?,
+            recorded_at: row.try_get_unchecked(9)?,
+            tenant_id: row.try_get_unchecked(10)?,
+        })
+    }
+}
+
+impl<Text: AsRef<str>> FactRow<Text> {
     pub(crate) fn log_position(&self) -> LogPosition {
         LogPosition { transaction_id: self.transaction_id, position: self.position }
     }
@@ -51,7 +83,7 @@ impl FactRow {
     /// # Errors
     /// A name that a leaf cannot contain.
     pub(crate) fn salt(&self, key: &EvidenceKey) -> Result<Salt, LeafError> {
-        key.fact_salt(&self.aggregate_type, &self.aggregate_id, self.sequence.0)
+        key.fact_salt(self.aggregate_type.as_ref(), self.aggregate_id.as_ref(), self.sequence.0)
     }
 
     /// Returns the entry of the tenant's log.
@@ -59,17 +91,21 @@ impl FactRow {
     /// # Errors
     /// A name that a leaf cannot contain.
     pub(crate) fn entry(&self, salt: &Salt) -> Result<String, LeafError> {
-        let leaf = FactLeaf {
-            stream_type: &self.aggregate_type,
-            stream_id: &self.aggregate_id,
+        self.leaf().entry(salt)
+    }
+
+    /// Returns what the leaf in the tenant's log is made of.
+    pub(crate) fn leaf(&self) -> FactLeaf<'_> {
+        FactLeaf {
+            stream_type: self.aggregate_type.as_ref(),
+            stream_id: self.aggregate_id.as_ref(),
             sequence: self.sequence.0,
-            fact_type: &self.event_type,
-            fact_version: &self.event_version,
+            fact_type: self.event_type.as_ref(),
+            fact_version: self.event_version.as_ref(),
             recorded_micros: self.recorded_at.timestamp_micros(),
-            metadata: &self.metadata,
-            fact: &self.payload,
-        };
-        leaf.entry(salt)
+            metadata: self.metadata.as_ref(),
+            fact: self.payload.as_ref(),
+        }
     }
 }
 
@@ -77,7 +113,7 @@ impl FactRow {
 macro_rules! fact_rows {
     ($from:literal, $($arguments:tt)*) => {
         sqlx::query_as!(
-            FactRow,
+            FactRow::<String>,
             r#"SELECT
                 transaction_id AS "transaction_id!: _", position AS "position!",
                 aggregate_type AS "aggregate_type!", aggregate_id AS "aggregate_id!", sequence AS "sequence!: _",
@@ -103,7 +139,7 @@ pub(crate) async fn read_settled(
 ) -> Result<SettledFacts, sqlx::Error> {
     // First: what has ended by now is seen by the next statement.
     let horizon = log_reader::horizon(connection, elsewhere).await?;
-    let rows = fact_rows!(
+    let query = fact_rows!(
         r#"
         FROM events
         WHERE (transaction_id, position) > ($1, $2)
@@ -115,11 +151,10 @@ pub(crate) async fn read_settled(
         after.position,
         horizon as TransactionId,
         BigInt(rows_max as u64) as BigInt,
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let held_back = rows.is_empty() && log_reader::last_committed(connection).await? > Some(after);
-    Ok(SettledFacts { rows, held_back })
+    );
+    let page = FactPage(connection.fetch_all(query).await?);
+    let held_back = page.0.is_empty() && log_reader::last_committed(connection).await? > Some(after);
+    Ok(SettledFacts { page, held_back })
 }
 
 /// Returns the facts of the owner of a tree at these positions, in any order. Those that are missing are left out.
@@ -191,8 +226,8 @@ pub(crate) async fn part(
     tenant: Option<Uuid>,
     after: LogPosition,
     until: LogPosition,
-) -> Result<Vec<FactRow>, sqlx::Error> {
-    fact_rows!(
+) -> Result<FactPage, sqlx::Error> {
+    let query = fact_rows!(
         r#"
         FROM events
         WHERE (transaction_id, position) > ($1, $2)
@@ -207,9 +242,8 @@ pub(crate) async fn part(
         until.transaction_id as TransactionId,
         until.position,
         tenant,
-    )
-    .fetch_all(connection)
-    .await
+    );
+    Ok(FactPage(connection.fetch_all(query).await?))
 }
 
 /// Returns the number of facts after a position, of all tenants or of one.

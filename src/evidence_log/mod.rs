@@ -29,7 +29,7 @@ pub(crate) use checkpoints::{
 };
 pub(crate) use cosignatures::{NewCosignature, cosignatures, insert_cosignature, last_cosigned_size};
 pub(crate) use facts::{
-    FactRow, accepted_for, count_after, facts_of_stream, name_of, part, parts, positions_between,
+    FactPage, FactRow, accepted_for, count_after, facts_of_stream, name_of, part, parts, positions_between,
     read_settled,
 };
 pub(crate) use keys::{KeyNameChanged, RecordedKey, record_keys, recorded_keys};

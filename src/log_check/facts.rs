@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aggregates::ids::TenantId;
-use evidence::leaf::{EvidenceKey, Salt};
+use evidence::leaf::{self, Salt};
 use evidence::tree::Hash;
 use futures::TryStreamExt;
 use projections::{BigInt, LogPosition};
@@ -42,17 +42,22 @@ pub(super) async fn read(
     until: LogPosition,
 ) -> Result<Part, CheckFailure> {
     let mut connection = pool.acquire().await?;
-    let rows = evidence_log::part(&mut connection, tenant, after, until).await?;
+    let page = evidence_log::part(&mut connection, tenant, after, until).await?;
+    let rows = page.facts()?;
     let mut part = Part {
         leaves: vec![],
         payloads: Checked::default(),
         responses: Checked::default(),
         personal: Checked::default(),
     };
+    let key_of = |fact: &FactRow<&str>| keys.get(&fact.tenant_id).and_then(Option::as_ref);
+    let mut hashes =
+        leaf::fact_hashes(rows.iter().filter_map(|fact| Some((key_of(fact)?, fact.leaf())))).into_iter();
     part.leaves.extend(rows.iter().map(|fact| Leaf {
         tenant: fact.tenant_id,
         position: fact.log_position(),
-        hash: keys.get(&fact.tenant_id).and_then(Option::as_ref).map(|key| leaf_hash(fact, key)),
+        // A fact that the program cannot have written has no leaf: the hash of no tree.
+        hash: key_of(fact).map(|_| hashes.next().and_then(Result::ok).unwrap_or(Hash::EMPTY_ROOT)),
         bad_contents: None,
     }));
     part.check_contents(&mut connection, &rows).await?;
@@ -60,18 +65,12 @@ pub(super) async fn read(
     Ok(part)
 }
 
-fn leaf_hash(fact: &FactRow, key: &EvidenceKey) -> Hash {
-    let entry = fact.salt(key).and_then(|salt| fact.entry(&salt));
-    // A fact that the program cannot have written has no leaf: the hash of no tree.
-    entry.map_or(Hash::EMPTY_ROOT, |entry| Hash::of_leaf(entry.as_bytes()))
-}
-
 impl Part {
     /// Compares the payloads and responses that are still stored with what the facts commit to.
     async fn check_contents(
         &mut self,
         connection: &mut PgConnection,
-        rows: &[FactRow],
+        rows: &[FactRow<&str>],
     ) -> Result<(), sqlx::Error> {
         let (mut payloads, mut responses) = (HashMap::new(), HashMap::new());
         let (mut events, mut attempts) = (vec![], vec![]);
@@ -79,7 +78,7 @@ impl Part {
             let tenant = TenantId(fact.tenant_id);
             let Ok(event) = fact.aggregate_id.parse::<Uuid>() else { continue };
             // A fact that cannot be read is not the one that was logged, and is found by its leaf.
-            match contents::of_fact(&fact.event_type, &fact.payload).ok().flatten() {
+            match contents::of_fact(fact.event_type, fact.payload).ok().flatten() {
                 Some(Contents::Payload { delivered, received }) => {
                     events.push((tenant, event));
                     payloads.insert(event, (number, delivered, received));
@@ -127,19 +126,18 @@ impl Part {
     async fn check_personal(
         &mut self,
         connection: &mut PgConnection,
-        rows: &[FactRow],
+        rows: &[FactRow<&str>],
     ) -> Result<(), sqlx::Error> {
         let (mut emails, mut of_emails) = (vec![], vec![]);
         let (mut origins, mut of_origins) = (vec![], vec![]);
         for (number, fact) in rows.iter().enumerate() {
             let tenant = TenantId(fact.tenant_id);
-            if let Some((id, commitment)) = contents::origin_of(&fact.metadata) {
+            if let Some((id, commitment)) = contents::origin_of(fact.metadata) {
                 origins.push((tenant, id));
                 of_origins.push((number, commitment));
             }
             let Ok(user) = fact.aggregate_id.parse::<Uuid>() else { continue };
-            if let Ok(Some(Contents::Email { commitment })) =
-                contents::of_fact(&fact.event_type, &fact.payload)
+            if let Ok(Some(Contents::Email { commitment })) = contents::of_fact(fact.event_type, fact.payload)
             {
                 emails.push((tenant, user, BigInt(fact.sequence.0)));
                 of_emails.push((number, commitment));

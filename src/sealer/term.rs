@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aggregates::ids::TenantId;
 use evidence::checkpoint::Checkpoint;
-use evidence::leaf::{CheckpointLeaf, ContinuationLeaf, EvidenceKey, LeafError};
+use evidence::leaf::{self, CheckpointLeaf, ContinuationLeaf, EvidenceKey, LeafError};
 use evidence::note::KeyNameError;
 use evidence::tree::Hash;
 use projections::LogPosition;
@@ -23,7 +23,7 @@ use crate::database;
 use crate::event_store::held_back::HeldBack;
 use crate::event_store::log_reader::LogPage;
 use crate::event_store::{self, LogOriginFailure};
-use crate::evidence_log::{self, FactRow, KeyNameChanged, NewCheckpoint, Tree, TreeOwner};
+use crate::evidence_log::{self, FactPage, FactRow, KeyNameChanged, NewCheckpoint, Tree, TreeOwner};
 use crate::identifiers;
 use crate::leadership::{Leadership, LeadershipFailure, LeadershipStatus};
 use crate::secrets::log_keys::LogKeys;
@@ -66,6 +66,12 @@ pub struct Term {
     signed: watch::Sender<()>,
     held_back: HeldBack,
     measured_at: Option<Instant>,
+}
+
+/// A tree that grows, and the key from which the salts of its entries follow.
+struct Growing {
+    tree: Tree,
+    key: EvidenceKey,
 }
 
 /// Result of appending a page.
@@ -180,11 +186,12 @@ impl Term {
     pub async fn append(&mut self) -> Result<Appended, TermEnded> {
         let (mut trees, mut last, mut facts) = (HashMap::new(), self.position, 0);
         let more = loop {
-            let rows = self.read_after(last).await?;
+            let page = self.read_after(last).await?;
+            let rows = page.facts()?;
             let Some(end) = rows.last() else { break false };
             last = end.log_position();
             self.take_trees(&mut trees, &rows).await?;
-            self.append_leaves(&mut trees, &rows).await?;
+            append_leaves(&mut trees, &rows).await?;
             facts += rows.len();
             if rows.len() < READ_FACTS_MAX || facts >= PAGE_FACTS_MAX {
                 break rows.len() == READ_FACTS_MAX;
@@ -198,31 +205,33 @@ impl Term {
         let mut transaction = begin(&mut self.connection).await?;
         // First, so that a leader that was replaced fails here and not at what the other one has written.
         checkpoints::advance(&mut transaction, ROLE, epoch, last).await?;
-        evidence_log::insert_tiles(&mut transaction, trees.values_mut()).await?;
-        evidence_log::write_trees(&mut transaction, &trees.values().collect::<Vec<_>>()).await?;
+        evidence_log::insert_tiles(&mut transaction, trees.values_mut().map(|growing| &mut growing.tree))
+            .await?;
+        let written: Vec<&Tree> = trees.values().map(|growing| &growing.tree).collect();
+        evidence_log::write_trees(&mut transaction, &written).await?;
         transaction.commit().await?;
 
         self.position = last;
-        self.trees.extend(trees);
+        self.trees.extend(trees.into_iter().map(|(tenant, growing)| (tenant, growing.tree)));
         metrics::counter!("hooksentry_sealed_facts_total").increment(facts as u64);
         Ok(Appended { facts, more })
     }
 
-    async fn read_after(&mut self, position: LogPosition) -> Result<Vec<FactRow>, TermEnded> {
+    async fn read_after(&mut self, position: LogPosition) -> Result<FactPage, TermEnded> {
         let elsewhere = self.held_back.elsewhere();
-        let page =
+        let read =
             evidence_log::read_settled(&mut self.connection, position, READ_FACTS_MAX, elsewhere).await?;
-        self.held_back.after(&LogPage { rows: vec![], held_back: page.held_back });
+        self.held_back.after(&LogPage { rows: vec![], held_back: read.held_back });
         self.held_back.look(&mut self.connection).await?;
-        Ok(page.rows)
+        Ok(read.page)
     }
 
     /// Adds the trees of the tenants of these facts to `trees`: takes them out of those that are kept, reads the others, and
     /// begins those that do not exist.
     async fn take_trees(
         &mut self,
-        trees: &mut HashMap<Uuid, Tree>,
-        facts: &[FactRow],
+        trees: &mut HashMap<Uuid, Growing>,
+        facts: &[FactRow<&str>],
     ) -> Result<(), TermEnded> {
         if self.trees.len() > TREES_KEPT_MAX {
             self.trees.clear();
@@ -233,7 +242,7 @@ impl Term {
                 continue;
             }
             match self.trees.remove(&tenant) {
-                Some(tree) => drop(trees.insert(tenant, tree)),
+                Some(tree) => drop(trees.insert(tenant, self.growing(tree).await?)),
                 None => missing.push(tenant),
             }
         }
@@ -241,40 +250,22 @@ impl Term {
             return Ok(());
         }
         for tree in evidence_log::trees_of_tenants(&mut self.connection, &missing, self.era).await? {
-            trees.extend(tree.owner().tenant_id().map(|tenant| (tenant, tree)));
+            if let Some(tenant) = tree.owner().tenant_id() {
+                trees.insert(tenant, self.growing(tree).await?);
+            }
         }
         for tenant in missing {
             if let Entry::Vacant(place) = trees.entry(tenant) {
-                let (data_key, _) = self.evidence_key(tenant, None).await?;
+                let (data_key, key) = self.evidence_key(tenant, None).await?;
                 let owner = TreeOwner::Tenant { id: tenant, data_key };
-                place.insert(Tree::new(identifiers::new_id(), owner, self.era));
+                place.insert(Growing { tree: Tree::new(identifiers::new_id(), owner, self.era), key });
             }
         }
         Ok(())
     }
 
-    /// Appends a leaf for each fact to the tree of its tenant.
-    async fn append_leaves(
-        &self,
-        trees: &mut HashMap<Uuid, Tree>,
-        facts: &[FactRow],
-    ) -> Result<(), TermEnded> {
-        let mut keys = HashMap::new();
-        for (number, fact) in facts.iter().enumerate() {
-            if number % LEAVES_AT_ONCE == LEAVES_AT_ONCE - 1 {
-                tokio::task::yield_now().await;
-            }
-            let position = fact.log_position();
-            let Some(tree) = trees.get_mut(&fact.tenant_id) else { continue };
-            let key = match keys.entry(fact.tenant_id) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(place) => place.insert(self.key_of(tree).await?),
-            };
-            let entry = fact.salt(key).and_then(|salt| fact.entry(&salt));
-            let entry = entry.map_err(|source| TermEnded::Fact { position, source })?;
-            tree.append(Hash::of_leaf(entry.as_bytes()), Some(position));
-        }
-        Ok(())
+    async fn growing(&self, tree: Tree) -> Result<Growing, TermEnded> {
+        Ok(Growing { key: self.key_of(&tree).await?, tree })
     }
 
     /// Returns the evidence key of a tenant, and the data key that it follows from.
@@ -395,6 +386,22 @@ impl Term {
         }
         Ok(())
     }
+}
+
+/// Appends a leaf for each fact to the tree of its tenant.
+async fn append_leaves(trees: &mut HashMap<Uuid, Growing>, facts: &[FactRow<&str>]) -> Result<(), TermEnded> {
+    for facts in facts.chunks(LEAVES_AT_ONCE) {
+        tokio::task::yield_now().await;
+        let leaves = facts.iter().filter_map(|fact| Some((&trees.get(&fact.tenant_id)?.key, fact.leaf())));
+        let mut hashes = leaf::fact_hashes(leaves).into_iter();
+        for fact in facts {
+            let Some(growing) = trees.get_mut(&fact.tenant_id) else { continue };
+            let Some(hash) = hashes.next() else { continue };
+            let position = fact.log_position();
+            growing.tree.append(hash.map_err(|source| TermEnded::Fact { position, source })?, Some(position));
+        }
+    }
+    Ok(())
 }
 
 /// Begins a transaction that appends no facts.
