@@ -21,7 +21,7 @@ use crate::identifiers;
 pub use deadline::{LONG, SHORT, in_time};
 pub use own_connection::{OwnConnection, StatementWatch};
 use session::CONNECT_TIME_MAX;
-pub use session::open;
+pub use session::{open, plan_once};
 pub use sqlstate::{is_passing, is_unique_violation};
 
 /// The migrations that this program knows.

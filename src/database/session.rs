@@ -65,3 +65,16 @@ pub async fn open(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Erro
     };
     timeout(CONNECT_TIME_MAX, opening).await.unwrap_or_else(|_| Err(deadline::exceeded()))
 }
+
+/// Makes PostgreSQL plan each statement of a session once, and read rows in the order of an index instead of sorting them:
+/// a plan that was made while a table was small would sort all of it, and is kept while the table grows. A sort that
+/// remains counts as expensive then, so PostgreSQL must not compile the statements that seem to be.
+///
+/// # Errors
+/// When the database fails.
+pub async fn plan_once(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let statement = "SELECT set_config('plan_cache_mode', 'force_generic_plan', false),
+                            set_config('enable_sort', 'off', false),
+                            set_config('jit', 'off', false)";
+    connection.execute(statement).await.map(drop)
+}

@@ -117,6 +117,7 @@ impl Term {
         let leadership = Leadership::acquire(pool, ROLE, status).await?;
         let begun = async {
             let mut connection = database::open(&pool.connect_options()).await?;
+            database::plan_once(&mut connection).await?;
             event_store::require_own_log(&mut connection).await?;
             let position = checkpoints::take_over(&mut connection, ROLE, leadership.epoch()).await?;
             let era = event_store::current_era(&mut connection).await?;

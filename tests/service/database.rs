@@ -182,3 +182,28 @@ async fn sessions_set_what_the_log_relies_on_and_keep_stronger_commits(pool: PgP
         assert_eq!(settings, (used.to_owned(), "read committed".to_owned()), "{default}");
     }
 }
+
+/// The first plan is made while the table is empty.
+#[sqlx::test]
+async fn a_session_plans_once_and_reads_in_the_order_of_an_index(pool: PgPool) {
+    let mut connection = database::open(&pool.connect_options()).await.expect("a connection");
+    database::plan_once(&mut connection).await.expect("settings");
+    let statement = "SELECT position FROM events WHERE position > $1 ORDER BY transaction_id, position";
+    for _ in 0..3 {
+        sqlx::query(statement).bind(0_i64).execute(&mut connection).await.expect("an empty log");
+    }
+    let plans: (i64, i64) =
+        sqlx::query_as("SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1")
+            .bind(statement)
+            .fetch_one(&mut connection)
+            .await
+            .expect("a statement");
+    assert_eq!(plans, (3, 0));
+
+    let plan: Vec<String> =
+        sqlx::query_scalar("EXPLAIN SELECT position FROM events ORDER BY transaction_id, position")
+            .fetch_all(&mut connection)
+            .await
+            .expect("a plan");
+    assert!(plan[0].contains("events_in_log_order"), "{plan:?}");
+}
