@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use secrecy::SecretString;
 
 use super::values::{ValueProblem, number_between};
+use crate::queue::UNSTARTED_MAX;
 use crate::queue::rabbitmq::{BrokerUrls, QueuePrefix};
 
 /// Address of the broker, and names and prefetch of its queues.
@@ -32,13 +33,14 @@ pub struct QueueSettings {
 
     /// Maximum number of jobs that a worker process has received from the broker and not yet claimed.
     ///
-    /// A job is acknowledged when its attempt is claimed. Lower: attempts wait for the broker. Higher: a worker
-    /// process that hangs holds more of the jobs that others could process, of which 512 are on the queue.
+    /// A job is acknowledged when its attempt is claimed. The default is as many as may be on the queue. Lower: jobs
+    /// of one tenant that wait for its attempts to end can be all that a worker has, and other tenants wait with them.
+    /// Higher: of no use. A worker process that hangs may hold all jobs until the broker closes its connection.
     #[arg(
         long,
         env = "HOOKSENTRY_PREFETCH",
         value_name = "NUMBER",
-        default_value = "128",
+        default_value_t = UNSTARTED_MAX,
         value_parser = number_between::<NonZeroU16>(NonZeroU16::MIN, NonZeroU16::MAX)
     )]
     pub prefetch: NonZeroU16,

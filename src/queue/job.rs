@@ -11,7 +11,7 @@ const FORMAT_VERSION: u8 = 1;
 /// A request to attempt a webhook event now, at a version of its stream.
 ///
 /// Everything else (payload, address, credentials, secret, limit) is read when the attempt is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "Message", try_from = "Message")]
 pub struct Job {
     pub event_id: WebhookEventId,

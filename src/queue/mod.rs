@@ -41,6 +41,11 @@ pub use job::{Job, UnreadableJob};
 ///
 /// Lower: a leader election of the broker causes needless duplicates. Higher: the dispatcher detects later
 /// that the broker is gone.
+/// Maximum number of jobs on the queue that have not started, over all destinations, without copies. Jobs on the queue can
+/// no longer be overtaken. Higher: a destination that gets its first event waits longer. Lower: workers wait for
+/// jobs while the facts of what they started are on their way to the dispatcher.
+pub const UNSTARTED_MAX: NonZeroU16 = NonZeroU16::new(512).expect("512 is not zero");
+
 pub const PUBLISH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
 /// A transport for jobs.

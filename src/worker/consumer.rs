@@ -1,7 +1,7 @@
 //! The loop of a worker: receives jobs, a bounded number at a time, gives them permits by turns of the tenants,
 //! and acknowledges each once its claim is decided.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroU16;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::concurrency_limit::{ConcurrencyLimit, Permit};
 use super::delivery::{AttemptRunner, Claimed, JobResult};
-use crate::queue::{Delivery, JobQueue};
+use crate::queue::{Delivery, Job, JobQueue};
 
 /// Pause before a job is requeued because a dependency is unavailable.
 const REQUEUE_DELAY: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ async fn receive(
         tokio::select! {
             () = stop.cancelled() => return,
             () = &mut stalled => return given_back.cancel(),
-            () = limit.freed(), if waiting.len > 0 => {}
+            () = limit.freed(), if !waiting.all.is_empty() => {}
             delivery = deliveries.recv() => {
                 let Some(delivery) = delivery else { return };
                 waiting.push(delivery);
@@ -79,18 +79,22 @@ struct Waiting {
     jobs: HashMap<TenantId, VecDeque<Delivery>>,
     /// Tenants with jobs; it is the turn of the first.
     round: VecDeque<TenantId>,
-    len: usize,
+    /// The same jobs, by which copies are found.
+    all: HashSet<Job>,
 }
 
 impl Waiting {
+    /// Adds a job. A copy is acknowledged instead: it would take the place of other jobs that may be received.
     fn push(&mut self, delivery: Delivery) {
+        if !self.all.insert(*delivery.job()) {
+            return delivery.ack();
+        }
         let tenant_id = delivery.job().tenant_id;
         let jobs = self.jobs.entry(tenant_id).or_default();
         if jobs.is_empty() {
             self.round.push_back(tenant_id);
         }
         jobs.push_back(delivery);
-        self.len += 1;
     }
 
     /// Removes the oldest job of the next tenant that may have a permit.
@@ -103,7 +107,7 @@ impl Waiting {
             };
             let jobs = self.jobs.get_mut(&tenant_id)?;
             let delivery = jobs.pop_front()?;
-            self.len -= 1;
+            self.all.remove(delivery.job());
             if jobs.is_empty() {
                 self.jobs.remove(&tenant_id);
             } else {
@@ -176,5 +180,38 @@ async fn claim(runner: &AttemptRunner, delivery: Delivery, given_back: Cancellat
             }
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::queue::in_process::InProcess;
+
+    #[tokio::test]
+    async fn a_copy_of_a_job_that_waits_takes_no_place_of_others() {
+        let job = |stream_version| Job {
+            event_id: Uuid::from_u128(1).into(),
+            tenant_id: Uuid::from_u128(2).into(),
+            destination_id: Uuid::from_u128(3).into(),
+            stream_version,
+            attempt: 1,
+            failed_attempts: 0,
+            unknown_in_a_row: 0,
+            epoch: 1,
+            stage_version: 1,
+        };
+        let queue = InProcess::default();
+        queue.publish(&[job(1), job(1), job(1), job(2)]).await.expect("a queue with space");
+        let prefetch = NonZeroU16::new(2).expect("not zero");
+        let mut deliveries = queue.consume(prefetch, CancellationToken::new());
+        let mut waiting = Waiting::default();
+        while waiting.all.len() < 2 {
+            let received = tokio::time::timeout(Duration::from_secs(10), deliveries.recv()).await;
+            waiting.push(received.expect("a job in time").expect("a consumer that runs"));
+        }
+        assert_eq!(waiting.all, HashSet::from([job(1), job(2)]));
     }
 }

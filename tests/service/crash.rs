@@ -166,7 +166,6 @@ async fn a_stopping_worker_finishes_attempts_in_flight_and_returns_its_other_job
             .with("HOOKSENTRY_VANISHED_MARGIN", "100ms")
             // Of ten jobs four are attempted at once, and the others prefetched.
             .with("HOOKSENTRY_WORKER_CONCURRENCY", "4")
-            .with("HOOKSENTRY_PREFETCH", "20")
             .with("HOOKSENTRY_SHUTDOWN_DEADLINE", "15s")
     };
     let others = launch("api,projector,dispatcher").ready().await;

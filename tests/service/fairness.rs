@@ -213,3 +213,38 @@ async fn destinations_that_hang_or_fail_do_not_hold_up_the_others() {
     targets.iter().for_each(Target::check_limit);
     installation.stop().await;
 }
+
+/// What a tenant that is alone may have on the queue must not fill what the only worker receives from the broker.
+#[tokio::test]
+async fn jobs_that_wait_for_attempts_that_hang_do_not_keep_those_of_others_from_the_worker() {
+    let (database, broker) = (TestDatabase::create().await, SharedBroker::connect().await);
+    let launch = |roles: &str| {
+        Launch::serve(roles, &database.url())
+            .through(&broker)
+            .with("HOOKSENTRY_DELIVERY_TIMEOUT", "600s")
+            .with("HOOKSENTRY_WORKER_CONCURRENCY", "20")
+            .ready()
+    };
+    let api = launch("api,projector").await;
+    let (slow, quick) = (Tenant::register(api.base()).await, Tenant::register(api.base()).await);
+    let (hanging, receiver) = (Receiver::answering(200).await, Receiver::answering(200).await);
+    hanging.hold();
+    let to_hanging = slow.destination(&hanging.url(), 1_000).await;
+    stream::iter(0..600)
+        .for_each_concurrent(CONNECTIONS, async |number| {
+            slow.ingest(&to_hanging, &json!({ "number": number })).await;
+        })
+        .await;
+    let (worker, dispatcher) = tokio::join!(launch("worker"), launch("dispatcher"));
+    until("the attempts of one tenant hang", async || (hanging.in_flight() == 16).then_some(())).await;
+
+    let destination = quick.destination(&receiver.url(), 10).await;
+    quick.ingest(&destination, &json!({ "number": 1 })).await;
+    quick.until_count("Succeeded", 1).await;
+    assert_eq!(hanging.in_flight(), 16, "they still hang");
+    for process in [api, dispatcher] {
+        assert!(process.stop().await.success());
+    }
+    worker.kill().await;
+    database.discard().await;
+}

@@ -10,6 +10,7 @@ use aggregates::target_rules::TargetRules;
 use clap::{Arg, CommandFactory};
 use hooksentry::commands::{Command, CommandLine, Dev, Serve};
 use hooksentry::config::{self, CommandLineError, Role, SettingProblem};
+use hooksentry::queue::UNSTARTED_MAX;
 
 const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const SECRET: &str = "hunter2-which-must-never-be-printed";
@@ -73,7 +74,7 @@ fn defaults_apply_to_settings_that_are_not_given() {
     assert_eq!(settings.delivery.breaker_threshold, 5);
     assert!(!settings.targets.allow_insecure_destinations);
     assert_eq!(settings.retries.backoff(), aggregates::backoff::Backoff::default());
-    assert_eq!(settings.queue.prefetch.get(), 128);
+    assert_eq!(settings.queue.prefetch, UNSTARTED_MAX, "one tenant cannot have all that a worker receives");
     let creations = settings.limits.tenant_creations().expect("a limit");
     assert_eq!((creations.most.get(), creations.window), (5, Duration::from_secs(3_600)));
     let logins = settings.limits.failed_logins().expect("a limit");

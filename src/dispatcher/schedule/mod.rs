@@ -26,12 +26,11 @@ use super::tenant_windows::TenantWindows;
 use crate::clock::BootTime;
 use crate::config::TenantWeights;
 use crate::fair_share::Turns;
+use crate::queue::UNSTARTED_MAX;
 use ahead_of_log::AheadOfLog;
 
-/// Most jobs released to the queue and not yet started, over all destinations. Jobs on the queue can no
-/// longer be overtaken. Higher: a destination that gets its first event waits longer. Lower: workers wait for
-/// jobs while the facts of what they started are on their way to the dispatcher.
-const OUTSTANDING_MAX: usize = 512;
+/// Most jobs released to the queue and not yet started, over all destinations.
+const OUTSTANDING_MAX: usize = UNSTARTED_MAX.get() as usize;
 /// Most times the usual wait before a job is published again.
 const REPUBLISH_WAITS_MAX: u32 = 16;
 /// Jobs one lane releases before the next lane has its turn.
