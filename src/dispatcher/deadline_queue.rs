@@ -42,6 +42,11 @@ impl<Id: Copy + Eq + Hash + Ord, Time: Copy + Ord> DeadlineQueue<Id, Time> {
         self.in_order.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
     }
 
+    /// Returns all ids, the earliest first.
+    pub(super) fn ids(&self) -> Vec<Id> {
+        self.in_order.iter().map(|(_, id)| *id).collect()
+    }
+
     pub(super) fn first(&self) -> Option<Time> {
         self.in_order.first().map(|(at, _)| *at)
     }

@@ -29,6 +29,9 @@ const CHANGES_MAX: usize = 5_000;
 const FLUSH_AFTER: Duration = Duration::from_millis(1_000);
 /// Time without reading the log after which workers may not have been able to write to it either.
 const UNREAD_MAX: Duration = Duration::from_secs(5);
+/// Shortest time between two publications of what the queue has lost. Higher: jobs that are lost again wait for longer.
+/// Lower: an unstable connection to the broker multiplies jobs.
+const LOSSES_APART: Duration = Duration::from_secs(1);
 /// Lanes whose windows are filled by one query.
 const REFILL_LANES_MAX: usize = 128;
 /// Queries that fill windows before the events of these lanes are released. After an outage very many lanes may
@@ -137,6 +140,10 @@ pub(super) struct DispatchCore<B> {
     read_at: BootTime,
     /// Until then no attempt is given up: workers record the outcomes that they could not record before.
     grace_until: BootTime,
+    /// When to publish again what the queue has lost; `None`: it has lost nothing.
+    lost_due: Option<BootTime>,
+    /// From when on that may be published again.
+    lost_not_before: BootTime,
 }
 
 impl<B: Backend> DispatchCore<B> {
@@ -152,6 +159,8 @@ impl<B: Backend> DispatchCore<B> {
             unflushed_since: None,
             read_at: never,
             grace_until: never,
+            lost_due: None,
+            lost_not_before: never,
         }
     }
 
@@ -241,7 +250,7 @@ impl<B: Backend> DispatchCore<B> {
         self.take_breaker_steps(now);
         self.refill(now.wall).await?;
         if self.backend.can_publish() {
-            let mut due = self.schedule.unstarted(self.limits.republish_after, now.boot);
+            let mut due = self.unstarted(now.boot);
             due.extend(self.schedule.release(now.boot));
             self.publish(due);
         }
@@ -258,6 +267,25 @@ impl<B: Backend> DispatchCore<B> {
         } else {
             Ok(())
         }
+    }
+
+    /// Notes at `now` that the queue may have lost jobs: what has not started is published again soon.
+    pub(super) fn note_loss(&mut self, now: BootTime) {
+        self.lost_due.get_or_insert(now.max(self.lost_not_before));
+    }
+
+    /// Returns jobs that have not started and are to be published again.
+    fn unstarted(&mut self, now: BootTime) -> Vec<DueDelivery> {
+        if self.lost_due.is_none_or(|due| due > now) {
+            return self.schedule.unstarted(self.limits.republish_after, now);
+        }
+        self.lost_due = None;
+        self.lost_not_before = now + LOSSES_APART;
+        let lost = self.schedule.all_unstarted(now);
+        if !lost.is_empty() {
+            tracing::info!(jobs = lost.len(), "publishing again what the queue may have lost");
+        }
+        lost
     }
 
     /// Whether an attempt without an outcome in memory has none in the log. It may have one that was not read, or
@@ -350,10 +378,12 @@ impl<B: Backend> DispatchCore<B> {
     /// Returns after which time [`Self::step`] has something to do although no fact arrives.
     pub(super) fn next_deadline(&self, now: Present) -> Option<Duration> {
         // While the queue takes nothing, nothing is published again either.
-        let oldest_published = self.schedule.oldest_published().filter(|_| self.backend.can_publish());
+        let can_publish = self.backend.can_publish();
+        let oldest_published = self.schedule.oldest_published().filter(|_| can_publish);
         let vanished = self.schedule.first_time_limit().map(|at| at + self.limits.vanished_margin);
         let durations = [
             oldest_published.map(|at| at + self.limits.republish_after),
+            self.lost_due.filter(|_| can_publish),
             vanished.map(|at| at.max(self.grace_until)),
             self.schedule.next_failed_step(),
             self.unflushed_since.map(|at| at + FLUSH_AFTER),

@@ -20,7 +20,10 @@
 //! **If it cannot reach the broker,** it steps down after some seconds and does not compete for the lead until it
 //! is connected again: a standby whose connection works takes over.
 //!
-//! **If others die.** A job that the queue lost is published again after a while. An attempt whose worker
+//! **If the queue loses jobs** and notices it, every job that has not started is published again at once, and otherwise
+//! after a while.
+//!
+//! **If others die.** A broker delivers the jobs of a worker to others. An attempt whose worker
 //! vanished gets the outcome `unknown`, and is retried: its time limit, which its fact names, and a margin are
 //! counted from when this leader read of it, by a clock of this machine that is never set.
 //!
@@ -59,6 +62,7 @@ use std::time::Duration;
 use aggregates::backoff::Backoff;
 use projections::{LogRow, TransactionId};
 use sqlx::PgPool;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -187,6 +191,8 @@ impl LedRole for Dispatcher {
         .await?;
         let term_over = stop.child_token();
         let _ends_with_term = term_over.clone().drop_guard();
+        let mut losses = self.queue.losses();
+        losses.mark_unchanged();
         let publisher = Publisher::start(Arc::clone(&self.queue), &self.helpers, term_over);
         let broker_out_of_reach = publisher.broker_out_of_reach();
         let backend = ServiceBackend::new(self, publisher, leadership.epoch());
@@ -199,7 +205,8 @@ impl LedRole for Dispatcher {
         };
         let core = DispatchCore::new(backend, schedule, limits);
         let connection = OwnConnection::to_database_of(&self.pool);
-        let term = Term { dispatcher: self, core, held_back: HeldBack::new(READER_NAME), connection };
+        let held_back = HeldBack::new(READER_NAME);
+        let term = Term { dispatcher: self, core, held_back, connection, losses };
         // The term is dropped at any await when the lead is lost: what it was writing is fenced.
         tokio::select! {
             ended = term.serve(stop, outage) => ended,
@@ -223,6 +230,8 @@ struct Term<'a> {
     held_back: HeldBack,
     /// Reads the log.
     connection: OwnConnection,
+    /// Changes when the queue has lost jobs.
+    losses: watch::Receiver<u64>,
 }
 
 impl Term<'_> {
@@ -304,6 +313,10 @@ impl Term<'_> {
                     }
                     () = publisher.ready(), if !publisher.can_publish() => break,
                     () = breaker_steps.ended() => break,
+                    Ok(()) = self.losses.changed() => {
+                        self.core.note_loss(Present::read().boot);
+                        break;
+                    }
                     () = tokio::time::sleep(sleep) => break,
                     _ = poll.tick() => break,
                 }

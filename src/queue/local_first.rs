@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::in_process::InProcess;
@@ -87,6 +88,10 @@ impl JobQueue for LocalFirst {
 
     fn state(&self) -> QueueState {
         self.broker.state()
+    }
+
+    fn losses(&self) -> watch::Receiver<u64> {
+        self.broker.losses()
     }
 }
 

@@ -16,7 +16,10 @@
 //!   tries again.
 //! - **A job is acknowledged after its claim is decided**, never before. The jobs of a worker that dies before
 //!   are delivered to others; those that it has claimed are in the log.
-//! - **A publish ends within its timeout**, confirmed or with an error.
+//! - **A transport announces losses that it notices** ([`JobQueue::losses`]), so that the dispatcher publishes at once
+//!   what has not started. It may announce more than it lost, and it need not notice every loss: a job that does not start is
+//!   published again after a while.
+//! - **A publish ends within its timeout**, when the transport has taken the jobs or with an error.
 //! - **Everything is bounded**: the jobs in a transport, the unsettled jobs of a consumer (its prefetch), the
 //!   unconfirmed publishes.
 
@@ -32,26 +35,27 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use delivery::{Deliveries, Delivery};
 pub use job::{Job, UnreadableJob};
 
-/// Default timeout of a publish.
-///
-/// Lower: a leader election of the broker causes needless duplicates. Higher: the dispatcher detects later
-/// that the broker is gone.
 /// Maximum number of jobs on the queue that have not started, over all destinations, without copies. Jobs on the queue can
 /// no longer be overtaken. Higher: a destination that gets its first event waits longer. Lower: workers wait for
 /// jobs while the facts of what they started are on their way to the dispatcher.
 pub const UNSTARTED_MAX: NonZeroU16 = NonZeroU16::new(512).expect("512 is not zero");
 
+/// Default timeout of a publish.
+///
+/// Lower: a leader election of the broker causes needless duplicates. Higher: the dispatcher detects later
+/// that the broker is gone.
 pub const PUBLISH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
 /// A transport for jobs.
 #[async_trait]
 pub trait JobQueue: fmt::Debug + Send + Sync {
-    /// Publishes `jobs` and waits until the transport has confirmed them all.
+    /// Publishes `jobs` and waits until the transport has taken them all.
     ///
     /// Ends within the transport's publish timeout. It waits while the queue is full or there is no
     /// connection, so a caller may try again at once without a busy loop. Safe to cancel.
@@ -69,6 +73,12 @@ pub trait JobQueue: fmt::Debug + Send + Sync {
 
     /// Returns whether a publish can succeed now, for health checks.
     fn state(&self) -> QueueState;
+
+    /// Returns how often the transport has noticed that jobs may be lost. When the number changes, jobs that are published from
+    /// then on reach a queue. A transport that loses no jobs while its process runs never changes it.
+    fn losses(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
 }
 
 /// State of a transport.
@@ -101,7 +111,7 @@ pub enum PublishFailure {
     /// The queue is full, or has no leader.
     #[error("the broker refused the jobs")]
     Refused,
-    #[error("the broker did not confirm the jobs in time")]
+    #[error("the broker did not take the jobs in time")]
     Unconfirmed,
     /// The process is stopping.
     #[error("the job queue is closed")]

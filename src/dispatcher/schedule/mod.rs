@@ -354,6 +354,15 @@ impl Schedule {
         self.deliveries(&unstarted)
     }
 
+    /// Returns all jobs that have not started, because the queue may have lost them. Their wait begins again.
+    pub(super) fn all_unstarted(&mut self, now: BootTime) -> Vec<DueDelivery> {
+        let unstarted = self.released.ids();
+        for event_id in &unstarted {
+            self.released.set(*event_id, now);
+        }
+        self.deliveries(&unstarted)
+    }
+
     /// Returns the attempts whose time limit ended before `before` and that have no outcome: their worker has
     /// vanished. They stay in flight until their outcome is in the log.
     pub(super) fn vanished(&mut self, before: BootTime) -> Vec<DueDelivery> {

@@ -459,6 +459,17 @@ impl World {
         self.queue[queued..].iter().map(|job| job.delivery.clone()).collect()
     }
 
+    /// The queue announces that it may have lost jobs.
+    pub(super) fn note_loss(&mut self) {
+        let now = self.present();
+        self.core.note_loss(now.boot);
+    }
+
+    /// Returns after which time the dispatcher has something to do although no fact arrives.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.core.next_deadline(self.present())
+    }
+
     /// Lets time pass in which the dispatcher reads the log again and again.
     pub(super) fn pass_reading(&mut self, time: TimeDelta) {
         let mut left = time;

@@ -70,6 +70,66 @@ fn searching_for_unstarted_jobs_ends_even_without_an_interval() {
 }
 
 #[test]
+fn what_the_queue_lost_is_published_again_at_once() {
+    let (mut world, id) = World::with_destination(3);
+    let accepted = world.accept_many(id, 3);
+    world.fold_all();
+    world.step();
+    assert_eq!(world.start(0), Some(accepted[0]));
+    world.fold_all();
+    world.queue.clear();
+    world.note_loss();
+    assert_eq!(world.next_deadline(), Some(Duration::ZERO));
+    let again = world.step();
+    assert_eq!(
+        again.iter().map(|job| job.event_id).collect::<Vec<_>>(),
+        accepted[1..],
+        "not what has started"
+    );
+    assert_eq!(world.step(), [], "once");
+    // The usual wait begins again.
+    world.pass(REPUBLISH_AFTER - TimeDelta::milliseconds(1));
+    assert_eq!(world.step(), []);
+    world.pass(TimeDelta::milliseconds(1));
+    assert_eq!(world.step().len(), 2);
+}
+
+/// Also jobs whose next publication is far away, because they were published several times.
+#[test]
+fn what_the_queue_lost_is_published_again_however_often_it_was_before() {
+    let (mut world, id) = World::with_destination(1);
+    world.accept(id);
+    world.fold_all();
+    world.step();
+    for waits in [1, 2, 4] {
+        world.pass(REPUBLISH_AFTER * waits);
+        assert_eq!(world.step().len(), 1);
+    }
+    world.pass(TimeDelta::seconds(5));
+    world.note_loss();
+    assert_eq!(world.step().len(), 1);
+}
+
+#[test]
+fn an_unstable_connection_does_not_multiply_jobs() {
+    let (mut world, id) = World::with_destination(1);
+    world.accept(id);
+    world.fold_all();
+    world.step();
+    let mut copies = 0;
+    for _ in 0..100 {
+        world.note_loss();
+        copies += world.step().len();
+        world.pass(TimeDelta::milliseconds(100));
+    }
+    assert_eq!(copies, 10, "one a second");
+    world.note_loss();
+    world.step();
+    world.note_loss();
+    assert_eq!(world.next_deadline(), Some(Duration::from_secs(1)));
+}
+
+#[test]
 fn an_attempt_whose_worker_vanished_is_given_up_and_retried() {
     let (mut world, id) = World::with_destination(1);
     let event = world.accept(id);
@@ -184,8 +244,7 @@ fn after_a_time_without_reading_workers_get_time_to_record_outcomes() {
     world.step();
     assert_eq!(world.attempts_in_flight(), [event]);
     world.pass_reading(TimeDelta::milliseconds(1));
-    let wake = world.core.next_deadline(world.present());
-    assert_eq!(wake, Some(Duration::ZERO));
+    assert_eq!(world.next_deadline(), Some(Duration::ZERO));
     world.step();
     assert_eq!(world.attempts_in_flight(), []);
 }
