@@ -52,6 +52,7 @@ pub use values::{Hosts, Networks, Ports, ValueProblem};
 pub(crate) use values::{duration_between, number_between};
 pub use weights::TenantWeights;
 
+use crate::queue::rabbitmq::{BrokerUrls, QueueType};
 use crate::secrets::master_keys::MasterKeys;
 use crate::secrets::signing_keys::SigningKeys;
 
@@ -123,6 +124,13 @@ impl Settings {
 
     /// Logs warnings about values that are valid but risky.
     pub fn warn(&self) {
+        let has_cluster = self.queue.amqp_url.as_ref().is_some_and(BrokerUrls::has_several);
+        if has_cluster && self.queue.queue_type == QueueType::Transient {
+            tracing::warn!(
+                "AMQP_URL names several nodes and HOOKSENTRY_QUEUE_TYPE is transient: the queue is on one of them, and \
+                 nothing is delivered while that node is down"
+            );
+        }
         self.passwords.warn();
         if self.stop.deadline < self.delivery.timeout {
             tracing::warn!(

@@ -6,9 +6,9 @@ use secrecy::SecretString;
 
 use super::values::{ValueProblem, number_between};
 use crate::queue::UNSTARTED_MAX;
-use crate::queue::rabbitmq::{BrokerUrls, QueuePrefix};
+use crate::queue::rabbitmq::{BrokerUrls, QueuePrefix, QueueType};
 
-/// Address of the broker, and names and prefetch of its queues.
+/// Address of the broker, and names, type and prefetch of its queues.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Queue")]
 pub struct QueueSettings {
@@ -30,6 +30,14 @@ pub struct QueueSettings {
         value_parser = prefix
     )]
     pub prefix: QueuePrefix,
+
+    /// Type of the queue of jobs: transient or quorum.
+    ///
+    /// transient: in the memory of one node; the dispatcher publishes again what the broker loses. quorum: on the disks of
+    /// several nodes of a cluster, so that deliveries continue when a node fails; each job waits for the disks. All
+    /// processes with the roles dispatcher and worker need the same type. After a change, delete the old queue.
+    #[arg(long, env = "HOOKSENTRY_QUEUE_TYPE", value_name = "transient|quorum", default_value = "transient")]
+    pub queue_type: QueueType,
 
     /// Maximum number of jobs that a worker process has received from the broker and not yet claimed.
     ///

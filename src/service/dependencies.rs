@@ -129,7 +129,10 @@ async fn queue(
     let Some(urls) = settings.queue.amqp_url.clone() else {
         return Ok(Some(Arc::new(InProcess::new(CAPACITY_DEFAULT).for_one_consumer())));
     };
-    let rabbitmq_settings = RabbitMqSettings::new(urls, settings.queue.prefix.clone());
+    let rabbitmq_settings = RabbitMqSettings {
+        queue_type: settings.queue.queue_type,
+        ..RabbitMqSettings::new(urls, settings.queue.prefix.clone())
+    };
     let (tasks, stop) = (lifecycle.supporting(), lifecycle.drained());
     let broker = RabbitMq::connect(rabbitmq_settings, settings.start.timeout, &tasks, stop).await?;
     let has_both = roles.has(Role::Dispatcher) && roles.has(Role::Worker);

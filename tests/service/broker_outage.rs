@@ -32,15 +32,16 @@ struct BusyInstallation {
 }
 
 impl BusyInstallation {
-    async fn start(broker: &OwnBroker) -> Self {
+    async fn start(broker: &OwnBroker, queue_type: &str) -> Self {
         let database = TestDatabase::create().await;
         let urls = broker.nodes.iter().map(|node| node.url()).collect::<Vec<_>>().join(",");
         let launch = |roles: &str| {
             Launch::serve(roles, &database.url())
                 .with("AMQP_URL", &urls)
                 .with("HOOKSENTRY_LOG", "error")
-                // Jobs that the broker loses are published again after this time.
-                .with("HOOKSENTRY_REPUBLISH_AFTER", "1s")
+                .with("HOOKSENTRY_QUEUE_TYPE", queue_type)
+                // A loss that is not noticed keeps its webhooks from being delivered.
+                .with("HOOKSENTRY_REPUBLISH_AFTER", "1h")
                 .ready()
         };
         let (api, dispatcher, first, second) =
@@ -111,9 +112,18 @@ async fn send_until(
 }
 
 #[tokio::test]
-async fn no_webhook_is_lost_when_the_broker_stops_dies_or_loses_its_queues() {
+async fn no_webhook_is_lost_when_the_broker_of_a_transient_queue_stops_dies_or_loses_it() {
+    webhooks_survive_the_broker("transient", "hooksentry.transient-jobs").await;
+}
+
+#[tokio::test]
+async fn no_webhook_is_lost_when_the_broker_of_a_quorum_queue_stops_dies_or_loses_it() {
+    webhooks_survive_the_broker("quorum", "hooksentry.jobs").await;
+}
+
+async fn webhooks_survive_the_broker(queue_type: &str, jobs: &str) {
     let mut broker = OwnBroker::start(1).await;
-    let busy = BusyInstallation::start(&broker).await;
+    let busy = BusyInstallation::start(&broker, queue_type).await;
     busy.until_more_arrives().await;
 
     broker.nodes[0].stop().await.unwrap();
@@ -130,7 +140,7 @@ async fn no_webhook_is_lost_when_the_broker_stops_dies_or_loses_its_queues() {
 
     // Several times: how a broker treats the consumers of a queue that is declared again depends on the
     // timing.
-    for queue in ["hooksentry.jobs", "hooksentry.jobs", "hooksentry.jobs", "hooksentry.parked"] {
+    for queue in [jobs, jobs, jobs, "hooksentry.parked"] {
         broker.nodes[0].control(&["delete_queue", queue]).await.unwrap();
         busy.until_more_arrives().await;
     }
@@ -140,7 +150,7 @@ async fn no_webhook_is_lost_when_the_broker_stops_dies_or_loses_its_queues() {
 #[tokio::test]
 async fn no_webhook_is_lost_when_a_cluster_loses_a_node() {
     let mut broker = OwnBroker::start(3).await;
-    let busy = BusyInstallation::start(&broker).await;
+    let busy = BusyInstallation::start(&broker, "quorum").await;
     busy.until_more_arrives().await;
     // A queue that was just declared may not be on all nodes yet.
     until("the queue to be on all nodes", async || {

@@ -11,6 +11,7 @@ use clap::{Arg, CommandFactory};
 use hooksentry::commands::{Command, CommandLine, Dev, Serve};
 use hooksentry::config::{self, CommandLineError, Role, SettingProblem};
 use hooksentry::queue::UNSTARTED_MAX;
+use hooksentry::queue::rabbitmq::QueueType;
 
 const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const SECRET: &str = "hunter2-which-must-never-be-printed";
@@ -75,6 +76,7 @@ fn defaults_apply_to_settings_that_are_not_given() {
     assert!(!settings.targets.allow_insecure_destinations);
     assert_eq!(settings.retries.backoff(), aggregates::backoff::Backoff::default());
     assert_eq!(settings.queue.prefetch, UNSTARTED_MAX, "one tenant cannot have all that a worker receives");
+    assert_eq!(settings.queue.queue_type, QueueType::Transient);
     let creations = settings.limits.tenant_creations().expect("a limit");
     assert_eq!((creations.most.get(), creations.window), (5, Duration::from_secs(3_600)));
     let logins = settings.limits.failed_logins().expect("a limit");
@@ -186,6 +188,7 @@ fn an_invalid_value_is_refused_with_name_value_and_range() {
         ),
         ("HOOKSENTRY_PREFETCH", "65536", "between 1 and 65535"),
         ("HOOKSENTRY_QUEUE_PREFIX", "a b", "letters, digits"),
+        ("HOOKSENTRY_QUEUE_TYPE", "classic", "transient or quorum"),
         ("HOOKSENTRY_CORS_ORIGIN", "https://a.example/", "without a path"),
         ("HOOKSENTRY_CORS_ORIGIN", "*", "an origin such as"),
         ("HOOKSENTRY_TRUSTED_PROXIES", "10.0.0.0/8,proxy", "networks such as"),

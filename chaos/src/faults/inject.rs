@@ -15,8 +15,6 @@ use crate::installation::{Installation, PROCESSES};
 use crate::log;
 use crate::recorder::RunClock;
 
-/// Name of the queue of jobs on the broker.
-const JOBS_QUEUE: &str = "hooksentry.jobs";
 /// Time for which sessions of a primary that has no clients may still end.
 const SESSIONS_END: Duration = Duration::from_millis(500);
 
@@ -66,7 +64,8 @@ impl Injector {
             }
             FaultKind::QueueDeletion => {
                 // It fails if the queue was deleted a moment ago and is not there again.
-                let _ = installation.broker.nodes[0].control(&["delete_queue", JOBS_QUEUE]).await;
+                let queue = installation.options.jobs_queue();
+                let _ = installation.broker.nodes[0].control(&["delete_queue", queue]).await;
             }
             FaultKind::Cut | FaultKind::Delay | FaultKind::Stall | FaultKind::Swallow => {
                 let delay = Duration::from_millis(50 + planned.choice % 500);

@@ -44,6 +44,18 @@ pub(crate) struct InstallationOptions {
     pub(crate) vanished_margin: Duration,
 }
 
+impl InstallationOptions {
+    /// Returns the type of the queue of jobs: one that the loss of a node leaves in place, if there are others.
+    fn queue_type(&self) -> &'static str {
+        if self.broker_nodes > 1 { "quorum" } else { "transient" }
+    }
+
+    /// Returns the name of the queue of jobs on the broker.
+    pub(crate) fn jobs_queue(&self) -> &'static str {
+        if self.broker_nodes > 1 { "hooksentry.jobs" } else { "hooksentry.transient-jobs" }
+    }
+}
+
 /// Running installation. It ends when it is dropped.
 pub(crate) struct Installation {
     // Processes are dropped, and so end, before their servers.

@@ -180,6 +180,7 @@ pub(super) fn environment(options: &InstallationOptions) -> Vec<(&'static str, S
         ("HOOKSENTRY_LOG", "warn,hooksentry=info".to_owned()),
         ("HOOKSENTRY_DELIVERY_TIMEOUT", milliseconds(options.delivery_timeout)),
         ("HOOKSENTRY_VANISHED_MARGIN", milliseconds(options.vanished_margin)),
+        ("HOOKSENTRY_QUEUE_TYPE", options.queue_type().to_owned()),
         ("HOOKSENTRY_REPUBLISH_AFTER", "5s".to_owned()),
         ("HOOKSENTRY_RETRY_BASE", "500ms".to_owned()),
         ("HOOKSENTRY_RETRY_FACTOR", "2".to_owned()),

@@ -62,6 +62,11 @@ impl BrokerUrls {
         })
     }
 
+    /// Whether there are several nodes, which are a cluster.
+    pub(crate) fn has_several(&self) -> bool {
+        self.0.len() > 1
+    }
+
     /// Returns the nodes; there is at least one.
     pub(super) fn nodes(&self) -> &[Node] {
         &self.0

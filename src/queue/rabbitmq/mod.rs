@@ -1,10 +1,18 @@
 //! The transport over RabbitMQ: one broker or a cluster, several processes.
 //!
+//! # Types of the queue
+//!
+//! - [`QueueType::Transient`]: a classic queue, messages in memory, no confirms. A publish ends when its jobs are in the
+//!   socket. That is enough because the log has the events: what is lost is announced
+//!   ([`JobQueue::losses`]), and published again. The queue is on one node.
+//! - [`QueueType::Quorum`]: replicated and on disk before a publish ends, so that the loss of a node of a cluster loses
+//!   neither jobs nor the queue.
+//!
 //! # Tasks
 //!
 //! - The **publisher** is one task with one connection. It collects waiting requests into rounds, sends a
-//!   round at once over one of a few channels, and waits for all its confirms together, while the next round
-//!   is sent over the next channel. An idle publisher sends a single job without delay; a busy one has about
+//!   round at once over one of a few channels, and waits for all its confirms together, if there are any, while the
+//!   next round is sent over the next channel. An idle publisher sends a single job without delay; a busy one has about
 //!   a thousand confirms outstanding.
 //! - Each **consumer** is one task with one connection. It delivers the jobs that the broker sends, up to its
 //!   prefetch, and settles those that workers return, with one frame for as many as possible.
@@ -18,14 +26,17 @@
 //!   heartbeat, connects to the first node that answers (with growing, jittered pauses), declares the
 //!   topology, and continues. Publishes wait for it within their timeout. The broker delivers the unsettled
 //!   jobs of a consumer again; acknowledging the old copy has no effect, and the new one does not get the
-//!   claim.
+//!   claim. A publisher that is connected again announces a loss. While the node of a transient queue is down, other nodes
+//!   refuse to declare it, and there is no queue.
 //! - **A queue is deleted**: the consumer is notified by the broker, or notices within a few seconds, and
 //!   declares the queue again. The publisher gets its jobs returned, declares the queue, and then reports
-//!   [`PublishFailure::Unroutable`].
+//!   [`PublishFailure::Unroutable`]; without confirms it looks every second whether there is a queue, and whether jobs were
+//!   returned. The process that declares the queue again informs all publishers over the broker, which announce a loss.
 //! - **The broker blocks publishers**: publishes fail with [`PublishFailure::Blocked`] after the publish
 //!   timeout, and succeed again when the broker unblocks.
 //! - **The quorum is lost**: there are no confirms, publishes fail with [`PublishFailure::Unconfirmed`], and
-//!   after [`publisher::CONFIRM_TIMEOUT`] the publisher reconnects, perhaps to a healthier node.
+//!   after [`round::CONFIRM_TIMEOUT`] the publisher reconnects, perhaps to a healthier node.
+//! - **The queue is purged**: that is not noticed. The jobs are published again when they have not started for a while.
 //!
 //! The recovery of connections that the client library offers is not used: it replays publishes and consumers
 //! by its own rules, and a session that is closed and opened again is easier to reason about.
@@ -34,6 +45,8 @@ mod broker_urls;
 mod connection;
 mod consumer;
 mod publisher;
+mod queue_type;
+mod round;
 mod settlement;
 mod topology;
 
@@ -55,7 +68,9 @@ pub use broker_urls::{BrokerUrls, InvalidBrokerUrl};
 pub use connection::LinkFailure;
 use connection::{Connector, LinkRole};
 use consumer::BrokerConsumer;
-use publisher::{BrokerPublisher, PublishRequest, ROUND_JOBS_MAX};
+use publisher::{BrokerPublisher, ROUND_JOBS_MAX};
+pub use queue_type::{QueueType, UnknownQueueType};
+use round::PublishRequest;
 use topology::Topology;
 pub use topology::{InvalidQueuePrefix, QueuePrefix, TopologyFailure};
 
@@ -72,6 +87,7 @@ pub struct RabbitMqSettings {
     /// Prefix of the names of everything that is declared. Installations that share a broker need different
     /// prefixes.
     pub prefix: QueuePrefix,
+    pub queue_type: QueueType,
     /// Timeout of a publish, see [`PUBLISH_TIMEOUT_DEFAULT`].
     pub publish_timeout: Duration,
     /// Timeout of an attempt to connect to one node, including name resolution and TLS. Lower: a busy broker
@@ -80,11 +96,12 @@ pub struct RabbitMqSettings {
 }
 
 impl RabbitMqSettings {
-    /// Returns settings with the default timeouts.
+    /// Returns settings with the default type of the queue and the default timeouts.
     #[must_use]
     pub fn new(urls: BrokerUrls, prefix: QueuePrefix) -> Self {
         let connect_timeout = Duration::from_secs(5);
-        Self { urls, prefix, publish_timeout: PUBLISH_TIMEOUT_DEFAULT, connect_timeout }
+        let queue_type = QueueType::default();
+        Self { urls, prefix, queue_type, publish_timeout: PUBLISH_TIMEOUT_DEFAULT, connect_timeout }
     }
 }
 
@@ -103,6 +120,7 @@ pub struct StartFailure {
 pub struct RabbitMq {
     requests: mpsc::Sender<PublishRequest>,
     state: watch::Receiver<QueueState>,
+    losses: watch::Receiver<u64>,
     connector: Arc<Connector>,
     topology: Arc<Topology>,
     publish_timeout: Duration,
@@ -124,14 +142,16 @@ impl RabbitMq {
         stop: CancellationToken,
     ) -> Result<Self, StartFailure> {
         let connector = Arc::new(Connector::new(settings.urls.clone(), settings.connect_timeout));
-        let topology = Arc::new(Topology::new(&settings.prefix));
+        let topology = Arc::new(Topology::new(&settings.prefix, settings.queue_type));
         let (requests, waiting) = mpsc::channel(REQUESTS_WAITING_MAX);
         let (announce, state) = watch::channel(QueueState::Disconnected);
+        let (announce_losses, losses) = watch::channel(0);
         let publisher = BrokerPublisher::new(
             Arc::clone(&connector),
             Arc::clone(&topology),
             waiting,
             announce,
+            announce_losses,
             stop.clone(),
         );
 
@@ -148,6 +168,7 @@ impl RabbitMq {
         Ok(Self {
             requests,
             state,
+            losses,
             connector,
             topology,
             publish_timeout: settings.publish_timeout,
@@ -166,7 +187,7 @@ impl RabbitMq {
             match answer.await {
                 Ok(Err(PublishFailure::Refused)) => refused.store(true, Ordering::Relaxed),
                 Ok(outcome) => return outcome,
-                // The connection broke before the broker confirmed.
+                // The connection broke before the round ended.
                 Err(_) => {}
             }
             sleep(PUBLISH_AGAIN_AFTER).await;
@@ -199,5 +220,9 @@ impl JobQueue for RabbitMq {
 
     fn state(&self) -> QueueState {
         self.state.borrow().clone()
+    }
+
+    fn losses(&self) -> watch::Receiver<u64> {
+        self.losses.clone()
     }
 }

@@ -1,38 +1,40 @@
 //! Declaration of the exchange and the queues on a broker.
 //!
 //! ```text
-//!                        +- "due" ----> <prefix>.jobs --- rejected, or requeued too often --+
-//! publisher --> <prefix> |                                                                  |
-//!                        +- "parked" -> <prefix>.parked <-----------------------------------+
+//!                        +- "due-transient" --> <prefix>.transient-jobs --+
+//!                        |  or "due" ---------> <prefix>.jobs ------------+- rejected, dropped, or requeued too often
+//! publisher --> <prefix> |                                                |
+//!                        +- "parked" ---------> <prefix>.parked <---------+
+//!                        +- "lost" -----------> <prefix>.losses.<random> of each publisher
 //! ```
 //!
 //! Declaring is idempotent and happens on every connection, so a new broker, a deleted queue or a restored
-//! backup needs no manual work. The arguments of an existing queue cannot be changed: the broker refuses the
+//! backup needs no manual work. A process that finds the queue of jobs missing declares it and sends a message with
+//! the key "lost" to all publishers: the queue exists again then, so they would not notice.
+//!
+//! The arguments of an existing queue cannot be changed: the broker refuses the
 //! declaration. Then delete the queue, or choose another prefix; the dispatcher publishes the jobs again.
 
-use lapin::ExchangeKind;
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, ErrorKind, ExchangeKind};
 use thiserror::Error;
 
 use super::connection::Link;
+use super::queue_type::{QueueType, quorum_queue, text};
 
-/// Routing key of jobs.
-const DUE: &str = "due";
 /// Routing key of parked messages.
 const PARKED: &str = "parked";
+/// Routing key of the message that the queue of jobs was missing.
+const LOST: &str = "lost";
 
-/// Maximum number of jobs in the queue, about 250 MB: protects the broker's memory and disk, and is far above
-/// the number that the concurrency limits of destinations allow the dispatcher to release.
-const JOBS_MAX: u32 = 1_000_000;
 /// Maximum number of parked messages; the oldest are dropped first.
 const PARKED_MAX: u32 = 10_000;
-/// Number of redeliveries after which a job is parked: a job that crashes its worker would otherwise crash
-/// one after the other. High enough not to be reached by workers that are restarted repeatedly and return
-/// jobs they did not receive.
-const REDELIVERIES_MAX: u32 = 20;
-/// Number of replicas of a queue, if the cluster has as many nodes: one node may fail.
-const REPLICAS: u32 = 3;
+/// Messages that the queue was missing which wait for a publisher. One says as much as several.
+const LOSSES_MAX: u32 = 1;
 
 /// Prefix of every name on the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +82,7 @@ pub struct TopologyFailure {
 /// Names of the exchange and the queues.
 #[derive(Debug)]
 pub(super) struct Topology {
+    pub(super) queue_type: QueueType,
     pub(super) exchange: ShortString,
     /// Routing key of jobs.
     pub(super) due: ShortString,
@@ -89,22 +92,28 @@ pub(super) struct Topology {
 }
 
 impl Topology {
-    pub(super) fn new(QueuePrefix(prefix): &QueuePrefix) -> Self {
+    pub(super) fn new(QueuePrefix(prefix): &QueuePrefix, queue_type: QueueType) -> Self {
         Self {
+            queue_type,
             exchange: prefix.as_str().into(),
-            due: DUE.into(),
-            jobs: format!("{prefix}.jobs").into(),
+            due: queue_type.routing_key().into(),
+            jobs: format!("{prefix}.{}", queue_type.queue_name()).into(),
             parked: format!("{prefix}.parked").into(),
         }
     }
 
-    /// Declares everything, on a channel of its own because a refused declaration closes the channel.
+    /// Declares everything, on a channel of its own because a refused declaration closes the channel. If the queue of
+    /// jobs was missing, all publishers get a message.
     pub(super) async fn declare(&self, link: &Link) -> Result<(), TopologyFailure> {
         let failed = |what, name: &ShortString| {
             let name = name.to_string();
             move |cause| TopologyFailure { what, name, cause }
         };
-        let channel = link.channel().await.map_err(failed("exchange", &self.exchange))?;
+        let mut channel = link.channel().await.map_err(failed("queue", &self.jobs))?;
+        let was_there = self.has_jobs_queue(&channel).await.map_err(failed("queue", &self.jobs))?;
+        if !was_there {
+            channel = link.channel().await.map_err(failed("exchange", &self.exchange))?;
+        }
 
         let exchange = ExchangeDeclareOptions {
             passive: false,     // create it if it is missing
@@ -127,17 +136,12 @@ impl Topology {
             auto_delete: false, // jobs wait while no worker is running
             nowait: false,      // a refusal must be seen
         };
-        // Replicated, on disk before a publish is confirmed, and with a count of redeliveries.
-        let mut jobs = quorum_queue(JOBS_MAX);
-        // When full, refuse publishes (the log has the events) instead of dropping confirmed jobs.
-        jobs.insert("x-overflow".into(), text("reject-publish"));
-        // Destination of messages that are rejected or were requeued too often. At-most-once dead-lettering,
+        let mut jobs = self.queue_type.arguments();
+        // Destination of messages that are rejected, dropped or were requeued too often. At-most-once dead-lettering,
         // the default, may lose a message if the broker fails at that moment. That is acceptable: parked
         // messages are for manual inspection, and the dispatcher publishes the event of a parked job again.
         jobs.insert("x-dead-letter-exchange".into(), text(self.exchange.as_str()));
         jobs.insert("x-dead-letter-routing-key".into(), text(PARKED));
-        // Newer brokers have another default limit.
-        jobs.insert("x-delivery-limit".into(), AMQPValue::LongUInt(REDELIVERIES_MAX));
         channel.queue_declare(self.jobs.clone(), queue, jobs).await.map_err(failed("queue", &self.jobs))?;
 
         // When full, the oldest messages are dropped ("drop-head", the default). No limit of redeliveries: a
@@ -147,32 +151,69 @@ impl Topology {
             .await
             .map_err(failed("queue", &self.parked))?;
 
-        for (name, key) in [(&self.jobs, DUE), (&self.parked, PARKED)] {
+        for (name, key) in [(&self.jobs, &self.due), (&self.parked, &PARKED.into())] {
+            self.bind(&channel, name, key.clone()).await.map_err(failed("queue", name))?;
+        }
+        if !was_there {
+            let (exchange, options) = (self.exchange.clone(), BasicPublishOptions::default());
             channel
-                .queue_bind(
-                    name.clone(),
-                    self.exchange.clone(),
-                    key.into(),
-                    QueueBindOptions { nowait: false }, // a refusal must be seen
-                    FieldTable::default(),
-                )
+                .basic_publish(exchange, LOST.into(), options, &[], BasicProperties::default())
                 .await
-                .map_err(failed("queue", name))?;
+                .map_err(failed("queue", &self.jobs))?;
         }
         Ok(())
     }
+
+    async fn bind(
+        &self,
+        channel: &Channel,
+        queue: &ShortString,
+        key: ShortString,
+    ) -> Result<(), lapin::Error> {
+        let options = QueueBindOptions { nowait: false }; // a refusal must be seen
+        channel.queue_bind(queue.clone(), self.exchange.clone(), key, options, FieldTable::default()).await
+    }
+
+    /// Returns whether the broker has the queue of jobs. If not, the broker has closed the channel.
+    pub(super) async fn has_jobs_queue(&self, channel: &Channel) -> Result<bool, lapin::Error> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        match channel.queue_declare(self.jobs.clone(), passive, FieldTable::default()).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_not_found(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Receives a message whenever the queue of jobs was missing and has been declared again.
+    pub(super) async fn subscribe_to_losses(&self, link: &Link) -> Result<lapin::Consumer, lapin::Error> {
+        let channel = link.channel().await?;
+        let queue = QueueDeclareOptions {
+            passive: false,    // create it
+            durable: false,    // it is of use to this connection only
+            exclusive: true,   // it ends with the connection
+            auto_delete: true, // or with the consumer
+            nowait: false,     // a refusal must be seen
+        };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), text("classic"));
+        arguments.insert("x-max-length".into(), AMQPValue::LongUInt(LOSSES_MAX));
+        // A broker that has not noticed the end of an earlier connection still has its queue.
+        let name: ShortString = format!("{}.losses.{:016x}", self.exchange, rand::random::<u64>()).into();
+        channel.queue_declare(name.clone(), queue, arguments).await?;
+        self.bind(&channel, &name, LOST.into()).await?;
+        let options = BasicConsumeOptions {
+            no_local: false, // the broker ignores it
+            no_ack: true,    // nothing is to be done again after a lost connection
+            exclusive: true, // there is no other consumer
+            nowait: false,   // a refusal must be seen
+        };
+        channel.basic_consume(name, "".into(), options, FieldTable::default()).await
+    }
 }
 
-fn quorum_queue(length_max: u32) -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-quorum-initial-group-size".into(), AMQPValue::LongUInt(REPLICAS));
-    arguments.insert("x-max-length".into(), AMQPValue::LongUInt(length_max));
-    arguments
-}
-
-fn text(value: &str) -> AMQPValue {
-    AMQPValue::LongString(value.into())
+fn is_not_found(error: &lapin::Error) -> bool {
+    let not_found = AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND);
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == not_found)
 }
 
 #[cfg(test)]

@@ -4,16 +4,24 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 
 use hooksentry::queue::JobQueue;
+use hooksentry::queue::rabbitmq::QueueType;
 use tokio_util::sync::CancellationToken;
 
 use super::{Operator, Process, jobs, next, receive_all};
 use crate::harness::rabbitmq::SharedBroker;
 use crate::harness::until;
 
-#[tokio::test]
-async fn a_dropped_delivery_is_delivered_again() {
+of_both_types!(
+    a_dropped_delivery_is_delivered_again,
+    the_jobs_of_a_dropped_consumer_go_to_another,
+    a_stopped_consumer_returns_unreceived_jobs_and_settles_the_others,
+    a_consumer_holds_no_more_than_its_prefetch,
+    an_invalid_message_is_parked_and_does_not_block_the_queue,
+);
+
+async fn a_dropped_delivery_is_delivered_again(queue_type: QueueType) {
     let broker = SharedBroker::connect().await;
-    let process = Process::start(&broker.url, &broker.prefix).await;
+    let process = Process::start(&broker.url, &broker.prefix, queue_type).await;
     process.queue.publish(&jobs(0..1)).await.unwrap();
     let mut deliveries = process.consumer(1);
     drop(next(&mut deliveries).await);
@@ -23,10 +31,9 @@ async fn a_dropped_delivery_is_delivered_again() {
     process.end().await;
 }
 
-#[tokio::test]
-async fn the_jobs_of_a_dropped_consumer_go_to_another() {
+async fn the_jobs_of_a_dropped_consumer_go_to_another(queue_type: QueueType) {
     let broker = SharedBroker::connect().await;
-    let process = Process::start(&broker.url, &broker.prefix).await;
+    let process = Process::start(&broker.url, &broker.prefix, queue_type).await;
     process.queue.publish(&jobs(0..3)).await.unwrap();
 
     let mut dying = process.consumer(3);
@@ -50,11 +57,10 @@ async fn the_jobs_of_a_dropped_consumer_go_to_another() {
     process.end().await;
 }
 
-#[tokio::test]
-async fn a_stopped_consumer_returns_unreceived_jobs_and_settles_the_others() {
+async fn a_stopped_consumer_returns_unreceived_jobs_and_settles_the_others(queue_type: QueueType) {
     let broker = SharedBroker::connect().await;
-    let process = Process::start(&broker.url, &broker.prefix).await;
-    let operator = Operator::connect(&broker.url, &broker.prefix).await;
+    let process = Process::start(&broker.url, &broker.prefix, queue_type).await;
+    let operator = Operator::connect(&broker.url, &broker.prefix, queue_type).await;
     process.queue.publish(&jobs(0..5)).await.unwrap();
 
     let stop = CancellationToken::new();
@@ -74,11 +80,10 @@ async fn a_stopped_consumer_returns_unreceived_jobs_and_settles_the_others() {
     assert_eq!(operator.waiting("jobs").await, 0);
 }
 
-#[tokio::test]
-async fn a_consumer_holds_no_more_than_its_prefetch() {
+async fn a_consumer_holds_no_more_than_its_prefetch(queue_type: QueueType) {
     let broker = SharedBroker::connect().await;
-    let process = Process::start(&broker.url, &broker.prefix).await;
-    let operator = Operator::connect(&broker.url, &broker.prefix).await;
+    let process = Process::start(&broker.url, &broker.prefix, queue_type).await;
+    let operator = Operator::connect(&broker.url, &broker.prefix, queue_type).await;
     process.queue.publish(&jobs(0..10)).await.unwrap();
 
     let mut deliveries = process.consumer(3);
@@ -96,11 +101,10 @@ async fn a_consumer_holds_no_more_than_its_prefetch() {
     process.end().await;
 }
 
-#[tokio::test]
-async fn an_invalid_message_is_parked_and_does_not_block_the_queue() {
+async fn an_invalid_message_is_parked_and_does_not_block_the_queue(queue_type: QueueType) {
     let broker = SharedBroker::connect().await;
-    let process = Process::start(&broker.url, &broker.prefix).await;
-    let operator = Operator::connect(&broker.url, &broker.prefix).await;
+    let process = Process::start(&broker.url, &broker.prefix, queue_type).await;
+    let operator = Operator::connect(&broker.url, &broker.prefix, queue_type).await;
     operator.publish(b"{\"v\":1,\"event\":\"nonsense\"}").await;
     operator.publish(b"").await;
     process.queue.publish(&jobs(0..1)).await.unwrap();
@@ -115,9 +119,11 @@ async fn an_invalid_message_is_parked_and_does_not_block_the_queue() {
 
 #[tokio::test]
 async fn a_job_that_is_requeued_too_often_is_parked() {
+    // Classic queues do not count redeliveries.
+    let queue_type = QueueType::Quorum;
     let broker = SharedBroker::connect().await;
-    let process = Process::start(&broker.url, &broker.prefix).await;
-    let operator = Operator::connect(&broker.url, &broker.prefix).await;
+    let process = Process::start(&broker.url, &broker.prefix, queue_type).await;
+    let operator = Operator::connect(&broker.url, &broker.prefix, queue_type).await;
     process.queue.publish(&jobs(0..1)).await.unwrap();
 
     let mut deliveries = process.consumer(1);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use hooksentry::queue::rabbitmq::QueueType;
 use hooksentry::queue::{JobQueue, PublishFailure, QueueState};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
@@ -9,36 +10,39 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::{Operator, Process, jobs, next, receive_all, receive_until, settings};
+use super::{Operator, Process, deliver, jobs, next, receive_all, receive_until, settings, until_loss};
 use crate::harness::rabbitmq::{OwnBroker, SharedBroker};
 use crate::harness::{WAIT_TIMEOUT, until};
 
-#[tokio::test]
-async fn a_consumer_declares_its_deleted_queue_again() {
+of_both_types!(
+    a_consumer_declares_its_deleted_queue_again,
+    a_broker_that_blocks_publishers_still_serves_consumers,
+    a_lost_connection_to_the_broker_is_announced_as_a_loss,
+);
+
+async fn a_consumer_declares_its_deleted_queue_again(queue_type: QueueType) {
     let broker = SharedBroker::connect().await;
-    let process = Process::start(&broker.url, &broker.prefix).await;
-    let operator = Operator::connect(&broker.url, &broker.prefix).await;
+    let process = Process::start(&broker.url, &broker.prefix, queue_type).await;
+    let operator = Operator::connect(&broker.url, &broker.prefix, queue_type).await;
     let mut deliveries = process.consumer(10);
     process.publish(&jobs(0..1)).await;
     let lost_with_its_queue = next(&mut deliveries).await;
 
     operator.delete("jobs").await;
     operator.delete("parked").await;
-    process.publish(&jobs(1..100)).await;
     // Its queue was deleted: the acknowledgement has no effect.
     lost_with_its_queue.ack();
-    receive_all(&mut deliveries, 1..100).await;
-    process.publish(&jobs(100..101)).await;
-    receive_all(&mut deliveries, 100..101).await;
+    deliver(&process, &mut deliveries, 1..100).await;
+    deliver(&process, &mut deliveries, 100..101).await;
     assert_eq!(operator.waiting("parked").await, 0);
     process.end().await;
 }
 
 #[tokio::test]
-async fn no_job_is_lost_when_the_broker_restarts() {
+async fn no_job_of_a_quorum_queue_is_lost_when_the_broker_restarts() {
     let mut broker = OwnBroker::start(1).await;
     let url = broker.nodes[0].url();
-    let mut settings = settings(&url, "hooksentry");
+    let mut settings = settings(&url, "hooksentry", QueueType::Quorum);
     settings.publish_timeout = Duration::from_millis(500);
     let process = Process::start_with(settings, WAIT_TIMEOUT).await.unwrap();
     let mut deliveries = process.consumer(10);
@@ -67,11 +71,31 @@ async fn no_job_is_lost_when_the_broker_restarts() {
     process.end().await;
 }
 
-#[tokio::test]
-async fn a_broker_that_blocks_publishers_still_serves_consumers() {
+/// Jobs of a transient queue are lost with the broker.
+async fn a_lost_connection_to_the_broker_is_announced_as_a_loss(queue_type: QueueType) {
+    let mut broker = OwnBroker::start(1).await;
+    let process = Process::start(&broker.nodes[0].url(), "hooksentry", queue_type).await;
+    let mut losses = process.queue.losses();
+    losses.mark_unchanged();
+    process.publish(&jobs(0..5)).await;
+    broker.nodes[0].kill();
+    until("the lost connection is noticed", async || {
+        (process.queue.state() == QueueState::Disconnected).then_some(())
+    })
+    .await;
+    assert!(!losses.has_changed().unwrap(), "announced when jobs can be published again");
+    broker.nodes[0].start().await.unwrap();
+    until_loss(&mut losses).await;
+    assert_eq!(process.queue.state(), QueueState::Ready);
+    process.publish(&jobs(0..5)).await;
+    receive_all(&mut process.consumer(10), 0..5).await;
+    process.end().await;
+}
+
+async fn a_broker_that_blocks_publishers_still_serves_consumers(queue_type: QueueType) {
     let broker = OwnBroker::start(1).await;
     let node = &broker.nodes[0];
-    let mut settings = settings(&node.url(), "hooksentry");
+    let mut settings = settings(&node.url(), "hooksentry", queue_type);
     settings.publish_timeout = Duration::from_secs(2);
     let process = Process::start_with(settings, WAIT_TIMEOUT).await.unwrap();
     let mut deliveries = process.consumer(1);
@@ -104,7 +128,7 @@ async fn a_broker_that_blocks_publishers_still_serves_consumers() {
 async fn no_job_is_lost_when_a_cluster_loses_a_node() {
     let mut broker = OwnBroker::start(3).await;
     let urls = broker.nodes.iter().map(|node| node.url()).collect::<Vec<_>>().join(",");
-    let process = Process::start(&urls, "hooksentry").await;
+    let process = Process::start(&urls, "hooksentry", QueueType::Quorum).await;
     let mut deliveries = process.consumer(50);
     process.publish(&jobs(0..500)).await;
     // Any of them: jobs that are published in several rounds are delivered in any order.
@@ -135,7 +159,7 @@ async fn a_start_without_a_broker_fails_in_time_and_does_not_reveal_the_password
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = unused.local_addr().unwrap();
     drop(unused);
-    let settings = settings(&format!("amqp://user:s3cr3t@{address}"), "hooksentry");
+    let settings = settings(&format!("amqp://user:s3cr3t@{address}"), "hooksentry", QueueType::default());
     let started = Instant::now();
     let failure =
         anyhow::Error::from(Process::start_with(settings, Duration::from_secs(1)).await.err().unwrap());
@@ -149,7 +173,7 @@ async fn a_start_without_a_broker_fails_in_time_and_does_not_reveal_the_password
 async fn a_connection_to_a_silent_broker_is_closed_after_the_timeout() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("amqp://user:s3cr3t@{}", silent.local_addr().unwrap());
-    let mut settings = settings(&url, "hooksentry");
+    let mut settings = settings(&url, "hooksentry", QueueType::default());
     settings.connect_timeout = Duration::from_millis(200);
     let (failure, peer) =
         tokio::join!(Process::start_with(settings, Duration::from_secs(1)), silent.accept());
@@ -166,13 +190,15 @@ async fn a_connection_to_a_silent_broker_is_closed_after_the_timeout() {
 
 #[tokio::test]
 async fn a_queue_with_other_arguments_is_named_in_the_error() {
+    let queue_type = QueueType::default();
     let broker = SharedBroker::connect().await;
-    let operator = Operator::connect(&broker.url, &broker.prefix).await;
-    let name = format!("{}.jobs", broker.prefix);
+    let operator = Operator::connect(&broker.url, &broker.prefix, queue_type).await;
+    let name = operator.name_of("jobs");
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     operator.channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await.unwrap();
 
-    let failure = Process::start_with(settings(&broker.url, &broker.prefix), Duration::from_secs(1)).await;
+    let settings = settings(&broker.url, &broker.prefix, queue_type);
+    let failure = Process::start_with(settings, Duration::from_secs(1)).await;
     let failure = anyhow::Error::from(failure.err().unwrap());
     assert!(format!("{failure:#}").contains(&name), "{failure:#}");
     operator.delete("jobs").await;

@@ -1,5 +1,28 @@
 //! The job queue on a real RabbitMQ: its guarantees and its behaviour during failures.
 
+/// Declares tests of these functions, one for each type of the queue.
+macro_rules! of_both_types {
+    ($($name:ident),* $(,)?) => {
+        mod transient {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(hooksentry::queue::rabbitmq::QueueType::Transient).await;
+                }
+            )*
+        }
+
+        mod quorum {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(hooksentry::queue::rabbitmq::QueueType::Quorum).await;
+                }
+            )*
+        }
+    };
+}
+
 mod delivering;
 mod failures;
 mod publishing;
@@ -10,11 +33,14 @@ use std::ops::Range;
 use std::time::Duration;
 
 use hooksentry::lifecycle::HelperTasks;
-use hooksentry::queue::rabbitmq::{BrokerUrls, QueuePrefix, RabbitMq, RabbitMqSettings, StartFailure};
+use hooksentry::queue::rabbitmq::{
+    BrokerUrls, QueuePrefix, QueueType, RabbitMq, RabbitMqSettings, StartFailure,
+};
 use hooksentry::queue::{Deliveries, Delivery, Job, JobQueue};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,8 +56,8 @@ struct Process {
 }
 
 impl Process {
-    async fn start(url: &str, prefix: &str) -> Self {
-        Self::start_with(settings(url, prefix), WAIT_TIMEOUT).await.expect("a broker")
+    async fn start(url: &str, prefix: &str, queue_type: QueueType) -> Self {
+        Self::start_with(settings(url, prefix, queue_type), WAIT_TIMEOUT).await.expect("a broker")
     }
 
     async fn start_with(settings: RabbitMqSettings, within: Duration) -> Result<Self, StartFailure> {
@@ -59,8 +85,9 @@ impl Process {
     }
 }
 
-fn settings(urls: &str, prefix: &str) -> RabbitMqSettings {
-    RabbitMqSettings::new(BrokerUrls::parse(&urls.into()).unwrap(), QueuePrefix::new(prefix).unwrap())
+fn settings(urls: &str, prefix: &str, queue_type: QueueType) -> RabbitMqSettings {
+    let (urls, prefix) = (BrokerUrls::parse(&urls.into()).unwrap(), QueuePrefix::new(prefix).unwrap());
+    RabbitMqSettings { queue_type, ..RabbitMqSettings::new(urls, prefix) }
 }
 
 /// A connection that acts on the broker as a person would.
@@ -68,27 +95,36 @@ struct Operator {
     _connection: Connection,
     channel: Channel,
     prefix: String,
+    queue_type: QueueType,
 }
 
 impl Operator {
-    async fn connect(url: &str, prefix: &str) -> Self {
+    async fn connect(url: &str, prefix: &str, queue_type: QueueType) -> Self {
         let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        Self { _connection: connection, channel, prefix: prefix.to_owned() }
+        Self { _connection: connection, channel, prefix: prefix.to_owned(), queue_type }
     }
 
     async fn publish(&self, bytes: &[u8]) {
         let (exchange, options) = (self.prefix.as_str().into(), BasicPublishOptions::default());
         let properties = BasicProperties::default();
-        let confirm = self.channel.basic_publish(exchange, "due".into(), options, bytes, properties);
+        let confirm = self.channel.basic_publish(exchange, self.key().into(), options, bytes, properties);
         assert!(confirm.await.unwrap().await.unwrap().is_ack());
+    }
+
+    /// Returns the name of the queue `jobs` or `parked`.
+    fn name_of(&self, queue: &str) -> String {
+        match (queue, self.queue_type) {
+            ("jobs", QueueType::Transient) => format!("{}.transient-jobs", self.prefix),
+            _ => format!("{}.{queue}", self.prefix),
+        }
     }
 
     /// Returns the number of messages in a queue that are not delivered to a consumer.
     async fn waiting(&self, queue: &str) -> u32 {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let name = format!("{}.{queue}", self.prefix).into();
+        let name = self.name_of(queue).into();
         self.channel.queue_declare(name, options, FieldTable::default()).await.unwrap().message_count()
     }
 
@@ -98,8 +134,22 @@ impl Operator {
     }
 
     async fn delete(&self, queue: &str) {
-        let name = format!("{}.{queue}", self.prefix).into();
+        let name = self.name_of(queue).into();
         self.channel.queue_delete(name, QueueDeleteOptions::default()).await.unwrap();
+    }
+
+    /// Removes the binding of the queue of jobs.
+    async fn unbind(&self) {
+        let (queue, exchange) = (self.name_of("jobs").into(), self.prefix.as_str().into());
+        self.channel.queue_unbind(queue, exchange, self.key().into(), FieldTable::default()).await.unwrap();
+    }
+
+    /// Returns the routing key of jobs.
+    fn key(&self) -> &'static str {
+        match self.queue_type {
+            QueueType::Transient => "due-transient",
+            QueueType::Quorum => "due",
+        }
     }
 }
 
@@ -125,6 +175,33 @@ async fn next(deliveries: &mut Deliveries) -> Delivery {
 /// Acknowledges jobs until all of these numbers were received, in any order, possibly twice.
 async fn receive_all(deliveries: &mut Deliveries, numbers: Range<u64>) {
     receive_until(deliveries, &mut numbers.collect(), 0).await;
+}
+
+/// Publishes jobs, and again those that are missing after each loss, as the dispatcher does. Acknowledges them until all
+/// were received.
+async fn deliver(process: &Process, deliveries: &mut Deliveries, numbers: Range<u64>) {
+    let mut losses = process.queue.losses();
+    losses.mark_unchanged();
+    process.publish(&jobs(numbers.clone())).await;
+    let mut missing: BTreeSet<u64> = numbers.collect();
+    while !missing.is_empty() {
+        tokio::select! {
+            changed = losses.changed() => {
+                changed.unwrap();
+                let lost: Vec<Job> = missing.iter().flat_map(|&number| jobs(number..number + 1)).collect();
+                process.publish(&lost).await;
+            }
+            delivery = next(deliveries) => {
+                missing.remove(&delivery.job().stream_version);
+                delivery.ack();
+            }
+        }
+    }
+}
+
+/// Waits until the queue announces another loss.
+async fn until_loss(losses: &mut watch::Receiver<u64>) {
+    timeout(WAIT_TIMEOUT, losses.changed()).await.expect("a loss that is announced").unwrap();
 }
 
 /// Acknowledges jobs until only `left` numbers are missing.
