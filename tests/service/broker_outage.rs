@@ -32,7 +32,7 @@ struct BusyInstallation {
 }
 
 impl BusyInstallation {
-    async fn start(broker: &OwnBroker, queue_type: &str) -> Self {
+    async fn start(broker: &OwnBroker, queue_type: &str, republish_after: &str) -> Self {
         let database = TestDatabase::create().await;
         let urls = broker.nodes.iter().map(|node| node.url()).collect::<Vec<_>>().join(",");
         let launch = |roles: &str| {
@@ -40,8 +40,8 @@ impl BusyInstallation {
                 .with("AMQP_URL", &urls)
                 .with("HOOKSENTRY_LOG", "error")
                 .with("HOOKSENTRY_QUEUE_TYPE", queue_type)
-                // A loss that is not noticed keeps its webhooks from being delivered.
-                .with("HOOKSENTRY_REPUBLISH_AFTER", "1h")
+                // Jobs that do not start are published again after this time.
+                .with("HOOKSENTRY_REPUBLISH_AFTER", republish_after)
                 .ready()
         };
         let (api, dispatcher, first, second) =
@@ -123,7 +123,8 @@ async fn no_webhook_is_lost_when_the_broker_of_a_quorum_queue_stops_dies_or_lose
 
 async fn webhooks_survive_the_broker(queue_type: &str, jobs: &str) {
     let mut broker = OwnBroker::start(1).await;
-    let busy = BusyInstallation::start(&broker, queue_type).await;
+    // A loss that is not noticed keeps its webhooks from being delivered.
+    let busy = BusyInstallation::start(&broker, queue_type, "1h").await;
     busy.until_more_arrives().await;
 
     broker.nodes[0].stop().await.unwrap();
@@ -150,7 +151,7 @@ async fn webhooks_survive_the_broker(queue_type: &str, jobs: &str) {
 #[tokio::test]
 async fn no_webhook_is_lost_when_a_cluster_loses_a_node() {
     let mut broker = OwnBroker::start(3).await;
-    let busy = BusyInstallation::start(&broker, "quorum").await;
+    let busy = BusyInstallation::start(&broker, "quorum", "1s").await;
     busy.until_more_arrives().await;
     // A queue that was just declared may not be on all nodes yet.
     until("the queue to be on all nodes", async || {
