@@ -177,12 +177,12 @@ pub struct DeliverySettings {
     /// Time after which a job that no worker has started is published again.
     ///
     /// The time doubles with every copy, up to 16 times. Lower: copies make a queue that is merely long even
-    /// longer. Higher: jobs that the broker lost wait for longer.
+    /// longer. Higher: jobs wait for longer that a worker received and does not process, because its machine hangs.
     #[arg(
         long,
         env = "HOOKSENTRY_REPUBLISH_AFTER",
         value_name = "DURATION",
-        default_value = "60s",
+        default_value = "10s",
         value_parser = duration_between(Duration::from_secs(1), Duration::from_secs(86_400))
     )]
     pub republish_after: Duration,

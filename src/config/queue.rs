@@ -43,7 +43,7 @@ pub struct QueueSettings {
     ///
     /// A job is acknowledged when its attempt is claimed. The default is as many as may be on the queue. Lower: jobs
     /// of one tenant that wait for its attempts to end can be all that a worker has, and other tenants wait with them.
-    /// Higher: of no use. A worker process that hangs may hold all jobs until the broker closes its connection.
+    /// Higher: of no use. A worker process that hangs may hold all jobs until HOOKSENTRY_REPUBLISH_AFTER.
     #[arg(
         long,
         env = "HOOKSENTRY_PREFETCH",

@@ -77,7 +77,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every path that is a URI is answered, with two segments or with 404.
+        /// Every path that is a URI is answered, with two segments or with 404. The router finds a path whose first segment
+        /// is empty, and none whose last one is.
         #[test]
         fn foreign_bytes_in_a_path(segments in proptest::collection::vec("(%[0-9a-fA-F]{2}|%|[0-9a-f-]|[!-~]){0,40}", 0..4)) {
             let Ok(uri) = format!("/ingest/{}", segments.join("/")).parse::<Uri>() else { return Ok(()) };
@@ -88,7 +89,7 @@ mod tests {
                 return Ok(());
             };
             let is_text = |segment: &str| percent_encoding::percent_decode_str(segment).decode_utf8().is_ok();
-            let is_found = !tenant.is_empty() && !token.is_empty() && is_text(tenant) && is_text(token);
+            let is_found = !token.is_empty() && is_text(tenant) && is_text(token);
             prop_assert_eq!(status, if is_found { StatusCode::OK } else { StatusCode::NOT_FOUND });
         }
     }
