@@ -295,6 +295,8 @@ impl<B: Backend> DispatchCore<B> {
     }
 
     fn take_breaker_steps(&mut self, now: Present) {
+        // Also while steps of others are being taken: a lane whose breaker is to open releases nothing from now on.
+        self.schedule.find_breaker_steps(self.limits.breaker_threshold, now);
         let Some(failed) = self.backend.failed_breaker_steps() else { return };
         for id in failed {
             self.schedule.retry_breaker_step(id, now.boot);

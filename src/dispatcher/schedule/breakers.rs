@@ -33,7 +33,8 @@ impl Schedule {
         steps
     }
 
-    fn find_breaker_steps(&mut self, threshold: u32, now: Present) {
+    /// Finds the breakers that ask for a step. One that is to open releases nothing more.
+    pub(in crate::dispatcher) fn find_breaker_steps(&mut self, threshold: u32, now: Present) {
         for id in self.failed_steps.due(now.boot) {
             self.failed_steps.remove(id);
             if let Some(lane) = self.lanes.get(&id).filter(|lane| lane.pending_step.is_some()) {

@@ -64,6 +64,21 @@ fn the_fifth_consecutive_failure_suspends_the_destination_and_the_fourth_does_no
 }
 
 #[test]
+fn nothing_is_released_when_the_breaker_is_to_open_and_steps_of_others_are_being_taken() {
+    let (mut world, id) = World::with_destination(5);
+    world.steps_are_taken = true;
+    attempts_end(&mut world, id, &[Outcome::RefusedStatus; THRESHOLD as usize]);
+    assert_eq!(world.stage(id), Stage::Active);
+    world.accept(id);
+    world.fold_all();
+    assert_eq!(world.step(), []);
+    world.steps_are_taken = false;
+    world.step();
+    world.fold_all();
+    assert_eq!(world.stage(id), Stage::Suspended);
+}
+
+#[test]
 fn nothing_is_released_while_the_destination_is_suspended() {
     let (mut world, id) = suspended();
     world.accept(id);

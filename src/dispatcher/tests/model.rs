@@ -80,6 +80,8 @@ pub(super) struct Model {
     /// Jobs on the queue.
     pub(super) queue: Vec<Job>,
     epoch: u64,
+    /// Whether steps of other breakers are being taken.
+    pub(super) steps_are_taken: bool,
     /// Whether steps of breakers cannot be appended.
     pub(super) steps_fail: bool,
     failed_steps: Vec<DestinationId>,
@@ -101,6 +103,7 @@ impl Default for Model {
             claimed_at: BTreeMap::new(),
             queue: vec![],
             epoch: 1,
+            steps_are_taken: false,
             steps_fail: false,
             failed_steps: vec![],
         }
@@ -372,7 +375,7 @@ impl Backend for Model {
     }
 
     fn failed_breaker_steps(&mut self) -> Option<Vec<DestinationId>> {
-        Some(std::mem::take(&mut self.failed_steps))
+        (!self.steps_are_taken).then(|| std::mem::take(&mut self.failed_steps))
     }
 
     async fn give_up(&mut self, vanished: &[DueDelivery], _: DateTime<Utc>) {
