@@ -34,5 +34,6 @@ mod security_log;
 pub mod service;
 mod shared_limit;
 pub mod telemetry;
+mod time_share;
 mod witness;
 pub mod worker;

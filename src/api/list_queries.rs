@@ -15,8 +15,8 @@ use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::list_time::ListTime;
 use crate::api::http::problem::Problem;
+use crate::time_share::TimeShare;
 
 /// Connections for lists. Clones share them.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct ListLimits {
 #[derive(Debug)]
 struct TenantQueries {
     permits: Arc<Semaphore>,
-    time: Mutex<ListTime>,
+    time: Mutex<TimeShare>,
 }
 
 /// Permit of a query, whose time counts until it is dropped.
@@ -125,7 +125,7 @@ impl ListQueries {
         tenants.retain(|_, queries| Arc::strong_count(queries) > 1 || !queries.time().is_full(now));
         let queries = Arc::new(TenantQueries {
             permits: Arc::new(Semaphore::new(self.limits.at_once)),
-            time: Mutex::new(ListTime::new(self.limits.time_percent, now)),
+            time: Mutex::new(TimeShare::new(self.limits.time_percent, now)),
         });
         tenants.insert(tenant_id, queries.clone());
         queries
@@ -133,7 +133,7 @@ impl ListQueries {
 }
 
 impl TenantQueries {
-    fn time(&self) -> MutexGuard<'_, ListTime> {
+    fn time(&self) -> MutexGuard<'_, TimeShare> {
         self.time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

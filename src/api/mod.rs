@@ -12,7 +12,6 @@ mod dashboard;
 mod health;
 mod http;
 mod list_queries;
-mod list_time;
 mod openapi;
 mod state;
 mod storage_limit;

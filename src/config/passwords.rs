@@ -24,6 +24,20 @@ pub struct PasswordSettings {
     )]
     pub hashes_at_once: Option<NonZeroUsize>,
 
+    /// Percentage of the time in which each of these concurrent hashes may run; 100: all the time.
+    ///
+    /// After a rest 2 s may be hashed at once. Further logins wait. Lower: the last of many users who log in at the same
+    /// time wait for longer. Higher: a flood of logins delays webhooks more, because each hash moves 64 MiB through the
+    /// caches of the processor.
+    #[arg(
+        long = "password-time-percent",
+        env = "HOOKSENTRY_PASSWORD_TIME_PERCENT",
+        value_name = "PERCENT",
+        default_value = "40",
+        value_parser = number_between::<u32>(1, 100)
+    )]
+    pub time_percent: u32,
+
     /// Maximum number of passwords that wait to be hashed. One client or tenant may take a quarter of it.
     ///
     /// Beyond it, logins are answered with 503, and those of one client or tenant with 429. Lower: a burst of logins
@@ -125,6 +139,7 @@ impl PasswordSettings {
             memory_kib: self.memory_kib,
             passes: self.passes,
             concurrency: self.hashes_at_once.unwrap_or_else(half_of_the_cores),
+            time_percent: self.time_percent,
             waiting_max: self.queue,
             chars_min: self.min_length,
             refuses_common: self.refuse_common,

@@ -2,10 +2,12 @@
 //!
 //! A hash takes 64 MiB and a good part of a second of one core, on purpose. The number of concurrent hashes
 //! is limited and further ones wait in a bounded queue, in turns of their requesters, so a flood of logins exhausts
-//! neither memory nor the threads that serve other requests, and delays other logins little.
+//! neither memory nor the threads that serve other requests, and delays other logins little. Hashing takes a share of the
+//! time: a hash moves 64 MiB through the caches that all threads share, also at a low priority.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use std::{io, thread};
 
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
@@ -14,9 +16,11 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
+use tokio::time::{Instant, sleep};
 
 use super::common_passwords;
 use super::password_queue::{Slot, SlotQueue};
+use crate::time_share::TimeShare;
 
 pub use super::password_queue::{QueueFull, Requester};
 
@@ -47,6 +51,8 @@ pub struct PasswordRules {
     pub passes: u32,
     /// Maximum number of concurrent hashes.
     pub concurrency: NonZeroUsize,
+    /// Percentage of the time in which each of the concurrent hashes may run, after a burst.
+    pub time_percent: u32,
     /// Maximum number of hashes that wait for others.
     pub waiting_max: usize,
     /// Minimum length of a new password in characters; 0 allows any but the empty one.
@@ -61,6 +67,7 @@ impl Default for PasswordRules {
             memory_kib: MEMORY_KIB,
             passes: PASSES,
             concurrency: NonZeroUsize::MIN,
+            time_percent: 100,
             waiting_max: 64,
             chars_min: 0,
             refuses_common: false,
@@ -75,6 +82,7 @@ pub struct Passwords {
     /// Hash that is verified when the user does not exist.
     dummy_hash: Arc<str>,
     queue: SlotQueue,
+    time: Arc<Mutex<TimeShare>>,
     chars_min: usize,
     refuses_common: bool,
 }
@@ -129,8 +137,10 @@ impl Passwords {
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let dummy_hash = dummy_hash(&argon2).map_err(|_| NotArgon2Parameters)?;
         let queue = SlotQueue::new(rules.concurrency, rules.waiting_max);
+        let slots = u32::try_from(rules.concurrency.get()).unwrap_or(u32::MAX);
+        let time = TimeShare::new(rules.time_percent.saturating_mul(slots), Instant::now().into_std());
         let PasswordRules { chars_min, refuses_common, .. } = rules;
-        Ok(Self { argon2, dummy_hash, queue, chars_min, refuses_common })
+        Ok(Self { argon2, dummy_hash, queue, time: Arc::new(Mutex::new(time)), chars_min, refuses_common })
     }
 
     /// Checks a new password.
@@ -154,12 +164,16 @@ impl Passwords {
         Ok(())
     }
 
-    /// Waits for a slot in which passwords can be hashed.
+    /// Waits for a slot in which passwords can be hashed, and until there is time for a hash.
     ///
     /// # Errors
     /// Too many wait already, of this requester or of all.
     pub async fn slot(&self, requester: Requester) -> Result<HashSlot, QueueFull> {
         let slot = Arc::new(self.queue.slot(requester).await?);
+        let wait = self.time().wait(Instant::now().into_std());
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
         Ok(HashSlot { passwords: self.clone(), slot })
     }
 
@@ -173,6 +187,15 @@ impl Passwords {
         requester: Requester,
     ) -> Result<String, PasswordFailure> {
         self.slot(requester).await?.hash(password).await
+    }
+
+    fn time(&self) -> MutexGuard<'_, TimeShare> {
+        self.time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn used(&self, time: Duration) {
+        self.time().used(time, Instant::now().into_std());
+        metrics::histogram!("hooksentry_password_hash_seconds").record(time);
     }
 }
 
@@ -231,11 +254,13 @@ impl HashSlot {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PasswordFailure> {
-        let slot = Arc::clone(&self.slot);
+        let (passwords, slot) = (self.passwords.clone(), Arc::clone(&self.slot));
         let (done, result) = oneshot::channel();
         let work = move || {
             lower_priority();
+            let begun = std::time::Instant::now();
             let value = work();
+            passwords.used(begun.elapsed());
             drop(slot);
             // The caller may have been cancelled.
             drop(done.send(value));
@@ -271,6 +296,8 @@ fn dummy_hash(argon2: &Argon2<'_>) -> Result<Arc<str>, argon2::password_hash::Er
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::FutureExt;
 
     use super::*;
 
@@ -358,8 +385,7 @@ mod tests {
             passes: 1,
             concurrency: NonZeroUsize::new(2).unwrap(),
             waiting_max: 256,
-            chars_min: 0,
-            refuses_common: false,
+            ..PasswordRules::default()
         };
         let passwords = Passwords::new(rules).unwrap();
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -377,6 +403,35 @@ mod tests {
         };
         futures::future::try_join_all((0..64).map(work)).await.unwrap();
         assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
+    }
+
+    #[tokio::test]
+    async fn hashes_wait_when_they_have_taken_more_than_their_share_of_the_time() {
+        let rules = PasswordRules { memory_kib: 64, passes: 1, time_percent: 25, ..PasswordRules::default() };
+        let passwords = Passwords::new(rules).unwrap();
+        assert!(slot(&passwords).now_or_never().is_some());
+        passwords.used(Duration::from_secs(1));
+        assert!(slot(&passwords).now_or_never().is_some(), "a burst");
+        passwords.used(Duration::from_secs(2));
+        assert!(slot(&passwords).now_or_never().is_none(), "four seconds for one of hashing");
+
+        let wait_for_a_second_each = |concurrency| {
+            let rules = PasswordRules { concurrency: NonZeroUsize::new(concurrency).unwrap(), ..rules };
+            let passwords = Passwords::new(rules).unwrap();
+            passwords.used(Duration::from_secs(3));
+            passwords.time().wait(Instant::now().into_std()).as_secs_f64().round()
+        };
+        assert_eq!([1, 2].map(wait_for_a_second_each), [4.0, 2.0]);
+    }
+
+    #[tokio::test]
+    async fn a_hash_counts_to_the_share_of_the_time() {
+        let passwords = quick();
+        let slot = slot(&passwords).await;
+        assert!(passwords.time().is_full(Instant::now().into_std()));
+        let began = std::time::Instant::now();
+        slot.run(move || while began.elapsed() < Duration::from_millis(2) {}).await.unwrap();
+        assert!(!passwords.time().is_full(began));
     }
 
     #[test]

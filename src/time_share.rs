@@ -1,45 +1,44 @@
-//! The share of time in which a tenant's lists may be queried.
+//! Share of the time in which expensive work may be done: lists of a tenant queried, passwords hashed.
 //!
-//! How long a query takes is known at its end, so a tenant may use time that it does not have yet. It waits for it before
-//! the next query.
+//! How long work takes is known at its end, so it may use time that is not available yet. The next work waits for that.
 
 use std::time::{Duration, Instant};
 
-/// Time that a tenant which has rested may use at once. Lower: a user who opens a few slow lists waits. Higher: a tenant
-/// takes longer to get to its share.
+/// Time that may be used at once after a rest. Lower: a user who opens a few slow lists waits, and a few users who log in.
+/// Higher: it takes longer to get down to the share.
 const BURST: Duration = Duration::from_secs(2);
-/// Most time that a tenant may owe, so that a user waits little longer than for the query itself.
+/// Most time that may be owed, so that the next user waits little longer than for the work itself.
 const DEBT_MAX: Duration = Duration::from_secs(2);
 
-/// Time that a tenant may use. It grows by `share` of the time that passes, up to [`BURST`].
+/// Time that may be used. It grows by `share` of the time that passes, up to [`BURST`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ListTime {
+pub(crate) struct TimeShare {
     /// Seconds; negative: time that was used and not yet had.
     available: f64,
     at: Instant,
     share: f64,
 }
 
-impl ListTime {
-    /// Returns the time of a tenant that has rested, which gets this percentage of the time that passes.
-    pub(super) fn new(percent: u32, now: Instant) -> Self {
+impl TimeShare {
+    /// Returns the time after a rest, of this percentage of the time that passes; 200: of two that work all the time.
+    pub(crate) fn new(percent: u32, now: Instant) -> Self {
         Self { available: BURST.as_secs_f64(), at: now, share: f64::from(percent) / 100.0 }
     }
 
-    /// Returns how long the next query has to wait.
-    pub(super) fn wait(&mut self, now: Instant) -> Duration {
+    /// Returns how long the next work has to wait.
+    pub(crate) fn wait(&mut self, now: Instant) -> Duration {
         self.grow(now);
         Duration::from_secs_f64((-self.available / self.share).max(0.0))
     }
 
-    /// Counts a query.
-    pub(super) fn used(&mut self, time: Duration, now: Instant) {
+    /// Counts work.
+    pub(crate) fn used(&mut self, time: Duration, now: Instant) {
         self.grow(now);
         self.available = (self.available - time.as_secs_f64()).max(-DEBT_MAX.as_secs_f64());
     }
 
-    /// Whether it is the time of a tenant that has rested.
-    pub(super) fn is_full(&mut self, now: Instant) -> bool {
+    /// Whether nothing was used since a rest.
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
         self.grow(now);
         self.available >= BURST.as_secs_f64()
     }
@@ -56,10 +55,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenant_gets_its_share_of_the_time_after_a_burst() {
+    fn a_share_of_the_time_is_available_after_a_burst() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let mut time = ListTime::new(50, start);
+        let mut time = TimeShare::new(50, start);
         assert!(time.is_full(start));
         time.used(BURST, start);
         assert_eq!(time.wait(start), Duration::ZERO);
@@ -72,9 +71,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_query_makes_the_next_one_wait_for_a_bounded_time() {
+    fn after_long_work_the_next_waits_for_a_bounded_time() {
         let start = Instant::now();
-        let mut time = ListTime::new(50, start);
+        let mut time = TimeShare::new(50, start);
         time.used(Duration::from_secs(60), start);
         assert_eq!(time.wait(start), Duration::from_secs(4));
     }
