@@ -238,10 +238,10 @@ fn api(state: &AppState) -> Router {
                 guarded.route_layer(from_fn_with_state(Arc::new(admission), admission::admit))
             }
         };
-        // Senders keep a connection for many webhooks, and wait as `Retry-After` says.
-        let is_ingest = route.permission == Permission::ApiKey;
+        // Senders keep a connection for many webhooks, and wait as `Retry-After` says. Checks of health must not be late.
+        let is_prompt = route.permission == Permission::ApiKey || route.admission == Unlimited;
         let late = from_fn_with_state(state.late_refusals.clone(), late_refusals::delay);
-        router.route(route.path, if is_ingest { admitted } else { admitted.route_layer(late) })
+        router.route(route.path, if is_prompt { admitted } else { admitted.route_layer(late) })
     });
     router
         .fallback(layers::no_such_route)

@@ -101,8 +101,8 @@ pub struct LimitSettings {
     )]
     pub session_lifetime: Duration,
 
-    /// Maximum number of refusals of one IP address, with status 401 or 429, that are answered at once within 10 s; 0 means
-    /// all.
+    /// Maximum number of refusals that are answered at once within 10 s: those of one IP address with status 401 or 429, and
+    /// those of all clients with 503. 0 means all.
     ///
     /// Further ones are answered half a second late, but for ingest. Lower: users behind one address wait when their
     /// access tokens have expired. Higher: a client that repeats at once takes more of the processor.

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::api::{Api, send};
+use crate::harness::api::{Answer, Api, send};
 use crate::harness::postgres::TestDatabase;
 use crate::harness::process::{Launch, Process};
 use crate::harness::tenant::User;
@@ -175,16 +175,43 @@ async fn a_client_that_goes_on_although_it_is_refused_gets_its_answers_late() {
     for _ in 0..3 {
         refused().await.expect(401);
     }
-    let mut late = std::pin::pin!(refused());
+    expect_late(refused(), 401, &owner).await;
+    program.kill().await;
+    database.discard().await;
+}
+
+/// Expects an answer with this status, after that to a request which is sent later.
+async fn expect_late(refused: impl Future<Output = Answer>, status: u16, user: &User) {
+    let mut late = std::pin::pin!(refused);
     tokio::select! {
         biased;
         answer = &mut late => panic!("{answer:?} was first"),
-        answer = owner.get("/api/v1/apikeys") => drop(answer.expect(200)),
+        answer = user.get("/api/v1/apikeys") => drop(answer.expect(200)),
     }
-    late.await.expect(401);
-    let metrics = send(api.request("GET", "/metrics")).await.expect(200).text;
+    late.await.expect(status);
+    let metrics = send(user.api.request("GET", "/metrics")).await.expect(200).text;
     assert!(metrics.lines().any(|line| line == "hooksentry_http_late_refusals_total 1"), "{metrics}");
-    program.kill().await;
+}
+
+#[tokio::test]
+async fn refusals_because_of_overload_are_late_when_there_are_many() {
+    let database = TestDatabase::create().await;
+    let first = Launch::serve("api,projector", &database.url()).ready().await;
+    let owner = User::owner(&Api::at(first.base())).await;
+    let pool = database.pool().await;
+    let damage = "UPDATE data_keys SET wrapped = set_byte(wrapped, 30, get_byte(wrapped, 30) # 1)";
+    sqlx::query(damage).execute(&pool).await.expect("damaged data keys");
+    // A process that does not have the key in memory, so it refuses lists by idempotency key as unavailable.
+    let second = Launch::serve("api", &database.url()).with("HOOKSENTRY_PROMPT_REFUSALS", "3").ready().await;
+    let owner = User { api: Api::at(second.base()), ..owner };
+    let refused = || owner.get("/api/v1/events?IdempotencyKey=order-7");
+    for _ in 0..3 {
+        refused().await.expect(503);
+    }
+    expect_late(refused(), 503, &owner).await;
+    pool.close().await;
+    first.kill().await;
+    second.kill().await;
     database.discard().await;
 }
 

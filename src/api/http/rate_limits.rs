@@ -24,6 +24,7 @@ const KEYS_MAX: u64 = 50_000;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RateLimitKey {
     Client(ClientNetwork),
+    AllClients,
     /// Email address in the request, from any client.
     Email(Email),
     Session(SessionId),
