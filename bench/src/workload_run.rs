@@ -170,6 +170,12 @@ impl<'a> WorkloadRun<'a> {
         }
     }
 
+    /// Ends a phase that is not reported, when its statistics are complete.
+    pub(crate) async fn discard_phase(&mut self, _phase: Phase) -> anyhow::Result<()> {
+        self.meters.after().await?;
+        Ok(())
+    }
+
     /// Ends a phase and stores its report.
     pub(crate) async fn end_phase(&mut self, phase: Phase, cost_per: CostPer) -> anyhow::Result<()> {
         let end_us = self.tracker.now();

@@ -73,6 +73,7 @@ pub(crate) async fn run(
             let (behaviour, limit) = (receivers(options), options.destination_limit);
             for destinations in DESTINATIONS {
                 let targets = targets(&run, &behaviour, destinations, limit).await?.1;
+                reach_each(&mut run, &targets).await?;
                 run_pace(&mut run, &format!("to {destinations}"), &targets, closed(connections)).await?;
             }
         }
@@ -132,6 +133,24 @@ pub(crate) async fn run_pace(
     run.run_loads(&mut phase, &[plan]).await?;
     run.drain(&phase, options.drain).await;
     run.end_phase(phase, CostPer::Delivered).await
+}
+
+/// Delivers an event to each destination before anything is measured. The first one needs settings and keys that the service
+/// keeps in memory afterwards, which would be a good part of a short load to many destinations.
+async fn reach_each(run: &mut WorkloadRun<'_>, targets: &[Target]) -> anyhow::Result<()> {
+    let options = run.options;
+    let mut phase = run.begin_phase("first", &[]).await?;
+    let plan = LoadPlan {
+        name: "first events",
+        targets,
+        pace: closed(options.connections),
+        duration: options.load_duration(),
+        count: targets.len() as u64,
+        may_be_held: false,
+    };
+    run.run_loads(&mut phase, &[plan]).await?;
+    run.drain(&phase, options.drain).await;
+    run.discard_phase(phase).await
 }
 
 /// Returns the behaviour of receivers that the options ask for.
