@@ -168,6 +168,11 @@ impl Visitor {
         app.api.of(self.caller.clone().with_token(token))
     }
 
+    /// Whether the holder of a portal link, who is not signed in, wants the first page: error pages link to it.
+    fn is_customer_at_home(&self) -> bool {
+        self.location == "/" && self.cookies.session().is_none() && self.cookies.portal_token().is_some()
+    }
+
     /// Sets the cookie, and leads a user whose session has ended to the sign-in, or the holder of a link to its entrance.
     fn finish(
         &self,
@@ -180,8 +185,13 @@ impl Visitor {
         if answer.extensions().get::<SignedOut>().is_some() {
             let is_portal = self.location.starts_with(&format!("{}/", viewer::PORTAL));
             let back = if is_get { next::query(&self.location) } else { String::new() };
-            let sign_in =
-                if is_portal { format!("{}?ended=1", viewer::PORTAL) } else { format!("/sign-in{back}") };
+            let sign_in = if is_portal {
+                format!("{}?ended=1", viewer::PORTAL)
+            } else if self.is_customer_at_home() {
+                format!("{}/events", viewer::PORTAL)
+            } else {
+                format!("/sign-in{back}")
+            };
             let mut redirect = Redirect::to(&sign_in).into_response();
             if is_htmx && let Ok(value) = sign_in.parse() {
                 // A fragment of a page cannot show the sign-in.

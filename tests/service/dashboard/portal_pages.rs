@@ -73,11 +73,13 @@ async fn a_customer_sees_one_destination_and_replays_and_cancels() {
     browser.submit(&page, &act("cancel"), &[]).await.leads_to(&done("cancelled"));
     browser.submit(&page, &act("cancel"), &[]).await.expect(400).has("cannot be cancelled");
     // The link is no session.
-    browser.get("/events").await.expect(303);
+    browser.get("/events").await.leads_to("/sign-in?next=%2Fevents");
+    browser.get("/").await.leads_to("/portal/events");
 
     browser.submit(&page, "/portal/sign-out", &[]).await.leads_to("/portal");
     assert_eq!(browser.cookies[PORTAL], "");
     browser.get("/portal/events").await.leads_to("/portal?ended=1");
+    browser.get("/").await.leads_to("/sign-in");
 }
 
 #[tokio::test]
