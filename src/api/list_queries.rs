@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aggregates::ids::TenantId;
@@ -13,7 +13,7 @@ use projections::TenantScope;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::api::http::problem::Problem;
 use crate::time_share::TimeShare;
@@ -40,7 +40,7 @@ pub(crate) struct ListLimits {
 #[derive(Debug)]
 struct TenantQueries {
     permits: Arc<Semaphore>,
-    time: Mutex<TimeShare>,
+    time: TimeShare,
 }
 
 /// Permit of a query, whose time counts until it is dropped.
@@ -99,10 +99,7 @@ impl ListQueries {
         let permits = queries.permits.clone();
         let taken = timeout(self.limits.wait_max, async {
             let permit = permits.acquire_owned().await;
-            let wait = queries.time().wait(Instant::now());
-            if !wait.is_zero() {
-                sleep(wait).await;
-            }
+            queries.time.turn().await;
             permit
         });
         if let Ok(Ok(permit)) = taken.await {
@@ -121,26 +118,19 @@ impl ListQueries {
         if let Some(queries) = tenants.get(&tenant_id) {
             return queries.clone();
         }
-        let now = Instant::now();
-        tenants.retain(|_, queries| Arc::strong_count(queries) > 1 || !queries.time().is_full(now));
+        tenants.retain(|_, queries| Arc::strong_count(queries) > 1 || !queries.time.is_full());
         let queries = Arc::new(TenantQueries {
             permits: Arc::new(Semaphore::new(self.limits.at_once)),
-            time: Mutex::new(TimeShare::new(self.limits.time_percent, now)),
+            time: TimeShare::new(self.limits.time_percent),
         });
         tenants.insert(tenant_id, queries.clone());
         queries
     }
 }
 
-impl TenantQueries {
-    fn time(&self) -> MutexGuard<'_, TimeShare> {
-        self.time.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.queries.time().used(self.since.elapsed(), Instant::now());
+        self.queries.time.used(self.since.elapsed());
     }
 }
 

@@ -6,8 +6,8 @@
 //! time: a hash moves 64 MiB through the caches that all threads share, also at a low priority.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::Instant;
 use std::{io, thread};
 
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
@@ -16,7 +16,6 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
-use tokio::time::{Instant, sleep};
 
 use super::common_passwords;
 use super::password_queue::{Slot, SlotQueue};
@@ -82,7 +81,7 @@ pub struct Passwords {
     /// Hash that is verified when the user does not exist.
     dummy_hash: Arc<str>,
     queue: SlotQueue,
-    time: Arc<Mutex<TimeShare>>,
+    time: Arc<TimeShare>,
     chars_min: usize,
     refuses_common: bool,
 }
@@ -138,9 +137,9 @@ impl Passwords {
         let dummy_hash = dummy_hash(&argon2).map_err(|_| NotArgon2Parameters)?;
         let queue = SlotQueue::new(rules.concurrency, rules.waiting_max);
         let slots = u32::try_from(rules.concurrency.get()).unwrap_or(u32::MAX);
-        let time = TimeShare::new(rules.time_percent.saturating_mul(slots), Instant::now().into_std());
+        let time = Arc::new(TimeShare::new(rules.time_percent.saturating_mul(slots)));
         let PasswordRules { chars_min, refuses_common, .. } = rules;
-        Ok(Self { argon2, dummy_hash, queue, time: Arc::new(Mutex::new(time)), chars_min, refuses_common })
+        Ok(Self { argon2, dummy_hash, queue, time, chars_min, refuses_common })
     }
 
     /// Checks a new password.
@@ -170,10 +169,7 @@ impl Passwords {
     /// Too many wait already, of this requester or of all.
     pub async fn slot(&self, requester: Requester) -> Result<HashSlot, QueueFull> {
         let slot = Arc::new(self.queue.slot(requester).await?);
-        let wait = self.time().wait(Instant::now().into_std());
-        if !wait.is_zero() {
-            sleep(wait).await;
-        }
+        self.time.turn().await;
         Ok(HashSlot { passwords: self.clone(), slot })
     }
 
@@ -187,15 +183,6 @@ impl Passwords {
         requester: Requester,
     ) -> Result<String, PasswordFailure> {
         self.slot(requester).await?.hash(password).await
-    }
-
-    fn time(&self) -> MutexGuard<'_, TimeShare> {
-        self.time.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn used(&self, time: Duration) {
-        self.time().used(time, Instant::now().into_std());
-        metrics::histogram!("hooksentry_password_hash_seconds").record(time);
     }
 }
 
@@ -254,13 +241,15 @@ impl HashSlot {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PasswordFailure> {
-        let (passwords, slot) = (self.passwords.clone(), Arc::clone(&self.slot));
+        let (time, slot) = (Arc::clone(&self.passwords.time), Arc::clone(&self.slot));
         let (done, result) = oneshot::channel();
         let work = move || {
             lower_priority();
-            let begun = std::time::Instant::now();
+            let begun = Instant::now();
             let value = work();
-            passwords.used(begun.elapsed());
+            let took = begun.elapsed();
+            time.used(took);
+            metrics::histogram!("hooksentry_password_hash_seconds").record(took);
             drop(slot);
             // The caller may have been cancelled.
             drop(done.send(value));
@@ -296,6 +285,7 @@ fn dummy_hash(argon2: &Argon2<'_>) -> Result<Arc<str>, argon2::password_hash::Er
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use futures::FutureExt;
 
@@ -410,28 +400,30 @@ mod tests {
         let rules = PasswordRules { memory_kib: 64, passes: 1, time_percent: 25, ..PasswordRules::default() };
         let passwords = Passwords::new(rules).unwrap();
         assert!(slot(&passwords).now_or_never().is_some());
-        passwords.used(Duration::from_secs(1));
+        passwords.time.used(Duration::from_secs(1));
         assert!(slot(&passwords).now_or_never().is_some(), "a burst");
-        passwords.used(Duration::from_secs(2));
+        passwords.time.used(Duration::from_secs(2));
         assert!(slot(&passwords).now_or_never().is_none(), "four seconds for one of hashing");
 
-        let wait_for_a_second_each = |concurrency| {
+        let wait_for_a_second = |concurrency| {
             let rules = PasswordRules { concurrency: NonZeroUsize::new(concurrency).unwrap(), ..rules };
             let passwords = Passwords::new(rules).unwrap();
-            passwords.used(Duration::from_secs(3));
-            passwords.time().wait(Instant::now().into_std()).as_secs_f64().round()
+            passwords.time.used(Duration::from_secs(3));
+            passwords.time.wait().as_secs_f64().round()
         };
-        assert_eq!([1, 2].map(wait_for_a_second_each), [4.0, 2.0]);
+        assert_eq!([1, 2].map(wait_for_a_second), [4.0, 2.0]);
     }
 
     #[tokio::test]
     async fn a_hash_counts_to_the_share_of_the_time() {
-        let passwords = quick();
+        let rules = PasswordRules { memory_kib: 64, passes: 1, time_percent: 1, ..PasswordRules::default() };
+        let passwords = Passwords::new(rules).unwrap();
+        passwords.time.used(Duration::from_secs(2));
         let slot = slot(&passwords).await;
-        assert!(passwords.time().is_full(Instant::now().into_std()));
-        let began = std::time::Instant::now();
-        slot.run(move || while began.elapsed() < Duration::from_millis(2) {}).await.unwrap();
-        assert!(!passwords.time().is_full(began));
+        assert!(passwords.time.wait().is_zero());
+        let begun = Instant::now();
+        slot.run(move || while begun.elapsed() < Duration::from_millis(50) {}).await.unwrap();
+        assert!(!passwords.time.wait().is_zero(), "five seconds for a twentieth");
     }
 
     #[test]
