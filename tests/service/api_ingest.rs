@@ -229,9 +229,7 @@ async fn without_the_data_key_of_the_tenant_no_webhook_with_an_idempotency_key_i
     };
     let accepted = once(&owner).await.expect(202).text_of("eventId");
 
-    let pool = database.pool().await;
-    let alter = "UPDATE data_keys SET wrapped = set_byte(wrapped, 30, get_byte(wrapped, 30) # 1)";
-    sqlx::query(alter).execute(&pool).await.expect("damaged data keys");
+    database.flip_data_keys().await;
     // A process that does not have the key in memory.
     let second = Launch::serve("api", &database.url()).ready().await;
     let elsewhere = User { api: Api::at(second.base()), ..owner.clone() };
@@ -244,9 +242,8 @@ async fn without_the_data_key_of_the_tenant_no_webhook_with_an_idempotency_key_i
     }
     elsewhere.get("/api/v1/events?IdempotencyKey=order-7").await.expect(503);
 
-    sqlx::query(alter).execute(&pool).await.expect("repaired data keys");
+    database.flip_data_keys().await;
     assert_eq!(once(&elsewhere).await.expect(200).text_of("eventId"), accepted);
-    pool.close().await;
     first.kill().await;
     second.kill().await;
     database.discard().await;

@@ -198,9 +198,7 @@ async fn refusals_because_of_overload_are_late_when_there_are_many() {
     let database = TestDatabase::create().await;
     let first = Launch::serve("api,projector", &database.url()).ready().await;
     let owner = User::owner(&Api::at(first.base())).await;
-    let pool = database.pool().await;
-    let damage = "UPDATE data_keys SET wrapped = set_byte(wrapped, 30, get_byte(wrapped, 30) # 1)";
-    sqlx::query(damage).execute(&pool).await.expect("damaged data keys");
+    database.flip_data_keys().await;
     // A process that does not have the key in memory, so it refuses lists by idempotency key as unavailable.
     let second = Launch::serve("api", &database.url()).with("HOOKSENTRY_PROMPT_REFUSALS", "3").ready().await;
     let owner = User { api: Api::at(second.base()), ..owner };
@@ -209,7 +207,6 @@ async fn refusals_because_of_overload_are_late_when_there_are_many() {
         refused().await.expect(503);
     }
     expect_late(refused(), 503, &owner).await;
-    pool.close().await;
     first.kill().await;
     second.kill().await;
     database.discard().await;

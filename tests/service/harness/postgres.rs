@@ -52,6 +52,17 @@ impl TestDatabase {
         PgPoolOptions::new().max_connections(16).connect(&self.url()).await.expect("the test database")
     }
 
+    /// Damages all data keys, or repairs those that were damaged so.
+    pub(crate) async fn flip_data_keys(&self) {
+        let mut connection = PgConnection::connect(&self.url()).await.expect("the test database");
+        execute(
+            &mut connection,
+            "UPDATE data_keys SET wrapped = set_byte(wrapped, 30, get_byte(wrapped, 30) # 1)",
+        )
+        .await;
+        connection.close().await.expect("the test database");
+    }
+
     /// Drops the database at the end of a test. The database of a failed test exists until the server ends.
     pub(crate) async fn discard(self) {
         let mut admin = PgConnection::connect(self.server.as_str()).await.expect("the test server");
