@@ -27,6 +27,7 @@ pub mod log_reader;
 mod metadata;
 mod origin;
 mod payload_erasure;
+mod permit_leases;
 mod personal_data_erasure;
 mod recent_log;
 mod recent_payloads;
@@ -63,6 +64,7 @@ pub use log_origin::{
 pub use metadata::{Actor, Metadata};
 pub use origin::{Origin, Origins, Person};
 pub use payload_erasure::{ErasureFailure, append_erasures};
+pub use permit_leases::{Lessor, PermitLease, PermitLeases};
 pub use recent_log::RecentLog;
 pub use recent_payloads::RecentPayloads;
 pub use stream_append::{StoredResponse, StreamAppendBatch, StreamAppendItem, StreamAppendResult};
