@@ -38,9 +38,6 @@ use crate::secrets::salt::Salt;
 /// accepting it takes the processors that deliver, and a backlog grows. Lower: bursts are accepted more slowly.
 pub(super) const ACCEPTED_AT_ONCE: usize = 64;
 
-/// Size up to which a payload is kept for the worker of this process. Larger ones are few, and would crowd out many.
-const KEPT_BYTES_MAX: usize = 64 << 10;
-
 /// A webhook event to accept.
 #[derive(Clone, Debug)]
 pub struct AcceptItem {
@@ -215,7 +212,7 @@ impl AcceptBatch {
         }
         let events = accepted.iter().map(|(item, position)| item.accepted_at(*position));
         if self.accepted.hand_over(events.collect()) {
-            for (item, _) in accepted.iter().filter(|(item, _)| item.delivered.len() < KEPT_BYTES_MAX) {
+            for (item, _) in accepted {
                 self.recent_payloads.keep(item.claimed_event(), item.claimed_payload());
             }
             // The dispatcher need not read the log for these.

@@ -14,12 +14,23 @@ use super::claimed_payload::{ClaimedEvent, ClaimedPayload};
 /// Maximum number of payloads. Webhooks that wait for longer than this many others take to be accepted are read from
 /// the database.
 const PAYLOADS_MAX: usize = 4_096;
-/// Maximum size of the payloads, in bytes.
+/// Maximum size of the small payloads, in bytes, and of the large ones, which would crowd out many small ones. Reading one
+/// megabyte again takes 2 ms of the processors.
 const BYTES_MAX: usize = 16 << 20;
+/// Size from which on a payload is large.
+const LARGE_BYTES: usize = 64 << 10;
+/// Size up to which a payload is kept.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// The payloads accepted last. Each is taken once. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct RecentPayloads(Arc<Mutex<Kept>>);
+pub struct RecentPayloads(Arc<Sizes>);
+
+#[derive(Debug, Default)]
+struct Sizes {
+    small: Mutex<Kept>,
+    large: Mutex<Kept>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -32,13 +43,19 @@ struct Kept {
 impl RecentPayloads {
     /// Keeps a payload until it is taken, or until too many are kept.
     pub fn keep(&self, event: ClaimedEvent, payload: ClaimedPayload) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).keep(event, payload);
+        let kept = match payload.bytes.len() {
+            0..LARGE_BYTES => &self.0.small,
+            LARGE_BYTES..=KEPT_BYTES_MAX => &self.0.large,
+            _ => return,
+        };
+        kept.lock().unwrap_or_else(PoisonError::into_inner).keep(event, payload);
     }
 
     /// Removes and returns the payload of an event of this tenant.
     #[must_use]
     pub fn take(&self, event: ClaimedEvent) -> Option<ClaimedPayload> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(event)
+        let take = |kept: &Mutex<Kept>| kept.lock().unwrap_or_else(PoisonError::into_inner).take(event);
+        take(&self.0.small).or_else(|| take(&self.0.large))
     }
 }
 
@@ -96,6 +113,20 @@ mod tests {
         assert_eq!(recent.take(of_another), None);
         assert_eq!(recent.take(event(1)), Some(payload(3)));
         assert_eq!(recent.take(event(1)), None);
+    }
+
+    #[test]
+    fn large_payloads_crowd_out_no_small_ones_and_the_largest_are_not_kept() {
+        let recent = RecentPayloads::default();
+        recent.keep(event(0), payload(LARGE_BYTES - 1));
+        for number in 1..=30 {
+            recent.keep(event(number), payload(1 << 20));
+        }
+        recent.keep(event(31), payload(KEPT_BYTES_MAX + 1));
+        assert_eq!(recent.take(event(31)), None);
+        assert_eq!(recent.take(event(14)), None);
+        assert_eq!(recent.take(event(15)), Some(payload(1 << 20)));
+        assert!(recent.take(event(0)).is_some());
     }
 
     #[test]

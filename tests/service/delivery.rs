@@ -217,6 +217,7 @@ async fn a_worker_that_was_held_up_after_its_claim_does_not_send() {
     let program = Launch::serve(ALL_ROLES, &database.url())
         .with("HOOKSENTRY_VANISHED_MARGIN", "2s")
         .with("HOOKSENTRY_RETRY_BASE", "50ms")
+        .with("HOOKSENTRY_MAX_PAYLOAD_BYTES", "4MiB")
         .ready()
         .await;
     let receiver = Receiver::answering(200).await;
@@ -226,7 +227,7 @@ async fn a_worker_that_was_held_up_after_its_claim_does_not_send() {
     tenant.ingest(&destination, &json!({ "event": "first" })).await;
     until("the first attempt", async || (receiver.in_flight() == 1).then_some(())).await;
     // So large that this process does not keep it for its worker.
-    let padding = "x".repeat(100_000);
+    let padding = "x".repeat(1_500_000);
     let event_id = tenant.ingest(&destination, &json!({ "event": "second", "padding": padding })).await;
 
     let pool = database.pool().await;
