@@ -221,7 +221,7 @@ impl<B: Backend> DispatchCore<B> {
         let mut all = true;
         // The others were folded with the log.
         for event in accepted.iter().filter(|event| event.position > self.position) {
-            all &= self.schedule.fold_ahead_of_log(event, now.wall);
+            all &= self.schedule.fold_ahead_of_log(event, now);
         }
         all
     }
@@ -247,6 +247,7 @@ impl<B: Backend> DispatchCore<B> {
     /// Does everything that is due at `now`.
     pub(super) async fn step(&mut self, now: Present) -> Result<(), B::Error> {
         self.schedule.advance_to(now.wall);
+        self.schedule.take_returned();
         self.take_breaker_steps(now);
         self.refill(now.wall).await?;
         if self.backend.can_publish() {

@@ -40,6 +40,8 @@ pub(super) struct Lane {
     concurrency_max: Option<NonZeroU32>,
     /// Events with a released job or a started attempt.
     pub(super) in_flight: HashSet<WebhookEventId>,
+    /// Leases of permits, for attempts that are not in `in_flight` yet.
+    pub(super) leased: usize,
     /// The window: events that are due, in order.
     pub(super) ready: VecDeque<WebhookEventId>,
     /// Whether the table holds events that are due and not in memory.
@@ -62,6 +64,7 @@ impl Lane {
             state,
             concurrency_max,
             in_flight: HashSet::new(),
+            leased: 0,
             ready: VecDeque::new(),
             has_more_in_table: true,
             next_due: None,
@@ -100,12 +103,12 @@ impl Lane {
             return 0;
         }
         let permits = self.state.breaker.attempts_max(self.concurrency_limit()) as usize;
-        permits.saturating_sub(self.in_flight.len())
+        permits.saturating_sub(self.in_flight.len() + self.leased)
     }
 
     /// Whether something that is due waits for an attempt to end.
     pub(super) fn waits_for_permit(&self) -> bool {
-        !self.in_flight.is_empty()
+        self.in_flight.len() + self.leased > 0
             && self.available_permits() == 0
             && (self.has_more_in_table || !self.ready.is_empty())
     }
@@ -136,6 +139,7 @@ impl Lane {
     /// Whether the tables hold everything that memory holds of it.
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight.is_empty()
+            && self.leased == 0
             && self.ready.is_empty()
             && !self.has_more_in_table
             && self.next_due.is_none()

@@ -7,6 +7,9 @@
 //! waits in PostgreSQL and not in the broker: a destination with a million waiting events delays no other, costs
 //! the broker nothing and the dispatcher a bounded window.
 //!
+//! It leases permits of destinations at which nothing waits to the committer of webhooks of its own process, which starts first
+//! attempts without a job ([`crate::event_store::PermitLeases`]). A lease counts as in flight, too.
+//!
 //! **State.** [`schedule`] is memory; `due_deliveries` and `dispatch_lanes` are the same state as of the
 //! checkpoint. They are written in the checkpoint's transaction, a little later. Jobs are released before that
 //! flush, because releasing twice is harmless: an attempt starts only by appending `DeliveryStarted` at the
@@ -206,7 +209,8 @@ impl LedRole for Dispatcher {
         let core = DispatchCore::new(backend, schedule, limits);
         let connection = OwnConnection::to_database_of(&self.pool);
         let held_back = HeldBack::new(READER_NAME);
-        let term = Term { dispatcher: self, core, held_back, connection, losses };
+        let epoch = leadership.epoch();
+        let term = Term { dispatcher: self, epoch, core, held_back, connection, losses };
         // The term is dropped at any await when the lead is lost: what it was writing is fenced.
         tokio::select! {
             ended = term.serve(stop, outage) => ended,
@@ -226,6 +230,7 @@ impl LedRole for Dispatcher {
 /// A term as leader.
 struct Term<'a> {
     dispatcher: &'a Dispatcher,
+    epoch: u64,
     core: DispatchCore<ServiceBackend<'a>>,
     held_back: HeldBack,
     /// Reads the log.
@@ -280,7 +285,9 @@ impl Term<'_> {
     ) -> Result<(), TermEnded> {
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut accepted = self.dispatcher.store.accepted_events().receive();
+        let store = &self.dispatcher.store;
+        let mut accepted = store.accepted_events().receive();
+        self.core.schedule.begin_leases(store.first_attempts().leases().begin_term(self.epoch));
         loop {
             // Before reading, so that a notification during the reading wakes this loop again.
             wakeup_receiver.mark_unchanged();
@@ -311,6 +318,7 @@ impl Term<'_> {
                             break;
                         }
                     }
+                    () = self.core.schedule.lease_returned() => self.step().await?,
                     () = publisher.ready(), if !publisher.can_publish() => break,
                     () = breaker_steps.ended() => break,
                     Ok(()) = self.losses.changed() => {

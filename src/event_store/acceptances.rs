@@ -7,8 +7,9 @@
 
 use aggregates::ids::TenantId;
 
+use super::accept_item::AcceptItem;
 use super::accept_queue::AcceptQueue;
-use super::acceptance::{AcceptBatch, AcceptItem, AcceptOutcome};
+use super::acceptance::{AcceptBatch, AcceptOutcome};
 use super::group_commit::{Batch, CommitActivity, CommitFailure, GroupCommit};
 
 /// Size from which a webhook is large. Lower: fewer webhooks share a commit. Higher: a small webhook waits longer for the

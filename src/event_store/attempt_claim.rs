@@ -30,10 +30,13 @@ const OF_SUSPENSION: [&str; 2] = ["TenantSuspended", "TenantResumed"];
 /// A claim with the fact to append.
 #[derive(Clone, Debug)]
 pub struct AttemptClaimItem {
-    claim: AttemptClaim,
-    fact: String,
-    metadata: String,
+    pub(super) claim: AttemptClaim,
+    pub(super) fact: String,
+    pub(super) metadata: String,
 }
+
+/// What is judged once for all claims that have it in common: epoch, destination and its version, tenant and its version.
+pub(super) type ClaimSettings = (u64, DestinationId, u64, TenantId, u64);
 
 /// Right to make one attempt, with the conditions under which it is granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +52,14 @@ pub struct AttemptClaim {
     pub tenant_id: TenantId,
     /// Version of the tenant whose settings the attempt uses.
     pub tenant_version: u64,
+}
+
+impl AttemptClaim {
+    pub(super) fn settings(&self) -> ClaimSettings {
+        let AttemptClaim { epoch, destination_id, destination_version, tenant_id, tenant_version, .. } =
+            *self;
+        (epoch, destination_id, destination_version, tenant_id, tenant_version)
+    }
 }
 
 /// Outcome of a claim.
@@ -136,12 +147,7 @@ async fn append(
     items: &[&AttemptClaimItem],
 ) -> Result<Vec<AttemptClaimOutcome>, sqlx::Error> {
     let claims = || items.iter().map(|item| &item.claim);
-    let settings_of = |claim: &AttemptClaim| {
-        let AttemptClaim { epoch, destination_id, destination_version, tenant_id, tenant_version, .. } =
-            *claim;
-        (epoch, destination_id, destination_version, tenant_id, tenant_version)
-    };
-    let (settings, numbers) = distinct(claims().map(settings_of));
+    let (settings, numbers) = distinct(claims().map(AttemptClaim::settings));
     let outcomes = sqlx::query_file_scalar!(
         "src/event_store/attempt_claim.sql",
         &claims().map(|claim| claim.event_id.to_string()).collect::<Vec<_>>(),

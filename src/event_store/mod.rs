@@ -7,8 +7,10 @@
 //! names the version that it expects of a stream, which must be that of its last fact. Of several appends with
 //! the same one the table's primary key admits one.
 
+mod accept_item;
 mod accept_pace;
 mod accept_queue;
+mod accept_statement;
 mod acceptance;
 mod acceptances;
 mod accepted_events;
@@ -18,6 +20,7 @@ pub mod bulk_action;
 mod claimed_payload;
 mod credentials;
 mod distinct;
+mod first_attempts;
 pub mod group_commit;
 pub mod held_back;
 mod legal_hold;
@@ -46,17 +49,17 @@ use sqlx::PgPool;
 use thiserror::Error;
 use uuid::Uuid;
 
+pub use accept_item::{AcceptItem, AcceptedPayload, IngestCredentials};
 pub use accept_pace::SmallTraffic;
 pub use accept_queue::{AcceptQueue, QueueLimits};
-pub use acceptance::{
-    AcceptBatch, AcceptItem, AcceptOutcome, AcceptedPayload, AcceptedSize, IngestCredentials,
-};
+pub use acceptance::{AcceptBatch, AcceptOutcome, AcceptedSize};
 pub use acceptances::Acceptances;
 pub use accepted_events::{AcceptedEvent, AcceptedEvents, AcceptedEventsReceiver};
 pub use append::{AppendFailure, StreamAppend};
 pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome};
 pub use claimed_payload::{ClaimedEvent, ClaimedPayload, ClaimedPayloadBatch};
 pub use credentials::{Credentials, NewEmail};
+pub use first_attempts::{FirstAttempt, FirstAttempts, NewEvent, PreparesAttempts, StartedAttempt};
 pub use log_notifier::{LogNotifier, Notification};
 pub use log_origin::{
     BegunEra, LogOriginFailure, begin_era, current_era, leader_is_connected, require_own_log,
@@ -83,6 +86,7 @@ pub struct EventStore {
     recent: RecentLog,
     accepted: AcceptedEvents,
     recent_payloads: RecentPayloads,
+    first_attempts: FirstAttempts,
 }
 
 /// An aggregate loaded from its stream.
@@ -152,6 +156,7 @@ impl EventStore {
             recent: RecentLog::default(),
             accepted: AcceptedEvents::default(),
             recent_payloads: RecentPayloads::default(),
+            first_attempts: FirstAttempts::default(),
         }
     }
 
@@ -176,6 +181,12 @@ impl EventStore {
     #[must_use]
     pub fn recent_payloads(&self) -> &RecentPayloads {
         &self.recent_payloads
+    }
+
+    /// Returns what first attempts begin with, which are appended with their acceptance.
+    #[must_use]
+    pub fn first_attempts(&self) -> &FirstAttempts {
+        &self.first_attempts
     }
 
     #[must_use]

@@ -155,6 +155,12 @@ impl Lessor {
         async move { shared.returned.notified().await }
     }
 
+    /// Returns the number of leases of a destination.
+    #[cfg(test)]
+    pub(crate) fn leased(&self, destination_id: DestinationId) -> usize {
+        self.in_term(|term| term.destinations.get(&destination_id).map_or(0, |of| of.leased.len()))
+    }
+
     /// Does nothing once another term has begun.
     fn in_term<T: Default>(&self, access: impl FnOnce(&mut Term) -> T) -> T {
         let mut term = self.leases.term();

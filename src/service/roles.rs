@@ -103,7 +103,7 @@ impl<'a> RoleStarter<'a> {
     }
 
     pub(super) fn start_worker(&self) -> anyhow::Result<()> {
-        let Dependencies { pool, batches, .. } = self.dependencies;
+        let Dependencies { pool, store, batches, .. } = self.dependencies;
         let worker = Worker::new(
             pool.clone(),
             self.dependencies.vault()?,
@@ -113,9 +113,9 @@ impl<'a> RoleStarter<'a> {
             NonZeroU16::new(self.open_files.attempts).unwrap_or(NonZeroU16::MIN),
         )
         .context("the HTTP client for destinations cannot be created")?;
-        let stop = self.lifecycle.intake();
+        let (first_attempts, stop) = (store.first_attempts().clone(), self.lifecycle.intake());
         self.lifecycle.spawn("the worker", async {
-            worker.run(stop).await;
+            worker.run(first_attempts, stop).await;
             Ok(())
         });
         Ok(())

@@ -14,6 +14,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aggregates::ids::TenantId;
@@ -40,6 +41,8 @@ struct Shared {
     payload_bytes_max: usize,
     weights: TenantWeights,
     in_use: Mutex<InUse>,
+    /// Number of jobs that wait for a permit.
+    waiting: AtomicUsize,
     freed: Notify,
 }
 
@@ -73,6 +76,7 @@ impl ConcurrencyLimit {
             payload_bytes_max,
             weights,
             in_use: Mutex::default(),
+            waiting: AtomicUsize::new(0),
             freed: Notify::new(),
         }))
     }
@@ -93,6 +97,16 @@ impl ConcurrencyLimit {
         in_use.change(tenant_id, |usage| usage.attempts += 1);
         let limit = self.clone();
         Some(Permit { limit, tenant_id, is_pending: true, payload_bytes: 0 })
+    }
+
+    /// Returns a permit if the tenant may have one now and no job waits for one.
+    pub(super) fn try_acquire_if_none_waits(&self, tenant_id: TenantId) -> Option<Permit> {
+        if self.0.waiting.load(Ordering::Relaxed) > 0 { None } else { self.try_acquire(tenant_id) }
+    }
+
+    /// Notes how many jobs wait for a permit.
+    pub(super) fn note_waiting(&self, jobs: usize) {
+        self.0.waiting.store(jobs, Ordering::Relaxed);
     }
 
     /// Waits until [`Self::try_acquire`] may return a permit that it refused before.

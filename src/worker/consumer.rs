@@ -12,21 +12,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::concurrency_limit::{ConcurrencyLimit, Permit};
-use super::delivery::{AttemptRunner, Claimed, JobResult};
+use super::delivery::{AttemptRunner, Claimed, DeliveryFailure, JobResult};
+use crate::event_store::ClaimedPayload;
 use crate::queue::{Delivery, Job, JobQueue};
 
 /// Pause before a job is requeued because a dependency is unavailable.
 const REQUEUE_DELAY: Duration = Duration::from_secs(1);
 
-/// Processes jobs until `stop`, within `limit`, then waits for those in progress.
+/// Processes jobs until `stop`, within `limit`, then waits for all attempts `in_progress`.
 pub(super) async fn consume(
     runner: Arc<AttemptRunner>,
     queue: Arc<dyn JobQueue>,
     limit: ConcurrencyLimit,
     prefetch: NonZeroU16,
+    in_progress: TaskTracker,
     stop: CancellationToken,
 ) {
-    let in_progress = TaskTracker::new();
     while !stop.is_cancelled() {
         receive(&runner, &*queue, &limit, prefetch, &stop, &in_progress).await;
         if !stop.is_cancelled() {
@@ -61,6 +62,7 @@ async fn receive(
                 process(&runner, delivery, permit, given_back).await;
             });
         }
+        limit.note_waiting(waiting.all.len());
         tokio::select! {
             () = stop.cancelled() => return,
             () = &mut stalled => return given_back.cancel(),
@@ -119,34 +121,43 @@ impl Waiting {
     }
 }
 
-async fn process(
-    runner: &AttemptRunner,
-    delivery: Delivery,
-    mut permit: Permit,
-    given_back: CancellationToken,
-) {
+async fn process(runner: &AttemptRunner, delivery: Delivery, permit: Permit, given_back: CancellationToken) {
     let job = *delivery.job();
     let Some(claimed) = claim(runner, delivery, given_back).await else { return };
-    let attempted = async {
-        let payload = runner.payload(&job, &claimed).await?;
-        permit.payload_read(payload.as_ref().map_or(0, |payload| payload.bytes.len()));
-        runner.attempt_and_record(&job, claimed, payload).await
-    };
-    match attempted.await {
+    match runner.payload(&job, &claimed).await {
+        Ok(payload) => attempt(runner, &job, claimed, payload, permit).await,
+        Err(failure) => note_failure(&job, failure),
+    }
+}
+
+/// Makes an attempt that was claimed.
+pub(super) async fn attempt(
+    runner: &AttemptRunner,
+    job: &Job,
+    claimed: Claimed,
+    payload: Option<ClaimedPayload>,
+    mut permit: Permit,
+) {
+    permit.payload_read(payload.as_ref().map_or(0, |payload| payload.bytes.len()));
+    match runner.attempt_and_record(job, claimed, payload).await {
         Ok(JobResult::Attempted(outcome)) => {
             tracing::debug!(event.id = %job.event_id, attempt = job.attempt, outcome = outcome.name(), "attempt recorded");
         }
         Ok(JobResult::TooLate) => {
             tracing::warn!(event.id = %job.event_id, attempt = job.attempt, "the dispatcher gave the attempt up before its outcome was recorded");
         }
-        // The dispatcher finds an attempt without an outcome.
-        Err(failure) => tracing::warn!(
-            event.id = %job.event_id,
-            attempt = job.attempt,
-            error = ?anyhow::Error::from(failure),
-            "an attempt has no outcome"
-        ),
+        Err(failure) => note_failure(job, failure),
     }
+}
+
+/// The dispatcher finds an attempt without an outcome.
+fn note_failure(job: &Job, failure: DeliveryFailure) {
+    tracing::warn!(
+        event.id = %job.event_id,
+        attempt = job.attempt,
+        error = ?anyhow::Error::from(failure),
+        "an attempt has no outcome"
+    );
 }
 
 /// Claims the attempt and settles the job. `None`: there is nothing to attempt.

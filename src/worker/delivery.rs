@@ -55,7 +55,7 @@ pub(super) struct AttemptRunner {
 /// A claim that was granted, with what the attempt needs.
 pub(super) struct Claimed {
     settings: Arc<Settings>,
-    at: DateTime<Utc>,
+    pub(super) at: DateTime<Utc>,
     /// When the claim began. The dispatcher reads of the claim later, and waits for as long as the time limit from
     /// then on.
     began: BootTime,
@@ -145,25 +145,7 @@ impl AttemptRunner {
                 continue;
             }
             let Present { wall: at, boot: began } = Present::read();
-            let fact = WebhookEventFact::DeliveryStarted {
-                destination_id: job.destination_id,
-                attempt: job.attempt,
-                worker: self.name.clone(),
-                destination_version: settings.destination_version,
-                tenant_version: settings.tenant_version,
-                timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
-                at,
-            };
-            let claim = AttemptClaim {
-                event_id: job.event_id,
-                expected_version: job.stream_version,
-                epoch: job.epoch,
-                destination_id: job.destination_id,
-                destination_version: settings.destination_version,
-                tenant_id: job.tenant_id,
-                tenant_version: settings.tenant_version,
-            };
-            let item = AttemptClaimItem::new(claim, &fact, &Metadata::of_role(job.tenant_id, "worker"))?;
+            let item = self.claim_item(job, &settings, at)?;
             match self.batches.claims.commit(item).await.map_err(DeliveryFailure::AttemptClaim)? {
                 AttemptClaimOutcome::Won => return Ok(Some(Claimed { settings, at, began })),
                 AttemptClaimOutcome::Lost => return Ok(None),
@@ -173,6 +155,46 @@ impl AttemptRunner {
             }
         }
         Err(DeliveryFailure::SettingsKeepChanging)
+    }
+
+    /// Returns the claim of an attempt that starts at `at`.
+    fn claim_item(
+        &self,
+        job: &Job,
+        settings: &Settings,
+        at: DateTime<Utc>,
+    ) -> Result<AttemptClaimItem, serde_json::Error> {
+        let fact = WebhookEventFact::DeliveryStarted {
+            destination_id: job.destination_id,
+            attempt: job.attempt,
+            worker: self.name.clone(),
+            destination_version: settings.destination_version,
+            tenant_version: settings.tenant_version,
+            timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+            at,
+        };
+        let claim = AttemptClaim {
+            event_id: job.event_id,
+            expected_version: job.stream_version,
+            epoch: job.epoch,
+            destination_id: job.destination_id,
+            destination_version: settings.destination_version,
+            tenant_id: job.tenant_id,
+            tenant_version: settings.tenant_version,
+        };
+        AttemptClaimItem::new(claim, &fact, &Metadata::of_role(job.tenant_id, "worker"))
+    }
+
+    /// Returns the claim of the first attempt of an event that is about to be accepted, with what the attempt needs; `None` if
+    /// it cannot be made before something is read.
+    pub(super) fn first_claim(&self, job: &Job) -> Option<(AttemptClaimItem, Claimed)> {
+        let settings = self.settings.cached(job.destination_id)?;
+        if settings.stage_version != job.stage_version || settings.tenant_is_suspended {
+            return None;
+        }
+        let Present { wall: at, boot: began } = Present::read();
+        let item = self.claim_item(job, &settings, at).ok()?;
+        Some((item, Claimed { settings, at, began }))
     }
 
     /// Reads the payload of an attempt that was claimed; `None` when it was erased. Retries for as long as the request may

@@ -7,6 +7,9 @@
 //! nothing but the payload: the job carries the stream's version and counts, and the settings are cached with their
 //! versions.
 //!
+//! First attempts of webhooks that its own process accepts need no job: they are claimed by the statement that accepts the
+//! webhook ([`first_attempt`]).
+//!
 //! **If the worker dies.** Before the claim nothing has happened, and the queue delivers the job to another
 //! worker. After the claim the dispatcher finds an attempt without an outcome when its timeout is over, and
 //! schedules a retry. After the outcome a second copy of the job does not get the claim.
@@ -23,6 +26,7 @@ mod concurrency_limit;
 mod consumer;
 mod delivery;
 mod failure;
+mod first_attempt;
 mod log_settings;
 pub mod name_lookup;
 mod outbound_auth;
@@ -38,16 +42,20 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Settings;
 use crate::event_store::group_commit::GroupCommit;
-use crate::event_store::{AttemptClaimBatch, ClaimedPayloadBatch, RecentPayloads, StreamAppendBatch};
+use crate::event_store::{
+    AttemptClaimBatch, ClaimedPayloadBatch, FirstAttempts, RecentPayloads, StreamAppendBatch,
+};
 use crate::identifiers;
 use crate::queue::JobQueue;
 use crate::secrets::vault::Vault;
 use claim_monitor::ClaimMonitor;
 use concurrency_limit::ConcurrencyLimit;
 use delivery::AttemptRunner;
+use first_attempt::FirstAttemptMaker;
 use outbound_client::{OutboundClient, OutboundSettings};
 use settings::SettingsCache;
 
@@ -100,9 +108,17 @@ impl Worker {
         Ok(Self { runner: Arc::new(runner), queue, limit, prefetch: settings.queue.prefetch })
     }
 
-    /// Processes jobs until `stop`, then finishes those in progress.
-    pub async fn run(self, stop: CancellationToken) {
-        consumer::consume(self.runner, self.queue, self.limit, self.prefetch, stop).await;
+    /// Processes jobs until `stop`, then finishes those in progress. Makes `first_attempts` as well.
+    pub async fn run(self, first_attempts: FirstAttempts, stop: CancellationToken) {
+        let Self { runner, queue, limit, prefetch } = self;
+        let in_progress = TaskTracker::new();
+        first_attempts.made_by(Arc::new(FirstAttemptMaker {
+            runner: Arc::clone(&runner),
+            limit: limit.clone(),
+            in_progress: in_progress.clone(),
+            stop: stop.clone(),
+        }));
+        consumer::consume(runner, queue, limit, prefetch, in_progress, stop).await;
     }
 }
 

@@ -93,12 +93,17 @@ impl SettingsCache {
         matches!(tokio::time::timeout(ANSWER_TIMEOUT, answer).await, Ok(Ok(_)))
     }
 
+    /// Returns the settings of a destination if they are cached, possibly outdated.
+    pub(super) fn cached(&self, id: DestinationId) -> Option<Arc<Settings>> {
+        self.cached.get(&id)
+    }
+
     /// Returns the settings of a destination from the cache, possibly outdated.
     ///
     /// # Errors
     /// When they are not cached and cannot be read.
     pub(super) async fn get(&self, id: DestinationId) -> Result<Arc<Settings>, SettingsFailure> {
-        match self.cached.get(&id) {
+        match self.cached(id) {
             Some(settings) => Ok(settings),
             None => self.read(id).await,
         }

@@ -69,6 +69,38 @@ async fn a_webhook_is_delivered_byte_for_byte_with_two_valid_signatures() {
     database.discard().await;
 }
 
+/// From the second webhook on: the worker reads the settings of the destination for the first one.
+#[tokio::test]
+async fn an_attempt_that_may_begin_at_once_is_logged_in_the_transaction_of_its_acceptance() {
+    let database = TestDatabase::create().await;
+    let program = start(&database).await;
+    let receiver = Receiver::answering(204).await;
+    let tenant = Tenant::register(program.base()).await;
+    let destination = tenant.destination(&receiver.url(), 5).await;
+    let pool = database.pool().await;
+    let mut transactions = vec![];
+    for number in 0..2 {
+        let event_id = tenant.ingest(&destination, &json!({ "number": number })).await;
+        tenant.until_event(&event_id, "Succeeded").await;
+        let of_event: Vec<String> = sqlx::query_scalar(
+            "SELECT transaction_id::text FROM events
+             WHERE aggregate_type = 'WebhookEvent' AND aggregate_id = $1 ORDER BY sequence",
+        )
+        .bind(&event_id)
+        .fetch_all(&pool)
+        .await
+        .expect("the log");
+        transactions.push(of_event);
+    }
+    assert_ne!(transactions[0][0], transactions[0][1]);
+    assert_eq!(transactions[1][0], transactions[1][1]);
+    assert_ne!(transactions[1][1], transactions[1][2]);
+    assert_eq!(receiver.arrivals().len(), 2);
+    pool.close().await;
+    assert!(program.stop().await.success());
+    database.discard().await;
+}
+
 /// The log has a commitment to what is kept of a response, which an auditor computes from the stored text and salt.
 #[tokio::test]
 async fn what_is_kept_of_a_response_is_beside_the_log() {

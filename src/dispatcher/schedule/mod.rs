@@ -8,11 +8,12 @@
 mod ahead_of_log;
 mod breakers;
 mod events_set_aside;
+mod jobs;
+mod leases;
 mod suspended_tenants;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use chrono::{DateTime, Utc};
@@ -25,18 +26,13 @@ use super::set_aside::SetAside;
 use super::tenant_windows::TenantWindows;
 use crate::clock::BootTime;
 use crate::config::TenantWeights;
+use crate::event_store::Lessor;
 use crate::fair_share::Turns;
 use crate::queue::UNSTARTED_MAX;
 use ahead_of_log::AheadOfLog;
 
 /// Most jobs released to the queue and not yet started, over all destinations.
 const OUTSTANDING_MAX: usize = UNSTARTED_MAX.get() as usize;
-/// Most times the usual wait before a job is published again.
-const REPUBLISH_WAITS_MAX: u32 = 16;
-/// Jobs one lane releases before the next lane has its turn.
-const TURN_JOBS_MAX: usize = 16;
-/// Delay before an attempt that could not be given up is given up again.
-const GIVE_UP_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Lanes kept in memory although they are idle.
 const IDLE_LANES_MAX: usize = 10_000;
 
@@ -133,6 +129,8 @@ pub(super) struct Schedule {
     /// Attempts in flight, by the end of their time limit.
     started: DeadlineQueue<WebhookEventId, BootTime>,
     pub(super) ahead_of_log: AheadOfLog,
+    /// `None`: not all attempts in flight are known yet.
+    pub(super) lessor: Option<Lessor>,
 }
 
 impl Schedule {
@@ -247,11 +245,6 @@ impl Schedule {
         }
     }
 
-    /// Returns the version at which a destination entered its present stage or got its limit.
-    pub(super) fn stage_version(&self, id: DestinationId) -> u64 {
-        self.lanes.get(&id).map_or(0, |lane| lane.state.stage_version)
-    }
-
     /// Notes that an attempt of this event has started, whose time limit ends at `ends`.
     pub(super) fn start(&mut self, delivery: DueDelivery, ends: BootTime) {
         let (event_id, destination_id) = (delivery.event_id, delivery.destination_id);
@@ -266,10 +259,12 @@ impl Schedule {
                 lane.ready.retain(|ready| *ready != event_id);
             }
         }
+        self.settle_lease(destination_id, event_id);
     }
 
     /// Updates the queues for a lane that may have changed.
     pub(super) fn touch(&mut self, id: DestinationId) {
+        self.withdraw_offer(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if !lane.is_releasable && lane.available_permits() > 0 && !lane.ready.is_empty() {
             lane.is_releasable = true;
@@ -288,6 +283,7 @@ impl Schedule {
             Some(at) => self.lane_deadlines.set(id, at),
             None => self.lane_deadlines.remove(id),
         }
+        self.offer_permits(id);
     }
 
     /// Processes the lanes whose deadline has passed at `now`.
@@ -303,80 +299,6 @@ impl Schedule {
             // The lane may have another, later deadline.
             self.touch(id);
         }
-    }
-
-    /// Releases events that are due and have a permit, lane by lane in turn.
-    pub(super) fn release(&mut self, now: BootTime) -> Vec<DueDelivery> {
-        let mut jobs = Vec::new();
-        for (tenant_id, id) in self.windows.unpark(OUTSTANDING_MAX - self.released.len(), now) {
-            self.releasable.push(tenant_id, id);
-        }
-        while self.released.len() < OUTSTANDING_MAX {
-            let Some(id) = self.releasable.pop() else { break };
-            let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            let tenant_id = lane.state.tenant_id;
-            let left = OUTSTANDING_MAX - self.released.len();
-            let space = self.windows.space(tenant_id, left, now);
-            if space == 0 {
-                self.windows.park(tenant_id, id);
-                continue;
-            }
-            lane.is_releasable = false;
-            let mut turn = lane.available_permits().min(TURN_JOBS_MAX).min(space);
-            while turn > 0 {
-                let Some(event_id) = lane.ready.pop_front() else { break };
-                let Some(tracked) = self.tracked.get_mut(&event_id) else { continue };
-                tracked.state = JobState::Released;
-                tracked.republished = 0;
-                lane.in_flight.insert(event_id);
-                self.released.set(event_id, now);
-                self.windows.add(tenant_id, event_id, now);
-                jobs.push(tracked.delivery.clone());
-                turn -= 1;
-            }
-            self.touch(id);
-        }
-        jobs
-    }
-
-    /// Returns the jobs that have not started `wait` after they were published: the queue may have lost them.
-    /// For a job that was returned before, the time doubles: while there are no workers, copies would only
-    /// make the queue longer.
-    pub(super) fn unstarted(&mut self, wait: Duration, now: BootTime) -> Vec<DueDelivery> {
-        let unstarted = self.released.due(now - wait);
-        for event_id in &unstarted {
-            let Some(tracked) = self.tracked.get_mut(event_id) else { continue };
-            tracked.republished = tracked.republished.saturating_add(1);
-            let waits = 1_u32.checked_shl(tracked.republished).unwrap_or(u32::MAX).min(REPUBLISH_WAITS_MAX);
-            // As if it was published later than it was, by the waits that are added.
-            self.released.set(*event_id, now + wait.saturating_mul(waits - 1));
-        }
-        self.deliveries(&unstarted)
-    }
-
-    /// Returns all jobs that have not started, because the queue may have lost them. Their wait begins again.
-    pub(super) fn all_unstarted(&mut self, now: BootTime) -> Vec<DueDelivery> {
-        let unstarted = self.released.ids();
-        for event_id in &unstarted {
-            self.released.set(*event_id, now);
-        }
-        self.deliveries(&unstarted)
-    }
-
-    /// Returns the attempts whose time limit ended before `before` and that have no outcome: their worker has
-    /// vanished. They stay in flight until their outcome is in the log.
-    pub(super) fn vanished(&mut self, before: BootTime) -> Vec<DueDelivery> {
-        let vanished = self.started.due(before);
-        for event_id in &vanished {
-            // Returned again later in case the append of its outcome fails.
-            self.started.set(*event_id, before + GIVE_UP_AGAIN_AFTER);
-        }
-        self.deliveries(&vanished)
-    }
-
-    fn deliveries(&self, events: &[WebhookEventId]) -> Vec<DueDelivery> {
-        let tracked = events.iter().filter_map(|event_id| self.tracked.get(event_id));
-        tracked.map(|tracked| tracked.delivery.clone()).collect()
     }
 
     /// Whether some lanes may have to be refilled.
@@ -434,7 +356,14 @@ impl Schedule {
     /// Evicts idle lanes when there are more than `lanes_max` lanes: the tables hold the same.
     pub(super) fn evict_idle_lanes(&mut self, lanes_max: usize) {
         if self.lanes.len() > lanes_max {
-            self.lanes.retain(|_, lane| !lane.is_idle());
+            let idle: Vec<_> =
+                self.lanes.iter().filter(|(_, lane)| lane.is_idle()).map(|(id, _)| *id).collect();
+            for id in idle {
+                self.withdraw_offer(id);
+                if self.lanes.get(&id).is_some_and(Lane::is_idle) {
+                    self.lanes.remove(&id);
+                }
+            }
         }
     }
 
@@ -447,11 +376,6 @@ impl Schedule {
     pub(super) fn next_deadline(&self) -> Option<DateTime<Utc>> {
         // Earlier deadlines were processed; a lane that still has one waits for the fact of a step.
         self.lane_deadlines.first_after(self.advanced_to)
-    }
-
-    /// Returns the time from which the wait of the job counts that is to be published again first.
-    pub(super) fn oldest_published(&self) -> Option<BootTime> {
-        self.released.first()
     }
 
     /// Returns the first end of the time limit of an attempt in flight.
@@ -467,16 +391,5 @@ impl Schedule {
     /// Whether an event that gets a permit is released at once.
     fn takes_more_jobs(&self) -> bool {
         self.released.len() < OUTSTANDING_MAX && !self.windows.has_parked()
-    }
-
-    /// Returns the number of jobs released and not yet started.
-    pub(super) fn outstanding(&self) -> usize {
-        self.released.len()
-    }
-
-    /// Returns how many of these wait for nothing but processors: without those that wait for permits of the workers, or
-    /// for a worker.
-    pub(super) fn about_to_start(&self, now: BootTime) -> usize {
-        self.windows.about_to_start(now)
     }
 }

@@ -12,8 +12,15 @@ use crate::dispatcher::schedule::Schedule;
 impl Model {
     /// Returns the number of attempts in flight.
     pub(super) fn in_flight(&self, id: DestinationId) -> usize {
-        let delivers = |stream: &&Stream<WebhookEvent>| matches!(&stream.state, WebhookEvent::Delivering(Delivery { destination_id, .. }) if *destination_id == id);
-        self.events.values().filter(delivers).count()
+        let delivers = |stream: &Stream<WebhookEvent>| matches!(&stream.state, WebhookEvent::Delivering(Delivery { destination_id, .. }) if *destination_id == id);
+        self.events.iter().filter(|(id, stream)| delivers(stream) && !self.never_sent.contains(id)).count()
+    }
+
+    /// Returns the attempts whose request may be in progress.
+    pub(super) fn requests_in_flight(&self) -> Vec<WebhookEventId> {
+        let mut attempts = self.attempts_in_flight();
+        attempts.retain(|id| !self.never_sent.contains(id));
+        attempts
     }
 
     pub(super) fn attempts_in_flight(&self) -> Vec<WebhookEventId> {
@@ -87,5 +94,10 @@ impl Schedule {
     /// Returns the number of jobs and attempts that each lane counts.
     pub(super) fn in_flight_by_lane(&self) -> HashMap<DestinationId, usize> {
         self.lanes.iter().map(|(id, lane)| (*id, lane.in_flight.len())).collect()
+    }
+
+    /// Returns the number of leases of a lane's permits.
+    pub(super) fn leased(&self, id: DestinationId) -> usize {
+        self.lessor.as_ref().map_or(0, |lessor| lessor.leased(id))
     }
 }

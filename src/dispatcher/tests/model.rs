@@ -15,13 +15,14 @@ use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use aggregates::sealed::TokenHash;
 use aggregates::tenant::TenantFact;
 use aggregates::webhook_event::{WebhookEvent, WebhookEventCommand};
-use aggregates_testing::{accepted, attempted, started};
+use aggregates_testing::{attempted, started};
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use futures::FutureExt;
 use projections::{LogPosition, LoggedFact, TransactionId};
 use uuid::Uuid;
 
+use super::acceptances::Prepared;
 use super::tables::Tables;
 use crate::clock::{BootTime, Present};
 use crate::dispatcher::breaker_steps::LaneStep;
@@ -30,7 +31,7 @@ use crate::dispatcher::due_deliveries::{DueDelivery, Window};
 use crate::dispatcher::lane::LaneState;
 use crate::dispatcher::page::Page;
 use crate::dispatcher::schedule::{Changes, Schedule};
-use crate::event_store::AcceptedEvent;
+use crate::event_store::{AcceptedEvent, PermitLeases};
 
 pub(super) const TENANT: TenantId = TenantId(Uuid::from_u128(0xac3e));
 /// Consecutive failed attempts that open a breaker.
@@ -56,30 +57,36 @@ pub(super) struct Stream<A> {
     pub(super) state: A,
     pub(super) version: u64,
     /// Version at which a destination entered its stage or got its limit; unused in streams of events.
-    stage_version: u64,
+    pub(super) stage_version: u64,
 }
 
 /// The dispatcher's surroundings.
 pub(super) struct Model {
     /// The wall clock of the dispatcher.
     pub(super) now: DateTime<Utc>,
-    boot: BootTime,
+    pub(super) boot: BootTime,
     /// How far the wall clocks of sources and workers are ahead of the dispatcher's.
     pub(super) others_ahead: TimeDelta,
     pub(super) max_attempts: u32,
     pub(super) tables: Tables,
-    log: Vec<LoggedFact>,
+    pub(super) log: Vec<LoggedFact>,
     /// What the dispatcher's process has accepted and not handed over yet.
     pub(super) accepted: Vec<AcceptedEvent>,
+    pub(super) leases: PermitLeases,
+    /// What its process is about to accept.
+    pub(super) prepared: Vec<Prepared>,
+    /// Attempts that the log has and whose request is never sent.
+    pub(super) never_sent: BTreeSet<WebhookEventId>,
+    pub(super) event_ids: u128,
     pub(super) events: BTreeMap<WebhookEventId, Stream<WebhookEvent>>,
     pub(super) destinations: BTreeMap<DestinationId, Stream<Destination>>,
     /// Tenants that the log has as suspended.
     pub(super) suspended_tenants: BTreeSet<TenantId>,
     /// When the attempt of an event was claimed last.
-    claimed_at: BTreeMap<WebhookEventId, BootTime>,
+    pub(super) claimed_at: BTreeMap<WebhookEventId, BootTime>,
     /// Jobs on the queue.
     pub(super) queue: Vec<Job>,
-    epoch: u64,
+    pub(super) epoch: u64,
     /// Whether steps of other breakers are being taken.
     pub(super) steps_are_taken: bool,
     /// Whether steps of breakers cannot be appended.
@@ -97,6 +104,10 @@ impl Default for Model {
             tables: Tables::default(),
             log: vec![],
             accepted: vec![],
+            leases: PermitLeases::default(),
+            prepared: vec![],
+            never_sent: BTreeSet::new(),
+            event_ids: 0,
             events: BTreeMap::new(),
             destinations: BTreeMap::new(),
             suspended_tenants: BTreeSet::new(),
@@ -227,28 +238,8 @@ impl Model {
         self.log.push(logged(self.log.len(), tenant_id.0, 1, self.now, Fact::Tenant(fact)));
     }
 
-    pub(super) fn accept(&mut self, destination_id: DestinationId) -> WebhookEventId {
-        let id = WebhookEventId(Uuid::from_u128(0xe000_0000 + self.events.len() as u128));
-        let Destination::Registered(registered) = &self.destinations[&destination_id].state else {
-            panic!("it is registered")
-        };
-        let accept = accepted()
-            .tenant(registered.tenant_id)
-            .destination(destination_id)
-            .at(self.now + self.others_ahead);
-        let (tenant_id, at) = (registered.tenant_id, self.now + self.others_ahead);
-        self.execute(id, accept.command());
-        let position = self.log.last().expect("its fact").position;
-        self.accepted.push(AcceptedEvent { position, event_id: id, tenant_id, destination_id, at });
-        id
-    }
-
-    pub(super) fn accept_many(&mut self, destination_id: DestinationId, count: usize) -> Vec<WebhookEventId> {
-        (0..count).map(|_| self.accept(destination_id)).collect()
-    }
-
     /// Returns whether the event accepted the command.
-    fn execute(&mut self, id: WebhookEventId, command: WebhookEventCommand) -> bool {
+    pub(super) fn execute(&mut self, id: WebhookEventId, command: WebhookEventCommand) -> bool {
         let unknown = || Stream { state: WebhookEvent::default(), version: 0, stage_version: 0 };
         let stream = self.events.entry(id).or_insert_with(unknown);
         let Ok(facts) = stream.state.decide(command) else { return false };
@@ -298,6 +289,7 @@ impl Model {
             "an event at the job's version waits"
         );
         self.claimed_at.insert(event_id, self.boot);
+        self.never_sent.remove(&event_id);
         Some(event_id)
     }
 
@@ -418,6 +410,12 @@ fn core_of(model: Model) -> DispatchCore<Model> {
     core
 }
 
+/// Begins to offer permits, as the service does when it has read the log.
+fn begin_leases(core: &mut DispatchCore<Model>) {
+    let lessor = core.backend.leases.begin_term(core.backend.epoch);
+    core.schedule.begin_leases(lessor);
+}
+
 pub(super) fn duration(time: TimeDelta) -> Duration {
     time.to_std().expect("a positive time")
 }
@@ -425,7 +423,9 @@ pub(super) fn duration(time: TimeDelta) -> Duration {
 /// What the dispatcher does.
 impl World {
     pub(super) fn new() -> Self {
-        Self { core: core_of(Model::default()) }
+        let mut core = core_of(Model::default());
+        begin_leases(&mut core);
+        Self { core }
     }
 
     /// With one destination of this limit, which the dispatcher knows.
@@ -500,6 +500,7 @@ impl World {
         model.epoch += 1;
         self.core = core_of(model);
         self.fold_all();
+        begin_leases(&mut self.core);
     }
 }
 

@@ -22,6 +22,15 @@ const LIMIT_MAX: usize = 8;
 enum Action {
     /// A source sends webhooks.
     Accept(Index, u8),
+    /// The dispatcher's process accepts webhooks, and starts their attempts if it may.
+    AcceptHere(Index, u8),
+    /// It begins to accept one: it takes a lease if a permit is on offer.
+    Prepare(Index),
+    /// What it began is committed; the answer may be lost.
+    AcceptPrepared {
+        prepared: Index,
+        is_answered: bool,
+    },
     /// The dispatcher reads so many facts, and does what is due.
     Dispatch(u8),
     /// The dispatcher does what is due, without reading.
@@ -59,8 +68,8 @@ enum Action {
 }
 
 use Action::{
-    Accept, Cancel, ChangeLimit, Die, Dispatch, Erase, Finish, Flush, HandOver, Lose, OthersAhead, Pass,
-    PassReading, Replay, SetClock, Start, Step, StepsFail, Suspend, Switch,
+    Accept, AcceptHere, AcceptPrepared, Cancel, ChangeLimit, Die, Dispatch, Erase, Finish, Flush, HandOver,
+    Lose, OthersAhead, Pass, PassReading, Prepare, Replay, SetClock, Start, Step, StepsFail, Suspend, Switch,
 };
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -71,6 +80,10 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         8 => (any::<Index>(), 1..12_u8).prop_map(|(place, count)| Accept(place, count)),
+        6 => (any::<Index>(), 1..6_u8).prop_map(|(place, count)| AcceptHere(place, count)),
+        4 => any::<Index>().prop_map(Prepare),
+        4 => (any::<Index>(), prop::bool::weighted(0.9))
+            .prop_map(|(prepared, is_answered)| AcceptPrepared { prepared, is_answered }),
         12 => (0..40_u8).prop_map(Dispatch),
         2 => Just(Step),
         6 => Just(HandOver),
@@ -122,10 +135,29 @@ impl World {
         match *action {
             Accept(place, count) => {
                 let id = any_destination(place);
-                // As ingest does: a destination that is not active accepts nothing, nor does a suspended tenant.
-                let receives = matches!(self.stage(id), Stage::Active | Stage::Probing);
-                if receives && self.suspended_tenants.is_empty() {
+                if self.receives(id) {
                     self.accept_many(id, count.into());
+                }
+            }
+            AcceptHere(place, count) => {
+                let id = any_destination(place);
+                if self.receives(id) {
+                    for _ in 0..count {
+                        self.accept_here(id);
+                    }
+                }
+            }
+            Prepare(place) => {
+                let prepared = self.prepare(any_destination(place));
+                self.prepared.push(prepared);
+            }
+            AcceptPrepared { prepared, is_answered } => {
+                if !self.prepared.is_empty() {
+                    let place = prepared.index(self.prepared.len());
+                    let prepared = self.prepared.remove(place);
+                    if self.receives(prepared.destination_id) {
+                        self.accept_prepared(prepared, is_answered);
+                    }
                 }
             }
             Dispatch(facts) => {
@@ -157,7 +189,7 @@ impl World {
                 }
             }
             Finish(attempt, outcome) => {
-                if let Some(event) = one_of(&self.attempts_in_flight(), attempt) {
+                if let Some(event) = one_of(&self.requests_in_flight(), attempt) {
                     self.finish(event, outcome);
                 }
             }
@@ -177,6 +209,11 @@ impl World {
         }
     }
 
+    /// As ingest does: a destination that is not active accepts nothing, nor does a suspended tenant.
+    fn receives(&self, id: DestinationId) -> bool {
+        matches!(self.stage(id), Stage::Active | Stage::Probing) && self.suspended_tenants.is_empty()
+    }
+
     fn if_any(&mut self, index: Index, act: fn(&mut Model, WebhookEventId) -> bool) {
         if let Some(event) = one_of(&self.every_event(), index) {
             act(self, event);
@@ -187,6 +224,7 @@ impl World {
     fn deliver_everything(&mut self) {
         self.steps_fail = false;
         self.resume(TENANT);
+        self.prepared.clear();
         for _ in 0..2_000 {
             if self.unfinished().is_empty() {
                 return;
@@ -194,7 +232,7 @@ impl World {
             self.fold_all();
             self.step();
             self.start_all();
-            for event in self.attempts_in_flight() {
+            for event in self.requests_in_flight() {
                 self.finish(event, Outcome::Succeeded);
             }
             self.fold_all();
@@ -238,12 +276,16 @@ proptest! {
     fn nothing_is_released_beyond_the_current_limit(actions in vec(action_or_change(), 1..250)) {
         let mut world = World::with_three_destinations();
         for action in &actions {
-            let in_flight_before = world.core.schedule.in_flight_by_lane();
+            let schedule = &world.core.schedule;
+            let mut in_flight_before = schedule.in_flight_by_lane();
+            for (id, count) in &mut in_flight_before {
+                *count += schedule.leased(*id);
+            }
             world.act(action);
             if matches!(action, Dispatch(_) | HandOver | Step) {
                 for (id, lane) in &world.core.schedule.lanes {
                     let before = in_flight_before.get(id).copied().unwrap_or_default();
-                    let now = lane.in_flight.len();
+                    let now = lane.in_flight.iter().filter(|id| !world.never_sent.contains(id)).count();
                     let limit = lane.state.concurrency_limit as usize;
                     prop_assert!(now <= before.max(limit), "{now} of {limit}, {before} before");
                 }

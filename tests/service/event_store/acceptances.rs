@@ -25,20 +25,20 @@ use super::{Log, acceptance, invalid_metadata, metadata_of, new_event, token};
 const KEY: &str = "key";
 
 /// A destination that accepts events, with credentials for it.
-struct Target {
-    tenant: TenantId,
-    destination: DestinationId,
+pub(super) struct Target {
+    pub(super) tenant: TenantId,
+    pub(super) destination: DestinationId,
     key: ApiKeyId,
     credentials: IngestCredentials,
 }
 
 impl Log {
-    async fn create_target(&self) -> Target {
+    pub(super) async fn create_target(&self) -> Target {
         self.create_target_with(KEY, "destination").await
     }
 
     /// Creates a target whose key and ingest token have these names.
-    async fn create_target_with(&self, key_name: &str, token_name: &str) -> Target {
+    pub(super) async fn create_target_with(&self, key_name: &str, token_name: &str) -> Target {
         let tenant = self.register_tenant().await;
         let destination = self.register_destination_with(tenant, token_name).await;
         let key = self.issue_key(tenant, key_name).await;
@@ -91,7 +91,19 @@ impl Log {
 }
 
 impl Target {
-    fn item(&self, id: WebhookEventId, payload: &'static str) -> AcceptItem {
+    /// Returns the target as it is looked up now.
+    pub(super) async fn looked_up_again(self, log: &Log) -> Self {
+        let route_version = log.route_version(self.destination).await;
+        Self { credentials: IngestCredentials { route_version, ..self.credentials }, ..self }
+    }
+
+    /// Returns an event that was sent with an API key that does not exist.
+    pub(super) fn item_of_no_key(&self, id: WebhookEventId, payload: &'static str) -> AcceptItem {
+        let credentials = IngestCredentials { key_hash: token("no key"), ..self.credentials.clone() };
+        self.item_with(id, payload, credentials, &metadata_of(self.tenant))
+    }
+
+    pub(super) fn item(&self, id: WebhookEventId, payload: &'static str) -> AcceptItem {
         self.item_with(id, payload, self.credentials.clone(), &metadata_of(self.tenant))
     }
 
@@ -121,7 +133,7 @@ fn without_key(payload: &'static str) -> AcceptedPayload {
     AcceptedPayload { delivered, received: None, salt: Salt::random(), idempotency_key: None }
 }
 
-fn batch() -> AcceptBatch {
+pub(super) fn batch() -> AcceptBatch {
     AcceptBatch::new(AcceptedSize::Small(SmallTraffic::default()), LogNotifier::within_process())
 }
 

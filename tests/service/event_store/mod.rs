@@ -3,6 +3,7 @@
 mod acceptances;
 mod appending;
 mod attempt_claims;
+mod first_attempts;
 mod following;
 mod group_commit;
 mod leading;
