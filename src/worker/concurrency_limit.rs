@@ -241,6 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn while_jobs_wait_no_other_attempt_gets_a_permit() {
+        let limit = limit(10, 100);
+        limit.note_waiting(1);
+        assert!(limit.try_acquire_if_none_waits(A).is_none());
+        assert!(limit.try_acquire(A).is_some(), "it is one of those jobs");
+        limit.note_waiting(0);
+        assert!(limit.try_acquire_if_none_waits(A).is_some());
+    }
+
+    #[test]
     fn one_permit_suffices_for_one_attempt_at_a_time() {
         let limit = limit(1, 100);
         let started = start_all(&limit, A, 1);

@@ -15,18 +15,19 @@ pub(crate) use database::Database;
 pub(crate) use links::{Links, Server};
 pub(crate) use process::{ServedProcess, has_clocks};
 
-/// Processes of the installation: name and roles.
+/// Processes of the installation: name and roles. Some have all roles of deliveries: while one of them leads, it starts first
+/// attempts with the acceptance of their webhooks.
 pub(crate) const PROCESSES: [(&str, &str); 6] = [
     ("api-1", "api"),
-    ("api-2", "api"),
+    ("all-1", "api,projector,dispatcher,worker"),
+    ("all-2", "api,projector,dispatcher,worker"),
     ("dispatcher-1", "projector,dispatcher"),
-    ("dispatcher-2", "projector,dispatcher"),
     ("worker-1", "worker"),
     ("worker-2", "worker"),
 ];
 
 /// Number of processes with the role api, which are the first ones.
-pub(crate) const APIS: usize = 2;
+pub(crate) const APIS: usize = 3;
 
 /// How the installation is set up.
 #[derive(Clone, Debug)]
