@@ -221,7 +221,7 @@ impl<B: Backend> DispatchCore<B> {
         let mut all = true;
         // The others were folded with the log.
         for event in accepted.iter().filter(|event| event.position > self.position) {
-            all &= self.schedule.fold_ahead_of_log(event, now);
+            all &= self.schedule.fold_ahead_of_log(event, now.wall);
         }
         all
     }

@@ -3,13 +3,12 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::time::Duration;
 
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
-
-use crate::event_store::StartedAttempt;
 
 /// A webhook event that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +24,21 @@ pub(super) struct DueDelivery {
     pub(super) unknown_in_a_row: u32,
     /// The attempt in flight; `None`: the event waits.
     pub(super) started: Option<StartedAttempt>,
+}
+
+/// What `DeliveryStarted` says about the attempt in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StartedAttempt {
+    /// By the clock of the worker.
+    pub(super) at: DateTime<Utc>,
+    /// Time limit in milliseconds.
+    pub(super) timeout_ms: u32,
+}
+
+impl StartedAttempt {
+    pub(super) fn timeout(self) -> Duration {
+        Duration::from_millis(self.timeout_ms.into())
+    }
 }
 
 struct Row {

@@ -11,11 +11,11 @@ use chrono::{DateTime, Utc};
 use projections::LoggedFact;
 use uuid::Uuid;
 
-use super::due_deliveries::DueDelivery;
+use super::due_deliveries::{DueDelivery, StartedAttempt};
 use super::lane::Lane;
 use super::schedule::{Change, Schedule};
 use crate::clock::Present;
-use crate::event_store::{AcceptedEvent, StartedAttempt};
+use crate::event_store::AcceptedEvent;
 
 /// Rows fetched for a page of facts, because memory does not hold them.
 pub(super) type Fetched = HashMap<WebhookEventId, DueDelivery>;
@@ -98,7 +98,6 @@ impl Schedule {
                     tenant_id: acceptance.tenant_id,
                     destination_id: acceptance.destination_id,
                     at: acceptance.at,
-                    started: None,
                 };
                 self.fold_acceptance(&event, persisted, now.wall);
             }
@@ -126,21 +125,19 @@ impl Schedule {
     }
 
     /// Folds the first fact of an event.
-    fn fold_acceptance(&mut self, event: &AcceptedEvent, persisted: bool, now: DateTime<Utc>) {
-        self.write_and_admit(accepted(event, now), persisted, now);
-    }
-
-    /// Folds the facts that were appended together when an event was accepted, before the log is read.
-    pub(super) fn fold_new_event(&mut self, event: &AcceptedEvent, now: Present) {
-        let Some(started) = event.started else { return self.fold_acceptance(event, false, now.wall) };
-        let accepted = accepted(event, now.wall);
-        let delivery = DueDelivery { stream_version: 2, attempts: 1, started: Some(started), ..accepted };
-        self.fold_start(delivery, started, false, now);
-    }
-
-    fn fold_start(&mut self, delivery: DueDelivery, started: StartedAttempt, persisted: bool, now: Present) {
-        self.write(delivery.clone(), persisted);
-        self.start(delivery, now.boot + started.timeout());
+    pub(super) fn fold_acceptance(&mut self, event: &AcceptedEvent, persisted: bool, now: DateTime<Utc>) {
+        let delivery = DueDelivery {
+            event_id: event.event_id,
+            tenant_id: event.tenant_id,
+            destination_id: event.destination_id,
+            due_at: at_once(event.at, now),
+            stream_version: 1,
+            attempts: 0,
+            failed_attempts: 0,
+            unknown_in_a_row: 0,
+            started: None,
+        };
+        self.write_and_admit(delivery, persisted, now);
     }
 
     /// Folds a fact of a delivery that has not ended. `delivery` has the version of the fact.
@@ -159,7 +156,8 @@ impl Schedule {
                 let timeout_ms = u32::try_from(*timeout_ms).unwrap_or(u32::MAX);
                 let started = StartedAttempt { at: *at, timeout_ms };
                 let delivery = DueDelivery { attempts: *attempt, started: Some(started), ..delivery };
-                self.fold_start(delivery, started, persisted, now);
+                self.write(delivery.clone(), persisted);
+                self.start(delivery, now.boot + started.timeout());
             }
             Fact::DeliveryAttempted { failed_attempts, unknown_in_a_row, report, at, .. } => {
                 if let Some(lane) = self.lanes.get_mut(&destination_id)
@@ -222,21 +220,6 @@ impl Schedule {
         } else {
             self.changes.remove(&event_id);
         }
-    }
-}
-
-/// Returns the row of an event that was just accepted.
-fn accepted(event: &AcceptedEvent, now: DateTime<Utc>) -> DueDelivery {
-    DueDelivery {
-        event_id: event.event_id,
-        tenant_id: event.tenant_id,
-        destination_id: event.destination_id,
-        due_at: at_once(event.at, now),
-        stream_version: 1,
-        attempts: 0,
-        failed_attempts: 0,
-        unknown_in_a_row: 0,
-        started: None,
     }
 }
 

@@ -13,7 +13,7 @@ use projections::LogPosition;
 use super::accept_queue::Waiting;
 use super::accepted_events::AcceptedEvent;
 use super::claimed_payload::{ClaimedEvent, ClaimedPayload};
-use super::first_attempts::{FirstAttempt, NewEvent};
+use super::first_attempts::NewEvent;
 use super::metadata::Metadata;
 use crate::secrets::salt::Salt;
 
@@ -99,18 +99,13 @@ impl AcceptItem {
         Self { hops: i16::try_from(hops).unwrap_or(i16::MAX), ..self }
     }
 
-    pub(super) fn accepted_at(
-        &self,
-        position: LogPosition,
-        first_attempt: Option<&FirstAttempt>,
-    ) -> AcceptedEvent {
+    pub(super) fn accepted_at(&self, position: LogPosition) -> AcceptedEvent {
         AcceptedEvent {
             position,
             event_id: self.id,
             tenant_id: self.tenant_id,
             destination_id: self.destination_id,
             at: self.at,
-            started: first_attempt.map(|attempt| attempt.started),
         }
     }
 

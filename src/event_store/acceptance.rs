@@ -100,25 +100,28 @@ impl AcceptBatch {
         items.iter().map(prepare).collect()
     }
 
-    /// Starts first attempts, and notifies the readers of the log of what was accepted.
+    /// Starts first attempts, hands over the other events, and notifies the readers of the log.
     fn announce(&self, appended: Vec<Appended<'_>>) {
         if appended.is_empty() {
             return;
         }
-        let event = |appended: &Appended<'_>| {
-            appended.item.accepted_at(appended.position, appended.first_attempt.as_ref())
-        };
-        let is_handed_over = self.accepted.hand_over(appended.iter().map(event).collect());
-        for Appended { item, first_attempt, .. } in appended {
-            if let Some(first_attempt) = first_attempt {
-                (first_attempt.start)(item.claimed_payload());
-            } else if is_handed_over {
-                self.recent_payloads.keep(item.claimed_event(), item.claimed_payload());
+        let mut others = Vec::new();
+        for Appended { item, position, first_attempt } in appended {
+            match first_attempt {
+                Some(first_attempt) => (first_attempt.start)(item.claimed_payload()),
+                None => others.push((item, position)),
             }
         }
-        // What is handed over need not be read from the log.
-        let notification = if is_handed_over { Notification::Progress } else { Notification::NewWork };
-        self.notifier.notify(notification);
+        let events = others.iter().map(|(item, position)| item.accepted_at(*position));
+        if others.is_empty() || self.accepted.hand_over(events.collect()) {
+            for (item, _) in others {
+                self.recent_payloads.keep(item.claimed_event(), item.claimed_payload());
+            }
+            // The dispatcher need not read the log for these.
+            self.notifier.notify(Notification::Progress);
+        } else {
+            self.notifier.notify(Notification::NewWork);
+        }
     }
 }
 

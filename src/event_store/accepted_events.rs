@@ -13,8 +13,6 @@ use chrono::{DateTime, Utc};
 use projections::LogPosition;
 use tokio::sync::mpsc;
 
-use super::first_attempts::StartedAttempt;
-
 /// Batches that wait for the dispatcher. It finds further ones in the log.
 const BATCHES_MAX: usize = 64;
 
@@ -28,8 +26,6 @@ pub struct AcceptedEvent {
     pub destination_id: DestinationId,
     /// When it was accepted.
     pub at: DateTime<Utc>,
-    /// The attempt that was started with its acceptance.
-    pub started: Option<StartedAttempt>,
 }
 
 /// The way of accepted webhooks to the dispatcher. Clones share it.
@@ -124,7 +120,6 @@ mod tests {
             tenant_id: TenantId(Uuid::nil()),
             destination_id: DestinationId(Uuid::nil()),
             at: DateTime::default(),
-            started: None,
         };
         vec![event; count]
     }

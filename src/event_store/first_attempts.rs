@@ -7,10 +7,8 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use aggregates::ids::{DestinationId, TenantId, WebhookEventId};
-use chrono::{DateTime, Utc};
 
 use super::attempt_claim::AttemptClaimItem;
 use super::claimed_payload::ClaimedPayload;
@@ -24,26 +22,10 @@ pub struct NewEvent {
     pub destination_id: DestinationId,
 }
 
-/// What `DeliveryStarted` says about an attempt in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StartedAttempt {
-    /// By the clock of the worker.
-    pub at: DateTime<Utc>,
-    /// Time limit in milliseconds.
-    pub timeout_ms: u32,
-}
-
-impl StartedAttempt {
-    pub(crate) fn timeout(self) -> Duration {
-        Duration::from_millis(self.timeout_ms.into())
-    }
-}
-
 /// An attempt that is ready to start. When it is dropped, what it holds is released, and no request is sent.
 pub struct FirstAttempt {
     /// The claim, at version 1 of the event.
     pub claim: AttemptClaimItem,
-    pub started: StartedAttempt,
     /// Makes the attempt, which the log has.
     pub start: Box<dyn FnOnce(ClaimedPayload) + Send>,
 }

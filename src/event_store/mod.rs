@@ -59,7 +59,7 @@ pub use append::{AppendFailure, StreamAppend};
 pub use attempt_claim::{AttemptClaim, AttemptClaimBatch, AttemptClaimItem, AttemptClaimOutcome};
 pub use claimed_payload::{ClaimedEvent, ClaimedPayload, ClaimedPayloadBatch};
 pub use credentials::{Credentials, NewEmail};
-pub use first_attempts::{FirstAttempt, FirstAttempts, NewEvent, PreparesAttempts, StartedAttempt};
+pub use first_attempts::{FirstAttempt, FirstAttempts, NewEvent, PreparesAttempts};
 pub use log_notifier::{LogNotifier, Notification};
 pub use log_origin::{
     BegunEra, LogOriginFailure, begin_era, current_era, leader_is_connected, require_own_log,

@@ -55,7 +55,7 @@ pub(super) struct AttemptRunner {
 /// A claim that was granted, with what the attempt needs.
 pub(super) struct Claimed {
     settings: Arc<Settings>,
-    pub(super) at: DateTime<Utc>,
+    at: DateTime<Utc>,
     /// When the claim began. The dispatcher reads of the claim later, and waits for as long as the time limit from
     /// then on.
     began: BootTime,

@@ -9,9 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::concurrency_limit::ConcurrencyLimit;
 use super::consumer::attempt;
 use super::delivery::AttemptRunner;
-use crate::event_store::{
-    ClaimedPayload, FirstAttempt, NewEvent, PermitLeases, PreparesAttempts, StartedAttempt,
-};
+use crate::event_store::{ClaimedPayload, FirstAttempt, NewEvent, PermitLeases, PreparesAttempts};
 use crate::queue::Job;
 
 /// Prepares first attempts for the worker until it stops.
@@ -44,14 +42,12 @@ impl PreparesAttempts for FirstAttemptMaker {
         };
         let (claim, claimed) = self.runner.first_claim(&job)?;
         let permit = self.limit.try_acquire_if_none_waits(tenant_id)?;
-        let timeout_ms = u32::try_from(self.runner.timeout.as_millis()).unwrap_or(u32::MAX);
-        let started = StartedAttempt { at: claimed.at, timeout_ms };
         let runner = Arc::clone(&self.runner);
         let start = move |payload: ClaimedPayload| {
             lease.used();
             in_progress.spawn(async move { attempt(&runner, &job, claimed, Some(payload), permit).await });
             drop(token);
         };
-        Some(FirstAttempt { claim, started, start: Box::new(start) })
+        Some(FirstAttempt { claim, start: Box::new(start) })
     }
 }

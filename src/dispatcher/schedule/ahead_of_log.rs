@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use aggregates::ids::{DestinationId, WebhookEventId};
+use chrono::{DateTime, Utc};
 use projections::LogPosition;
 
 use super::{OUTSTANDING_MAX, Schedule};
-use crate::clock::Present;
 use crate::dispatcher::lane::Lane;
 use crate::event_store::AcceptedEvent;
 
@@ -52,26 +52,25 @@ impl AheadOfLog {
 }
 
 impl Schedule {
-    /// Folds the acceptance of an event that the log has beyond what was read, and the start of its attempt, if that was
-    /// appended with it. Returns whether it did: an event whose release would have to wait is left to the log, which has the
-    /// order.
-    pub(in crate::dispatcher) fn fold_ahead_of_log(&mut self, event: &AcceptedEvent, now: Present) -> bool {
-        if self.ahead_of_log.unconfirmed.len() >= OUTSTANDING_MAX {
+    /// Folds the acceptance of an event that the log has beyond what was read. Returns whether it did: an event whose
+    /// release would have to wait is left to the log, which has the order.
+    pub(in crate::dispatcher) fn fold_ahead_of_log(
+        &mut self,
+        event: &AcceptedEvent,
+        now: DateTime<Utc>,
+    ) -> bool {
+        self.withdraw_offer(event.destination_id);
+        let is_quiet = |lane: &Lane| lane.is_quiet(now);
+        if !self.takes_more_jobs()
+            || self.ahead_of_log.unconfirmed.len() >= OUTSTANDING_MAX
+            || !self.lanes.get(&event.destination_id).is_some_and(is_quiet)
+        {
+            self.touch(event.destination_id);
             return false;
         }
-        self.withdraw_offer(event.destination_id);
-        let is_quiet = |lane: &Lane| lane.is_quiet(now.wall);
-        let folds = match (self.lanes.get(&event.destination_id), event.started) {
-            (Some(_), Some(_)) => true,
-            (Some(lane), None) => self.takes_more_jobs() && is_quiet(lane),
-            (None, _) => false,
-        };
-        if folds {
-            self.ahead_of_log.add(event);
-            self.fold_new_event(event, now);
-        }
-        self.touch(event.destination_id);
-        folds
+        self.ahead_of_log.add(event);
+        self.fold_acceptance(event, false, now);
+        true
     }
 
     /// Forgets events that the log up to `position`, which was folded, does not have.

@@ -5,8 +5,8 @@ use aggregates::ids::{DestinationId, WebhookEventId};
 use aggregates_testing::{accepted, started};
 use uuid::Uuid;
 
-use super::model::{Model, TIMEOUT};
-use crate::event_store::{AcceptedEvent, PermitLease, StartedAttempt};
+use super::model::Model;
+use crate::event_store::{AcceptedEvent, PermitLease};
 
 /// An event that is about to be accepted in the dispatcher's process.
 pub(super) struct Prepared {
@@ -36,8 +36,7 @@ impl Model {
         let accept = accepted().tenant(tenant_id).destination(destination_id).at(at);
         self.execute(id, accept.command());
         let position = self.log.last().expect("its fact").position;
-        let started = None;
-        self.accepted.push(AcceptedEvent { position, event_id: id, tenant_id, destination_id, at, started });
+        self.accepted.push(AcceptedEvent { position, event_id: id, tenant_id, destination_id, at });
     }
 
     /// Prepares the acceptance of an event in the dispatcher's process, with a lease for its first attempt if there is an offer.
@@ -59,17 +58,15 @@ impl Model {
             assert!(self.execute(event_id, started().at(at).command()), "it was just accepted");
             self.claimed_at.insert(event_id, self.boot);
         }
-        if !is_answered {
-            self.accepted.pop();
-            self.never_sent.extend(granted.map(|_| event_id));
-            return false;
-        }
         let Some(lease) = granted else { return false };
-        let timeout_ms = u32::try_from(TIMEOUT.num_milliseconds()).expect("half a minute");
-        let accepted = self.accepted.last_mut().expect("it was just accepted");
-        accepted.started = Some(StartedAttempt { at, timeout_ms });
-        lease.used();
-        true
+        // The dispatcher finds it in the log.
+        self.accepted.pop();
+        if is_answered {
+            lease.used();
+        } else {
+            self.never_sent.insert(event_id);
+        }
+        is_answered
     }
 
     /// Accepts an event in the dispatcher's process. Returns its id if its first attempt was started with it.

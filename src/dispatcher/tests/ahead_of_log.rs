@@ -101,7 +101,6 @@ fn an_event_that_the_log_does_not_have_is_forgotten() {
         tenant_id: super::model::TENANT,
         destination_id: id,
         at: world.now,
-        started: None,
     };
     let at = world.present();
     assert!(world.core.fold_ahead_of_log(&[lost], at));

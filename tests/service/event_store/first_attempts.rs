@@ -8,7 +8,7 @@ use aggregates::tenant::{Tenant, TenantCommand};
 use hooksentry::clock;
 use hooksentry::event_store::{
     AcceptBatch, AcceptOutcome, AttemptClaim, EventStore, FirstAttempt, NewEvent, PermitLeases,
-    PreparesAttempts, StartedAttempt,
+    PreparesAttempts,
 };
 
 use super::acceptances::{Target, batch};
@@ -57,7 +57,6 @@ impl PreparesAttempts for Preparer {
         let started = Arc::clone(&self.started);
         Some(FirstAttempt {
             claim: item(claim, "worker"),
-            started: StartedAttempt { at: clock::now(), timeout_ms: 30_000 },
             start: Box::new(move |payload| {
                 started.lock().expect("a lock").push((event_id, payload.bytes.to_vec()));
             }),
