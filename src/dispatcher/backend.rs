@@ -32,7 +32,7 @@ pub(super) struct ServiceBackend<'a> {
     pub(super) publisher: Publisher,
     pub(super) breaker_steps: BreakerSteps,
     /// The term's epoch, which fences what it writes and publishes.
-    epoch: u64,
+    pub(super) epoch: u64,
     /// The write in progress. If the term ends first, the write is dropped, because its connection may be dead: the
     /// next leader reads the same facts again.
     write: Option<AbortOnDropHandle<Result<(), TermEnded>>>,

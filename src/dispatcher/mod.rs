@@ -209,8 +209,7 @@ impl LedRole for Dispatcher {
         let core = DispatchCore::new(backend, schedule, limits);
         let connection = OwnConnection::to_database_of(&self.pool);
         let held_back = HeldBack::new(READER_NAME);
-        let epoch = leadership.epoch();
-        let term = Term { dispatcher: self, epoch, core, held_back, connection, losses };
+        let term = Term { dispatcher: self, core, held_back, connection, losses };
         // The term is dropped at any await when the lead is lost: what it was writing is fenced.
         tokio::select! {
             ended = term.serve(stop, outage) => ended,
@@ -230,7 +229,6 @@ impl LedRole for Dispatcher {
 /// A term as leader.
 struct Term<'a> {
     dispatcher: &'a Dispatcher,
-    epoch: u64,
     core: DispatchCore<ServiceBackend<'a>>,
     held_back: HeldBack,
     /// Reads the log.
@@ -287,7 +285,8 @@ impl Term<'_> {
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let store = &self.dispatcher.store;
         let mut accepted = store.accepted_events().receive();
-        self.core.schedule.begin_leases(store.first_attempts().leases().begin_term(self.epoch));
+        let lessor = store.first_attempts().leases().begin_term(self.core.backend.epoch);
+        self.core.schedule.begin_leases(lessor);
         loop {
             // Before reading, so that a notification during the reading wakes this loop again.
             wakeup_receiver.mark_unchanged();

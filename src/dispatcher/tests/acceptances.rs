@@ -53,12 +53,10 @@ impl Model {
         self.accept_as(event_id, destination_id);
         let stage_version = self.destinations[&destination_id].stage_version;
         let granted = lease.filter(|lease| (lease.epoch, lease.stage_version) == (self.epoch, stage_version));
-        let at = self.now + self.others_ahead;
-        if granted.is_some() {
-            assert!(self.execute(event_id, started().at(at).command()), "it was just accepted");
-            self.claimed_at.insert(event_id, self.boot);
-        }
         let Some(lease) = granted else { return false };
+        let start = started().at(self.now + self.others_ahead);
+        assert!(self.execute(event_id, start.command()), "it was just accepted");
+        self.claimed_at.insert(event_id, self.boot);
         // The dispatcher finds it in the log.
         self.accepted.pop();
         if is_answered {
